@@ -1,0 +1,1 @@
+"""The `cryoreg` command. One thin file per subcommand; no logic."""

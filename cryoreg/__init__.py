@@ -1,0 +1,48 @@
+"""cryoreg: self-supervised learning for cryo-electron-tomography subtomograms.
+
+Importing this package costs milliseconds: what needs torch is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from cryoreg.api import create_augmentation, create_dataset, create_encoder, create_method
+    from cryoreg.training.evaluate import evaluate
+    from cryoreg.training.finetune import finetune
+    from cryoreg.training.pretrain import pretrain
+
+_HOMES = {
+    "create_augmentation": "cryoreg.api",
+    "create_dataset": "cryoreg.api",
+    "create_encoder": "cryoreg.api",
+    "create_method": "cryoreg.api",
+    "evaluate": "cryoreg.training.evaluate",
+    "finetune": "cryoreg.training.finetune",
+    "pretrain": "cryoreg.training.pretrain",
+}
+
+__all__ = [
+    "__version__",
+    "create_augmentation",
+    "create_dataset",
+    "create_encoder",
+    "create_method",
+    "evaluate",
+    "finetune",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cryoreg' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

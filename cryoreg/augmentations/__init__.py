@@ -1,0 +1,1 @@
+"""Random transformations of batches of subtomograms. `specs.py` declares them without torch."""

@@ -1,0 +1,99 @@
+"""What a spec builds. Third parties implement these; cryoreg relies on nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from cryoreg.randomness import SampleRng
+
+Box = tuple[int, int, int]
+"""The size of a volume in voxels: (D, H, W), the beam along D."""
+
+
+class Encoder(nn.Module, ABC):
+    """A network from subtomograms to feature vectors, with timm's habits."""
+
+    num_features: int
+
+    @abstractmethod
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map ``x`` (B, 1, D, H, W) to a feature map (B, C, d, h, w)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` (B, 1, D, H, W) to features (B, num_features), float32 or the autocast dtype."""
+
+
+class StepOutput(NamedTuple):
+    """What one training step returns."""
+
+    loss: Tensor
+    """Scalar, float32."""
+    features: Tensor
+    """(B, num_features), detached: the encoder's features of the first view, from which monitors read collapse."""
+
+
+class Method(nn.Module, ABC):
+    """A self-supervised method around an encoder.
+
+    All that the method needs to go on lives in its ``state_dict``: queues, pointers, prototypes, momentum encoders.
+    """
+
+    encoder: Encoder
+    """The network that is exported at the end."""
+
+    @abstractmethod
+    def forward(self, views: Sequence[Tensor]) -> StepOutput:
+        """Return the loss of a batch given as ``MethodSpec.views`` tensors (B, 1, D, H, W).
+
+        The loss is computed here, so that DDP synchronises it, and in float32.
+        """
+
+    def after_step(self, step: int, total_steps: int) -> None:  # noqa: B027  (most methods need nothing here)
+        """Update what is not trained by gradients: momentum encoder, queue, prototypes. ``step`` counts from 0."""
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """A random transformation of a whole batch, on the batch's device. Picklable; never writes into ``x``."""
+
+    def __call__(self, x: Tensor, rng: SampleRng) -> Tensor:
+        """Map ``x`` (B, 1, D, H, W) to the same shape; sample i draws only from stream i of ``rng``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One subtomogram."""
+
+    volume: Tensor
+    """float32 (1, D, H, W), as stored: not yet normalised."""
+    label: int | None
+    """Index into ``SubtomogramDataset.classes``."""
+    id: str
+    """Unique in its data set, stable between runs."""
+    group: str | None
+    """The tomogram that it was cut from, where known."""
+
+
+@runtime_checkable
+class SubtomogramDataset(Protocol):
+    """Map style, picklable. Labels, ids and groups are known without reading a volume."""
+
+    classes: Sequence[str]
+    """Class names; empty where the set is unlabelled."""
+    labels: Sequence[int | None]
+    ids: Sequence[str]
+    groups: Sequence[str | None]
+    voxel_size: float | None
+    """Å per voxel, None where the files do not say."""
+    box: Box
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

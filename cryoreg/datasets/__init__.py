@@ -1,0 +1,1 @@
+"""Sources of subtomograms and their splits. `specs.py` declares them without torch."""

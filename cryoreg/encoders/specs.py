@@ -1,0 +1,45 @@
+"""The built-in encoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from cryoreg.specs import EncoderSpec
+
+if TYPE_CHECKING:
+    from cryoreg.encoders.rb3d import RB3D
+
+
+class RB3DSpec(EncoderSpec):
+    """RB3D: four residual-style bottleneck blocks, 256 features, 115,904 parameters.
+
+    The encoder of Gupta et al. 2022 (Front. Physiol. 13:957484) in the layout of the lab's code: conv 3³ 1→32, ReLU,
+    max-pool; four blocks of {right: conv 3³; left: conv 1³, conv 3³, conv 1³; concatenate; ReLU}; average pool to 2³.
+    Convolutions start Kaiming-normal (fan-out) with zero biases, as the lab does: the network has no normalisation
+    layer, and with torch's default its features hardly differ between subtomograms.
+    """
+
+    min_box: ClassVar[int] = 4
+
+    width: int = Field(32, ge=2, multiple_of=2, description="filters of the stem and of each block's output")
+    pool_kernel: Literal[2, 3] = Field(2, description="kernel of the stem's max-pool (stride 2); the figure's caption says 3")
+    norm: Literal["none", "batch", "group"] = Field("none", description="normalisation after each convolution")
+    hidden: int = Field(0, ge=0, description="width of a fully connected layer after the pool; 0: none")
+
+    def build(self) -> RB3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.rb3d import RB3D
+
+        return RB3D(**self.model_dump())
+
+
+class RB3DFCSpec(RB3DSpec):
+    """RB3D with the hidden fully connected layer of the paper's figure: 1024 features.
+
+    Figure 2 of Gupta et al. 2022 (Front. Physiol. 13:957484) draws FC-1024 between the pool and the classifier, which
+    the lab's code leaves out.
+    """
+
+    hidden: int = Field(1024, ge=1, description="width of the fully connected layer after the pool")

@@ -1,0 +1,37 @@
+"""The errors that a user can cause. Each carries one line: what is wrong, where, and what to do."""
+
+
+class CryoregError(Exception):
+    """A mistake that the user can mend. The command line prints its message and exits 1, without a traceback."""
+
+
+class UnknownComponentError(CryoregError):
+    """No component of that kind has that name."""
+
+
+class AmbiguousComponentError(CryoregError):
+    """Two packages offer a component of that kind under one name."""
+
+
+class BrokenComponentError(CryoregError):
+    """A component is installed but cannot be loaded."""
+
+
+class ConfigError(CryoregError):
+    """A setting is unknown, malformed or out of its limits."""
+
+
+class DataError(CryoregError):
+    """Input data is missing, damaged or inconsistent."""
+
+
+class CheckpointError(CryoregError):
+    """A checkpoint is missing, damaged, or does not fit."""
+
+
+class RunFolderError(CryoregError):
+    """A run directory is occupied, unwritable or full."""
+
+
+class NonFiniteError(CryoregError):
+    """A loss or gradient became NaN or infinite; training stopped before the step was taken."""

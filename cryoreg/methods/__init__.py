@@ -1,0 +1,1 @@
+"""Self-supervised methods. `specs.py` declares them without torch."""

@@ -1,0 +1,1 @@
+"""Synthetic subtomograms: structures, packing, optics."""

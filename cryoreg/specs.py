@@ -1,0 +1,104 @@
+"""What every component declares: a frozen pydantic model that imports no torch.
+
+A spec class is what an entry point names. Its docstring is the component's summary and source, its fields are the
+hyper-parameters (type, default, limits, help), and ``build`` imports the heavy libraries and returns the object.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cryoreg.errors import DataError
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
+
+Kind = Literal["encoder", "method", "augmentation", "dataset"]
+KINDS: tuple[Kind, ...] = ("encoder", "method", "augmentation", "dataset")
+
+
+class Settings(BaseModel):
+    """Frozen, typed values; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Spec(Settings, ABC):
+    """The part that all kinds share."""
+
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first line of the class docstring."""
+        return inspect.cleandoc(cls.__doc__ or "").split("\n", 1)[0]
+
+    @classmethod
+    def source(cls) -> str:
+        """Return the docstring after its first line: the paper, the formula, the remarks."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n")[2].strip()
+
+
+class EncoderSpec(Spec):
+    """A 3D network that turns a subtomogram into a feature vector."""
+
+    kind: ClassVar[Kind] = "encoder"
+    min_box: ClassVar[int] = 1
+    """The smallest edge, in voxels, that the network takes."""
+
+    def check_box(self, box: tuple[int, int, int]) -> None:
+        """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
+        if min(box) < self.min_box:
+            size = "×".join(map(str, box))
+            raise DataError(
+                f"this encoder takes boxes of at least {self.min_box} voxels, but the subtomograms are {size}; "
+                "extract larger boxes or choose another encoder (`cryoreg list --kind encoder`)"
+            )
+
+    @abstractmethod
+    def build(self) -> Encoder:
+        """Return the network with freshly initialised weights (from torch's global generator)."""
+
+
+class MethodSpec(Spec):
+    """A way of training an encoder without labels."""
+
+    kind: ClassVar[Kind] = "method"
+    views: ClassVar[int] = 2
+    """How many augmented views of each subtomogram ``Method.forward`` takes."""
+
+    @abstractmethod
+    def build(self, encoder: Encoder) -> Method:
+        """Return the method around ``encoder``."""
+
+
+class AugmentationSpec(Spec):
+    """A random transformation of a batch of subtomograms."""
+
+    kind: ClassVar[Kind] = "augmentation"
+
+    @abstractmethod
+    def build(self) -> Augmentation:
+        """Return the augmentation."""
+
+
+class DatasetSpec(Spec):
+    """A source of subtomograms."""
+
+    kind: ClassVar[Kind] = "dataset"
+
+    @abstractmethod
+    def build(self) -> SubtomogramDataset:
+        """Open the data set; raise `DataError` with one clear line where the data is at fault."""
+
+
+SPEC_TYPES: dict[Kind, type[Spec]] = {
+    "encoder": EncoderSpec,
+    "method": MethodSpec,
+    "augmentation": AugmentationSpec,
+    "dataset": DatasetSpec,
+}

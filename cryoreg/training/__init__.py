@@ -1,0 +1,1 @@
+"""Pretraining, fine-tuning, evaluation, and the engine and files that they share."""
