@@ -1,0 +1,245 @@
+"""One run = components + settings, resolved from layers (defaults, file, options) that name their source."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from cryoreg import registry
+from cryoreg.errors import ConfigError, UnknownComponentError
+from cryoreg.registry import Component, suggestion
+from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
+from cryoreg.specs import Kind, Spec
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Task(NamedTuple):
+    """What a kind of run is made of."""
+
+    components: dict[Kind, str]
+    """Kind -> the default component."""
+    settings: type[TrainingSettings]
+
+
+TASKS: dict[str, Task] = {
+    "pretrain": Task(
+        {"encoder": "rb3d", "method": "moco", "augmentation": "gupta2022", "dataset": "demo"},
+        PretrainSettings,
+    ),
+    "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
+}
+PROVENANCE_SECTION = "packages"
+"""Kind -> "dist version": written into a resolved config, and read for messages only."""
+
+RUNTIME_KEYS = frozenset(
+    f"training.{key}"
+    for key in ("device", "precision", "resident", "workers", "save_every_epochs", "save_every_minutes")
+)
+"""What may differ between a run and its resumption."""
+
+
+class Layer(NamedTuple):
+    """Values from one source: section -> key -> value."""
+
+    source: str
+    values: Mapping[str, Mapping[str, Any]]
+
+
+class Choice(NamedTuple):
+    """A component and its hyper-parameters."""
+
+    component: Component
+    spec: Spec
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A fully resolved run."""
+
+    task: str
+    choices: dict[Kind, Choice]
+    split: SplitSettings
+    training: TrainingSettings
+    sources: dict[str, str] = field(default_factory=dict)
+    """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
+
+    def spec(self, kind: Kind) -> Any:
+        """Return the spec chosen for a kind."""
+        return self.choices[kind].spec
+
+    def packages(self) -> dict[str, str]:
+        """Return kind -> "package version"."""
+        return {kind: f"{c.component.dist} {c.component.version}" for kind, c in self.choices.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested values, as TOML and checkpoints hold them; unset values are left out."""
+        sections: dict[str, Any] = {"task": self.task}
+        for kind, (component, spec) in self.choices.items():
+            name = component.name if component.builtin else component.qualified
+            sections[kind] = {"name": name, **_plain(spec)}
+        sections |= {"split": _plain(self.split), "training": _plain(self.training)}
+        return sections | {PROVENANCE_SECTION: self.packages()}
+
+    def to_toml(self) -> str:
+        """Return the config as TOML that `cryoreg <task> --config` runs again."""
+        return tomli_w.dumps(self.to_dict())
+
+    def values(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield every (key, value, source)."""
+        for kind, (component, spec) in self.choices.items():
+            yield f"{kind}.name", component.name, self.sources.get(f"{kind}.name", "default")
+            yield from self._values(kind, spec)
+        yield from self._values("split", self.split)
+        yield from self._values("training", self.training)
+
+    def _values(self, section: str, model: BaseModel) -> Iterator[tuple[str, Any, str]]:
+        for key, value in model:
+            yield f"{section}.{key}", value, self.sources.get(f"{section}.{key}", "default")
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def read_toml(path: Path) -> Layer:
+    """Read a config file as a layer."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read config {path}: {error}") from error
+    return Layer(str(path), values)
+
+
+def parse_assignment(text: str) -> Layer:
+    """Read ``section.key=value``; the value is TOML, or else a plain string."""
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise ConfigError(f"--set {text}: expected section.key=value, for example method.temperature=0.1")
+    return Layer("--set", {section: {name: _toml_value(value.strip())}})
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
+    """Merge layers, the later over the earlier, and validate everything.
+
+    Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source.
+    """
+    layers = list(layers)
+    merged = _merge(task, layers)
+    choices: dict[Kind, Choice] = {}
+    sources: dict[str, str] = {}
+    for kind, default in TASKS[task].components.items():
+        name, source = merged[kind].pop("name", (default, "default"))
+        choices[kind] = _choose(kind, name, merged[kind], _recorded_package(kind, layers))
+        sources[f"{kind}.name"] = source
+    split = _build(SplitSettings, "split", "a split setting", merged["split"])
+    training = _build(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
+    for section, entries in merged.items():
+        sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
+    return RunConfig(task, choices, split, training, sources)
+
+
+def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str]]]:
+    """Return section -> key -> (value, source); changing a component drops its earlier parameters."""
+    merged: dict[str, dict[str, tuple[Any, str]]] = {
+        s: {} for s in (*TASKS[task].components, "split", "training")
+    }
+    for source, values in layers:
+        for section, entries in values.items():
+            if section == PROVENANCE_SECTION:
+                continue
+            if section == "task":
+                _check_task(task, entries, source)
+                continue
+            _check_section(section, entries, source, merged)
+            held = merged[section]
+            if "name" in entries and held.get("name", (None,))[0] not in (None, entries["name"]):
+                held.clear()
+            held |= {key: (value, source) for key, value in entries.items()}
+    return merged
+
+
+def _check_task(task: str, found: Any, source: str) -> None:
+    if found != task:
+        raise ConfigError(
+            f"{source} configures the task '{found}', not '{task}'; run `cryoreg {found} --config {source}`"
+        )
+
+
+def _check_section(section: str, entries: Any, source: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if section not in known:
+        raise ConfigError(
+            f"unknown section '{section}' ({source}){suggestion(section, known)}; known: {', '.join(known)}"
+        )
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"'{section}' ({source}) must be a table, for example [{section}]")
+
+
+def _recorded_package(kind: str, layers: list[Layer]) -> str | None:
+    recorded = (layer.values.get(PROVENANCE_SECTION, {}).get(kind) for layer in layers)
+    return next(filter(None, recorded), None)
+
+
+def _choose(kind: Kind, name: str, entries: dict[str, tuple[Any, str]], recorded: str | None) -> Choice:
+    try:
+        component, spec_type = registry.find_spec(kind, name)
+    except UnknownComponentError as error:
+        if recorded is None:
+            raise
+        raise UnknownComponentError(
+            f"{error} (this run was made with {recorded}: install that package)"
+        ) from error
+    return Choice(component, _build(spec_type, kind, f"a parameter of {kind} '{component.name}'", entries))
+
+
+def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:
+    values = {key: value for key, (value, _) in entries.items()}
+    try:
+        built = model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, model, section, what, entries)) from error
+    return built.model_copy(update={k: _absolute(v) for k, v in built if isinstance(v, Path)})
+
+
+def _absolute(value: Any) -> Any:
+    """Make a path independent of the folder that the command runs in."""
+    return value.expanduser().absolute() if isinstance(value, Path) else value
+
+
+def _explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    section: str,
+    what: str,
+    entries: dict[str, tuple[Any, str]],
+) -> str:
+    """Return one line about the first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    place = f"{section}.{key}" + (f" ({entries[key][1]})" if key in entries else "")
+    if first["type"] == "extra_forbidden":
+        known = list(model.model_fields)
+        return f"{place}: not {what}{suggestion(key, known)}; known are {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{place}: needed and not given; say --set {section}.{key}=..."
+    return f"{place}: {first['msg']}, but it is {first['input']!r}"
+
+
+def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any]) -> Choice:
+    """Return a component with hyper-parameters given in Python."""
+    return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, None)

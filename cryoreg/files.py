@@ -1,0 +1,58 @@
+"""Files that are complete or absent: written beside the target, synced, checked, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from cryoreg.errors import RunFolderError
+
+
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None
+) -> None:
+    """Write ``path`` so that it holds either its old content or all of the new, whatever happens meanwhile.
+
+    ``write`` fills the temporary file, in the same folder; ``check`` reads it back and raises where it is not sound.
+    Raises `RunFolderError` where the disk is full or the folder cannot be written; the old content is then intact.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write_and_sync(temporary, write)
+        if check is not None:
+            check(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        kept = "; the file written before is intact" if path.exists() else ""
+        raise RunFolderError(f"cannot write {path}: {error.strerror or error}{kept}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically, in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left in ``folder``."""
+    for file in folder.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
+def _write_and_sync(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
