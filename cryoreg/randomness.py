@@ -43,11 +43,11 @@ class SampleRng:
 
     @classmethod
     def for_batch(cls, seed: int, epoch: int, samples: Tensor, view: int) -> SampleRng:
-        """Return the streams of ``samples`` (int64 dataset indices (B,)) in one epoch and view."""
-        keys = torch.full_like(samples, seed)
-        for part in (epoch, samples, view):
-            keys = mix64(keys * _GOLDEN + part)
-        return cls(keys)
+        """Return the streams of ``samples`` (dataset indices (B,)) in one epoch and view, on their device."""
+        key = torch.tensor(seed)
+        for part in (epoch, view):
+            key = mix64(key * _GOLDEN + part)
+        return cls(mix64(key * _GOLDEN + samples.to(torch.int64)))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,7 +60,7 @@ class SampleRng:
         return mix64(self.keys[:, None] ^ mix64(counters * _GOLDEN)).view(len(self.keys), *shape)
 
     def uniform(self, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Draw from [low, high), float32 (B, *shape)."""
+        """Draw from [low, high), float32 (B, *shape); other than for 0..1, rounding can give ``high`` itself."""
         return low + (high - low) * _shift_right(self.bits(shape), 40).to(torch.float32) * 2.0**-24
 
     def normal(self, shape: Sequence[int] = ()) -> Tensor:

@@ -9,9 +9,9 @@ from pydantic import Field
 from cryoreg.specs import AugmentationSpec
 
 if TYPE_CHECKING:
-    from cryoreg.augmentations.identity import Identity
     from cryoreg.augmentations.gupta2022 import Gupta2022
     from cryoreg.augmentations.gupta2022_monai import Gupta2022Monai
+    from cryoreg.augmentations.identity import Identity
 
 
 class NoAugmentationSpec(AugmentationSpec):
@@ -48,7 +48,8 @@ class Gupta2022Spec(AugmentationSpec):
 class Gupta2022MonaiSpec(Gupta2022Spec):
     """The paper's recipe composed of MONAI's own 3D transforms, volume by volume: the reference for `gupta2022`.
 
-    Gupta et al. 2022 (Front. Physiol. 13:957484). Slower, and interpolates twice where both parts are drawn; crops are whole voxels.
+    Gupta et al. 2022 (Front. Physiol. 13:957484). Slower, and interpolates twice where both parts are drawn;
+    crops are whole voxels.
     """
 
     def build(self) -> Gupta2022Monai:
