@@ -12,10 +12,10 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from cryoreg import registry
-from cryoreg.errors import ConfigError, UnknownComponentError
+from cryoreg.errors import CheckpointError, ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
-from cryoreg.specs import Kind, Spec
+from cryoreg.specs import Kind
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,6 +35,7 @@ TASKS: dict[str, Task] = {
     ),
     "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
 }
+CONFIG_FILE = "config.toml"
 PROVENANCE_SECTION = "packages"
 """Kind -> "dist version": written into a resolved config, and read for messages only."""
 
@@ -51,12 +52,24 @@ class Layer(NamedTuple):
     source: str
     values: Mapping[str, Mapping[str, Any]]
 
+    @classmethod
+    def of_arguments(
+        cls,
+        components: Mapping[str, str | Mapping[str, Any] | None],
+        split: Mapping[str, Any] | None,
+        training: Mapping[str, Any],
+    ) -> Layer:
+        """Return the layer of a Python call, where a component is a name, a mapping with one, or left open."""
+        chosen = {kind: {"name": c} if isinstance(c, str) else c for kind, c in components.items() if c is not None}
+        return cls("argument", {**chosen, "split": split or {}, "training": training})
+
 
 class Choice(NamedTuple):
     """A component and its hyper-parameters."""
 
     component: Component
-    spec: Spec
+    spec: Any
+    """A spec of the component's kind."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,8 @@ class RunConfig:
     task: str
     choices: dict[Kind, Choice]
     split: SplitSettings
-    training: TrainingSettings
+    training: Any
+    """The task's `TrainingSettings`."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
 
@@ -117,6 +131,14 @@ def read_toml(path: Path) -> Layer:
     return Layer(str(path), values)
 
 
+def with_run(layers: list[Layer], run_dir: Path) -> list[Layer]:
+    """Return the layers of a run to resume: its own config.toml comes first."""
+    config = run_dir / CONFIG_FILE
+    if not config.exists():
+        raise CheckpointError(f"cannot resume {run_dir}: it holds no {CONFIG_FILE}, so no run was started there")
+    return [read_toml(config), *layers]
+
+
 def parse_assignment(text: str) -> Layer:
     """Read ``section.key=value``; the value is TOML, or else a plain string."""
     key, equals, value = text.partition("=")
@@ -155,9 +177,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
 
 def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str]]]:
     """Return section -> key -> (value, source); changing a component drops its earlier parameters."""
-    merged: dict[str, dict[str, tuple[Any, str]]] = {
-        s: {} for s in (*TASKS[task].components, "split", "training")
-    }
+    merged: dict[str, dict[str, tuple[Any, str]]] = {s: {} for s in (*TASKS[task].components, "split", "training")}
     for source, values in layers:
         for section, entries in values.items():
             if section == PROVENANCE_SECTION:
@@ -201,9 +221,7 @@ def _choose(kind: Kind, name: str, entries: dict[str, tuple[Any, str]], recorded
     except UnknownComponentError as error:
         if recorded is None:
             raise
-        raise UnknownComponentError(
-            f"{error} (this run was made with {recorded}: install that package)"
-        ) from error
+        raise UnknownComponentError(f"{error} (this run was made with {recorded}: install that package)") from error
     return Choice(component, _build(spec_type, kind, f"a parameter of {kind} '{component.name}'", entries))
 
 
@@ -240,6 +258,24 @@ def _explain(
     return f"{place}: {first['msg']}, but it is {first['input']!r}"
 
 
-def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any]) -> Choice:
-    """Return a component with hyper-parameters given in Python."""
-    return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, None)
+def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: str | None = None) -> Choice:
+    """Return a component with hyper-parameters given in Python; ``recorded``: the package that brings it."""
+    return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
+
+
+def check_same_run(recorded: Mapping[str, Any], config: RunConfig) -> None:
+    """Raise `ConfigError` where a resumed run would differ from its checkpoint in what it computes."""
+    now, before = _flat(config.to_dict()), _flat(recorded)
+    for key in sorted(now.keys() | before.keys()):
+        if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
+            raise ConfigError(
+                f"{key} is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; "
+                "drop that setting, or start a new run"
+            )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -9,12 +10,13 @@ from pydantic import Field, field_validator
 from cryoreg.specs import Settings
 
 
+SCRATCH: Literal["scratch"] = "scratch"
+
+
 class SplitSettings(Settings):
     """How a data set is divided. The same settings divide it the same way in every run."""
 
-    fractions: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="shares of train, val and test"
-    )
+    fractions: tuple[float, float, float] = Field((0.6, 0.2, 0.2), description="shares of train, val and test")
     seed: int = Field(0, ge=0, description="seed of the division")
 
     @field_validator("fractions")
@@ -30,13 +32,9 @@ class TrainingSettings(Settings):
 
     epochs: int = Field(ge=1, description="passes over the training subtomograms")
     batch_size: int = Field(16, ge=1, description="subtomograms per step, over all processes")
-    optimizer: str = Field(
-        description="any optimizer of timm: adam, adamw, sgd (Nesterov), momentum, lamb, ..."
-    )
+    optimizer: str = Field(description="any optimizer of timm: adam, adamw, sgd (Nesterov), momentum, lamb, ...")
     lr: float = Field(gt=0, description="learning rate at its highest")
-    weight_decay: float = Field(
-        1e-4, ge=0, description="weight decay; none on biases and norms, as timm does"
-    )
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay; none on biases and norms, as timm does")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; other optimizers ignore it")
     schedule: str = Field(description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     warmup_epochs: int = Field(0, ge=0, description="epochs of linear warm-up")
@@ -50,22 +48,16 @@ class TrainingSettings(Settings):
     resident: bool | None = Field(None, description="hold all volumes on the device; unset: when they fit")
     workers: int = Field(2, ge=0, description="reader processes, where volumes are not resident")
     save_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
-    save_every_minutes: float = Field(
-        10.0, gt=0, description="minutes after which a checkpoint is due in mid-epoch"
-    )
+    save_every_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is due in mid-epoch")
 
 
 class PretrainSettings(TrainingSettings):
     """Pretraining; defaults of Gupta et al. 2022."""
 
     epochs: int = Field(200, ge=1, description="passes over the training subtomograms")
-    optimizer: str = Field(
-        "adam", description="any optimizer of timm: adam, adamw, sgd (Nesterov), lamb, ..."
-    )
+    optimizer: str = Field("adam", description="any optimizer of timm: adam, adamw, sgd (Nesterov), lamb, ...")
     lr: float = Field(1e-4, gt=0, description="learning rate at its highest")
-    schedule: str = Field(
-        "constant", description="constant, or any schedule of timm: cosine, step, poly, tanh, ..."
-    )
+    schedule: str = Field("constant", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     part: Literal["train", "all"] = Field(
         "train", description="what to learn from: the train split (an unlabelled set: everything), or all"
     )
@@ -75,16 +67,8 @@ class FinetuneSettings(TrainingSettings):
     """Fine-tuning on labels; defaults of Gupta et al. 2022."""
 
     epochs: int = Field(50, ge=1, description="passes over the labelled training subtomograms")
-    optimizer: str = Field(
-        "sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ..."
-    )
+    optimizer: str = Field("sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ...")
     lr: float = Field(5e-4, gt=0, description="learning rate at its highest")
-    schedule: str = Field(
-        "cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ..."
-    )
-    pretrained: str = Field(
-        "scratch", description="run directory or encoder.safetensors to start from, or scratch"
-    )
-    labels: float = Field(
-        1.0, gt=0, le=1, description="fraction of the train split's labels to use; fractions nest"
-    )
+    schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
+    pretrained: str = Field("scratch", description="run directory or encoder.safetensors to start from, or scratch")
+    labels: float = Field(1.0, gt=0, le=1, description="fraction of the train split's labels to use; fractions nest")

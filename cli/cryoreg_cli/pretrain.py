@@ -1,0 +1,36 @@
+"""`cryoreg pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import PRETRAIN
+
+
+@click.command()
+@run_options.options(PRETRAIN)
+@run_options.run_options
+def pretrain(
+    config: Path | None, run_dir: Path | None, resume: bool, dry_run: bool, assignments: tuple[str, ...], **given: Any
+) -> None:
+    """Train an encoder on unlabelled subtomograms.
+
+    Without options: MoCo, RB3D and the paper's augmentation on the embedded demo data.
+    """
+    from cryoreg.config import resolve, with_run
+
+    layers = run_options.layers(PRETRAIN, given, assignments, config)
+    if resume:
+        layers = with_run(layers, run_options.to_resume(run_dir))
+    resolved = resolve("pretrain", layers)
+    if dry_run:
+        return run_options.print_values(resolved)
+    from cryoreg.training.pretrain import run_pretraining
+
+    result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
+    click.echo(f"encoder   {result.encoder}")
+    click.echo(f"next      cryoreg finetune --from {result.run_dir} --labels 0.25")

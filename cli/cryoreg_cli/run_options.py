@@ -1,0 +1,116 @@
+"""The options that `pretrain`, `finetune` and `evaluate` share, and how they become layers of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from cryoreg.config import Layer, RunConfig
+
+Command = Callable[..., Any]
+
+
+class Shorthand(NamedTuple):
+    """An option that stands for one setting."""
+
+    flag: str
+    key: str
+    """``section.key``."""
+    help: str
+    type: Any = str
+    metavar: str | None = "NAME"
+
+    @property
+    def parameter(self) -> str:
+        """Return the name under which click passes the value: that of the setting, so that no two flags collide."""
+        return self.key.replace(".", "__")
+
+
+METHOD = Shorthand("--method", "method.name", "Self-supervised method.")
+ENCODER = Shorthand("--encoder", "encoder.name", "3D network.")
+AUGMENTATION = Shorthand("--augmentation", "augmentation.name", "Random transformation of each view.")
+DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.")
+DATA = Shorthand("--data", "dataset.root", "Folder of the data set.", click.Path(path_type=Path), "PATH")
+EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
+BATCH_SIZE = Shorthand("--batch-size", "training.batch_size", "Subtomograms per step.", int, "N")
+SEED = Shorthand("--seed", "training.seed", "Seed of weights, order and augmentation.", int, "N")
+DEVICE = Shorthand(
+    "--device", "training.device", "Where to compute.", click.Choice(["auto", "cpu", "cuda", "mps"]), None
+)
+PRECISION = Shorthand(
+    "--precision", "training.precision", "auto: bf16 where fast.", click.Choice(["auto", "fp32", "bf16"]), None
+)
+FROM = Shorthand(
+    "--from", "training.pretrained", "Run directory or encoder.safetensors to start from, or 'scratch'.", str, "PATH"
+)
+LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
+
+_SHARED = (AUGMENTATION, DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, PRECISION)
+PRETRAIN = (METHOD, ENCODER, *_SHARED)
+FINETUNE = (FROM, LABELS, ENCODER, *_SHARED)
+EVALUATE = (DATA, DEVICE, PRECISION)
+
+
+def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
+    """Return a decorator that adds the shorthands and --set."""
+    settings = click.option(
+        "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other setting; may be repeated."
+    )
+    decorators = [
+        *(click.option(s.flag, s.parameter, type=s.type, metavar=s.metavar, help=s.help) for s in shorthands),
+        settings,
+    ]
+    return lambda command: reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
+
+
+def run_options(command: Command) -> Command:
+    """Add the options of a command that starts or continues a run."""
+    decorators = (
+        click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Settings to start from."),
+        click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's files go."),
+        click.option("--resume", is_flag=True, help="Go on with the run in --run-dir, from its last checkpoint."),
+        click.option("--dry-run", is_flag=True, help="Print every value and where it came from, and stop."),
+    )
+    return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
+
+
+def layers(
+    shorthands: tuple[Shorthand, ...], given: dict[str, Any], assignments: tuple[str, ...], config: Path | None = None
+) -> list[Layer]:
+    """Return the layers in the order of their precedence: --config, shorthands, --set."""
+    from cryoreg.config import Layer, parse_assignment, read_toml
+
+    found = [read_toml(config)] if config else []
+    for shorthand in shorthands:
+        if given[shorthand.parameter] is not None:
+            section, key = shorthand.key.split(".")
+            found.append(Layer(shorthand.flag, {section: {key: given[shorthand.parameter]}}))
+    return found + [parse_assignment(text) for text in assignments]
+
+
+def to_resume(run_dir: Path | None) -> Path:
+    """Return the run to resume, which must be named."""
+    if run_dir is None:
+        raise click.UsageError("--resume needs --run-dir: the run to go on with")
+    return run_dir
+
+
+def default_run_dir(config: RunConfig) -> Path:
+    """Return a new folder under ./runs, named by the time and what is run."""
+    from datetime import datetime
+
+    name = "-".join(config.choices[kind].component.name for kind in ("method", "encoder") if kind in config.choices)
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.task}-{name}"
+
+
+def print_values(config: RunConfig) -> None:
+    """Print every setting with its value and source."""
+    rows = [(key, "unset" if value is None else str(value), source) for key, value, source in config.values()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for key, value, source in rows:
+        click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}")

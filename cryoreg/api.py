@@ -1,0 +1,52 @@
+"""Components by name, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryoreg.config import build_spec
+from cryoreg.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
+
+
+def create_encoder(name: str | None = None, *, pretrained: str | Path | None = None, **parameters: Any) -> Encoder:
+    """Return an encoder: (B, 1, D, H, W) -> (B, num_features).
+
+    ``pretrained`` is a run directory or an ``encoder.safetensors``; name and parameters then come from it, and those
+    that are given must agree. Weights are else drawn from torch's global generator.
+    """
+    if pretrained is None:
+        if name is None:
+            raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
+        return build_spec("encoder", name, parameters).spec.build()
+    from cryoreg.training.export import find_weights, load_weights
+
+    path = find_weights(Path(pretrained))
+    weights = load_weights(path)
+    recorded = dict(weights.card["config"]["encoder"])
+    given = {"name": name or recorded["name"], **parameters}
+    for key, value in given.items():
+        if recorded.get(key) != value:
+            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
+    package = weights.card["config"]["packages"]["encoder"]
+    encoder = build_spec("encoder", recorded.pop("name"), recorded, package).spec.build()
+    encoder.load_state_dict(weights.tensors)
+    return encoder
+
+
+def create_method(name: str, encoder: Encoder, **parameters: Any) -> Method:
+    """Return a self-supervised method around ``encoder``."""
+    return build_spec("method", name, parameters).spec.build(encoder)
+
+
+def create_augmentation(name: str, **parameters: Any) -> Augmentation:
+    """Return an augmentation: (x, rng) -> x, both (B, 1, D, H, W)."""
+    return build_spec("augmentation", name, parameters).spec.build()
+
+
+def create_dataset(name: str, **parameters: Any) -> SubtomogramDataset:
+    """Open a data set."""
+    return build_spec("dataset", name, parameters).spec.build()

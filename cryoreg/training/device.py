@@ -1,0 +1,39 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from cryoreg.errors import ConfigError
+from cryoreg.settings import TrainingSettings
+
+
+def make_fabric(settings: TrainingSettings) -> Fabric:
+    """Return the Lightning Fabric for a run in one process; raise `ConfigError` where the device is absent."""
+    device = _device(settings.device)
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
+    fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    fabric.launch()
+    return fabric
+
+
+def _device(wanted: str) -> str:
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, there in present.items() if there)
+    if not present[wanted]:
+        raise ConfigError(f"device '{wanted}' is not available here; --device auto takes the best there is")
+    return wanted
+
+
+def _has_fast_bf16(device: str) -> bool:
+    """Tell whether the device multiplies bf16 in hardware; emulated, it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,279 @@
+"""The training loop, on Lightning Fabric: resumable to the bit, stopped cleanly, halted before a non-finite step."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.utils.tensorboard import SummaryWriter
+
+from cryoreg.config import RunConfig
+from cryoreg.contracts import StepOutput
+from cryoreg.errors import NonFiniteError
+from cryoreg.randomness import mix64
+from cryoreg.settings import TrainingSettings
+from cryoreg.training.loading import Batch, VolumeLoader
+from cryoreg.training.optimization import Schedule, create_optimizer
+from cryoreg.training.progress import ProgressLine
+from cryoreg.training.run_folder import RunFolder
+from cryoreg.training.signals import Interrupted, StopFlag
+
+_FLUSH_SECONDS = 1.0
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Job(ABC):
+    """What an engine trains: a module, its data, and what one step and one epoch mean."""
+
+    title: str
+    module: nn.Module
+    loader: VolumeLoader
+
+    @abstractmethod
+    def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
+        """Return the loss of a batch. ``model`` is ``module`` as Fabric wraps it."""
+
+    def after_step(self, step: int, total_steps: int) -> None:  # noqa: B027
+        """Update what gradients do not."""
+
+    def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
+        """Return more columns for metrics.csv, of the same names in every epoch."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs beside the module's weights; plain types only."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take back what `state` returned."""
+
+
+@dataclass
+class Position:
+    """How far a run has come."""
+
+    epoch: int = 0
+    step: int = 0
+    """Optimizer steps taken since the start."""
+    seen: int = 0
+    """Subtomograms of this epoch already used, over all processes."""
+    loss_sum: float = 0.0
+    feature_std_sum: float = 0.0
+    steps_in_epoch: int = 0
+
+    def next_epoch(self) -> Position:
+        """Return the start of the epoch after this one."""
+        return Position(epoch=self.epoch + 1, step=self.step)
+
+
+class _StepSummary(NamedTuple):
+    """Means over the processes."""
+
+    loss: float
+    grad_norm: float
+    feature_std: float
+    bad: float
+    stopping: float
+
+
+class Engine:
+    """Runs a job to its last epoch."""
+
+    def __init__(
+        self, job: Job, config: RunConfig, folder: RunFolder, fabric: Fabric, resumed: dict[str, Any] | None = None
+    ) -> None:
+        self.job, self.config, self.folder, self.fabric = job, config, folder, fabric
+        self.settings: TrainingSettings = config.training
+        job.module.to(fabric.device)
+        if self.settings.channels_last:
+            job.module.to(memory_format=torch.channels_last_3d)
+        optimizer = create_optimizer(job.module, self.settings)
+        self.schedule = Schedule(optimizer, self.settings, len(job.loader))
+        self.model, self.optimizer = fabric.setup(job.module, optimizer)
+        self.position = Position()
+        if resumed is not None:
+            self._restore(resumed)
+        self.total_steps = self.settings.epochs * len(job.loader)
+        self._rows: list[dict[str, Any]] = []
+        self._flushed_at = self._saved_at = time.monotonic()
+
+    def run(self) -> None:
+        """Train until the last epoch is done.
+
+        Raises `NonFiniteError` before a step that would spoil the weights, and `Interrupted` after SIGTERM or Ctrl-C,
+        when the step is finished and saved.
+        """
+        progress = ProgressLine(self.job.title, self.settings.epochs, len(self.job.loader), self.position.step)
+        self._board = SummaryWriter(self.folder.path / "tensorboard", purge_step=self.position.step)
+        try:
+            with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
+                while self.position.epoch < self.settings.epochs:
+                    self._epoch()
+        finally:
+            self._flush()
+            self._board.close()
+
+    def _epoch(self) -> None:
+        started, seen_before = time.monotonic(), self.position.seen
+        self.model.train()
+        for batch in self.job.loader.epoch(self.position.epoch, self.position.seen):
+            self._step(batch)
+        seconds = time.monotonic() - started
+        self._log_epoch(speed=(self.position.seen - seen_before) / seconds)
+        self.position = self.position.next_epoch()
+        if self.position.epoch % self.settings.save_every_epochs == 0 or self.position.epoch == self.settings.epochs:
+            self.save()
+
+    def _step(self, batch: Batch) -> None:
+        position = self.position
+        torch.manual_seed(_step_seed(self.settings.seed, position.step, self.fabric.global_rank))
+        rate = self.schedule.set(position.step)
+        output = self.job.step(self.model, batch, position.epoch)
+        self.optimizer.zero_grad()
+        self.fabric.backward(output.loss)
+        summary = self._agree(output, self._gradient_norm(), batch)
+        self.optimizer.step()
+        self.job.after_step(position.step, self.total_steps)
+        self._record(
+            {
+                "step": position.step,
+                "epoch": position.epoch,
+                "loss": summary.loss,
+                "lr": rate,
+                "grad_norm": summary.grad_norm,
+            }
+        )
+        self._count(batch, summary)
+        self._save_or_stop(summary.stopping > 0)
+
+    def _gradient_norm(self) -> Tensor:
+        gradients = [p.grad for p in self.job.module.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if self.settings.clip_grad is not None:
+            clip_grads_with_norm_(self.job.module.parameters(), self.settings.clip_grad, norm)
+        return norm
+
+    def _agree(self, output: StepOutput, norm: Tensor, batch: Batch) -> _StepSummary:
+        """Return the step's figures, the same on all processes; raise on all where one is not finite."""
+        loss, features = output.loss.detach().float(), output.features.float()
+        spread = features.std(dim=0).mean() if len(features) > 1 else loss.new_zeros(())
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        stop = bad.new_tensor(self._stop.signal is not None)
+        values = torch.stack([loss, norm.float(), spread, bad.float(), stop.float()])
+        if self.fabric.world_size > 1:
+            values = self.fabric.all_reduce(values, reduce_op="mean")
+        summary = _StepSummary(*values.tolist())
+        if summary.bad > 0:
+            raise NonFiniteError(self._describe(summary, batch))
+        return summary
+
+    def _describe(self, summary: _StepSummary, batch: Batch) -> str:
+        ids = ", ".join(self.job.loader.dataset.ids[i] for i in batch.samples.tolist())
+        saved = f"the last good checkpoint is {self.folder.last}" if self.folder.last.exists() else "none was saved yet"
+        return (
+            f"loss {summary.loss:g}, gradient norm {summary.grad_norm:g} at step {self.position.step} "
+            f"(epoch {self.position.epoch}); stopped before that step, {saved}; "
+            f"lower training.lr or set training.clip_grad. The batch: {ids}"
+        )
+
+    def _count(self, batch: Batch, summary: _StepSummary) -> None:
+        position = self.position
+        position.step += 1
+        position.seen += len(batch.samples) * self.fabric.world_size
+        position.steps_in_epoch += 1
+        position.loss_sum += summary.loss
+        position.feature_std_sum += summary.feature_std
+
+    def _record(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        self._progress.advance(row["loss"], subtomograms=self.job.loader.order.batch_size)
+        if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the steps since the last flush to steps.csv, and the newest to TensorBoard."""
+        if self._rows and self.fabric.is_global_zero:
+            self.folder.steps.append(self._rows)
+            for key in ("loss", "lr", "grad_norm"):
+                self._board.add_scalar(f"step/{key}", self._rows[-1][key], self._rows[-1]["step"])
+        self._rows = []
+        self._flushed_at = time.monotonic()
+
+    def _log_epoch(self, speed: float) -> None:
+        position = self.position
+        more = self.job.end_epoch(self.model, position.epoch, self.folder)
+        steps = max(1, position.steps_in_epoch)
+        row = {
+            "epoch": position.epoch,
+            "step": position.step,
+            "loss": position.loss_sum / steps,
+            "feature_std": position.feature_std_sum / steps,
+            **more,
+            "subtomograms_per_s": round(speed, 1),
+        }
+        if self.fabric.is_global_zero:
+            self.folder.metrics.append([row])
+            for key, value in row.items():
+                self._board.add_scalar(f"epoch/{key}", value, position.step)
+
+    def _save_or_stop(self, stopping: bool) -> None:
+        if stopping:
+            self.save()
+            self._progress.say(f"stopped after step {self.position.step - 1}; saved; continue with --resume")
+            raise Interrupted(self._stop.signal or 15)
+        if time.monotonic() - self._saved_at > 60 * self.settings.save_every_minutes:
+            self.save()
+
+    def save(self) -> None:
+        """Write the last checkpoint."""
+        self._flush()
+        if self.fabric.is_global_zero:
+            self.folder.save(self.state())
+        self._saved_at = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resume needs, in tensors and plain types."""
+        return {
+            "config": self.config.to_dict(),
+            "progress": asdict(self.position),
+            "module": self.job.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "job": self.job.state(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.job.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.job.load_state(state["job"])
+        self.position = Position(**state["progress"])
+
+
+@contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators as they were found."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of what a step draws from torch's global generator, such as dropout."""
+    parts = torch.tensor([seed])
+    for part in (step, rank):
+        parts = mix64(parts * 3 + part)
+    return int(parts.item())
+
+
+def build_seeded(seed: int, build: Callable[[], Module]) -> Module:
+    """Return what ``build`` makes with torch's global generator seeded, and leave the generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

@@ -1,0 +1,139 @@
+"""Evaluation: a fine-tuned classifier on a split that it has not learnt from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix, f1_score
+
+from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.splits import split
+from cryoreg.errors import CheckpointError, DataError
+from cryoreg.files import write_text
+from cryoreg.training.classifier import Classifier, predict
+from cryoreg.training.device import make_fabric
+from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_weights
+from cryoreg.training.loading import BatchOrder, VolumeLoader
+
+Part = Literal["train", "val", "test"]
+
+
+class Evaluation(NamedTuple):
+    """How well a classifier does on one part of a data set."""
+
+    part: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    """int64 (N,)."""
+    predictions: np.ndarray
+    """int64 (N,)."""
+    confidences: np.ndarray
+    """float64 (N,): softmax probability of the prediction, not calibrated."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct predictions."""
+        return float(np.mean(self.labels == self.predictions))
+
+    @property
+    def accuracy_error(self) -> float:
+        """Standard error of the accuracy as a binomial proportion: sqrt(p (1 − p) / N)."""
+        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.labels)))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes of the harmonic mean of precision and recall."""
+        return float(f1_score(self.labels, self.predictions, average="macro", zero_division=0))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts (classes, classes): rows true, columns predicted."""
+        return confusion_matrix(self.labels, self.predictions, labels=range(len(self.classes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        recall = np.diag(self.confusion) / np.maximum(1, self.confusion.sum(1))
+        return {
+            "part": self.part,
+            "subtomograms": len(self.labels),
+            "accuracy": self.accuracy,
+            "accuracy_standard_error": self.accuracy_error,
+            "macro_f1": self.macro_f1,
+            "per_class_accuracy": dict(zip(self.classes, recall.tolist(), strict=True)),
+            "confusion": self.confusion.tolist(),
+        }
+
+    def save(self, run_dir: Path) -> None:
+        """Write evaluation_<part>.json and predictions_<part>.csv into the run directory."""
+        write_text(run_dir / f"evaluation_{self.part}.json", json.dumps(self.to_dict(), indent=2) + "\n")
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("id", "class", "prediction", "confidence"))
+        for name, label, prediction, confidence in zip(
+            self.ids, self.labels, self.predictions, self.confidences, strict=True
+        ):
+            writer.writerow((name, self.classes[label], self.classes[prediction], f"{confidence:.4f}"))
+        write_text(run_dir / f"predictions_{self.part}.csv", table.getvalue())
+
+
+def evaluate(
+    run_dir: str | Path,
+    part: Part = "test",
+    *,
+    dataset: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Evaluate a fine-tuning run's classifier on a part of its own data set's split, and save the figures beside it.
+
+    ``dataset`` changes parameters of the data set, such as a root that has moved; ``settings`` are device, precision,
+    workers. Raises a `CryoregError` where weights or data are missing or do not fit each other.
+    """
+    return run_evaluation(Path(run_dir), part, [Layer.of_arguments({"dataset": dataset}, None, settings)])
+
+
+def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation:
+    """Evaluate with the run's own config, over which ``layers`` are laid."""
+    path = find_weights(run_dir, CLASSIFIER_FILE)
+    tensors, card = load_weights(path)
+    if "classes" not in card:
+        raise CheckpointError(f"{path} holds an encoder without a classifier; `cryoreg finetune` trains one")
+    config = resolve("finetune", [Layer(str(path), card["config"]), *layers])
+    dataset = config.spec("dataset").build()
+    _check_data(dataset, card, path)
+    evaluation = _evaluate(config, dataset, tensors, part)
+    evaluation.save(path.parent)
+    return evaluation
+
+
+def _check_data(dataset: SubtomogramDataset, card: dict[str, Any], path: Path) -> None:
+    for what, now in (("classes", list(dataset.classes)), ("box", list(dataset.box))):
+        if card[what] != now:
+            raise DataError(f"the data set now has {what} {now}, but {path} was trained on {card[what]}")
+
+
+def _evaluate(
+    config: RunConfig, dataset: SubtomogramDataset, tensors: dict[str, torch.Tensor], part: Part
+) -> Evaluation:
+    fabric = make_fabric(config.training)
+    classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
+    classifier.load_state_dict(tensors)
+    if config.training.channels_last:
+        classifier.to(memory_format=torch.channels_last_3d)
+    samples = torch.from_numpy(getattr(split(dataset, config.split.fractions, config.split.seed), part))
+    if len(samples) == 0:
+        raise DataError(f"the {part} split is empty; change split.fractions")
+    order = BatchOrder(samples, 64, seed=0, shuffle=False, drop_last=False)
+    loader = VolumeLoader(dataset, order, fabric.device, config.training.resident, config.training.workers)
+    logits, labels = predict(fabric.setup(classifier), loader)
+    confidences, predictions = logits.double().softmax(1).max(1)
+    ids = tuple(dataset.ids[i] for i in samples.tolist())
+    return Evaluation(part, tuple(dataset.classes), ids, labels.numpy(), predictions.numpy(), confidences.numpy())

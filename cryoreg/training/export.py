@@ -1,0 +1,104 @@
+"""Exported weights: one safetensors file that also carries its card and a checksum, and the card as JSON beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+import cryoreg
+from cryoreg.config import Layer, RunConfig
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.errors import CheckpointError
+from cryoreg.files import write_atomically, write_text
+from cryoreg.settings import SCRATCH
+from cryoreg.training.loading import NORMALISATION
+
+ENCODER_FILE = "encoder.safetensors"
+CLASSIFIER_FILE = "classifier.safetensors"
+CARD_FILE = "card.json"
+
+
+class Weights(NamedTuple):
+    """What an exported file holds."""
+
+    tensors: dict[str, Tensor]
+    card: dict[str, Any]
+
+
+def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
+    """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
+    return {
+        "cryoreg": cryoreg.__version__,
+        "config": config.to_dict(),
+        "num_features": num_features,
+        "voxel_size": dataset.voxel_size,
+        "box": list(dataset.box),
+        "normalisation": NORMALISATION,
+        "beam_axis": "z (the first array axis)",
+        **more,
+    }
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors and card to one safetensors file, and the card as card.json beside it."""
+    text = json.dumps(card, indent=2)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksum = _checksum(safetensors.torch.save(plain), text)
+    data = safetensors.torch.save(plain, metadata={"card": text, "sha256": checksum})
+    write_atomically(path, lambda file: file.write(data), check=load_weights)
+    write_text(path.parent / CARD_FILE, text + "\n")
+
+
+def load_weights(path: Path) -> Weights:
+    """Read exported weights on the CPU; raise `CheckpointError` where they are missing, damaged or not ours."""
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.torch.load(data)
+        metadata = _header(data).get("__metadata__", {})
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no weights file {path}") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"cannot read weights {path}: {error}") from error
+    if "card" not in metadata:
+        raise CheckpointError(f"{path} holds no cryoreg card: it was not exported by cryoreg")
+    if metadata.get("sha256") != _checksum(data, metadata["card"]):
+        raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
+    return Weights(tensors, json.loads(metadata["card"]))
+
+
+def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
+    """Return the weights file that a run directory or a file's own path names."""
+    return path / file if path.is_dir() else path
+
+
+def with_pretrained(layers: list[Layer]) -> list[Layer]:
+    """Put encoder, data set and split of the weights to start from before the given layers."""
+    starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
+    start = next(filter(None, reversed(starts)), SCRATCH)
+    if start == SCRATCH:
+        return layers
+    path = find_weights(Path(start))
+    recorded = load_weights(path).card["config"]
+    inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
+    return [Layer(str(path), inherited), *layers]
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])
+
+
+def _checksum(data: bytes, card: str) -> str:
+    """Hash the card, the tensors' names, types and places, and their bytes."""
+    header = {name: entry for name, entry in _header(data).items() if name != "__metadata__"}
+    payload = data[8 + int.from_bytes(data[:8], "little") :]
+    digest = hashlib.sha256(json.dumps([card, header], sort_keys=True).encode())
+    digest.update(payload)
+    return digest.hexdigest()

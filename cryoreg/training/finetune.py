@@ -1,0 +1,148 @@
+"""Fine-tuning: an encoder, pretrained or not, learns to classify from some of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from cryoreg.config import Layer, RunConfig, resolve, with_run
+from cryoreg.contracts import StepOutput, SubtomogramDataset
+from cryoreg.datasets.splits import label_fraction, require_classes, split
+from cryoreg.errors import CheckpointError, DataError
+from cryoreg.randomness import SampleRng
+from cryoreg.settings import SCRATCH, FinetuneSettings
+from cryoreg.training.checkpoint import load_checkpoint
+from cryoreg.training.classifier import Classifier, predict, supervised_step
+from cryoreg.training.device import make_fabric
+from cryoreg.training.engine import Engine, Job, build_seeded
+from cryoreg.training.export import (
+    CLASSIFIER_FILE,
+    ENCODER_FILE,
+    find_weights,
+    load_weights,
+    make_card,
+    save_weights,
+    with_pretrained,
+)
+from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
+from cryoreg.training.run_folder import RunFolder
+
+
+class FinetuneResult(NamedTuple):
+    """What a fine-tuning run leaves."""
+
+    run_dir: Path
+    classifier: Path
+    """The exported classifier.safetensors."""
+    val_accuracy: float
+    """Of the best epoch, on the validation split."""
+    best_epoch: int
+
+
+class FinetuneJob(Job):
+    """Minimises cross-entropy on augmented volumes and keeps the epoch that validates best."""
+
+    title = "finetune"
+
+    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, device: torch.device) -> None:
+        settings: FinetuneSettings = config.training
+        require_classes(dataset)
+        config.spec("encoder").check_box(dataset.box)
+        self.seed = settings.seed
+        self.module = self.classifier = build_seeded(
+            settings.seed, lambda: Classifier(config.spec("encoder").build(), len(dataset.classes))
+        )
+        self.augment = config.spec("augmentation").build()
+        parts = split(dataset, config.split.fractions, config.split.seed)
+        if len(parts.val) == 0:
+            raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
+        train = torch.from_numpy(label_fraction(dataset, parts.train, settings.labels, config.split.seed))
+        order = BatchOrder(train, settings.batch_size, settings.seed, drop_last=False)
+        self.loader = VolumeLoader(dataset, order, device, settings.resident, settings.workers)
+        val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
+        self.val_loader = VolumeLoader(dataset, val_order, device, settings.resident, settings.workers)
+        self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
+
+    def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
+        """Return the cross-entropy on augmented volumes."""
+        rng = SampleRng.for_batch(self.seed, epoch, batch.samples, view=0)
+        return supervised_step(model, self.augment(batch.volumes, rng), batch.labels)
+
+    def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
+        """Validate; save the weights where they are the best so far (accuracy, then loss)."""
+        logits, labels = predict(model, self.val_loader)
+        accuracy = (logits.argmax(1) == labels).double().mean().item()
+        loss = nn.functional.cross_entropy(logits.double(), labels).item()
+        if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
+            self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+            folder.save_best({"module": self.module.state_dict(), **self.best})
+        return {"val_accuracy": accuracy, "val_loss": loss}
+
+    def state(self) -> dict[str, Any]:
+        """Return which epoch is the best so far."""
+        return dict(self.best)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back the best epoch so far."""
+        self.best = dict(state)
+
+
+def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
+    """Copy the weights to start from into the encoder; raise `CheckpointError` where they are another network's."""
+    path = find_weights(config.training.pretrained)
+    weights = load_weights(path)
+    recorded, wanted = weights.card["config"]["encoder"], config.to_dict()["encoder"]
+    for key in wanted:
+        if recorded.get(key) != wanted[key]:
+            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {wanted[key]!r}")
+    classifier.encoder.load_state_dict(weights.tensors)
+
+
+def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
+    """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
+    dataset = config.spec("dataset").build()
+    fabric = make_fabric(config.training)
+    job = FinetuneJob(config, dataset, fabric.device)
+    if config.training.pretrained != SCRATCH and not resume:
+        load_pretrained(job.classifier, config)
+    with RunFolder.open(run_dir, config, resume) as (folder, resumed):
+        Engine(job, config, folder, fabric, resumed).run()
+        _export_best(job, config, folder)
+    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, job.best["val_accuracy"], int(job.best["epoch"]))
+
+
+def _export_best(job: FinetuneJob, config: RunConfig, folder: RunFolder) -> None:
+    job.classifier.load_state_dict(load_checkpoint(folder.best)["module"])
+    dataset, encoder = job.loader.dataset, job.classifier.encoder
+    card = make_card(config, dataset, encoder.num_features, classes=list(dataset.classes), metrics=job.best)
+    save_weights(folder.path / ENCODER_FILE, encoder.state_dict(), card)
+    save_weights(folder.path / CLASSIFIER_FILE, job.classifier.state_dict(), card)
+
+
+def finetune(
+    run_dir: str | Path,
+    *,
+    pretrained: str | Path | None = None,
+    encoder: str | Mapping[str, Any] | None = None,
+    augmentation: str | Mapping[str, Any] | None = None,
+    dataset: str | Mapping[str, Any] | None = None,
+    split: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> FinetuneResult:
+    """Train a classifier on labels, as `cryoreg finetune` does, from ``pretrained`` weights or from scratch.
+
+    ``pretrained`` is a pretraining run's directory or an encoder.safetensors, from which encoder, data set and split
+    are then taken unless given. ``settings`` are those of `FinetuneSettings`: labels, epochs, batch_size, lr, seed, ...
+    With ``resume``, what is not given comes from the run directory. Raises a `CryoregError` for any mistake.
+    """
+    if pretrained is not None:
+        settings["pretrained"] = pretrained
+    components = {"encoder": encoder, "augmentation": augmentation, "dataset": dataset}
+    layers = [Layer.of_arguments(components, split, settings)]
+    layers = with_run(layers, Path(run_dir)) if resume else with_pretrained(layers)
+    return run_finetuning(resolve("finetune", layers), Path(run_dir), resume)

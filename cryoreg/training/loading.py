@@ -1,0 +1,184 @@
+"""From a data set to normalised batches on the device, in an order that depends only on (seed, epoch)."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.errors import CryoregError, DataError
+from cryoreg.randomness import SampleRng
+
+UNLABELLED = -1
+NORMALISATION = "per-volume z-score"
+_ORDER_VIEW = -1
+_RESIDENT_SHARE = 0.4
+_READ_TIMEOUT_SECONDS = 600
+
+
+class Batch(NamedTuple):
+    """Part of a batch: what this process works on."""
+
+    volumes: Tensor
+    """float32 (b, 1, D, H, W), each of mean 0 and standard deviation 1."""
+    labels: Tensor
+    """int64 (b,); -1 where unknown."""
+    samples: Tensor
+    """int64 (b,): indices into the data set."""
+
+
+class BatchOrder(NamedTuple):
+    """Which samples stand in which batch."""
+
+    samples: Tensor
+    """int64: the data set's indices to go through in an epoch."""
+    batch_size: int
+    """Over all processes."""
+    seed: int
+    shuffle: bool = True
+    drop_last: bool = True
+    rank: int = 0
+    world_size: int = 1
+
+    def steps(self) -> int:
+        """Return the number of batches in an epoch."""
+        whole, rest = divmod(len(self.samples), self.batch_size)
+        return whole + (rest >= self.world_size and not self.drop_last)
+
+    def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
+        """Return this process's share of each batch, from the one after the first ``start`` samples on."""
+        samples = self._order(epoch)[start:]
+        batches = [b for b in samples.split(self.batch_size) if len(b) == self.batch_size or not self.drop_last]
+        return [self._share(batch) for batch in batches if len(batch) >= self.world_size]
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return self.samples
+        keys = SampleRng.for_batch(self.seed, epoch, self.samples, view=_ORDER_VIEW).bits()
+        return self.samples[torch.argsort(keys, stable=True)]
+
+    def _share(self, batch: Tensor) -> Tensor:
+        """Cut a batch into equal, contiguous parts; a last, smaller one loses what cannot be shared equally."""
+        size = len(batch) // self.world_size
+        return batch[self.rank * size : (self.rank + 1) * size]
+
+
+class VolumeLoader:
+    """Serves some samples of a data set: held on the device where they fit, else read by worker processes."""
+
+    def __init__(
+        self,
+        dataset: SubtomogramDataset,
+        order: BatchOrder,
+        device: torch.device,
+        resident: bool | None = None,
+        workers: int = 2,
+    ) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.device = device
+        self.workers = workers
+        self._labels = torch.tensor([UNLABELLED if label is None else label for label in dataset.labels])
+        self._volumes: Tensor | None = None
+        if fits(len(order.samples), dataset.box, device) if resident is None else resident:
+            self._volumes = self._read_all()
+            self._position = torch.full((len(dataset),), -1).index_copy_(
+                0, order.samples, torch.arange(len(order.samples))
+            )
+
+    def __len__(self) -> int:
+        return self.order.steps()
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield this process's share of each batch, from the one after the first ``start`` samples on."""
+        batches = self.order.batches(epoch, start)
+        for samples, volumes in zip(batches, self._serve(batches), strict=True):
+            labels = self._labels[samples].to(self.device, non_blocking=True)
+            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True))
+
+    def _serve(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        if self._volumes is not None:
+            for batch in batches:
+                yield self._volumes[self._position[batch].to(self.device)]
+        else:
+            for volumes in self._stream(batches):
+                yield normalise(volumes.to(self.device, non_blocking=True))
+
+    def _stream(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        loader = DataLoader(
+            _Reader(self.dataset),
+            batch_sampler=[batch.tolist() for batch in batches],
+            collate_fn=_collate,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            timeout=_READ_TIMEOUT_SECONDS if self.workers else 0,
+            worker_init_fn=_default_signals,
+        )
+        for volumes in loader:
+            if isinstance(volumes, CryoregError):
+                raise volumes
+            yield volumes
+
+    def _read_all(self) -> Tensor:
+        samples = self.order.samples.tolist()
+        volumes = torch.empty(len(samples), 1, *self.dataset.box)
+        for row, index in enumerate(samples):
+            volumes[row] = normalise(_read(self.dataset, index)[None])[0]
+        return volumes.to(self.device)
+
+
+def normalise(volumes: Tensor) -> Tensor:
+    """Give each volume of (B, 1, D, H, W) mean 0 and standard deviation 1, in float32."""
+    volumes = volumes.float()
+    mean = volumes.mean(dim=(1, 2, 3, 4), keepdim=True)
+    std = volumes.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
+    return (volumes - mean) / std.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def fits(count: int, box: tuple[int, int, int], device: torch.device) -> bool:
+    """Tell whether ``count`` float32 volumes take less than 40 % of the device's free memory."""
+    return count * 4 * math.prod(box) < _RESIDENT_SHARE * _free_bytes(device)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read(dataset: SubtomogramDataset, index: int) -> Tensor:
+    sample = dataset[index]
+    if sample.volume.shape != (1, *dataset.box):
+        raise DataError(f"{sample.id} has shape {tuple(sample.volume.shape)}, but its set has boxes of {dataset.box}")
+    return sample.volume
+
+
+class _Reader(Dataset[Tensor | CryoregError]):
+    """Reads volumes in a worker, and hands a user's error over as a value: raised, it would gain a traceback."""
+
+    def __init__(self, dataset: SubtomogramDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Tensor | CryoregError:
+        try:
+            return _read(self.dataset, index)
+        except CryoregError as error:
+            return error
+
+
+def _collate(volumes: Sequence[Tensor | CryoregError]) -> Tensor | CryoregError:
+    errors = (volume for volume in volumes if isinstance(volume, CryoregError))
+    return next(errors, None) or torch.stack([volume for volume in volumes if isinstance(volume, Tensor)])
+
+
+def _default_signals(worker: int) -> None:
+    """Let a worker die of SIGTERM; on Ctrl-C the main process finishes its step first."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

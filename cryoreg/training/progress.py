@@ -1,0 +1,67 @@
+"""What a person sees while a run goes on: a bar with ETA and subtomograms/s, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_REFRESHES = 0.1
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class ProgressLine:
+    """Shows epoch, loss, speed and time left."""
+
+    def __init__(self, title: str, epochs: int, steps_per_epoch: int, done: int) -> None:
+        self._console = Console(stderr=True)
+        self._title, self._epochs, self._steps_per_epoch = title, epochs, steps_per_epoch
+        self._total = epochs * steps_per_epoch
+        self._started_at, self._done_before, self._done, self._seen = time.monotonic(), done, done, 0
+        self._shown_at = 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=self._total, completed=done, status="")
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, loss: float, subtomograms: int) -> None:
+        """Count a step; what is shown is refreshed only now and then."""
+        self._done += 1
+        self._seen += subtomograms
+        now = time.monotonic()
+        interval = _SECONDS_BETWEEN_REFRESHES if self._console.is_terminal else _SECONDS_BETWEEN_LINES
+        if now - self._shown_at > interval or self._done == self._total:
+            self._show(loss, now - self._started_at)
+            self._shown_at = now
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _show(self, loss: float, elapsed: float) -> None:
+        epoch = min(self._epochs, self._done // self._steps_per_epoch + 1)
+        rate = self._seen / max(elapsed, 1e-9)
+        status = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  {rate:.0f} subtomograms/s"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, status=status)
+        else:
+            left = elapsed / (self._done - self._done_before) * (self._total - self._done)
+            self.say(f"{self._title}: {100 * self._done // self._total:3d} %  {status}  ETA {left:.0f} s")

@@ -1,0 +1,121 @@
+"""The run directory: config.toml, metrics.csv, steps.csv, TensorBoard events, checkpoints/, exported weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cryoreg.config import CONFIG_FILE, RunConfig, check_same_run
+from cryoreg.errors import CheckpointError, RunFolderError
+from cryoreg.files import remove_leftovers, write_text
+from cryoreg.training.checkpoint import load_checkpoint, save_checkpoint
+
+LOCK = ".lock"
+
+
+class RunFolder:
+    """One run's directory, held exclusively while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / CONFIG_FILE
+        self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.metrics = CsvLog(path / "metrics.csv")
+        self.steps = CsvLog(path / "steps.csv")
+        self._lock = FileLock(path / LOCK)
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, config: RunConfig, resume: bool) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
+        """Hold a run directory; yield it, and its last checkpoint where the run is resumed.
+
+        Raises `RunFolderError` where a new run's folder is not empty, is in use or cannot be written, and
+        `CheckpointError` where there is nothing to resume: a resume never starts afresh.
+        """
+        folder = cls(path)
+        folder._refuse_unless(resume)
+        folder._hold()
+        try:
+            if resume:
+                yield folder, folder._go_on(config)
+            else:
+                write_text(folder.config, config.to_toml())
+                yield folder, None
+        finally:
+            folder._lock.release()
+
+    def _refuse_unless(self, resume: bool) -> None:
+        if resume and not self.last.exists():
+            raise CheckpointError(f"cannot resume {self.path}: it holds no {self.last.relative_to(self.path)}")
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file; a run directory is a folder")
+        if not resume and self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+            raise RunFolderError(f"{self.path} is not empty; go on with --resume, or choose another --run-dir")
+
+    def _go_on(self, config: RunConfig) -> dict[str, Any]:
+        """Return the last checkpoint, and cut the logs back to it."""
+        state = load_checkpoint(self.last)
+        check_same_run(state["config"], config)
+        remove_leftovers(self.path)
+        remove_leftovers(self.checkpoints)
+        self.metrics.keep("epoch", below=state["progress"]["epoch"])
+        self.steps.keep("step", below=state["progress"]["step"])
+        return state
+
+    def _hold(self) -> None:
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(f"{self.path} is in use by another cryoreg process") from None
+        except OSError as error:
+            raise RunFolderError(f"cannot use run directory {self.path}: {error.strerror or error}") from error
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the last checkpoint."""
+        save_checkpoint(self.last, state)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Replace the best checkpoint."""
+        save_checkpoint(self.best, state)
+
+
+class CsvLog:
+    """A CSV file that grows by rows of the same columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows, and the header before the first."""
+        try:
+            with self.path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def read(self) -> list[dict[str, str]]:
+        """Return all complete rows; a last line that a kill cut off is left out."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text()
+        complete = text[: text.rfind("\n") + 1]
+        return list(csv.DictReader(io.StringIO(complete)))
+
+    def keep(self, column: str, below: int) -> None:
+        """Drop the rows whose integer ``column`` is ``below`` or more."""
+        rows = [row for row in self.read() if int(row[column]) < below]
+        self.path.unlink(missing_ok=True)
+        if rows:
+            self.append(rows)
