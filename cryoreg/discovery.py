@@ -7,10 +7,10 @@ the scan goes on.
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import entrypoints
@@ -24,11 +24,11 @@ class Candidate(NamedTuple):
     group: str
     """Without the prefix: "encoders", "methods", "augmentations", "datasets" or "commands"."""
     name: str
-    target: str
-    """``module:object``."""
     dist: str
-    """The package that declares it, normalised as pip prints it."""
+    """The package that declares it, as PEP 503 normalises it."""
     version: str
+    target: str
+    """``module:object``, not checked yet."""
 
     def load(self) -> object:
         """Import the module and return the object. Whatever the plugin raises passes through."""
@@ -54,47 +54,70 @@ def normalise(dist: str) -> str:
     return re.sub(r"[-_.]+", "-", dist).lower()
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def scan(path: Iterable[str] | None = None) -> Scan:
-    """Read the entry points of every distribution on ``path`` (default: ``sys.path``).
+    """Read the entry points of every distribution in the folders of ``path`` (default: ``sys.path``).
 
     As in an import, a distribution found earlier shadows one of the same name found later.
     """
     candidates: list[Candidate] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    for file in _metadata_files(sys.path if path is None else path):
-        distribution = entrypoints.Distribution.from_name_version(file.parent.stem)
-        dist = normalise(distribution.name)
-        if dist in seen:
+    for info in _metadata_folders(sys.path if path is None else path):
+        name, version = _name_and_version(info)
+        if name in seen:
             continue
-        seen.add(dist)
+        seen.add(name)
+        file = os.path.join(info, "entry_points.txt")
         try:
-            candidates += _read(file, dist, distribution.version or "unknown")
-        except (OSError, UnicodeDecodeError, configparser.Error, entrypoints.BadEntryPoint) as error:
-            problems.append(Problem(str(file), " ".join(str(error).split())))
+            candidates += (Candidate(group, entry, name, version, target) for group, entry, target in _read(file))
+        except (OSError, UnicodeDecodeError, configparser.Error) as error:
+            problems.append(Problem(file, one_line(error)))
     return Scan(tuple(sorted(candidates)), tuple(sorted(problems)))
 
 
-def _metadata_files(path: Iterable[str]) -> Iterator[Path]:
-    for folder in map(Path, path):
-        for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt"):
-            yield from sorted(folder.glob(pattern))
+def _metadata_folders(path: Iterable[str]) -> Iterator[str]:
+    for folder in path:
+        try:
+            names = sorted(os.listdir(folder or os.curdir))
+        except OSError:  # a zip file, or a folder that is not there: nothing that we could import a plugin from
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")) and not name.startswith("~"):  # ~: pip is removing it
+                yield os.path.join(folder, name)
 
 
-def _read(file: Path, dist: str, version: str) -> list[Candidate]:
-    text = file.read_text(encoding="utf-8")
-    if GROUP_PREFIX not in text:  # most packages: nothing to parse
+def _name_and_version(info: str) -> tuple[str, str]:
+    """Read "Foo_Bar-1.0.dist-info" or "foo-1.0-py3.11.egg-info" as ("foo-bar", "1.0")."""
+    name, *rest = os.path.splitext(os.path.basename(info))[0].split("-")
+    return normalise(name), rest[0] if rest else _recorded_version(info)
+
+
+def _recorded_version(info: str) -> str:
+    """Return the version that a development install without one in its folder's name records."""
+    try:
+        with open(os.path.join(info, "PKG-INFO"), encoding="utf-8", errors="replace") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("Version:"))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
+def _read(file: str) -> list[tuple[str, str, str]]:
+    """Return (group, name, target) of each entry point of cryoreg's groups."""
+    try:
+        with open(file, encoding="utf-8") as lines:
+            text = lines.read()
+    except (FileNotFoundError, NotADirectoryError):  # most packages have no entry points; some egg-infos are files
         return []
-    parser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",))
-    parser.read_string(text, source=str(file))
+    parser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",), interpolation=None)
+    parser.read_string(text, source=file)
     return [
-        Candidate(group.removeprefix(GROUP_PREFIX), name, _checked(target, name), dist, version)
+        (group.removeprefix(GROUP_PREFIX), name, target)
         for group in parser.sections()
         if group.startswith(GROUP_PREFIX)
         for name, target in parser[group].items()
     ]
-
-
-def _checked(target: str, name: str) -> str:
-    entrypoints.EntryPoint.from_string(target, name)
-    return target

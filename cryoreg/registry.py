@@ -5,15 +5,20 @@ A bare name means the built-in where there is one, else the only plugin that off
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import inspect
 import os
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg import discovery
 from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError
-from cryoreg.specs import KINDS, SPEC_TYPES, Kind, Spec
+from cryoreg.kinds import KINDS, Kind
+
+if TYPE_CHECKING:
+    from cryoreg.specs import Spec
 
 HOME = "cryoreg"
 ALLOW_LIST_VARIABLE = "CRYOREG_PLUGINS"
@@ -24,9 +29,9 @@ class Component(NamedTuple):
 
     group: str
     name: str
-    target: str
     dist: str
     version: str
+    target: str
     shadowed: bool
     """Another package's component owns, or also claims, the bare name."""
 
@@ -40,32 +45,60 @@ class Component(NamedTuple):
         """``dist:name``, which is never ambiguous."""
         return f"{self.dist}:{self.name}"
 
+    @property
+    def reference(self) -> str:
+        """The shortest name that means this component."""
+        return self.qualified if self.shadowed else self.name
+
     def load(self) -> object:
         """Import the object; raise `BrokenComponentError` with package, version and reason where that fails."""
-        try:
-            return discovery.Candidate(self.group, self.name, self.target, self.dist, self.version).load()
-        except (Exception, SystemExit) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise BrokenComponentError(self._broken(reason)) from error
+        with self._blamed():
+            return discovery.Candidate(*self[:-1]).load()
 
     def spec(self) -> type[Spec]:
         """Load the component and check that it is a spec of its kind."""
+        from cryoreg.specs import SPEC_TYPES
+
         expected = next(SPEC_TYPES[kind] for kind in KINDS if group_of(kind) == self.group)
         loaded = self.load()
         if not (isinstance(loaded, type) and issubclass(loaded, expected)):
-            raise BrokenComponentError(self._broken(f"{self.target} is not a subclass of {expected.__name__}"))
+            raise self.broken(f"{self.target} is not a subclass of {expected.__name__}")
+        if inspect.isabstract(loaded):
+            raise self.broken(f"{self.target} does not implement {', '.join(sorted(loaded.__abstractmethods__))}")
+        with self._blamed():
+            loaded.parameters()
         return loaded
 
-    def _broken(self, reason: str) -> str:
-        return (
-            f"{self.group.removesuffix('s')} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
-            f"update or uninstall {self.dist}"
+    def complete_spec(self) -> type[Spec]:
+        """Load the component as `spec` does, and check that pydantic can validate every field."""
+        spec = self.spec()
+        with self._blamed():
+            spec.model_rebuild()
+        return spec
+
+    def broken(self, reason: str) -> BrokenComponentError:
+        """Return the error that says which package is at fault, and why."""
+        return BrokenComponentError(
+            f"{_singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
+            f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}"
         )
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Turn whatever the component's code raises into `BrokenComponentError`."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            raise self.broken(f"{type(error).__name__}: {discovery.one_line(error)}") from error
 
 
 def group_of(kind: Kind) -> str:
     """Return the entry-point group of a kind, without its prefix: "encoder" -> "encoders"."""
     return f"{kind}s"
+
+
+def _singular(group: str) -> str:
+    return group.removesuffix("s")
 
 
 def allowed_plugins() -> frozenset[str] | None:
@@ -94,17 +127,13 @@ def problems() -> tuple[discovery.Problem, ...]:
 def components(group: str) -> list[Component]:
     """Return all components of an entry-point group ("encoders", "commands", ...), sorted by name and package."""
     allowed = allowed_plugins()
-    found = [
-        candidate
-        for candidate in _scan().candidates
-        if candidate.group == group and (candidate.dist == HOME or allowed is None or candidate.dist in allowed)
-    ]
-    claims = {name: [c.dist for c in found if c.name == name] for name in {c.name for c in found}}
-    return [Component(*c, shadowed=_is_shadowed(c.dist, claims[c.name])) for c in found]
+    found = [c for c in _candidates(group) if allowed is None or c.dist == HOME or c.dist in allowed]
+    names = [c.name for c in found]
+    return [Component(*c, shadowed=c.dist != HOME and names.count(c.name) > 1) for c in found]
 
 
-def _is_shadowed(dist: str, claimants: list[str]) -> bool:
-    return len(claimants) > 1 and dist != HOME
+def _candidates(group: str) -> list[discovery.Candidate]:
+    return [candidate for candidate in _scan().candidates if candidate.group == group]
 
 
 def find(group: str, name: str) -> Component:
@@ -112,32 +141,47 @@ def find(group: str, name: str) -> Component:
 
     Raises `UnknownComponentError` (with suggestions) or `AmbiguousComponentError` (with the qualified names).
     """
-    candidates = components(group)
-    matches = [c for c in candidates if name in (c.name, c.qualified)]
-    owners = [c for c in matches if c.builtin or c.qualified == name] or matches
+    available = components(group)
+    qualified = _normalise_qualified(name)
+    owners = [c for c in available if c.qualified == qualified or (c.name == name and c.builtin)]
+    owners = owners or [c for c in available if c.name == name]
     if not owners:
-        raise UnknownComponentError(_unknown(group, name, candidates))
+        raise UnknownComponentError(_unknown(group, name, available))
     if len(owners) > 1:
         names = " or ".join(f"'{c.qualified}'" for c in owners)
         raise AmbiguousComponentError(
-            f"{group.removesuffix('s')} '{name}' is offered by {len(owners)} packages; say which: {names}"
+            f"{_singular(group)} '{name}' is offered by {len(owners)} packages; say which: {names}"
         )
     return owners[0]
 
 
 def find_spec(kind: Kind, name: str) -> tuple[Component, type[Spec]]:
-    """Return a component and its spec class."""
+    """Return a component and its spec class, ready for use."""
     component = find(group_of(kind), name)
-    return component, component.spec()
+    return component, component.complete_spec()
 
 
-def _unknown(group: str, name: str, candidates: list[Component]) -> str:
-    kind = group.removesuffix("s")
-    known = [c.qualified if c.shadowed else c.name for c in candidates]
-    return f"unknown {kind} '{name}'{suggestion(name, known)}; `cryoreg list` shows what is installed"
+def _normalise_qualified(name: str) -> str:
+    dist, colon, bare = name.partition(":")
+    return f"{discovery.normalise(dist)}:{bare}" if colon else name
+
+
+def _unknown(group: str, name: str, available: list[Component]) -> str:
+    known = [c.name for c in available] + [c.qualified for c in available if c.shadowed]
+    hint = _not_allowed(group, name) or suggestion(name, known)
+    where = "cryoreg --help" if group == "commands" else f"cryoreg list --kind {_singular(group)}"
+    return f"unknown {_singular(group)} '{name}'{hint}; `{where}` shows what is installed"
+
+
+def _not_allowed(group: str, name: str) -> str:
+    """Say which packages offer the name, where only the allow-list keeps it out."""
+    names = (name, _normalise_qualified(name))
+    dists = [c.dist for c in _candidates(group) if c.name in names or f"{c.dist}:{c.name}" in names]
+    return f": {' and '.join(dists)} offers it, but {ALLOW_LIST_VARIABLE} leaves it out" if dists else ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    """Return "; did you mean 'x'?" or an empty string. Case and hyphens count for nothing."""
+    plain = {each.lower().replace("-", "_"): each for each in known}
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(plain[each]) for each in close)}?" if close else ""

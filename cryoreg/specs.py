@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from cryoreg.errors import DataError
+from cryoreg.kinds import KINDS, Kind
+from cryoreg.parameters import Parameter, describe
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
 
-Kind = Literal["encoder", "method", "augmentation", "dataset"]
-KINDS: tuple[Kind, ...] = ("encoder", "method", "augmentation", "dataset")
+__all__ = [
+    "KINDS",
+    "SPEC_TYPES",
+    "AugmentationSpec",
+    "DatasetSpec",
+    "EncoderSpec",
+    "Kind",
+    "MethodSpec",
+    "Settings",
+    "Spec",
+]
 
 
 class Settings(BaseModel):
     """Frozen, typed values; an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    # Validators are built at first use: describing a component needs none, and they cost a third of its import.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
 
 
 class Spec(Settings, ABC):
@@ -35,12 +47,21 @@ class Spec(Settings, ABC):
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the class docstring."""
-        return inspect.cleandoc(cls.__doc__ or "").split("\n", 1)[0]
+        return cls._docstring().partition("\n")[0]
 
     @classmethod
     def source(cls) -> str:
         """Return the docstring after its first line: the paper, the formula, the remarks."""
-        return inspect.cleandoc(cls.__doc__ or "").partition("\n")[2].strip()
+        return cls._docstring().partition("\n")[2].strip()
+
+    @classmethod
+    def _docstring(cls) -> str:
+        return inspect.cleandoc(cls.__doc__ or "").replace("``", "`")
+
+    @classmethod
+    def parameters(cls) -> list[Parameter]:
+        """Describe every field, in the order of declaration."""
+        return [describe(name, field) for name, field in cls.model_fields.items()]
 
 
 class EncoderSpec(Spec):

@@ -1,3 +1,91 @@
 """The `cryoreg` command: a group whose subcommands are entry points, loaded when they are used."""
 
 from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from cryoreg import __version__, registry
+from cryoreg.errors import BrokenComponentError, CryoregError
+
+
+class PluginGroup(click.Group):
+    """Subcommands are the entry points of group ``cryoreg.commands``, so a plugin can add one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names under which `get_command` finds each command."""
+        return [component.reference for component in registry.components("commands")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; a broken one is replaced by one that says so when it is used."""
+        try:
+            return _load_command(registry.find("commands", cmd_name))
+        except BrokenComponentError as error:
+            return _BrokenCommand(cmd_name, error)
+        except CryoregError:
+            if ctx.resilient_parsing:  # a shell asks for completions
+                return None
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; the user's mistakes end in one line, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except CryoregError as error:
+            raise _shown(error) from error
+        except UnicodeDecodeError as error:  # torch, timm and Lightning Fabric read all metadata, too
+            if not registry.problems():
+                raise
+            raise _shown(_unreadable_metadata()) from error
+
+
+class _BrokenCommand(click.Command):
+    """Stands in for a command that cannot be loaded, so that `cryoreg --help` works all the same."""
+
+    def __init__(self, name: str, error: BrokenComponentError) -> None:
+        super().__init__(name, short_help=f"(broken) {error}")
+        self.error = error
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Refuse before any option is parsed."""
+        raise self.error
+
+
+def _load_command(component: registry.Component) -> click.Command:
+    command = component.load()
+    if not isinstance(command, click.Command):
+        raise component.broken(f"{component.target} is not a click command")
+    return command
+
+
+def _shown(error: CryoregError) -> Exception:
+    """Return what click prints as one line, or the error itself where ``CRYOREG_DEBUG`` asks for the traceback."""
+    if os.environ.get("CRYOREG_DEBUG", "0") not in ("", "0"):
+        return error
+    return click.ClickException(" ".join(str(error).splitlines()))
+
+
+def _unreadable_metadata() -> CryoregError:
+    file, reason = registry.problems()[0]
+    return CryoregError(
+        f"a library that cryoreg needs cannot start, because {file} is unreadable: {reason}; "
+        "repair or uninstall that package"
+    )
+
+
+@click.group(cls=PluginGroup, name="cryoreg", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cryoreg", message="%(prog)s %(version)s")
+def cryoreg() -> None:
+    """Self-supervised learning for cryo-ET subtomograms: any method, encoder, augmentation and data set."""
+
+
+def main() -> None:
+    """Run the command line."""
+    # pydantic would read every package's metadata to look for plugins of its own, and stop at a damaged file.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # "Å" on an ASCII terminal
+    cryoreg(prog_name="cryoreg")

@@ -1,0 +1,74 @@
+"""Components as text and as JSON, for `cryoreg list` and `cryoreg show`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg import registry
+from cryoreg.errors import BrokenComponentError
+
+if TYPE_CHECKING:
+    from cryoreg.parameters import Parameter
+
+UNLIMITED = 1_000_000
+"""Columns of a pipe: nothing is wrapped, so that grep and cut see whole lines."""
+
+
+def page() -> click.HelpFormatter:
+    """Return an empty page as wide as the terminal."""
+    return click.HelpFormatter(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED)
+
+
+def write_table(page: click.HelpFormatter, rows: Sequence[Sequence[str]]) -> None:
+    """Write rows in aligned columns; only the last column is wrapped."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for *cells, last in rows:
+        start = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        page.write_dl([(start, last) if last else (start.rstrip(), "")], col_max=UNLIMITED)
+
+
+def default_text(parameter: Parameter) -> str:
+    """Write a default as a user would type it, or "required"."""
+    value = parameter.default
+    if parameter.required:
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, (bool, dict, list, tuple)) or value == "":
+        return json.dumps(value, default=str)
+    return str(value)
+
+
+def record(kind: str, component: registry.Component) -> dict[str, Any]:
+    """Return all that is known about a component, in plain types; ``error`` says why a broken one is broken."""
+    known: dict[str, Any] = {
+        "kind": kind,
+        "name": component.name,
+        "reference": component.reference,
+        "package": component.dist,
+        "version": component.version,
+        "target": component.target,
+        "error": None,
+    }
+    try:
+        spec = component.spec()
+    except BrokenComponentError as error:
+        return known | {"error": str(error)}
+    return known | {
+        "summary": spec.summary(),
+        "source": spec.source(),
+        "parameters": [parameter._asdict() for parameter in spec.parameters()],
+    }
+
+
+def to_json(records: dict[str, Any] | Iterable[dict[str, Any]]) -> str:
+    """Write records as JSON; infinities become strings, which JSON's numbers cannot express."""
+    from pydantic_core import to_json
+
+    return to_json(records, indent=2, inf_nan_mode="strings", fallback=str).decode()

@@ -1,0 +1,69 @@
+"""`cryoreg list`: what is installed."""
+
+from __future__ import annotations
+
+import click
+
+from cryoreg import registry
+from cryoreg.errors import BrokenComponentError
+from cryoreg.kinds import KINDS, Kind
+from cryoreg_cli import describing
+
+
+@click.command("list")
+@click.option("--kind", type=click.Choice(KINDS), help="Only this kind of component.")
+@click.option("--verbose", "-v", is_flag=True, help="Add each component's source, parameters and their defaults.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
+def list_components(kind: Kind | None, verbose: bool, as_json: bool) -> None:
+    """List what is installed, by kind."""
+    kinds = (kind,) if kind else KINDS
+    if as_json:
+        records = [describing.record(k, c) for k in kinds for c in registry.components(registry.group_of(k))]
+        click.echo(describing.to_json(records))
+    else:
+        click.echo(_as_text(kinds, verbose), nl=False)
+    _warn()
+
+
+def _as_text(kinds: tuple[Kind, ...], verbose: bool) -> str:
+    page = describing.page()
+    for kind in kinds:
+        components = registry.components(registry.group_of(kind))
+        with page.section(registry.group_of(kind).capitalize()):
+            if verbose:
+                for component in components:
+                    _write_verbosely(page, component)
+            elif components:
+                describing.write_table(page, [_row(component) for component in components])
+    return page.getvalue().lstrip("\n")
+
+
+def _row(component: registry.Component) -> tuple[str, str, str]:
+    return component.reference, f"{component.dist} {component.version}", _summary(component)
+
+
+def _summary(component: registry.Component) -> str:
+    try:
+        return component.spec().summary()
+    except BrokenComponentError as error:
+        return f"(broken) {error}"
+
+
+def _write_verbosely(page: click.HelpFormatter, component: registry.Component) -> None:
+    describing.write_table(page, [_row(component)])
+    try:
+        spec = component.spec()
+    except BrokenComponentError:
+        return
+    with page.indentation():
+        if spec.source():
+            page.write_text(spec.source())
+        rows = [(f"{p.name} = {describing.default_text(p)}", p.help) for p in spec.parameters()]
+        if rows:
+            describing.write_table(page, rows)
+    page.write_paragraph()
+
+
+def _warn() -> None:
+    for file, reason in registry.problems():
+        click.echo(f"Warning: {file} cannot be read, so its package is left out: {reason}", err=True)

@@ -1,0 +1,38 @@
+"""`cryoreg show`: one component and its parameters."""
+
+from __future__ import annotations
+
+import click
+
+from cryoreg import registry
+from cryoreg.kinds import KINDS, Kind
+from cryoreg_cli import describing
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def show(kind: Kind, name: str, as_json: bool) -> None:
+    """Show a component and all its parameters.
+
+    For example: cryoreg show method moco
+    """
+    component = registry.find(registry.group_of(kind), name)
+    component.spec()  # a broken one ends here
+    click.echo(describing.to_json(describing.record(kind, component)) if as_json else _as_text(kind, component))
+
+
+def _as_text(kind: Kind, component: registry.Component) -> str:
+    spec = component.spec()
+    page = describing.page()
+    page.write_text(f"{kind} {component.reference}, from {component.dist} {component.version} ({component.target})")
+    for paragraph in (spec.summary(), spec.source()):
+        if paragraph:
+            page.write_paragraph()
+            page.write_text(paragraph)
+    with page.section(f"Parameters (--set {kind}.NAME=VALUE)" if spec.parameters() else "No parameters"):
+        rows = [(p.name, p.type, describing.default_text(p), p.limits, p.help) for p in spec.parameters()]
+        if rows:
+            describing.write_table(page, [("name", "type", "default", "limits", "help"), *rows])
+    return page.getvalue().rstrip("\n")
