@@ -17,7 +17,7 @@ from cryoreg.randomness import SampleRng
 class Parameters(NamedTuple):
     """What is drawn for a batch: always everything, so that a stream's position does not depend on chance.
 
-    All float64, and on the device of the streams.
+    Numbers are float64, and all lie on the device of the streams.
     """
 
     cropped: Tensor
