@@ -210,7 +210,5 @@ def test_layout_wedge_lies_around_axis_0(layout):
     radius = np.sqrt((frequency**2).sum(axis=0))
     shell = (radius > 0.1) & (radius < 0.45)
     amplitude = sum(np.abs(np.fft.fftn(sample.volume[0].numpy())) for sample in layout)
-    beam, *others = (
-        amplitude[shell & (np.abs(axis) > radius * np.cos(np.radians(30)))].mean() for axis in frequency
-    )
+    beam, *others = (amplitude[shell & (np.abs(axis) > radius * np.cos(np.radians(30)))].mean() for axis in frequency)
     assert beam < min(others) / 2

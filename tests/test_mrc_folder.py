@@ -31,11 +31,9 @@ def labelled(tmp_path):
     return root
 
 
-def refused(root, *phrases: str, read=False) -> None:
+def refused(root, *phrases: str, use=len) -> None:
     with pytest.raises(DataError) as caught:
-        dataset = MrcFolder(root)
-        if read:
-            list(dataset)
+        use(MrcFolder(root))
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert "; " in message, "no word on what to do"
@@ -173,7 +171,7 @@ def test_nan_voxels_are_found_on_reading(labelled):
     data[0, 0, 0] = np.nan
     write_mrc(labelled / "ribosome/1.mrc", data)
     assert len(MrcFolder(labelled)) == 3
-    refused(labelled, f"{labelled}/ribosome/1.mrc: holds NaN", read=True)
+    refused(labelled, f"{labelled}/ribosome/1.mrc: holds NaN", use=list)
 
 
 def test_a_file_that_changes_its_size_later(labelled):
