@@ -6,7 +6,6 @@ A bare name means the built-in where there is one, else the only plugin that off
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import inspect
 import os
@@ -182,6 +181,8 @@ def _not_allowed(group: str, name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" or an empty string. Case and hyphens count for nothing."""
+    import difflib  # only a mistake pays for it
+
     plain = {each.lower().replace("-", "_"): each for each in known}
     close = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(plain[each]) for each in close)}?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -41,6 +40,8 @@ def default_text(parameter: Parameter) -> str:
     if value is None:
         return "none"
     if isinstance(value, (bool, dict, list, tuple)) or value == "":
+        import json
+
         return json.dumps(value, default=str)
     return str(value)
 

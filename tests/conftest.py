@@ -1,0 +1,122 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cryoreg import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+SPEC_MODULE = '''
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from cryoreg.specs import AugmentationSpec, EncoderSpec, MethodSpec
+
+
+class Tiny(EncoderSpec):
+    """A tiny encoder.
+
+    Nobody et al. 2026.
+    """
+
+    width: int = Field(8, ge=1, lt=99, description="filters")
+    weights: Path = Field(description="a file")
+    norm: Literal["none", "batch"] = "none"
+
+    def build(self):
+        return "tiny"
+
+
+class Method(MethodSpec):
+    """A method from elsewhere."""
+
+    def build(self, encoder):
+        return encoder
+
+
+class Shift(AugmentationSpec):
+    """Shifts."""
+
+    def build(self):
+        return "shift"
+
+
+SPEC_TYPES = {}
+
+
+class Unfinished(EncoderSpec):
+    """Has no build."""
+'''
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real data in ../shared/data, which is not here")
+    return SHARED
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder at the front of ``sys.path`` into which `fake_plugin` installs; forgotten at the end."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delenv(registry.ALLOW_LIST_VARIABLE, raising=False)
+    registry.refresh()
+    yield folder
+    registry.refresh()
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def fake_plugin(site: Path) -> Callable[..., Path]:
+    """Install a package as pip would: a ``.dist-info`` folder and a module ``<name>_specs``; returns the former."""
+
+    def install(dist: str, entry_points: str | bytes, *, version: str = "1.0", module: str = SPEC_MODULE) -> Path:
+        name = dist.replace("-", "_").replace(".", "_")
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n")
+        content = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
+        (info / "entry_points.txt").write_bytes(content)
+        (site / f"{name.lower()}_specs.py").write_text(module)
+        registry.refresh()
+        return info
+
+    return install
+
+
+@pytest.fixture
+def cryoreg_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``cryoreg ARGUMENTS`` in a process of its own, optionally with another ``PYTHONPATH``."""
+
+    def run(*arguments: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {k: v for k, v in os.environ.items() if k not in (registry.ALLOW_LIST_VARIABLE, "PYTHONPATH")}
+        search = [str(p) for p in (path, ROOT / "cli", ROOT) if p]
+        return subprocess.run(
+            [sys.executable, "-m", "cryoreg_cli", *arguments],
+            env=env | {"PYTHONPATH": os.pathsep.join(search), "COLUMNS": "60"} | environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
+        )
+
+    return run
