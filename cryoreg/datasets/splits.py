@@ -133,12 +133,12 @@ def _stratified(dataset: SubtomogramDataset, labels: list[int | None], shares: n
 def _apportion(total: int, shares: np.ndarray, owed: np.ndarray) -> np.ndarray:
     """Round ``total * shares`` up or down to integers with that sum, none 0 unless its share is.
 
-    Those parts are rounded up that would stay empty, then those that are owed most.
+    Those parts are rounded up that are owed most.
     """
     exact = total * shares
     counts = np.floor(exact + _EPSILON).astype(np.int64)
     whole = exact - counts < _EPSILON
-    priority = np.lexsort((counts - exact - owed, counts > 0, whole))
+    priority = np.lexsort((counts - exact - owed, whole))
     counts[priority[: total - counts.sum()]] += 1
     for part in np.flatnonzero((counts == 0) & (shares > 0)):
         counts[counts.argmax()] -= 1
