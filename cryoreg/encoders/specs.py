@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RB3DSpec(EncoderSpec):
-    """RB3D: four residual-style bottleneck blocks, 256 features, 115,904 parameters.
+    """RB3D: four two-branch bottleneck blocks, 256 features, 115,904 parameters.
 
     The encoder of Gupta et al. 2022 (Front. Physiol. 13:957484) in the layout of the lab's code: conv 3³ 1→32, ReLU,
     max-pool; four blocks of {right: conv 3³; left: conv 1³, conv 3³, conv 1³; concatenate; ReLU}; average pool to 2³.
@@ -24,7 +24,7 @@ class RB3DSpec(EncoderSpec):
     min_box: ClassVar[int] = 4
 
     width: int = Field(32, ge=2, multiple_of=2, description="filters of the stem and of each block's output")
-    pool_kernel: Literal[2, 3] = Field(2, description="kernel of the stem's max-pool (stride 2); the figure's caption says 3")
+    pool_kernel: Literal[2, 3] = Field(2, description="kernel of the stem's max-pool; the figure's caption says 3")
     norm: Literal["none", "batch", "group"] = Field("none", description="normalisation after each convolution")
     hidden: int = Field(0, ge=0, description="width of a fully connected layer after the pool; 0: none")
 

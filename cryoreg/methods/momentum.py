@@ -1,0 +1,26 @@
+"""Momentum encoders: slowly following copies that take no gradient."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def momentum_copy(module: Module) -> Module:
+    """Return a copy of ``module`` whose parameters take no gradient."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(copied: nn.Module, module: nn.Module, momentum: float) -> None:
+    """Move the parameters of a momentum copy: θ' ← m·θ' + (1 − m)·θ.
+
+    Buffers stay: in training mode the copy gathers the BatchNorm statistics of its own batches, as in He et al. 2020
+    (arXiv 1911.05722), so they fit its own weights.
+    """
+    torch._foreach_lerp_(list(copied.parameters()), list(module.parameters()), 1.0 - momentum)
