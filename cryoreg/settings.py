@@ -9,7 +9,6 @@ from pydantic import Field, field_validator
 
 from cryoreg.specs import Settings
 
-
 SCRATCH: Literal["scratch"] = "scratch"
 
 
@@ -70,5 +69,7 @@ class FinetuneSettings(TrainingSettings):
     optimizer: str = Field("sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ...")
     lr: float = Field(5e-4, gt=0, description="learning rate at its highest")
     schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
-    pretrained: str = Field("scratch", description="run directory or encoder.safetensors to start from, or scratch")
+    pretrained: Literal["scratch"] | Path = Field(
+        SCRATCH, description="run directory or encoder.safetensors to start from, or scratch: random weights"
+    )
     labels: float = Field(1.0, gt=0, le=1, description="fraction of the train split's labels to use; fractions nest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -15,9 +16,17 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
     """Return the Lightning Fabric for a run in one process; raise `ConfigError` where the device is absent."""
     device = _device(settings.device)
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the engine says it
     fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
     return fabric
+
+
+def describe(fabric: Fabric) -> dict[str, str]:
+    """Return the device and precision that a run computes with."""
+    name = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
+    precision = {"bf16-mixed": "bf16", "32-true": "fp32"}[str(fabric.strategy.precision.precision)]
+    return {"device": name, "precision": precision}
 
 
 def _device(wanted: str) -> str:

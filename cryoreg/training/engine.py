@@ -20,6 +20,7 @@ from cryoreg.contracts import StepOutput
 from cryoreg.errors import NonFiniteError
 from cryoreg.randomness import mix64
 from cryoreg.settings import TrainingSettings
+from cryoreg.training.device import describe
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
@@ -116,11 +117,20 @@ class Engine:
         self._board = SummaryWriter(self.folder.path / "tensorboard", purge_step=self.position.step)
         try:
             with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
+                self._introduce()
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
         finally:
             self._flush()
             self._board.close()
+
+    def _introduce(self) -> None:
+        order, computed = self.job.loader.order, describe(self.fabric)
+        self._progress.say(
+            f"{self.job.title}: {len(order.samples)} subtomograms of {self.config.choices['dataset'].component.name}, "
+            f"{len(self.job.loader)} steps of {order.batch_size} an epoch, on {computed['device']} "
+            f"in {computed['precision']}; files in {self.folder.path}"
+        )
 
     def _epoch(self) -> None:
         started, seen_before = time.monotonic(), self.position.seen

@@ -103,6 +103,5 @@ def pretrain(
     """
     components = {"method": method, "encoder": encoder, "augmentation": augmentation, "dataset": dataset}
     layers = [Layer.of_arguments(components, split, settings)]
-    return run_pretraining(
-        resolve("pretrain", with_run(layers, Path(run_dir) if resume else None)), Path(run_dir), resume
-    )
+    layers = with_run(layers, Path(run_dir)) if resume else layers
+    return run_pretraining(resolve("pretrain", layers), Path(run_dir), resume)

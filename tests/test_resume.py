@@ -1,0 +1,240 @@
+"""A run that is killed, stopped or fails leaves a run that can go on, to the bit."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic import write_classes
+
+import cryoreg
+from cryoreg.errors import CheckpointError, ConfigError, NonFiniteError, RunFolderError
+from cryoreg.training.checkpoint import load_checkpoint
+
+SETTINGS = {"epochs": 4, "batch_size": 4, "device": "cpu", "workers": 0, "lr": 1e-3, "seed": 5}
+COMPONENTS = {"method": {"name": "moco", "queue_size": 12}, "encoder": {"name": "rb3d", "width": 4}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_classes(tmp_path_factory.mktemp("data") / "mrc", per_class=14)
+
+
+def pretrain(run_dir, data, resume=False, **changes):
+    given = {} if resume else COMPONENTS | {"dataset": {"name": "mrc_folder", "root": data}} | SETTINGS
+    return cryoreg.pretrain(run_dir, resume=resume, **given | changes)
+
+
+def losses(run_dir):
+    with (run_dir / "steps.csv").open() as file:
+        return [(int(row["step"]), row["loss"], row["grad_norm"]) for row in csv.DictReader(file)]
+
+
+def epoch_losses(run_dir):
+    with (run_dir / "metrics.csv").open() as file:
+        return [(row["epoch"], row["step"], row["loss"], row["feature_std"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    pretrain(run_dir, data)
+    return run_dir
+
+
+def command(run_dir, data, *options):
+    settings = [f"training.{key}={value}" for key, value in SETTINGS.items()]
+    settings += ["method.queue_size=12", "encoder.width=4", "training.save_every_minutes=1e-9"]
+    assignments = [word for setting in settings for word in ("--set", setting)]
+    return [
+        *(sys.executable, "-m", "cryoreg_cli", "pretrain", "--dataset", "mrc_folder", "--data", str(data)),
+        *("--run-dir", str(run_dir), *assignments, *options),
+    ]
+
+
+def resume_command(run_dir):
+    return [sys.executable, "-m", "cryoreg_cli", "pretrain", "--run-dir", str(run_dir), "--resume"]
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.002)
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit(whole, data, tmp_path):
+    pretrain(tmp_path / "again", data)
+    assert losses(tmp_path / "again") == losses(whole)
+    one, other = (cryoreg.create_encoder(pretrained=run).state_dict() for run in (whole, tmp_path / "again"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at_step", [1, 6, 11])
+def test_kill_9_and_resume_is_the_same_to_the_bit(whole, data, tmp_path, kill_at_step):
+    """Saves after every step, so that kills fall into saves, too; on another file system than the temp folder."""
+    shm = Path("/dev/shm")
+    elsewhere = shm if shm.is_dir() and os.stat(shm).st_dev != os.stat(tempfile.gettempdir()).st_dev else tmp_path
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        run_dir = Path(folder) / "run"
+        process = subprocess.Popen(command(run_dir, data), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        last = run_dir / "checkpoints" / "last.ckpt"
+        wait_until(lambda: last.exists() and load_checkpoint(last)["progress"]["step"] >= kill_at_step)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        subprocess.run(resume_command(run_dir), check=True, capture_output=True)
+        assert losses(run_dir) == losses(whole)
+        assert not list(run_dir.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_the_step_saves_and_exits_143(whole, data, tmp_path):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(command(run_dir, data), stderr=subprocess.PIPE, text=True)
+    wait_until((run_dir / "checkpoints" / "last.ckpt").exists)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    stopped = losses(run_dir)
+    assert stopped == losses(whole)[: len(stopped)]
+    assert (
+        load_checkpoint(run_dir / "checkpoints" / "last.ckpt")["progress"]["step"] == len(stopped) < len(losses(whole))
+    )
+    subprocess.run(resume_command(run_dir), check=True, capture_output=True)
+    assert losses(run_dir) == losses(whole)
+
+
+class _Stop(Exception):
+    pass
+
+
+def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path, monkeypatch):
+    from cryoreg.training.engine import Engine
+
+    step = Engine._step
+
+    def stop_in_epoch_1(self, batch):
+        if self.position.epoch == 1 and self.position.steps_in_epoch == 2:
+            self.save()
+            raise _Stop
+        step(self, batch)
+
+    monkeypatch.setattr(Engine, "_step", stop_in_epoch_1)
+    with pytest.raises(_Stop):
+        pretrain(tmp_path / "run", data)
+    monkeypatch.undo()
+    pretrain(tmp_path / "run", data, resume=True)
+    assert losses(tmp_path / "run") == losses(whole)
+    rows = [list(csv.DictReader((run / "metrics.csv").open())) for run in (tmp_path / "run", whole)]
+    assert [(r["epoch"], r["step"], r["loss"]) for r in rows[0]] == [
+        (r["epoch"], r["step"], r["loss"]) for r in rows[1]
+    ]
+
+
+def test_a_finished_run_resumes_to_nothing(whole):
+    before = losses(whole)
+    assert cryoreg.pretrain(whole, resume=True).loss == pytest.approx(
+        sum(float(loss) for _, loss, _ in before[-4:]) / 4, rel=1e-12
+    )
+    assert losses(whole) == before
+
+
+def test_the_users_random_numbers_are_left_alone(data, tmp_path):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    pretrain(tmp_path / "run", data, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_nothing_to_resume_is_an_error_and_never_a_fresh_start(data, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot resume"):
+        cryoreg.pretrain(tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_another_setting_is_refused(whole):
+    with pytest.raises(ConfigError, match=r"training\.lr is 0\.5"):
+        cryoreg.pretrain(whole, resume=True, lr=0.5)
+
+
+def test_a_used_folder_is_refused_unless_resumed(whole, data):
+    before = losses(whole)
+    with pytest.raises(RunFolderError, match="--resume"):
+        pretrain(whole, data)
+    assert losses(whole) == before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_checkpoint_is_one_clear_line(whole, tmp_path, damage):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    last = run_dir / "checkpoints" / "last.ckpt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    {"flip": lambda: last.write_bytes(data), "cut": lambda: last.write_bytes(data[:999]), "remove": last.unlink}[
+        damage
+    ]()
+    with pytest.raises(CheckpointError) as error:
+        cryoreg.pretrain(run_dir, resume=True)
+    assert str(run_dir) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_processes_never_share_a_run(whole):
+    from filelock import FileLock
+
+    with FileLock(whole / ".lock"), pytest.raises(RunFolderError, match="in use"):
+        cryoreg.pretrain(whole, resume=True)
+
+
+def test_a_non_finite_loss_stops_before_the_step(data, tmp_path):
+    with pytest.raises(NonFiniteError) as error:
+        pretrain(tmp_path / "run", data, optimizer="momentum", lr=1e30, precision="fp32")
+    message = str(error.value)
+    steps = losses(tmp_path / "run")
+    assert f"at step {len(steps)}" in message
+    assert "class0/" in message or "class1/" in message
+    assert "lower training.lr" in message
+
+
+def test_weights_stay_finite_when_a_gradient_does_not(data, tmp_path, monkeypatch):
+    """NaN in one gradient: the checkpoint of the step before must be the last word, and finite."""
+    from cryoreg.training.pretrain import PretrainJob
+
+    step = PretrainJob.step
+
+    def spoil(self, model, batch, epoch):
+        output = step(self, model, batch, epoch)
+        if epoch == 2:
+            output.loss.register_hook(lambda gradient: gradient * float("nan"))
+        return output
+
+    monkeypatch.setattr(PretrainJob, "step", spoil)
+    with pytest.raises(NonFiniteError, match=r"epoch 2.*last\.ckpt"):
+        pretrain(tmp_path / "run", data)
+    state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert state["progress"]["epoch"] == 2
+    assert all(torch.isfinite(value).all() for value in state["module"].values())
+
+
+@pytest.mark.parametrize("kind", ["read-only", "file"])
+def test_a_run_directory_that_cannot_be_used_is_one_clear_line(data, tmp_path, kind):
+    place = tmp_path / "place"
+    if kind == "file":
+        place.write_text("x")
+    else:
+        place = Path("/proc/1/run")
+    with pytest.raises(RunFolderError) as error:
+        pretrain(place, data)
+    assert str(place) in str(error.value)
+    assert "\n" not in str(error.value)
