@@ -1,0 +1,53 @@
+# Everything that a newcomer needs: `make demo`, `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PLUGINS := plugins/cryoreg-barlowtwins
+
+# Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
+# More processes need more memory (each holds torch), so four at most.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && echo 4 || echo $$cores)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format clean
+
+help:  ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY)  ## Create .venv and install cryoreg into it, editable.
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "cryoreg needs Python 3.11 or later, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
+	         "try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "'$(PYTHON)' lacks venv or ensurepip; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Pretrain, fine-tune and evaluate on the embedded data: minutes on two cores.
+	$(BIN)/cryoreg demo
+
+test: lint  ## Run all checks and tests.
+	$(PYTEST) tests
+	PYTHONPATH=$(PLUGINS)/src $(PYTEST) $(PLUGINS)/tests
+
+test-fast: lint  ## The same without the slow tests.
+	$(PYTEST) -m "not slow" tests
+	PYTHONPATH=$(PLUGINS)/src $(PYTEST) -m "not slow" $(PLUGINS)/tests
+
+lint: $(READY)  ## Run ruff and mypy.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	MYPYPATH=cli:$(PLUGINS)/src $(BIN)/mypy -p cryoreg_barlowtwins
+
+format: $(READY)  ## Let ruff mend style and formatting.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove .venv and caches.
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
