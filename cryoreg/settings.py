@@ -72,4 +72,6 @@ class FinetuneSettings(TrainingSettings):
     pretrained: Literal["scratch"] | Path = Field(
         SCRATCH, description="run directory or encoder.safetensors to start from, or scratch: random weights"
     )
-    labels: float = Field(1.0, gt=0, le=1, description="fraction of the train split's labels to use; fractions nest")
+    labels: float = Field(
+        1.0, gt=0, le=1, description="fraction of the train split's labels to use; nested, and drawn by training.seed"
+    )

@@ -100,12 +100,17 @@ def to_resume(run_dir: Path | None) -> Path:
     return run_dir
 
 
-def default_run_dir(config: RunConfig) -> Path:
+def new_run_dir(name: str) -> Path:
     """Return a new folder under ./runs, named by the time and what is run."""
     from datetime import datetime
 
-    name = "-".join(config.choices[kind].component.name for kind in ("method", "encoder") if kind in config.choices)
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.task}-{name}"
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+
+
+def default_run_dir(config: RunConfig) -> Path:
+    """Return a new folder for a run of this config."""
+    chosen = [config.choices[kind].component.name for kind in ("method", "encoder") if kind in config.choices]
+    return new_run_dir("-".join([config.task, *chosen]))
 
 
 def print_values(config: RunConfig) -> None:

@@ -60,7 +60,7 @@ class FinetuneJob(Job):
         parts = split(dataset, config.split.fractions, config.split.seed)
         if len(parts.val) == 0:
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
-        train = torch.from_numpy(label_fraction(dataset, parts.train, settings.labels, config.split.seed))
+        train = torch.from_numpy(label_fraction(dataset, parts.train, settings.labels, settings.seed))
         order = BatchOrder(train, settings.batch_size, settings.seed, drop_last=False)
         self.loader = VolumeLoader(dataset, order, device, settings.resident, settings.workers)
         val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)

@@ -1,0 +1,56 @@
+"""The main job on the embedded data set: does pretraining help when few labels are known?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cryoreg.config import Layer, resolve
+from cryoreg.training.evaluate import Evaluation, run_evaluation
+from cryoreg.training.export import with_pretrained
+from cryoreg.training.finetune import run_finetuning
+from cryoreg.training.pretrain import run_pretraining
+
+PRETRAINING = {"epochs": 15, "lr": 1e-3, "schedule": "cosine"}
+FINETUNING = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3}
+
+
+class Outcome(NamedTuple):
+    """One row of the demo's table."""
+
+    start: str
+    """Where the encoder's weights came from."""
+    evaluation: Evaluation
+    run_dir: Path
+
+
+def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> list[Outcome]:
+    """Pretrain with MoCo, fine-tune on a quarter of the labels from those and from random weights, evaluate both.
+
+    ``layers`` change settings of all runs alike.
+    """
+    say("1/3  pretraining RB3D with MoCo, without labels")
+    base = [Layer("demo", {"training": PRETRAINING}), *layers]
+    pretrained = run_pretraining(resolve("pretrain", base), run_dir / "pretrain")
+    starts = {"pretrained (moco)": pretrained.run_dir, "random": "scratch"}
+    outcomes = []
+    for number, (start, weights) in enumerate(starts.items(), start=2):
+        say(f"{number}/3  fine-tuning at 25 % of the labels from {start} weights")
+        tuning = Layer("demo", {"training": {**FINETUNING, "pretrained": weights}})
+        folder = run_dir / f"finetune-{start.split()[0]}"
+        run_finetuning(resolve("finetune", with_pretrained([tuning, *map(_without_method, layers)])), folder)
+        outcomes.append(Outcome(start, run_evaluation(folder, "test", []), folder))
+    return outcomes
+
+
+def _without_method(layer: Layer) -> Layer:
+    return Layer(layer.source, {section: values for section, values in layer.values.items() if section != "method"})
+
+
+def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, float]:
+    """Return the difference of two accuracies on the same subtomograms, and its standard error."""
+    gain = (one.predictions == one.labels).astype(float) - (other.predictions == other.labels)
+    return float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
