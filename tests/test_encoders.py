@@ -156,12 +156,15 @@ def test_rb3d_under_bfloat16_autocast_is_close_and_pools_to_float32():
     assert relative_error(features, encoder(x)) < 2e-2
 
 
-def test_rb3d_blocks_take_backward_hooks():
-    """Grad-CAM reads activations and gradients of a block."""
+@pytest.mark.parametrize("layer", ["", ".conv1", ".conv2", ".conv3", ".conv4"])
+def test_rb3d_layers_take_backward_hooks(layer):
+    """Grad-CAM reads activations and gradients of a layer, which must not be overwritten in place."""
     encoder, seen = RB3D(), []
-    encoder.bottleneck_layers[3].register_full_backward_hook(lambda _, __, out: seen.append(out[0].shape))
+    encoder.get_submodule("bottleneck_layers.3" + layer).register_full_backward_hook(
+        lambda _, __, out: seen.append(out[0].shape)
+    )
     encoder(volumes(2, (8, 8, 8))).sum().backward()
-    assert seen == [(2, 32, 4, 4, 4)]
+    assert [shape[2:] for shape in seen] == [(4, 4, 4)]
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -77,8 +77,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, width, D, H, W) to the same shape."""
         right = self.norm1(self.conv1(x))
-        left = self.norm2(self.conv2(x)).relu_()
-        left = self.norm3(self.conv3(left)).relu_()
+        left = F.relu(self.norm2(self.conv2(x)))
+        left = F.relu(self.norm3(self.conv3(left)))
         left = self.norm4(self.conv4(left))
         return torch.cat((left, right), dim=1).relu_()
 
