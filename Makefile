@@ -8,7 +8,7 @@ PLUGINS := plugins/cryoreg-barlowtwins
 # Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
 # More processes need more memory (each holds torch), so four at most.
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && echo 4 || echo $$cores)
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format clean

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import os
+import shutil
+import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
@@ -13,6 +16,7 @@ from building import ROOT, CleanEnvironment, build_wheel
 import cryoreg
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+pytestmark = pytest.mark.xdist_group("packaging")  # one process builds the wheel
 INFO = f"cryoreg-{cryoreg.__version__}.dist-info"
 
 
@@ -61,6 +65,49 @@ def test_wheel_and_editable_install_list_the_same(wheel: Path, tmp_path: Path) -
     assert listings[0] == listings[1]
     assert "(broken)" not in listings[0]
     assert environment.run("python", "-c", "import cryoreg").returncode == 1
+
+
+STUBS = {
+    "old": (
+        '[ "$1" = --version ] && echo "Python 3.9.2" && exit 0\ncase "$2" in *version_info*) exit 1;; esac',
+        "cryoreg needs Python 3.11 or later, but './python' is Python 3.9.2",
+    ),
+    "without venv": ('case "$2" in *ensurepip*) exit 1;; esac', "'./python' lacks venv or ensurepip"),
+}
+
+
+@pytest.mark.parametrize(("script", "message"), STUBS.values(), ids=STUBS)
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_says_what_an_unfit_python_lacks(tmp_path: Path, target: str, script: str, message: str) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    stub = tmp_path / "python"
+    stub.write_text(f"#!/bin/sh\n{script}\n")
+    stub.chmod(0o755)
+    result = subprocess.run(
+        ["make", target, "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode != 0
+    assert result.stderr.startswith(message)
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_sets_up_again_only_when_pyproject_changes(tmp_path: Path) -> None:
+    def plan() -> str:
+        command = ["make", "--dry-run", "demo"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert "pip install" in plan()
+    ready = tmp_path / ".venv" / ".ready"
+    ready.parent.mkdir()
+    ready.touch()
+    os.utime(tmp_path / "pyproject.toml", (1, 1))
+    assert "pip install" not in plan()
+    assert "cryoreg demo" in plan()
+    os.utime(ready, (0, 0))
+    assert "pip install" in plan()
 
 
 COMMITTED = ["pyproject.toml", "Makefile", ".ci/run", ".pre-commit-config.yaml", "CONTRIBUTING.md"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from building import ROOT, CleanEnvironment, build_wheel
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("barlowtwins")]  # one process lives the plugin's life
 PLUGIN = ROOT / "plugins" / "cryoreg-barlowtwins"
 TINY_DEMO = ["--set", "dataset.per_class=4", "--set", "dataset.box=16", "--batch-size", "8", "--device", "cpu"]
 PRETRAIN = ["pretrain", "--method", "barlow_twins", "--encoder", "rb3d", "--dataset", "demo"]
@@ -47,7 +48,6 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[CleanEnvironment, Pa
     return environment, run
 
 
-@pytest.mark.slow
 def test_a_run_with_the_plugin_trains(life: tuple[CleanEnvironment, Path]) -> None:
     _, run = life
     with (run / "metrics.csv").open(encoding="utf-8") as file:
@@ -58,7 +58,6 @@ def test_a_run_with_the_plugin_trains(life: tuple[CleanEnvironment, Path]) -> No
     assert "cryoreg-barlowtwins 0.1.0" in card
 
 
-@pytest.mark.slow
 def test_resuming_without_the_plugin_names_package_and_version(life: tuple[CleanEnvironment, Path]) -> None:
     environment, run = life
     resumed = environment.run("cryoreg", "pretrain", "--resume", "--run-dir", run)
@@ -68,7 +67,6 @@ def test_resuming_without_the_plugin_names_package_and_version(life: tuple[Clean
     assert resumed.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_the_exported_encoder_needs_no_plugin(life: tuple[CleanEnvironment, Path], tmp_path: Path) -> None:
     """Only the method came from the plugin; its encoder is a built-in and goes on without it."""
     environment, run = life
@@ -77,7 +75,6 @@ def test_the_exported_encoder_needs_no_plugin(life: tuple[CleanEnvironment, Path
     assert tuned.returncode == 0, tuned.stderr
 
 
-@pytest.mark.slow
 def test_an_encoder_of_a_missing_plugin_is_named(life: tuple[CleanEnvironment, Path], tmp_path: Path) -> None:
     """As if the plugin had brought the encoder: the card that travels with its weights says so."""
     from cryoreg.training.export import load_weights, save_weights
