@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from cryoreg import registry
-from cryoreg.errors import CheckpointError, ConfigError, UnknownComponentError
+from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.specs import Kind
@@ -35,7 +35,6 @@ TASKS: dict[str, Task] = {
     ),
     "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
 }
-CONFIG_FILE = "config.toml"
 PROVENANCE_SECTION = "packages"
 """Kind -> "dist version": written into a resolved config, and read for messages only."""
 
@@ -129,14 +128,6 @@ def read_toml(path: Path) -> Layer:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read config {path}: {error}") from error
     return Layer(str(path), values)
-
-
-def with_run(layers: list[Layer], run_dir: Path) -> list[Layer]:
-    """Return the layers of a run to resume: its own config.toml comes first."""
-    config = run_dir / CONFIG_FILE
-    if not config.exists():
-        raise CheckpointError(f"cannot resume {run_dir}: it holds no {CONFIG_FILE}, so no run was started there")
-    return [read_toml(config), *layers]
 
 
 def parse_assignment(text: str) -> Layer:

@@ -163,6 +163,28 @@ def test_nothing_to_resume_is_an_error_and_never_a_fresh_start(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_killed_before_its_first_checkpoint_leaves_a_usable_folder(data, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"half")
+    pretrain(tmp_path / "run", data, epochs=1)
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_run_that_fails_in_its_first_step_can_be_resumed(whole, data, tmp_path, monkeypatch):
+    from cryoreg.training.engine import Engine
+
+    def fail(self, batch):
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_step", fail)
+        with pytest.raises(_Stop):
+            pretrain(tmp_path / "run", data)
+    cryoreg.pretrain(tmp_path / "run", resume=True)
+    assert losses(tmp_path / "run") == losses(whole)
+
+
 def test_resuming_with_another_setting_is_refused(whole):
     with pytest.raises(ConfigError, match=r"training\.lr is 0\.5"):
         cryoreg.pretrain(whole, resume=True, lr=0.5)

@@ -22,10 +22,12 @@ def finetune(
     With --from, encoder, data set and split are those of the pretraining run unless given here. The epoch that does
     best on the validation split is kept.
     """
-    from cryoreg.config import resolve, with_run
+    from cryoreg.config import resolve
 
     layers = run_options.layers(FINETUNE, given, assignments, config)
     if resume:
+        from cryoreg.training.run_folder import with_run
+
         layers = with_run(layers, run_options.to_resume(run_dir))
     else:
         from cryoreg.training.export import with_pretrained

@@ -21,10 +21,12 @@ def pretrain(
 
     Without options: MoCo, RB3D and the paper's augmentation on the embedded demo data.
     """
-    from cryoreg.config import resolve, with_run
+    from cryoreg.config import resolve
 
     layers = run_options.layers(PRETRAIN, given, assignments, config)
     if resume:
+        from cryoreg.training.run_folder import with_run
+
         layers = with_run(layers, run_options.to_resume(run_dir))
     resolved = resolve("pretrain", layers)
     if dry_run:

@@ -101,9 +101,10 @@ class Engine:
         self.schedule = Schedule(optimizer, self.settings, len(job.loader))
         self.model, self.optimizer = fabric.setup(job.module, optimizer)
         self.position = Position()
+        self.total_steps = self.settings.epochs * len(job.loader)
+        self._resumed = resumed is not None
         if resumed is not None:
             self._restore(resumed)
-        self.total_steps = self.settings.epochs * len(job.loader)
         self._rows: list[dict[str, Any]] = []
         self._flushed_at = self._saved_at = time.monotonic()
 
@@ -118,6 +119,8 @@ class Engine:
         try:
             with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
                 self._introduce()
+                if not self._resumed and self.fabric.is_global_zero:
+                    self.folder.start(self.config, self.state())
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
         finally:
@@ -188,10 +191,9 @@ class Engine:
 
     def _describe(self, summary: _StepSummary, batch: Batch) -> str:
         ids = ", ".join(self.job.loader.dataset.ids[i] for i in batch.samples.tolist())
-        saved = f"the last good checkpoint is {self.folder.last}" if self.folder.last.exists() else "none was saved yet"
         return (
             f"loss {summary.loss:g}, gradient norm {summary.grad_norm:g} at step {self.position.step} "
-            f"(epoch {self.position.epoch}); stopped before that step, {saved}; "
+            f"(epoch {self.position.epoch}); stopped before that step, the last good checkpoint is {self.folder.last}; "
             f"lower training.lr or set training.clip_grad. The batch: {ids}"
         )
 

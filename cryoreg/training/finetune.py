@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cryoreg.config import Layer, RunConfig, resolve, with_run
+from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import CheckpointError, DataError
@@ -29,7 +29,7 @@ from cryoreg.training.export import (
     with_pretrained,
 )
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
-from cryoreg.training.run_folder import RunFolder
+from cryoreg.training.run_folder import RunFolder, with_run
 
 
 class FinetuneResult(NamedTuple):
@@ -104,8 +104,9 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
 
 def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
-    dataset = config.spec("dataset").build()
+    RunFolder(run_dir).require(resume)
     fabric = make_fabric(config.training)
+    dataset = config.spec("dataset").build()
     job = FinetuneJob(config, dataset, fabric.device)
     if config.training.pretrained != SCRATCH and not resume:
         load_pretrained(job.classifier, config)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cryoreg.config import Layer, RunConfig, resolve, with_run
+from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import split
 from cryoreg.errors import DataError
@@ -20,7 +20,7 @@ from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.export import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
-from cryoreg.training.run_folder import RunFolder
+from cryoreg.training.run_folder import RunFolder, with_run
 
 
 class PretrainResult(NamedTuple):
@@ -73,8 +73,9 @@ def pretraining_samples(config: RunConfig, dataset: SubtomogramDataset) -> np.nd
 
 def run_pretraining(config: RunConfig, run_dir: Path, resume: bool = False) -> PretrainResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
-    dataset = config.spec("dataset").build()
+    RunFolder(run_dir).require(resume)
     fabric = make_fabric(config.training)
+    dataset = config.spec("dataset").build()
     job = PretrainJob(config, dataset, fabric.device)
     with RunFolder.open(run_dir, config, resume) as (folder, resumed):
         Engine(job, config, folder, fabric, resumed).run()
