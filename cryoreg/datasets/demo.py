@@ -1,0 +1,141 @@
+"""The embedded default data set: simulated once, then read from the user's cache folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import filelock
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from cryoreg.contracts import Sample
+from cryoreg.datasets.specs import DemoSpec
+from cryoreg.errors import CryoregError, DataError
+from cryoreg.files import write_atomically
+from cryoreg.simulation.assemblies import make_assemblies
+from cryoreg.simulation.simulator import Scene, SceneSettings, Simulator
+from cryoreg.simulation.symmetry import POINT_GROUPS
+
+GENERATOR_VERSION = 1
+"""Raise it with every change of `cryoreg.simulation` that changes a voxel: old cache files are then left alone."""
+CACHE_VARIABLE = "CRYOREG_CACHE"
+_QUIET = 100
+"""So many scenes take about a second; no progress bar for fewer."""
+
+_log = logging.getLogger(__name__)
+
+
+class Demo:
+    """Simulated subtomograms of ten assemblies, classes interleaved, ten scenes to a pretended tomogram."""
+
+    def __init__(self, spec: DemoSpec, volumes: NDArray[np.float32]) -> None:
+        """Take the volumes (N, box, box, box) in the order in which the simulator numbers them."""
+        count = len(volumes)
+        self.spec = spec
+        self.classes = POINT_GROUPS
+        self.labels = [index % len(POINT_GROUPS) for index in range(count)]
+        self.ids = [f"demo-{index:05d}" for index in range(count)]
+        self.groups = [f"tomo-{index // len(POINT_GROUPS):03d}" for index in range(count)]
+        self.voxel_size = spec.voxel_size
+        self.box = (spec.box, spec.box, spec.box)
+        self._volumes = volumes
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def __getitem__(self, index: int) -> Sample:
+        volume = torch.tensor(self._volumes[index][None])
+        return Sample(volume, self.labels[index], self.ids[index], self.groups[index])
+
+    def __reduce__(self) -> tuple[Callable[[DemoSpec], Demo], tuple[DemoSpec]]:
+        """Pickle the spec alone: a worker process reads the cache itself."""
+        return load_demo, (self.spec,)
+
+
+def load_demo(spec: DemoSpec) -> Demo:
+    """Read the data set from the cache; simulate and cache it first where it is missing or damaged.
+
+    Raises `DataError` where the cache cannot be written.
+    """
+    path = cache_file(spec)
+    volumes = _read(path, spec)
+    if volumes is None:
+        volumes = _fill(path, spec)
+    return Demo(spec, volumes)
+
+
+def cache_file(spec: DemoSpec) -> Path:
+    """Return where a data set is kept: in ``$CRYOREG_CACHE``, else in the user's cache folder."""
+    folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("cryoreg"))
+    key = f"{GENERATOR_VERSION} {spec.model_dump_json()}"
+    return folder / f"demo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+
+
+def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
+    """Simulate the set, unless another process does so first, and write it; return the volumes."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            volumes = _read(path, spec, warn=True)
+            if volumes is None:
+                scenes = simulate(spec)
+                write_atomically(path, functools.partial(_write, scenes=scenes))
+                volumes = np.stack([scene.volume for scene in scenes])
+            return volumes
+    except (OSError, CryoregError) as error:
+        raise DataError(
+            f"cannot cache the demo data set in {path.parent}: {error}; set {CACHE_VARIABLE} to a folder with room"
+        ) from error
+
+
+def simulate(spec: DemoSpec) -> list[Scene]:
+    """Simulate every scene of the set."""
+    settings = SceneSettings(box=spec.box, voxel_size=spec.voxel_size, snr=spec.snr)
+    simulator = Simulator(make_assemblies(spec.seed), settings, spec.seed)
+    indices = range(spec.per_class * len(POINT_GROUPS))
+    bar = track(
+        indices,
+        "simulating the demo data set (once)",
+        console=Console(stderr=True),
+        transient=True,
+        disable=len(indices) < _QUIET,
+    )
+    return [simulator.scene(index) for index in bar]
+
+
+def _write(file: BinaryIO, scenes: list[Scene]) -> None:
+    """Write an array for each field of the scenes; the zip format holds a checksum of each."""
+    columns = {f"{name}s": np.stack(values) for name, values in _columns(scenes).items()}
+    np.savez(file, **columns)
+
+
+def _columns(scenes: list[Scene]) -> dict[str, list[NDArray[np.generic]]]:
+    return {name: [np.asarray(getattr(scene, name)) for scene in scenes] for name in Scene._fields}
+
+
+def _read(path: Path, spec: DemoSpec, warn: bool = False) -> NDArray[np.float32] | None:
+    """Return the volumes, None where there is no sound file; ``warn`` says so of a damaged one."""
+    shape = (spec.per_class * len(POINT_GROUPS), spec.box, spec.box, spec.box)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            volumes = archive["volumes"]
+        if volumes.shape == shape and volumes.dtype == np.float32:
+            return volumes
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        pass
+    if warn:
+        _log.warning("the cached demo data set %s is damaged; simulating it again", path)
+    return None
