@@ -1,6 +1,4 @@
 import os
-import resource
-import signal
 from pathlib import Path
 
 import pytest
@@ -44,20 +42,10 @@ def test_a_failed_check_leaves_the_old_file(tmp_path):
     assert target.read_text() == "old"
 
 
-@pytest.fixture
-def small_files_only():
-    """A file system that is full after 64 bytes, as far as this process can tell."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path, small_files_only):
     target = tmp_path / "a.bin"
     write_text(target, "old")
+    small_files_only(64)
     with pytest.raises(RunFolderError) as error:
         write_atomically(target, lambda file: file.write(b"x" * 10_000))
     assert target.read_text() == "old"

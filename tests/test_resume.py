@@ -149,6 +149,25 @@ def test_a_finished_run_resumes_to_nothing(whole):
     assert losses(whole) == before
 
 
+def test_a_full_disk_keeps_the_last_good_checkpoint(whole, data, tmp_path, monkeypatch, small_files_only):
+    """From the second epoch on no file may grow beyond what the logs need: the checkpoint's write fails."""
+    from cryoreg.training.pretrain import PretrainJob
+
+    def fill_disk(self, model, epoch, folder):
+        if epoch == 1:
+            small_files_only(20_000)
+        return {}
+
+    monkeypatch.setattr(PretrainJob, "end_epoch", fill_disk)
+    with pytest.raises(RunFolderError, match=r"cannot write .*last\.ckpt.*intact"):
+        pretrain(tmp_path / "run", data)
+    small_files_only(None)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["progress"]["epoch"] == 1
+    monkeypatch.undo()
+    cryoreg.pretrain(tmp_path / "run", resume=True)
+    assert losses(tmp_path / "run") == losses(whole)
+
+
 def test_the_users_random_numbers_are_left_alone(data, tmp_path):
     torch.manual_seed(1)
     expected = torch.rand(3)
