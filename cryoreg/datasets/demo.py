@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import filelock
 import numpy as np
@@ -116,12 +116,8 @@ def simulate(spec: DemoSpec) -> list[Scene]:
 
 def _write(file: BinaryIO, scenes: list[Scene]) -> None:
     """Write an array for each field of the scenes; the zip format holds a checksum of each."""
-    columns = {f"{name}s": np.stack(values) for name, values in _columns(scenes).items()}
+    columns: dict[str, Any] = {f: np.stack([getattr(scene, f) for scene in scenes]) for f in Scene._fields}
     np.savez(file, **columns)
-
-
-def _columns(scenes: list[Scene]) -> dict[str, list[NDArray[np.generic]]]:
-    return {name: [np.asarray(getattr(scene, name)) for scene in scenes] for name in Scene._fields}
 
 
 def _read(path: Path, spec: DemoSpec, warn: bool = False) -> NDArray[np.float32] | None:
@@ -129,7 +125,7 @@ def _read(path: Path, spec: DemoSpec, warn: bool = False) -> NDArray[np.float32]
     shape = (spec.per_class * len(POINT_GROUPS), spec.box, spec.box, spec.box)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            volumes = archive["volumes"]
+            volumes = archive["volume"]
         if volumes.shape == shape and volumes.dtype == np.float32:
             return volumes
     except FileNotFoundError:

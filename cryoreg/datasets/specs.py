@@ -50,14 +50,17 @@ class DemoSpec(DatasetSpec):
     """Ten procedural assemblies with point-group symmetry: the embedded default, generated once and cached.
 
     Random bead protomers in C1, C2, C3, C4, C6, D2, D3, D7, T and O symmetry, 450-650 kDa, with neighbours, CTF,
-    ±60° missing wedge and noise. See `cryoreg.simulation`.
+    ±60° missing wedge and noise. The variance ratio of 6 inside the crop is about what the nominal SNR of 0.05 of Gupta
+    et al. 2022 comes to there. Density is white on 0, the noise's standard deviation is 1. See `cryoreg.simulation`.
     """
 
     per_class: int = Field(150, ge=1, description="subtomograms per class")
     box: int = Field(24, ge=16, description="edge of the boxes, voxels")
-    voxel_size: float = Field(12.0, gt=0, description="Å per voxel")
-    snr: float = Field(1.0, gt=0, description="variance of the signal over variance of the noise, inside the crop")
-    seed: int = Field(0, ge=0, description="seed of structures, poses and noise")
+    voxel_size: float = Field(12.0, ge=4, description="Å per voxel")
+    snr: float = Field(
+        6.0, gt=0, description="variance of the target's signal over variance of the noise, in the crop; inf: no noise"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of structures, poses and noise")
 
     def build(self) -> SubtomogramDataset:
         """Open the cached set, generating it first where it is missing."""

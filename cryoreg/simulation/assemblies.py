@@ -6,6 +6,7 @@ protein set the scale at the end.
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -30,12 +31,13 @@ CONNECTED = 1.5
 """Copies whose nearest beads are at most this far apart, in bead diameters, count as neighbours."""
 RADIUS_OF_GYRATION = 66.0
 """Å, wanted of every assembly, so that size alone tells little; a solid sphere of 550 kDa has 42 Å."""
-CANDIDATES = 24
+CANDIDATES = 16
 
 
-def make_assemblies(seed: int, groups: tuple[str, ...] = POINT_GROUPS) -> list[Structure]:
+@functools.cache
+def make_assemblies(seed: int, groups: tuple[str, ...] = POINT_GROUPS) -> tuple[Structure, ...]:
     """Return one assembly for each point group, named after it; the same whatever the other groups are."""
-    return [assembly(group, stream(seed, Purpose.STRUCTURE, POINT_GROUPS.index(group))) for group in groups]
+    return tuple(assembly(group, stream(seed, Purpose.STRUCTURE, POINT_GROUPS.index(group))) for group in groups)
 
 
 def assembly(group: str, rng: Generator) -> Structure:

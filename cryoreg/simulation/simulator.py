@@ -9,6 +9,7 @@ sign is turned: protein is white on 0, and the noise has standard deviation 1 in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,16 +34,16 @@ class SceneSettings:
     box: int = 24
     """Edge of the crop, voxels."""
     voxel_size: float = 12.0
-    snr: float = 1.0
+    snr: float = 6.0
     """Variance of the target over variance of the noise, each as seen in the crop's voxels; ∞ for no noise."""
     neighbours: int = 3
     clearance: float = 40.0
     """Largest gap between the bounding spheres of target and neighbour."""
     max_shift: float = 2.0
     """Largest shift of the target from the centre along each axis, voxels."""
-    resolution: tuple[float, float] = (20.0, 40.0)
+    resolution: tuple[float, float] = (22.0, 28.0)
     """Range from which each scene draws; see `optics.gaussian`."""
-    defocus: tuple[float, float] = (2.5, 6.0)
+    defocus: tuple[float, float] = (3.5, 4.5)
     """Range from which each scene draws, µm, underfocus positive."""
     cs: float = 2.7
     """mm."""
@@ -79,8 +80,8 @@ class Scene(NamedTuple):
 class Simulator:
     """Scenes by index: scene i depends on the structures, the settings, the seed and i alone."""
 
-    def __init__(self, structures: list[Structure], settings: SceneSettings, seed: int) -> None:
-        self.structures = structures
+    def __init__(self, structures: Sequence[Structure], settings: SceneSettings, seed: int) -> None:
+        self.structures = tuple(structures)
         self.settings = settings
         self.seed = seed
         edge = settings.box + 2 * settings.pad
