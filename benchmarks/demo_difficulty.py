@@ -1,6 +1,6 @@
 """How hard is the demo data set? Test accuracy of four classifiers on all training labels, over several seeds.
 
-    python benchmarks/demo_difficulty.py [--seeds 0 1 2] [--epochs 30] [--output benchmarks/results/demo_difficulty.json]
+    python benchmarks/demo_difficulty.py [--seeds 0 1 2] [--epochs 30] [--threads 1] [--output FILE.json]
 
 A seed draws the 60:20:20 split and the weights; the data set is the default one. Every choice (regularisation, kind of
 classifier, epoch) is made on the validation split; the test split is only scored with what was chosen.
@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -174,6 +174,7 @@ def _load_and_sum(_: int) -> float:
     return float(volumes(load_demo(SPEC)).double().abs().sum())
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(cache: Path) -> None:
     expected = _load_and_sum(0)
     cache.unlink()

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,11 +43,11 @@ class Demo:
         """Take the volumes (N, box, box, box) in the order in which the simulator numbers them."""
         count = len(volumes)
         self.spec = spec
-        self.classes = POINT_GROUPS
-        self.labels = [index % len(POINT_GROUPS) for index in range(count)]
-        self.ids = [f"demo-{index:05d}" for index in range(count)]
-        self.groups = [f"tomo-{index // len(POINT_GROUPS):03d}" for index in range(count)]
-        self.voxel_size = spec.voxel_size
+        self.classes: Sequence[str] = POINT_GROUPS
+        self.labels: Sequence[int | None] = [index % len(POINT_GROUPS) for index in range(count)]
+        self.ids: Sequence[str] = [f"demo-{index:05d}" for index in range(count)]
+        self.groups: Sequence[str | None] = [f"tomo-{index // len(POINT_GROUPS):03d}" for index in range(count)]
+        self.voxel_size: float | None = spec.voxel_size
         self.box = (spec.box, spec.box, spec.box)
         self._volumes = volumes
 
