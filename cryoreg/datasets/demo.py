@@ -28,7 +28,7 @@ from cryoreg.simulation.simulator import Scene, SceneSettings, Simulator
 from cryoreg.simulation.symmetry import POINT_GROUPS
 
 GENERATOR_VERSION = 1
-"""Raise it with every change of `cryoreg.simulation` that changes a voxel: old cache files are then left alone."""
+"""Raise it with every change of the simulator's code that changes a voxel: old cache files are then left alone."""
 CACHE_VARIABLE = "CRYOREG_CACHE"
 _QUIET = 100
 """So many scenes take about a second; no progress bar for fewer."""
@@ -78,7 +78,7 @@ def load_demo(spec: DemoSpec) -> Demo:
 def cache_file(spec: DemoSpec) -> Path:
     """Return where a data set is kept: in ``$CRYOREG_CACHE``, else in the user's cache folder."""
     folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("cryoreg"))
-    key = f"{GENERATOR_VERSION} {spec.model_dump_json()}"
+    key = f"{GENERATOR_VERSION} {spec.model_dump_json()} {_settings(spec)}"
     return folder / f"demo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
@@ -101,8 +101,7 @@ def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
 
 def simulate(spec: DemoSpec) -> list[Scene]:
     """Simulate every scene of the set."""
-    settings = SceneSettings(box=spec.box, voxel_size=spec.voxel_size, snr=spec.snr)
-    simulator = Simulator(make_assemblies(spec.seed), settings, spec.seed)
+    simulator = Simulator(make_assemblies(spec.seed), _settings(spec), spec.seed)
     indices = range(spec.per_class * len(POINT_GROUPS))
     bar = track(
         indices,
@@ -112,6 +111,10 @@ def simulate(spec: DemoSpec) -> list[Scene]:
         disable=len(indices) < _QUIET,
     )
     return [simulator.scene(index) for index in bar]
+
+
+def _settings(spec: DemoSpec) -> SceneSettings:
+    return SceneSettings(box=spec.box, voxel_size=spec.voxel_size, snr=spec.snr)
 
 
 def _write(file: BinaryIO, scenes: list[Scene]) -> None:

@@ -24,7 +24,7 @@ from cryoreg.simulation.streams import Purpose, stream
 from cryoreg.simulation.structures import Points, Structure
 
 GRID = 2.0**-12
-"""Volumes are rounded to multiples of this: far below the noise, and the last bits of other CPUs' sines vanish."""
+"""Volumes are rounded to multiples of this, far below the noise, so that another CPU's last bits do not show."""
 
 
 @dataclass(frozen=True)
