@@ -56,7 +56,7 @@ class DemoSpec(DatasetSpec):
 
     per_class: int = Field(150, ge=1, description="subtomograms per class")
     box: int = Field(24, ge=16, description="edge of the boxes, voxels")
-    voxel_size: float = Field(12.0, ge=4, description="Å per voxel")
+    voxel_size: float = Field(12.0, ge=4, allow_inf_nan=False, description="Å per voxel")
     snr: float = Field(
         6.0, gt=0, description="variance of the target's signal over variance of the noise, in the crop; inf: no noise"
     )
