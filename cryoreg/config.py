@@ -41,8 +41,8 @@ PROVENANCE_SECTION = "packages"
 RUNTIME_KEYS = frozenset(
     f"training.{key}"
     for key in ("device", "precision", "resident", "workers", "save_every_epochs", "save_every_minutes")
-)
-"""What may differ between a run and its resumption."""
+) | {"dataset.root"}
+"""What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 
 class Layer(NamedTuple):
@@ -124,9 +124,11 @@ def _plain(model: BaseModel) -> dict[str, Any]:
 def read_toml(path: Path) -> Layer:
     """Read a config file as a layer."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read config {path}: {error}") from error
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}; check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"config {path} is not TOML: {error}") from error
     return Layer(str(path), values)
 
 
@@ -157,7 +159,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
     sources: dict[str, str] = {}
     for kind, default in TASKS[task].components.items():
         name, source = merged[kind].pop("name", (default, "default"))
-        choices[kind] = _choose(kind, name, merged[kind], _recorded_package(kind, layers))
+        choices[kind] = _choose(kind, name, merged[kind], _recorded_package(kind, name, layers), source)
         sources[f"{kind}.name"] = source
     split = _build(SplitSettings, "split", "a split setting", merged["split"])
     training = _build(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
@@ -171,12 +173,12 @@ def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str
     merged: dict[str, dict[str, tuple[Any, str]]] = {s: {} for s in (*TASKS[task].components, "split", "training")}
     for source, values in layers:
         for section, entries in values.items():
-            if section == PROVENANCE_SECTION:
-                continue
             if section == "task":
                 _check_task(task, entries, source)
                 continue
             _check_section(section, entries, source, merged)
+            if section == PROVENANCE_SECTION:
+                continue
             held = merged[section]
             if "name" in entries and held.get("name", (None,))[0] not in (None, entries["name"]):
                 held.clear()
@@ -185,15 +187,15 @@ def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str
 
 
 def _check_task(task: str, found: Any, source: str) -> None:
-    if found != task:
-        raise ConfigError(
-            f"{source} configures the task '{found}', not '{task}'; run `cryoreg {found} --config {source}`"
-        )
+    if found == task:
+        return
+    advice = f"run `cryoreg {found} --config {source}`" if str(found) in TASKS else f"known: {', '.join(TASKS)}"
+    raise ConfigError(f"{source} configures the task {found!r}, not '{task}'; {advice}")
 
 
 def _check_section(section: str, entries: Any, source: str, known: Iterable[str]) -> None:
     known = list(known)
-    if section not in known:
+    if section not in (*known, PROVENANCE_SECTION):
         raise ConfigError(
             f"unknown section '{section}' ({source}){suggestion(section, known)}; known: {', '.join(known)}"
         )
@@ -201,19 +203,28 @@ def _check_section(section: str, entries: Any, source: str, known: Iterable[str]
         raise ConfigError(f"'{section}' ({source}) must be a table, for example [{section}]")
 
 
-def _recorded_package(kind: str, layers: list[Layer]) -> str | None:
-    recorded = (layer.values.get(PROVENANCE_SECTION, {}).get(kind) for layer in layers)
+def _recorded_package(kind: str, name: Any, layers: list[Layer]) -> str | None:
+    """Return the package that brought component ``name`` to the run that a layer records."""
+    recording = (layer.values for layer in layers if layer.values.get(kind, {}).get("name") == name)
+    recorded = (values.get(PROVENANCE_SECTION, {}).get(kind) for values in recording)
     return next(filter(None, recorded), None)
 
 
-def _choose(kind: Kind, name: str, entries: dict[str, tuple[Any, str]], recorded: str | None) -> Choice:
+def _choose(
+    kind: Kind, name: Any, entries: dict[str, tuple[Any, str]], recorded: str | None, source: str = "argument"
+) -> Choice:
+    if not isinstance(name, str):
+        raise ConfigError(f"{kind}.name ({source}): should be the name of a component, but it is {name!r}")
     try:
         component, spec_type = registry.find_spec(kind, name)
     except UnknownComponentError as error:
         if recorded is None:
             raise
         raise UnknownComponentError(f"{error} (this run was made with {recorded}: install that package)") from error
-    return Choice(component, _build(spec_type, kind, f"a parameter of {kind} '{component.name}'", entries))
+    what = f"a parameter of {kind} '{component.name}'"
+    if source == "default":
+        what += f" (the default; --{kind} chooses another)"
+    return Choice(component, _build(spec_type, kind, what, entries))
 
 
 def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:
@@ -222,12 +233,24 @@ def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple
         built = model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, model, section, what, entries)) from error
-    return built.model_copy(update={k: _absolute(v) for k, v in built if isinstance(v, Path)})
+    paths = {key: value for key, value in built if isinstance(value, Path)}
+    for key in paths.keys() & values.keys():
+        if not _is_path(str(values[key])):
+            raise ConfigError(f"{section}.{key} ({entries[key][1]}): should be a path, but it is {values[key]!r}")
+    return built.model_copy(update={key: absolute(path) for key, path in paths.items()})
 
 
-def _absolute(value: Any) -> Any:
-    """Make a path independent of the folder that the command runs in."""
-    return value.expanduser().absolute() if isinstance(value, Path) else value
+def _is_path(text: str) -> bool:
+    """Tell a path that can be recorded; an empty one would mean the current folder."""
+    return text != "" and "\0" not in text and text.encode(errors="ignore").decode() == text
+
+
+def absolute(path: Path) -> Path:
+    """Make a path independent of the folder that the command runs in; raise `ConfigError` for an unknown ~user."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no home folder of that name; write the path out") from None
 
 
 def _explain(
@@ -244,9 +267,11 @@ def _explain(
     if first["type"] == "extra_forbidden":
         known = list(model.model_fields)
         return f"{place}: not {what}{suggestion(key, known)}; known are {', '.join(known)}"
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         return f"{place}: needed and not given; say --set {section}.{key}=..."
-    return f"{place}: {first['msg']}, but it is {first['input']!r}"
+    message = "has too few values" if first["type"] == "missing" else first["msg"]
+    message = message.removeprefix("Value error, ").replace("Input should", "should", 1)
+    return f"{place}: {message}, but it is {first['input']!r}"
 
 
 def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: str | None = None) -> Choice:
@@ -254,13 +279,13 @@ def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: s
     return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
 
 
-def check_same_run(recorded: Mapping[str, Any], config: RunConfig) -> None:
-    """Raise `ConfigError` where a resumed run would differ from its checkpoint in what it computes."""
+def check_same_run(recorded: Mapping[str, Any], config: RunConfig, purpose: str = "resume") -> None:
+    """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes."""
     now, before = _flat(config.to_dict()), _flat(recorded)
     for key in sorted(now.keys() | before.keys()):
         if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
             raise ConfigError(
-                f"{key} is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; "
+                f"{key} is {now.get(key)!r}, but the run to {purpose} has {before.get(key)!r}; "
                 "drop that setting, or start a new run"
             )
 

@@ -16,7 +16,7 @@ class SplitSettings(Settings):
     """How a data set is divided. The same settings divide it the same way in every run."""
 
     fractions: tuple[float, float, float] = Field((0.6, 0.2, 0.2), description="shares of train, val and test")
-    seed: int = Field(0, ge=0, description="seed of the division")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the division")
 
     @field_validator("fractions")
     @classmethod
@@ -38,7 +38,7 @@ class TrainingSettings(Settings):
     schedule: str = Field(description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     warmup_epochs: int = Field(0, ge=0, description="epochs of linear warm-up")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; unset: not clipped")
-    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, order and augmentation")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the device has it"

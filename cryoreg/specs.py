@@ -33,10 +33,12 @@ __all__ = [
 
 
 class Settings(BaseModel):
-    """Frozen, typed values; an unknown field is an error."""
+    """Frozen, typed, finite values; an unknown field is an error."""
 
     # Validators are built at first use: describing a component needs none, and they cost a third of its import.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants", defer_build=True
+    )
 
 
 class Spec(Settings, ABC):
@@ -108,7 +110,9 @@ class AugmentationSpec(Spec):
 
 
 class DatasetSpec(Spec):
-    """A source of subtomograms."""
+    """A source of subtomograms. Its numbers may be infinite, as is the SNR without noise."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     kind: ClassVar[Kind] = "dataset"
 

@@ -94,6 +94,14 @@ def test_assignments_are_toml_or_else_text(text, value):
         ("dataset.name=lab", ["dataset.root", "needed"]),
         ("training.batch_size", ["expected section.key=value"]),
         ("batch_size=3", ["expected section.key=value"]),
+        ("method.name=3", ["method.name (--set)", "name of a component", "3"]),
+        ("task.x=3", ["--set configures the task {'x': 3}"]),
+        ("training.lr=inf", ["training.lr (--set)", "finite"]),
+        ("method.temperature=inf", ["method.temperature (--set)", "finite"]),
+        ("training.seed=9223372036854775808", ["training.seed (--set)", "less than 9223372036854775808"]),
+        ("split.fractions=[0.5,0.5]", ["split.fractions (--set)", "too few values"]),
+        ("split.fractions=[nan,0.5,0.5]", ["split.fractions (--set)", "finite"]),
+        ("dataset.root=x", ["dataset 'demo' (the default; --dataset chooses another)"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_key_and_source(assignment, words):
@@ -103,10 +111,23 @@ def test_a_mistake_is_one_line_that_names_key_and_source(assignment, words):
     assert all(word in str(error.value) for word in words)
 
 
+@pytest.mark.parametrize("root", ["", "a\0b", "\udcff", "~no_such_user_here/x"])
+def test_what_is_no_path_is_refused(root):
+    with pytest.raises(ConfigError, match="path"):
+        resolve("pretrain", [layer(dataset={"name": "mrc_folder", "root": root})])
+
+
+def test_an_infinite_snr_is_a_value():
+    assert resolve("pretrain", [parse_assignment("dataset.snr=inf")]).spec("dataset").snr == float("inf")
+
+
 def test_unknown_component_of_a_recorded_run_names_the_package_that_made_it():
     recorded = layer("config.toml", method={"name": "not_here"}, packages={"method": "cryoreg-not-here 1.2"})
     with pytest.raises(UnknownComponentError, match=r"cryoreg-not-here 1\.2"):
         resolve("pretrain", [recorded])
+    with pytest.raises(UnknownComponentError, match="'other'") as error:
+        resolve("pretrain", [recorded, layer("--method", method={"name": "other"})])
+    assert "cryoreg-not-here" not in str(error.value)
 
 
 def test_the_other_tasks_config_is_refused(tmp_path):
@@ -116,12 +137,18 @@ def test_the_other_tasks_config_is_refused(tmp_path):
         resolve("finetune", [read_toml(path)])
 
 
-@pytest.mark.parametrize("content", [b"method = {", b"\xff\xfe", b"method = 3"])
+@pytest.mark.parametrize("content", [b"method = {", b"\xff\xfe", b"method = 3", b"packages = 3", b"task = 3"])
 def test_a_malformed_file_is_one_clear_line(tmp_path, content):
     path = tmp_path / "run.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"run\.toml"):
         resolve("pretrain", [read_toml(path)])
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbf[training]\nepochs = 3\n")
+    assert resolve("pretrain", [read_toml(path)]).training.epochs == 3
 
 
 def test_an_absent_file_is_one_clear_line(tmp_path):
@@ -132,5 +159,7 @@ def test_an_absent_file_is_one_clear_line(tmp_path):
 def test_a_resumed_run_may_move_but_not_change():
     recorded = resolve("pretrain", []).to_dict()
     check_same_run(recorded, resolve("pretrain", [layer(training={"device": "cpu", "workers": 0})]))
+    here, there = (layer(dataset={"name": "mrc_folder", "root": root}) for root in ("/here", "/there"))
+    check_same_run(resolve("pretrain", [here]).to_dict(), resolve("pretrain", [there]))
     with pytest.raises(ConfigError, match=r"method\.temperature is 0\.3, but the run to resume has 0\.2"):
         check_same_run(recorded, resolve("pretrain", [layer(method={"temperature": 0.3})]))

@@ -20,7 +20,9 @@ class MrcFolderSpec(DatasetSpec):
     """
 
     root: Path = Field(description="the folder")
-    voxel_size: float | None = Field(None, gt=0, description="Å per voxel, where the headers do not say or are wrong")
+    voxel_size: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per voxel, where the headers do not say or are wrong"
+    )
 
     def build(self) -> SubtomogramDataset:
         """Open the folder; headers are checked now, voxels when they are read."""
@@ -37,7 +39,9 @@ class LabSpec(DatasetSpec):
     """
 
     root: Path = Field(description="the folder that holds subtomogram_mrc and json_label")
-    voxel_size: float | None = Field(None, gt=0, description="Å per voxel; the lab's headers do not say")
+    voxel_size: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per voxel; the lab's headers do not say"
+    )
 
     def build(self) -> SubtomogramDataset:
         """Open the folder; headers and labels are checked now, voxels when they are read."""
