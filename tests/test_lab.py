@@ -147,6 +147,7 @@ def test_one_number_twice(root):
         (b'{"name": "ribosome"', "is not valid JSON"),
         (b"", "is not valid JSON"),
         (b"\xff\xfe\x00garbage", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
         (b'{"loc": [1, 2, 3]}', "has no class in its field 'name'"),
         (b'{"name": 7}', "has no class in its field 'name'"),
         (b'{"name": "  "}', "has no class in its field 'name'"),

@@ -82,7 +82,7 @@ def _class_name(file: str) -> str:
         content = json.loads(Path(file).read_bytes())
     except OSError as error:
         raise DataError(f"{file}: {(error.strerror or 'cannot be read').lower()}; restore the file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: is not valid JSON ({error}); mend or remove it and its volume") from None
     name = content.get("name") if isinstance(content, dict) else None
     if not isinstance(name, str) or not name.strip():
