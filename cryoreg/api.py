@@ -22,7 +22,7 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         if name is None:
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
-    from cryoreg.training.export import find_weights, load_weights
+    from cryoreg.training.export import fill, find_weights, load_weights
 
     path = find_weights(Path(pretrained))
     weights = load_weights(path)
@@ -33,7 +33,7 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
     package = weights.card["config"]["packages"]["encoder"]
     encoder = build_spec("encoder", recorded.pop("name"), recorded, package).spec.build()
-    encoder.load_state_dict(weights.tensors)
+    fill(encoder, weights.tensors, path)
     return encoder
 
 

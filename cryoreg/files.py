@@ -34,7 +34,7 @@ def write_atomically(
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically, in UTF-8."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
 
 
 def remove_leftovers(folder: Path) -> None:

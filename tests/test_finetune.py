@@ -3,7 +3,9 @@
 import csv
 import itertools
 import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,3 +225,32 @@ def test_data_without_classes_to_tell_apart_is_one_clear_line(tmp_path, classes,
         epochs=1,
         **FAST | {"batch_size": 4},
     )
+
+
+@pytest.mark.parametrize("change", [{"lr": 3.0}, {"epochs": 99}])
+def test_evaluation_takes_no_other_training_settings(tuned, change):
+    with pytest.raises(ConfigError, match="the run to evaluate has"):
+        cryoreg.evaluate(tuned, **change)
+
+
+def test_another_split_would_test_on_what_was_learnt_so_changed_data_are_refused(tuned, source, tmp_path):
+    root = Path(shutil.copytree(source["root"], tmp_path / "mrc"))
+    moved = cryoreg.evaluate(tuned, dataset={"root": root})
+    assert moved.ids == cryoreg.evaluate(tuned).ids
+    next((root / "class0").iterdir()).unlink()
+    with pytest.raises(DataError, match=r"the data set \(59 subtomograms\) is not the one of"):
+        cryoreg.evaluate(tuned, dataset={"root": root})
+
+
+def test_weights_of_something_else_are_one_line(tuned, tmp_path):
+    with pytest.raises(CheckpointError, match="tensors differ") as error:
+        cryoreg.finetune(tmp_path / "x", pretrained=tuned / "classifier.safetensors", **FAST)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_lost_best_checkpoint_is_missed_before_training(tuned, tmp_path):
+    run = Path(shutil.copytree(tuned, tmp_path / "run"))
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        cryoreg.finetune(run, resume=True)

@@ -15,8 +15,8 @@ import torch
 from synthetic import write_classes
 
 import cryoreg
-from cryoreg.errors import CheckpointError, ConfigError, NonFiniteError, RunFolderError
-from cryoreg.training.checkpoint import load_checkpoint
+from cryoreg.errors import CheckpointError, ConfigError, DataError, NonFiniteError, RunFolderError
+from cryoreg.training.checkpoint import load_checkpoint, save_checkpoint
 
 SETTINGS = {"epochs": 4, "batch_size": 4, "device": "cpu", "workers": 0, "lr": 1e-3, "seed": 5}
 COMPONENTS = {"method": {"name": "moco", "queue_size": 12}, "encoder": {"name": "rb3d", "width": 4}}
@@ -279,3 +279,50 @@ def test_a_run_directory_that_cannot_be_used_is_one_clear_line(data, tmp_path, k
         pretrain(place, data)
     assert str(place) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def copy(whole, data, tmp_path):
+    """A finished run, and its data, in a place of their own."""
+    shutil.copytree(data, tmp_path / "mrc")
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def test_data_that_moved_are_followed_and_the_config_says_so(copy, data):
+    (copy / "config.toml").write_text("edited = [")
+    pretrain(copy, data, resume=True, dataset={"root": copy.parent / "mrc"})
+    assert f'root = "{copy.parent / "mrc"}"' in (copy / "config.toml").read_text()
+    assert load_checkpoint(copy / "checkpoints" / "last.ckpt")["config"]["dataset"]["root"] == str(copy.parent / "mrc")
+
+
+def test_data_that_changed_are_refused(copy, data):
+    next((copy.parent / "mrc" / "class1").iterdir()).unlink()
+    with pytest.raises(DataError, match=r"added, removed, renamed"):
+        pretrain(copy, data, resume=True, dataset={"root": copy.parent / "mrc"})
+
+
+def test_another_tasks_run_is_refused(copy):
+    with pytest.raises(RunFolderError, match="cryoreg pretrain"):
+        cryoreg.finetune(copy, resume=True)
+
+
+@pytest.mark.parametrize(("content", "words"), [({}, "no run to resume"), ({"module": {}}, "tensors differ")])
+def test_a_sound_checkpoint_of_something_else_is_refused(copy, data, content, words):
+    last = copy / "checkpoints" / "last.ckpt"
+    save_checkpoint(last, (load_checkpoint(last) if content else {}) | content)
+    with pytest.raises(CheckpointError, match=words):
+        pretrain(copy, data, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n\n", b"garbage\nx\n", None])
+def test_a_damaged_log_is_named_and_a_lost_one_is_not_needed(copy, data, whole, content):
+    log = copy / "metrics.csv"
+    log.unlink()
+    if content is None:
+        loss = pretrain(copy, data, resume=True).loss
+        assert loss == pytest.approx(float(epoch_losses(whole)[-1][2]))
+    else:
+        log.write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"metrics\.csv is damaged"):
+            pretrain(copy, data, resume=True)
+        assert log.read_bytes() == content

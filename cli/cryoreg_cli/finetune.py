@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def finetune(
     if resume:
         from cryoreg.training.run_folder import with_run
 
-        layers = with_run(layers, run_options.to_resume(run_dir))
+        layers = with_run("finetune", layers, run_options.to_resume(run_dir))
     else:
         from cryoreg.training.export import with_pretrained
 
@@ -41,4 +42,4 @@ def finetune(
     result = run_finetuning(resolved, run_dir or run_options.default_run_dir(resolved), resume)
     click.echo(f"validation accuracy {100 * result.val_accuracy:.1f} % at epoch {result.best_epoch}")
     click.echo(f"classifier          {result.classifier}")
-    click.echo(f"next                cryoreg evaluate {result.run_dir}")
+    click.echo(f"next                cryoreg evaluate {shlex.quote(str(result.run_dir))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def pretrain(
     if resume:
         from cryoreg.training.run_folder import with_run
 
-        layers = with_run(layers, run_options.to_resume(run_dir))
+        layers = with_run("pretrain", layers, run_options.to_resume(run_dir))
     resolved = resolve("pretrain", layers)
     if dry_run:
         return run_options.print_values(resolved)
@@ -35,4 +36,4 @@ def pretrain(
 
     result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
     click.echo(f"encoder   {result.encoder}")
-    click.echo(f"next      cryoreg finetune --from {result.run_dir} --labels 0.25")
+    click.echo(f"next      cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cryoreg.config import RunConfig
 from cryoreg.contracts import StepOutput
+from cryoreg.datasets.fingerprint import fingerprint, require_same
 from cryoreg.errors import NonFiniteError
 from cryoreg.randomness import mix64
 from cryoreg.settings import TrainingSettings
 from cryoreg.training.device import describe
+from cryoreg.training.export import fill
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
@@ -70,10 +73,12 @@ class Position:
     loss_sum: float = 0.0
     feature_std_sum: float = 0.0
     steps_in_epoch: int = 0
+    last_loss: float = math.nan
+    """Mean over the epoch before this one."""
 
     def next_epoch(self) -> Position:
         """Return the start of the epoch after this one."""
-        return Position(epoch=self.epoch + 1, step=self.step)
+        return Position(epoch=self.epoch + 1, step=self.step, last_loss=self.loss_sum / max(1, self.steps_in_epoch))
 
 
 class _StepSummary(NamedTuple):
@@ -101,8 +106,8 @@ class Engine:
         self.schedule = Schedule(optimizer, self.settings, len(job.loader))
         self.model, self.optimizer = fabric.setup(job.module, optimizer)
         self.position = Position()
+        self._data = fingerprint(job.loader.dataset)
         self.total_steps = self.settings.epochs * len(job.loader)
-        self._resumed = resumed is not None
         if resumed is not None:
             self._restore(resumed)
         self._rows: list[dict[str, Any]] = []
@@ -119,7 +124,7 @@ class Engine:
         try:
             with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
                 self._introduce()
-                if not self._resumed and self.fabric.is_global_zero:
+                if self.fabric.is_global_zero:
                     self.folder.start(self.config, self.state())
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
@@ -256,6 +261,7 @@ class Engine:
         """Return all that a resume needs, in tensors and plain types."""
         return {
             "config": self.config.to_dict(),
+            "data": self._data,
             "progress": asdict(self.position),
             "module": self.job.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -263,7 +269,8 @@ class Engine:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.job.module.load_state_dict(state["module"])
+        require_same(self.job.loader.dataset, state["data"], str(self.folder.path))
+        fill(self.job.module, state["module"], self.folder.last)
         self.optimizer.load_state_dict(state["optimizer"])
         self.job.load_state(state["job"])
         self.position = Position(**state["progress"])

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
-from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config import Layer, RunConfig, check_same_run, resolve
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, DataError
 from cryoreg.files import write_text
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric
-from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_weights
+from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_weights
 from cryoreg.training.loading import BatchOrder, VolumeLoader
 
 Part = Literal["train", "val", "test"]
@@ -107,9 +108,10 @@ def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation
     if "classes" not in card:
         raise CheckpointError(f"{path} holds an encoder without a classifier; `cryoreg finetune` trains one")
     config = resolve("finetune", [Layer(str(path), card["config"]), *layers])
+    check_same_run(card["config"], config, "evaluate")
     dataset = config.spec("dataset").build()
     _check_data(dataset, card, path)
-    evaluation = _evaluate(config, dataset, tensors, part)
+    evaluation = _evaluate(config, dataset, tensors, part, path)
     evaluation.save(path.parent)
     return evaluation
 
@@ -118,14 +120,15 @@ def _check_data(dataset: SubtomogramDataset, card: dict[str, Any], path: Path) -
     for what, now in (("classes", list(dataset.classes)), ("box", list(dataset.box))):
         if card[what] != now:
             raise DataError(f"the data set now has {what} {now}, but {path} was trained on {card[what]}")
+    require_same(dataset, card["data"], str(path))
 
 
 def _evaluate(
-    config: RunConfig, dataset: SubtomogramDataset, tensors: dict[str, torch.Tensor], part: Part
+    config: RunConfig, dataset: SubtomogramDataset, tensors: dict[str, torch.Tensor], part: Part, path: Path
 ) -> Evaluation:
     fabric = make_fabric(config.training)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
-    classifier.load_state_dict(tensors)
+    fill(classifier, tensors, path)
     if config.training.channels_last:
         classifier.to(memory_format=torch.channels_last_3d)
     samples = torch.from_numpy(getattr(split(dataset, config.split.fractions, config.split.seed), part))

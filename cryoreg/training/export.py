@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 import cryoreg
-from cryoreg.config import Layer, RunConfig
+from cryoreg.config import Layer, RunConfig, absolute
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.settings import SCRATCH
@@ -37,6 +38,7 @@ def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int,
     return {
         "cryoreg": cryoreg.__version__,
         "config": config.to_dict(),
+        "data": fingerprint(dataset),
         "num_features": num_features,
         "voxel_size": dataset.voxel_size,
         "box": list(dataset.box),
@@ -63,7 +65,7 @@ def load_weights(path: Path) -> Weights:
         tensors = safetensors.torch.load(data)
         metadata = _header(data).get("__metadata__", {})
     except FileNotFoundError:
-        raise CheckpointError(f"there is no weights file {path}") from None
+        raise CheckpointError(f"there is no weights file {path}; a run writes its weights when it ends") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"cannot read weights {path}: {error}") from error
     if "card" not in metadata:
@@ -71,6 +73,19 @@ def load_weights(path: Path) -> Weights:
     if metadata.get("sha256") != _checksum(data, metadata["card"]):
         raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
     return Weights(tensors, json.loads(metadata["card"]))
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load ``weights`` from ``path`` into a module; raise `CheckpointError` where they are another module's."""
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wanted != found:
+        names = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+        raise CheckpointError(
+            f"{path} holds the weights of something else: {len(names)} tensors differ, the first being '{names[0]}'; "
+            "put back the file that the run wrote, or give the run directory instead of a file"
+        )
+    module.load_state_dict(dict(weights))
 
 
 def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
@@ -81,10 +96,10 @@ def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
 def with_pretrained(layers: list[Layer]) -> list[Layer]:
     """Put encoder, data set and split of the weights to start from before the given layers."""
     starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
-    start = next(filter(None, reversed(starts)), SCRATCH)
-    if start == SCRATCH:
+    start = next((start for start in reversed(starts) if start is not None), SCRATCH)
+    if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
         return layers
-    path = find_weights(Path(start))
+    path = find_weights(absolute(Path(start)))
     recorded = load_weights(path).card["config"]
     inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
     return [Layer(str(path), inherited), *layers]

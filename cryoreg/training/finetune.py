@@ -22,6 +22,7 @@ from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.export import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
+    fill,
     find_weights,
     load_weights,
     make_card,
@@ -99,7 +100,7 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
     for key in wanted:
         if recorded.get(key) != wanted[key]:
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {wanted[key]!r}")
-    classifier.encoder.load_state_dict(weights.tensors)
+    fill(classifier.encoder, weights.tensors, path)
 
 
 def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
@@ -111,7 +112,10 @@ def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> Fi
     if config.training.pretrained != SCRATCH and not resume:
         load_pretrained(job.classifier, config)
     with RunFolder.open(run_dir, config, resume) as (folder, resumed):
-        Engine(job, config, folder, fabric, resumed).run()
+        engine = Engine(job, config, folder, fabric, resumed)
+        if job.best["epoch"] >= 0:
+            load_checkpoint(folder.best)  # better missed now than when all epochs are done
+        engine.run()
         _export_best(job, config, folder)
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, job.best["val_accuracy"], int(job.best["epoch"]))
 
@@ -145,5 +149,5 @@ def finetune(
         settings["pretrained"] = pretrained
     components = {"encoder": encoder, "augmentation": augmentation, "dataset": dataset}
     layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run(layers, Path(run_dir)) if resume else with_pretrained(layers)
+    layers = with_run("finetune", layers, Path(run_dir)) if resume else with_pretrained(layers)
     return run_finetuning(resolve("finetune", layers), Path(run_dir), resume)

@@ -15,18 +15,25 @@ SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly")
 
 
 def create_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """Return timm's optimizer of that name over the trainable parameters; raise `ConfigError` for an unknown one."""
+    """Return timm's optimizer of that name over the trainable parameters; raise `ConfigError` where it cannot."""
     known = timm.optim.list_optimizers()
     if settings.optimizer not in known:
         hint = suggestion(settings.optimizer, known)
-        raise ConfigError(f"training.optimizer: timm has no '{settings.optimizer}'{hint}; known: {', '.join(known)}")
-    return timm.optim.create_optimizer_v2(
-        module,
-        opt=settings.optimizer,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-    )
+        raise ConfigError(
+            f"training.optimizer: timm has no '{settings.optimizer}'{hint}; timm.optim.list_optimizers() names all"
+        )
+    if timm.optim.get_optimizer_info(settings.optimizer).second_order:
+        raise ConfigError(f"training.optimizer: '{settings.optimizer}' needs second derivatives; choose another")
+    try:
+        return timm.optim.create_optimizer_v2(
+            module,
+            opt=settings.optimizer,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+        )
+    except (AssertionError, ImportError) as error:  # Apex and bitsandbytes, which timm only wraps
+        raise ConfigError(f"training.optimizer: '{settings.optimizer}' cannot be used here: {error}") from error
 
 
 class Schedule:

@@ -78,8 +78,9 @@ def run_pretraining(config: RunConfig, run_dir: Path, resume: bool = False) -> P
     dataset = config.spec("dataset").build()
     job = PretrainJob(config, dataset, fabric.device)
     with RunFolder.open(run_dir, config, resume) as (folder, resumed):
-        Engine(job, config, folder, fabric, resumed).run()
-        loss = float(folder.metrics.read()[-1]["loss"])
+        engine = Engine(job, config, folder, fabric, resumed)
+        engine.run()
+        loss = engine.position.last_loss
         card = make_card(config, dataset, job.method.encoder.num_features, metrics={"pretraining_loss": loss})
         save_weights(run_dir / ENCODER_FILE, job.method.encoder.state_dict(), card)
     return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
@@ -104,5 +105,5 @@ def pretrain(
     """
     components = {"method": method, "encoder": encoder, "augmentation": augmentation, "dataset": dataset}
     layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run(layers, Path(run_dir)) if resume else layers
+    layers = with_run("pretrain", layers, Path(run_dir)) if resume else layers
     return run_pretraining(resolve("pretrain", layers), Path(run_dir), resume)
