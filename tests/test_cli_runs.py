@@ -1,6 +1,10 @@
 """What a user types to run, and what a user's mistakes look like."""
 
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +14,7 @@ from cryoreg.benchmark.demo import paired_difference
 from cryoreg.config import TASKS, resolve
 from cryoreg.training.evaluate import Evaluation
 from cryoreg_cli.main import cryoreg as command
+from cryoreg_cli.run_options import new_run_dir
 
 TINY = ["--epochs", "1", "--batch-size", "4", "--device", "cpu", "--set", "encoder.width=4"]
 
@@ -107,6 +112,11 @@ def test_dry_run_prints_every_value_with_its_source_and_writes_nothing(cryoreg, 
         (["finetune", "--from", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
         (["pretrain", "--device", "cuda", "--epochs", "1"], "device 'cuda' is not available"),
+        (["finetune", "--from", ""], "training.pretrained (--from)"),
+        (["finetune", "--set", "training.pretrained=3"], "training.pretrained (--set)"),
+        (["pretrain", "--run-dir", "x" * 300], "File name too long"),
+        (["pretrain", "--run-dir", "\udcff"], "surrogates"),
+        (["pretrain", "--run-dir", "/proc/x", "--dataset", "mrc_folder", "--data", "/proc/x"], "/proc/x"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(cryoreg, words, expected, tmp_path):
@@ -120,6 +130,62 @@ def test_mistakes_are_one_line_and_leave_nothing(cryoreg, words, expected, tmp_p
     assert output.count("\n") == 1
     assert expected in output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [("--data",), ("--run-dir",), ("--config",)])
+def test_an_empty_path_is_not_the_current_folder(cryoreg, words):
+    status, output = cryoreg("pretrain", *words, "")
+    assert status == 2
+    assert "the path is empty" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("training.optimizer=nope", "timm has no 'nope'"),
+        ("training.optimizer=adahessian", "second derivatives"),
+        ("training.optimizer=bnbsgd", "cannot be used here"),
+        ("training.schedule=nope", "training.schedule"),
+        ("method.queue_size=99999999999999", "out of memory"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_no_folder(cryoreg, data, tmp_path, setting, expected):
+    (tmp_path / "mine").mkdir()
+    for run_dir in ("new/run", "mine"):
+        status, output = cryoreg("pretrain", *data, *TINY, "--set", setting, "--run-dir", run_dir)
+        assert (status, output.count("\n")) == (1, 1), output
+        assert expected in output
+    assert {entry.name for entry in tmp_path.iterdir()} == {"data", "mine"}
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_folders_of_runs_begun_in_one_second_differ(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    made = [new_run_dir("x") for _ in range(50) if new_run_dir("x").mkdir(parents=True) is None]
+    assert len(list((tmp_path / "runs").iterdir())) == len(made)
+
+
+def test_what_to_do_next_can_be_pasted_into_a_shell(cryoreg, data):
+    status, output = cryoreg("pretrain", *data, *TINY, "--run-dir", "my run ü")
+    assert status == 0, output
+    (line,) = [line for line in output.splitlines() if line.startswith("next")]
+    assert shlex.split(line)[3:5] == ["--from", "my run ü"]
+
+
+def test_ctrl_c_before_training_is_130(cryoreg, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cryoreg.config.resolve", interrupt)
+    assert cryoreg("pretrain") == (130, "Aborted!\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(("redirection", "expected"), [(">/dev/full", (1, 1)), (">&-", (0, 0)), ("2>&-", (0, 0))])
+def test_an_output_that_takes_nothing_ends_without_a_traceback(redirection, expected):
+    line = f"{shlex.quote(sys.executable)} -m cryoreg_cli list --kind method {redirection}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == expected
 
 
 def evaluation(labels, predictions):

@@ -18,7 +18,7 @@ OPTIONS = (SEED, DEVICE, PRECISION)
 
 @click.command()
 @run_options.options(OPTIONS)
-@click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where the runs' files go.")
+@click.option("--run-dir", type=run_options.PATH, metavar="DIR", help="Where the runs' files go.")
 def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: Any) -> None:
     """Show the main job on the embedded data set, in minutes.
 

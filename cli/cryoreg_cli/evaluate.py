@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=run_options.PATH)
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
 @run_options.options(EVALUATE)
 def evaluate(run: Path, part: Any, assignments: tuple[str, ...], **given: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
 from typing import Any
 
@@ -10,6 +12,9 @@ import click
 
 from cryoreg import __version__, registry
 from cryoreg.errors import BrokenComponentError, CryoregError
+
+_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
+"""How torch says it, on a GPU and on CPUs."""
 
 
 class PluginGroup(click.Group):
@@ -31,15 +36,17 @@ class PluginGroup(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; the user's mistakes end in one line, without a traceback."""
+        """Run the subcommand; the user's mistakes and the machine's limits end in one line, without a traceback."""
         try:
             return super().invoke(ctx)
-        except CryoregError as error:
-            raise _shown(error) from error
-        except UnicodeDecodeError as error:  # torch, timm and Lightning Fabric read all metadata, too
-            if not registry.problems():
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            raise SystemExit(128 + signal.SIGINT) from None
+        except Exception as error:
+            explained = _explained(error)
+            if explained is None:
                 raise
-            raise _shown(_unreadable_metadata()) from error
+            raise _shown(explained) from error
 
 
 class _BrokenCommand(click.Command):
@@ -59,6 +66,21 @@ def _load_command(component: registry.Component) -> click.Command:
     if not isinstance(command, click.Command):
         raise component.broken(f"{component.target} is not a click command")
     return command
+
+
+def _explained(error: Exception) -> CryoregError | None:
+    """Return what to tell the user; None for a fault in the program, and for what click says itself."""
+    if isinstance(error, CryoregError):
+        return error
+    if (
+        isinstance(error, UnicodeDecodeError) and registry.problems()
+    ):  # torch, timm and Lightning read all metadata, too
+        return _unreadable_metadata()
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return CryoregError(f"the system refuses: {error}")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+        return CryoregError("out of memory; lower --batch-size, take a smaller network, or set training.resident=false")
+    return None
 
 
 def _shown(error: CryoregError) -> Exception:
@@ -86,6 +108,8 @@ def main() -> None:
     """Run the command line."""
     # pydantic would read every package's metadata to look for plugins of its own, and stop at a damaged file.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # "Å" on an ASCII terminal
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="replace")  # "Å" on an ASCII terminal
     cryoreg(prog_name="cryoreg")

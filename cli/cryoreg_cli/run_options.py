@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
 
 Command = Callable[..., Any]
+
+
+class _Path(click.Path):
+    """A path that is not empty: an unset shell variable must not mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 class Shorthand(NamedTuple):
@@ -35,7 +49,7 @@ METHOD = Shorthand("--method", "method.name", "Self-supervised method.")
 ENCODER = Shorthand("--encoder", "encoder.name", "3D network.")
 AUGMENTATION = Shorthand("--augmentation", "augmentation.name", "Random transformation of each view.")
 DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.")
-DATA = Shorthand("--data", "dataset.root", "Folder of the data set.", click.Path(path_type=Path), "PATH")
+DATA = Shorthand("--data", "dataset.root", "Folder of the data set.", PATH, "PATH")
 EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
 BATCH_SIZE = Shorthand("--batch-size", "training.batch_size", "Subtomograms per step.", int, "N")
 SEED = Shorthand("--seed", "training.seed", "Seed of weights, order and augmentation.", int, "N")
@@ -71,8 +85,8 @@ def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
 def run_options(command: Command) -> Command:
     """Add the options of a command that starts or continues a run."""
     decorators = (
-        click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="Settings to start from."),
-        click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's files go."),
+        click.option("--config", type=PATH, metavar="TOML", help="Settings to start from."),
+        click.option("--run-dir", type=PATH, metavar="DIR", help="Where the run's files go."),
         click.option("--resume", is_flag=True, help="Go on with the run in --run-dir, from its last checkpoint."),
         click.option("--dry-run", is_flag=True, help="Print every value and where it came from, and stop."),
     )
@@ -104,7 +118,9 @@ def new_run_dir(name: str) -> Path:
     """Return a new folder under ./runs, named by the time and what is run."""
     from datetime import datetime
 
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    return next(path for path in chain([first], numbered) if not path.exists())
 
 
 def default_run_dir(config: RunConfig) -> Path:
