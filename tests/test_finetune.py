@@ -242,6 +242,11 @@ def test_another_split_would_test_on_what_was_learnt_so_changed_data_are_refused
         cryoreg.evaluate(tuned, dataset={"root": root})
 
 
+def test_there_are_three_parts(tuned):
+    with pytest.raises(ConfigError, match="'tests' is none of train, val, test"):
+        cryoreg.evaluate(tuned, "tests")
+
+
 def test_weights_of_something_else_are_one_line(tuned, tmp_path):
     with pytest.raises(CheckpointError, match="tensors differ") as error:
         cryoreg.finetune(tmp_path / "x", pretrained=tuned / "classifier.safetensors", **FAST)

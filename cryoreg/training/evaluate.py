@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from cryoreg.config import Layer, RunConfig, check_same_run, resolve
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
-from cryoreg.errors import CheckpointError, DataError
+from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric
@@ -103,6 +103,8 @@ def evaluate(
 
 def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation:
     """Evaluate with the run's own config, over which ``layers`` are laid."""
+    if part not in get_args(Part):
+        raise ConfigError(f"part '{part}' is none of {', '.join(get_args(Part))}")
     path = find_weights(run_dir, CLASSIFIER_FILE)
     tensors, card = load_weights(path)
     if "classes" not in card:
