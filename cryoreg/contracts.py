@@ -54,7 +54,7 @@ class Method(nn.Module, ABC):
         The loss is computed here, so that DDP synchronises it, and in float32.
         """
 
-    def after_step(self, step: int, total_steps: int) -> None:  # noqa: B027  (most methods need nothing here)
+    def after_step(self, step: int, total_steps: int) -> None:
         """Update what is not trained by gradients: momentum encoder, queue, prototypes. ``step`` counts from 0."""
 
 

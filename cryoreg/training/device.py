@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from cryoreg.errors import ConfigError
 from cryoreg.settings import TrainingSettings
+from cryoreg.training.small_convolutions import guard_convolutions
 
 
 def make_fabric(settings: TrainingSettings) -> Fabric:
@@ -20,6 +22,15 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
     fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
     return fabric
+
+
+def place(module: nn.Module, fabric: Fabric, settings: TrainingSettings) -> None:
+    """Move a module to the device of a run, in the memory layout that its settings ask for."""
+    module.to(fabric.device)
+    if settings.channels_last:
+        module.to(memory_format=torch.channels_last_3d)
+    if fabric.device.type == "cpu":
+        guard_convolutions(module)
 
 
 def describe(fabric: Fabric) -> dict[str, str]:

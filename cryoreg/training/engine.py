@@ -22,7 +22,7 @@ from cryoreg.datasets.fingerprint import fingerprint, require_same
 from cryoreg.errors import NonFiniteError
 from cryoreg.randomness import mix64
 from cryoreg.settings import TrainingSettings
-from cryoreg.training.device import describe
+from cryoreg.training.device import describe, place
 from cryoreg.training.export import fill
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.optimization import Schedule, create_optimizer
@@ -99,9 +99,7 @@ class Engine:
     ) -> None:
         self.job, self.config, self.folder, self.fabric = job, config, folder, fabric
         self.settings: TrainingSettings = config.training
-        job.module.to(fabric.device)
-        if self.settings.channels_last:
-            job.module.to(memory_format=torch.channels_last_3d)
+        place(job.module, fabric, self.settings)
         optimizer = create_optimizer(job.module, self.settings)
         self.schedule = Schedule(optimizer, self.settings, len(job.loader))
         self.model, self.optimizer = fabric.setup(job.module, optimizer)

@@ -20,7 +20,7 @@ from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.training.classifier import Classifier, predict
-from cryoreg.training.device import make_fabric
+from cryoreg.training.device import make_fabric, place
 from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_weights
 from cryoreg.training.loading import BatchOrder, VolumeLoader
 
@@ -131,8 +131,7 @@ def _evaluate(
     fabric = make_fabric(config.training)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
     fill(classifier, tensors, path)
-    if config.training.channels_last:
-        classifier.to(memory_format=torch.channels_last_3d)
+    place(classifier, fabric, config.training)
     samples = torch.from_numpy(getattr(split(dataset, config.split.fractions, config.split.seed), part))
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
