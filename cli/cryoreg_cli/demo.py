@@ -38,7 +38,8 @@ def _print(outcomes: list[Outcome]) -> None:
 
     from cryoreg.benchmark.demo import paired_difference
 
-    table = Table("start", "test accuracy", "macro-F1", "files", title="RB3D with batch normalisation, 25 % of the labels")
+    title = "RB3D with batch normalisation, 25 % of the labels"
+    table = Table("start", "test accuracy", "macro-F1", "files", title=title)
     for start, evaluation, run_dir in outcomes:
         accuracy = f"{100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} %"
         table.add_row(start, accuracy, f"{evaluation.macro_f1:.3f}", str(run_dir))

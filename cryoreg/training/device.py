@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
+import sys
 from typing import Any
 
 import torch
@@ -13,6 +16,9 @@ from cryoreg.errors import ConfigError
 from cryoreg.settings import TrainingSettings
 from cryoreg.training.small_convolutions import guard_convolutions
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of mallopt(3)."""
+
 
 def make_fabric(settings: TrainingSettings) -> Fabric:
     """Return the Lightning Fabric for a run in one process; raise `ConfigError` where the device is absent."""
@@ -21,6 +27,8 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the engine says it
     fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
+    if device == "cpu":
+        _keep_freed_memory()
     return fabric
 
 
@@ -47,6 +55,15 @@ def _device(wanted: str) -> str:
     if not present[wanted]:
         raise ConfigError(f"device '{wanted}' is not available here; --device auto takes the best there is")
     return wanted
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to reuse freed memory rather than return it: fresh pages for large tensors cost 10 % of a step."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(_M_MMAP_MAX, 0)
+            libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _has_fast_bf16(device: str) -> bool:
