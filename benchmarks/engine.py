@@ -2,10 +2,10 @@
 
     python benchmarks/engine.py [--rounds 4] [--steps 30] [--device cpu] [--out benchmarks/results/engine-cpu.json]
 
-Every round times each contender once, in turn, so that what else the machine does hits all alike; figures are medians
-over the rounds, and only ratios within a run mean anything. The peer is lightly's MoCo example (NTXentLoss with its
-memory bank, MoCoProjectionHead, update_momentum) around a plainly written RB3D, MONAI transforms volume by volume in a
-DataLoader with 2 workers, fp32.
+Each contender has a process of its own; every round times each once, in turn. Figures are medians over the rounds;
+only ratios within a run mean anything. The engine's overhead is measured apart, with raw steps between its own. The
+peer is lightly's MoCo example (NTXentLoss with its memory bank, MoCoProjectionHead, update_momentum) around a plainly
+written RB3D, MONAI transforms volume by volume in a DataLoader with 2 workers, fp32.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ import cryoreg
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import Sample
 from cryoreg.randomness import SampleRng
-from cryoreg.training.device import make_fabric
+from cryoreg.training.device import describe, make_fabric, place
 from cryoreg.training.engine import Engine
+from cryoreg.training.loading import Batch
 from cryoreg.training.pretrain import PretrainJob
 from cryoreg.training.run_folder import RunFolder
 
@@ -83,7 +85,7 @@ class PlainRB3D(nn.Module):
         return self.layers(x)
 
 
-def peer(dataset: InMemory, device: torch.device, steps: int) -> Callable[[int], float]:
+def peer(dataset: InMemory, device: torch.device) -> Callable[[int], float]:
     """Return the loop that lightly's and MONAI's documentation lead to."""
     import copy
 
@@ -105,7 +107,7 @@ def peer(dataset: InMemory, device: torch.device, steps: int) -> Callable[[int],
 
     class Views(Dataset):
         def __len__(self) -> int:
-            return BATCH * (1 + steps + AHEAD)
+            return len(dataset) + BATCH * (1 + AHEAD)
 
         def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
             volume = dataset.volumes[index % len(dataset)]
@@ -147,54 +149,80 @@ def job_of(dataset: InMemory, device: str, precision: str) -> tuple[PretrainJob,
     return PretrainJob(config, dataset, fabric.device), config, fabric
 
 
-def raw_loop(dataset: InMemory, device: str, precision: str) -> Callable[[int], float]:
-    """Return a bare loop over the same module, augmentation and batches: what the engine adds is its overhead."""
-    job, config, fabric = job_of(dataset, device, precision)
-    if config.training.channels_last:
-        job.module.to(memory_format=torch.channels_last_3d)
-    job.module.to(fabric.device)
+def raw_stepper(job: PretrainJob, config: RunConfig, fabric: Fabric) -> Callable[[Batch, int], None]:
+    """Return a bare step of the same module and augmentation: what the engine adds to it is its overhead."""
+    place(job.module, fabric, config.training)
     optimizer = torch.optim.Adam(job.module.parameters(), lr=1e-4, weight_decay=1e-4)
-    bf16 = str(fabric.strategy.precision.precision) == "bf16-mixed"
+    bf16 = describe(fabric)["precision"] == "bf16"
+
+    def step(batch: Batch, number: int) -> None:
+        rngs = [SampleRng.for_batch(0, 0, batch.samples, view) for view in (0, 1)]
+        views = [job.augment(batch.volumes, rng) for rng in rngs]
+        with torch.autocast(fabric.device.type, torch.bfloat16, enabled=bf16):
+            loss = job.module(views).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        job.after_step(number, 1)
+
+    return step
+
+
+def raw_loop(dataset: InMemory, device: str, precision: str) -> Callable[[int], float]:
+    """Return a bare loop, without files, checks or logs."""
+    job, config, fabric = job_of(dataset, device, precision)
+    step = raw_stepper(job, config, fabric)
 
     def run(steps: int) -> float:
         started = _now(fabric.device)
-        for step, batch in enumerate(job.loader.epoch()):
-            rngs = [SampleRng.for_batch(0, 0, batch.samples, view) for view in (0, 1)]
-            views = [job.augment(batch.volumes, rng) for rng in rngs]
-            with torch.autocast(fabric.device.type, torch.bfloat16, enabled=bf16):
-                loss = job.module(views).loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            job.after_step(step, steps)
+        for number, batch in enumerate(job.loader.epoch()):
+            step(batch, number)
         return _now(fabric.device) - started
 
     return run
 
 
 class TimedEngine(Engine):
-    """Notes when each epoch, with its logs and checkpoint, is done."""
+    """Notes how long each epoch takes, with its logs and checkpoint; a raw step may follow each step, untimed."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
-        self.times: list[float] = []
+    raw_step: Callable[[Batch, int], None] | None = None
 
     def _epoch(self) -> None:
+        started, self.raw_seconds = _now(self.fabric.device), 0.0
         super()._epoch()
-        self.times.append(_now(self.fabric.device))
+        self.seconds = _now(self.fabric.device) - started - self.raw_seconds
+
+    def _step(self, batch: Batch) -> None:
+        super()._step(batch)
+        if self.raw_step is not None:
+            started = _now(self.fabric.device)
+            self.raw_step(batch, self.position.step)
+            self.raw_seconds += _now(self.fabric.device) - started
+
+
+def run_engine(dataset: InMemory, device: str, precision: str, with_raw_steps: bool = False) -> TimedEngine:
+    """Run what `cryoreg pretrain` runs for two epochs, of which the second counts."""
+    job, config, fabric = job_of(dataset, device, precision)
+    config = resolve("pretrain", [Layer("job", config.to_dict()), Layer("here", {"training": {"epochs": 2}})])
+    with tempfile.TemporaryDirectory() as parent, RunFolder.open(Path(parent) / "run", config, False) as (folder, _):
+        training = TimedEngine(job, config, folder, fabric)
+        if with_raw_steps:
+            training.raw_step = raw_stepper(*job_of(dataset, device, precision))
+        training.run()
+    return training
 
 
 def engine(dataset: InMemory, device: str, precision: str) -> Callable[[int], float]:
-    """Return what `cryoreg pretrain` runs, with its checks, logs and a checkpoint an epoch; its second epoch counts."""
+    """Return our engine: the data set is as long as the steps asked for."""
+    return lambda steps: run_engine(dataset, device, precision).seconds
+
+
+def overhead(dataset: InMemory, device: str, precision: str) -> Callable[[int], float]:
+    """Return a measure of raw time over engine time, from raw and engine's steps in alternation."""
 
     def run(steps: int) -> float:
-        job, config, fabric = job_of(dataset, device, precision)
-        config = resolve("pretrain", [Layer("job", config.to_dict()), Layer("here", {"training": {"epochs": 2}})])
-        with tempfile.TemporaryDirectory() as folder, RunFolder.open(Path(folder) / "run", config, False) as (place, _):
-            training = TimedEngine(job, config, place, fabric)
-            training.run()
-        first, second = training.times
-        return second - first
+        training = run_engine(dataset, device, precision, with_raw_steps=True)
+        return training.raw_seconds / training.seconds
 
     return run
 
@@ -220,16 +248,47 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def measure(contenders: dict[str, Callable[[int], float]], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Return subtomograms/s of each contender in each round; a first, short round warms up and does not count."""
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+CONTENDERS: dict[str, Callable[[InMemory, str], Callable[[int], float]]] = {
+    "peer: lightly + MONAI, fp32": lambda dataset, device: peer(dataset, torch.device(device)),
+    "raw loop, fp32": lambda dataset, device: raw_loop(dataset, device, "fp32"),
+    "engine, fp32": lambda dataset, device: engine(dataset, device, "fp32"),
+    "raw loop, default": lambda dataset, device: raw_loop(dataset, device, "auto"),
+    "engine, default": lambda dataset, device: engine(dataset, device, "auto"),
+    "views by gupta2022": lambda dataset, device: augmentation("gupta2022", dataset, device),
+    "views by gupta2022_monai": lambda dataset, device: augmentation("gupta2022_monai", dataset, device),
+    "overhead, fp32": lambda dataset, device: overhead(dataset, device, "fp32"),
+    "overhead, default": lambda dataset, device: overhead(dataset, device, "auto"),
+}
+
+
+def _serve(name: str, steps: int, device: str, pipe: Connection) -> None:
+    """Be one contender, in a process of its own: what one sets, such as the allocator's ways, must not help another."""
+    run = CONTENDERS[name](InMemory(BATCH * steps), device)
+    while pipe.recv():
+        pipe.send(run(steps))
+
+
+def measure(rounds: int, steps: int, device: str) -> dict[str, list[float]]:
+    """Return each contender's figure in each round; a first round warms up and does not count."""
+    context = torch.multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name in CONTENDERS:
+        pipes[name], far_end = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(name, steps, device, far_end)))
+        processes[-1].start()
+    figures: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for number in range(rounds + 1):
-        for name, run in contenders.items():
-            speed = steps * BATCH / run(steps)
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            figure = pipe.recv() if name.startswith("overhead") else steps * BATCH / pipe.recv()
             if number > 0:
-                speeds[name].append(round(speed, 2))
-                print(f"round {number}/{rounds}  {name:<34} {speed:8.1f} subtomograms/s", flush=True)
-    return speeds
+                figures[name].append(round(figure, 3))
+                unit = "raw / engine" if name.startswith("overhead") else "subtomograms/s"
+                print(f"round {number}/{rounds}  {name:<30} {figure:9.3f} {unit}", flush=True)
+    for pipe, process in zip(pipes.values(), processes, strict=True):
+        pipe.send(False)
+        process.join()
+    return figures
 
 
 def ratios(speeds: dict[str, list[float]], of: str, to: str) -> tuple[float, float, float]:
@@ -245,24 +304,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    dataset, device = InMemory(BATCH * options.steps), options.device
-    training = {
-        "peer: lightly + MONAI, fp32": peer(dataset, torch.device(device), options.steps),
-        "raw loop, fp32": raw_loop(dataset, device, "fp32"),
-        "engine, fp32": engine(dataset, device, "fp32"),
-        "raw loop, default": raw_loop(dataset, device, "auto"),
-        "engine, default": engine(dataset, device, "auto"),
-    }
-    views = {name: augmentation(name, dataset, device) for name in ("gupta2022", "gupta2022_monai")}
-    speeds = measure(training, options.rounds, options.steps)
-    speeds |= measure(views, options.rounds, options.steps)
+    device = options.device
+    figures = measure(options.rounds, options.steps, device)
     pairs = {
         "engine default / peer": ("engine, default", "peer: lightly + MONAI, fp32"),
         "engine fp32 / peer": ("engine, fp32", "peer: lightly + MONAI, fp32"),
-        "engine fp32 / raw loop fp32": ("engine, fp32", "raw loop, fp32"),
-        "engine default / raw loop default": ("engine, default", "raw loop, default"),
-        "augmentation: ours / MONAI per volume": ("gupta2022", "gupta2022_monai"),
+        "our views / MONAI's, per volume": ("views by gupta2022", "views by gupta2022_monai"),
     }
+    found = {name: ratios(figures, *pair) for name, pair in pairs.items()}
+    for precision in ("fp32", "default"):
+        values = figures.pop(f"overhead, {precision}")
+        found[f"raw / engine, steps in alternation, {precision}"] = statistics.median(values), min(values), max(values)
     result = {
         "machine": {
             "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
@@ -273,13 +325,11 @@ def main() -> None:
         "box": BOX,
         "batch": BATCH,
         "steps": options.steps,
-        "subtomograms_per_s": speeds,
-        "ratios_median_min_max": {
-            name: [round(value, 3) for value in ratios(speeds, *pair)] for name, pair in pairs.items()
-        },
+        "subtomograms_per_s": figures,
+        "ratios_median_min_max": {name: [round(value, 3) for value in values] for name, values in found.items()},
     }
-    for name, (median, low, high) in result["ratios_median_min_max"].items():
-        print(f"{name:<40} {median:.2f}  ({low:.2f} to {high:.2f})")
+    for name, (median, low, high) in found.items():
+        print(f"{name:<50} {median:.3f}  ({low:.3f} to {high:.3f})")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -20,12 +20,12 @@ SHARED: dict[str, dict[str, Any]] = {
     # Every view is transformed, and turned by any angle about the beam: which way is up carries no meaning.
     "augmentation": {"rotation": 180, "affine_p": 1, "crop_p": 1},
 }
-PRETRAINING = {
+PRETRAINING: dict[str, dict[str, Any]] = {
     # At 0.999, the momentum encoder would hardly move in so few steps.
     "method": {"momentum": 0.99},
     "training": {"epochs": 25, "lr": 1e-3, "schedule": "cosine"},
 }
-FINETUNING = {"epochs": 30, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
+FINETUNING: dict[str, Any] = {"epochs": 30, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
 
 
 class Outcome(NamedTuple):
