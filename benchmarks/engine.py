@@ -113,7 +113,15 @@ def peer(dataset: InMemory, device: torch.device) -> Callable[[int], float]:
             volume = dataset.volumes[index % len(dataset)]
             return transform(volume).as_tensor(), transform(volume).as_tensor()
 
-    loader = DataLoader(Views(), batch_size=BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
+    loader = DataLoader(
+        Views(),
+        batch_size=BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=2,
+        persistent_workers=True,
+        multiprocessing_context="fork",
+    )
     query = nn.Sequential(PlainRB3D(), MoCoProjectionHead(256, 256, 128)).to(device)
     key = copy.deepcopy(query)
     deactivate_requires_grad(key)

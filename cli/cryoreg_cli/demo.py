@@ -39,10 +39,10 @@ def _print(outcomes: list[Outcome]) -> None:
     from cryoreg.benchmark.demo import paired_difference
 
     title = "RB3D with batch normalisation, 25 % of the labels"
-    table = Table("start", "test accuracy", "macro-F1", "files", title=title)
-    for start, evaluation, run_dir in outcomes:
+    table = Table("encoder starts from", "test accuracy", "macro-F1", title=title)
+    for start, evaluation, _ in outcomes:
         accuracy = f"{100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} %"
-        table.add_row(start, accuracy, f"{evaluation.macro_f1:.3f}", str(run_dir))
+        table.add_row(f"{start} weights", accuracy, f"{evaluation.macro_f1:.3f}")
     Console().print(table)
     gain, error = paired_difference(outcomes[0].evaluation, outcomes[1].evaluation)
     evaluation = outcomes[0].evaluation
@@ -51,3 +51,5 @@ def _print(outcomes: list[Outcome]) -> None:
         f"{len(evaluation.labels)} test subtomograms of {len(evaluation.classes)} classes "
         f"(chance {100 / len(evaluation.classes):.0f} %)"
     )
+    for start, _, run_dir in outcomes:
+        click.echo(f"{start:<18} {run_dir}")

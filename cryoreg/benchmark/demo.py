@@ -14,18 +14,16 @@ from cryoreg.training.export import with_pretrained
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 
-SHARED: dict[str, dict[str, Any]] = {
-    # Without normalisation RB3D stays at chance for most of the time that a demo has (docs/results.md).
-    "encoder": {"norm": "batch"},
-    # Every view is transformed, and turned by any angle about the beam: which way is up carries no meaning.
-    "augmentation": {"rotation": 180, "affine_p": 1, "crop_p": 1},
-}
+# Without normalisation RB3D stays at chance for most of the time that a demo has (docs/results.md).
+ENCODER: dict[str, Any] = {"norm": "batch"}
 PRETRAINING: dict[str, dict[str, Any]] = {
     # At 0.999, the momentum encoder would hardly move in so few steps.
     "method": {"momentum": 0.99},
+    # Every view is transformed, and turned by any angle about the beam: which way is up carries no meaning.
+    "augmentation": {"rotation": 180, "affine_p": 1, "crop_p": 1},
     "training": {"epochs": 25, "lr": 1e-3, "schedule": "cosine"},
 }
-FINETUNING: dict[str, Any] = {"epochs": 30, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
+FINETUNING: dict[str, Any] = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
 
 
 class Outcome(NamedTuple):
@@ -43,13 +41,13 @@ def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> 
     ``layers`` change settings of all runs alike.
     """
     say("1/3  pretraining RB3D with MoCo, without labels")
-    base = [Layer("demo", SHARED | PRETRAINING), *layers]
+    base = [Layer("demo", {"encoder": ENCODER, **PRETRAINING}), *layers]
     pretrained = run_pretraining(resolve("pretrain", base), run_dir / "pretrain")
     starts = {"pretrained (moco)": pretrained.run_dir, "random": "scratch"}
     outcomes = []
     for number, (start, weights) in enumerate(starts.items(), start=2):
         say(f"{number}/3  fine-tuning at 25 % of the labels from {start} weights")
-        tuning = Layer("demo", SHARED | {"training": {**FINETUNING, "pretrained": weights}})
+        tuning = Layer("demo", {"encoder": ENCODER, "training": {**FINETUNING, "pretrained": weights}})
         folder = run_dir / f"finetune-{start.split()[0]}"
         run_finetuning(resolve("finetune", with_pretrained([tuning, *map(_without_method, layers)])), folder)
         outcomes.append(Outcome(start, run_evaluation(folder, "test", []), folder))
