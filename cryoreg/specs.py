@@ -72,14 +72,22 @@ class EncoderSpec(Spec):
     kind: ClassVar[Kind] = "encoder"
     min_box: ClassVar[int] = 1
     """The smallest edge, in voxels, that the network takes."""
+    exact_box: ClassVar[bool] = False
+    """Whether the network takes cubes of ``min_box`` voxels only."""
 
     def check_box(self, box: tuple[int, int, int]) -> None:
         """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
+        size = "×".join(map(str, box))
+        other = "or choose another encoder (`cryoreg list --kind encoder`)"
+        if self.exact_box and set(box) != {self.min_box}:
+            raise DataError(
+                f"this encoder takes boxes of exactly {self.min_box} voxels along each axis, but the subtomograms are "
+                f"{size}; extract such boxes {other}"
+            )
         if min(box) < self.min_box:
-            size = "×".join(map(str, box))
             raise DataError(
                 f"this encoder takes boxes of at least {self.min_box} voxels, but the subtomograms are {size}; "
-                "extract larger boxes or choose another encoder (`cryoreg list --kind encoder`)"
+                f"extract larger boxes {other}"
             )
 
     @abstractmethod

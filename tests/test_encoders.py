@@ -15,6 +15,8 @@ from cryoreg.errors import DataError
 
 ENCODERS = [component.name for component in registry.components("encoders") if component.builtin]
 
+TOO_SMALL = ["dsrf3d_v2"]
+
 
 def volumes(batch: int = 3, box: tuple[int, ...] = (32, 32, 32), seed: int = 0) -> Tensor:
     return torch.randn(batch, 1, *box, generator=torch.Generator().manual_seed(seed))
@@ -167,13 +169,91 @@ def test_rb3d_layers_take_backward_hooks(layer):
     assert [shape[2:] for shape in seen] == [(4, 4, 4)]
 
 
+def conv_count(inputs: int, outputs: int, kernel: int = 3) -> int:
+    """Weights and biases of one convolution; with ``kernel`` 1, of a fully connected layer."""
+    return (inputs * kernel**3 + 1) * outputs
+
+
+COUNTS = {
+    "dsrf3d_v2": sum(conv_count(*pair) for pair in [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_number_of_parameters_follows_from_the_layers(name):
+    encoder = built(name)
+    assert sum(p.numel() for p in encoder.parameters()) == COUNTS[name]
+    assert f"{COUNTS[name]:,} parameters" in registry.find_spec("encoder", name)[1].summary()
+
+
+def textbook_convolutions(encoder: Encoder, x: Tensor, plan: list) -> Tensor:
+    """Convolve and rectify for each "conv" in ``plan``, with the network's weights in order; pool for each tuple."""
+    layers = iter([layer for layer in encoder.modules() if isinstance(layer, nn.Conv3d)])
+    for step in plan:
+        if step == "conv":
+            layer = next(layers)
+            x = F.relu(F.conv3d(x, layer.weight.double(), layer.bias.double(), padding="same"))
+        else:
+            x = F.max_pool3d(x, step, step)
+    assert not list(layers)
+    return x
+
+
+def test_dsrf3d_equals_the_textbook_formulation():
+    encoder = built("dsrf3d_v2")
+    x = volumes(2, (9, 12, 14))
+    pool = (2, 2, 2)
+    plan = ["conv", "conv", pool, "conv", "conv", pool, "conv", "conv"]
+    with torch.no_grad():
+        expected = textbook_convolutions(encoder, x.double(), plan)
+        assert encoder.forward_features(x).shape == (2, 128, 2, 3, 3)
+        assert relative_error(encoder.forward_features(x), expected) < 1e-5
+        assert relative_error(encoder(x), expected.flatten(2).mean(2)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["dsrf3d_v2"])
+def test_weights_start_kaiming_normal_for_the_fan_in_with_zero_biases(name):
+    for layer in built(name).modules():
+        if isinstance(layer, nn.Conv3d | nn.Linear) and layer.weight.numel() > 10_000:
+            fan_in = layer.weight[0].numel()
+            assert layer.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
+            assert not layer.bias.any()
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoder_refuses_boxes_below_its_minimum(name):
     spec = registry.find_spec("encoder", name)[1]()
     smallest = spec.min_box
-    spec.check_box((smallest, smallest, smallest + 3))
-    with pytest.raises(DataError, match=rf"at least {smallest} voxels.*{smallest}×{smallest - 1}×{smallest}"):
-        spec.check_box((smallest, smallest - 1, smallest))
+    limit = f"{'exactly' if spec.exact_box else 'at least'} {smallest} voxels"
+    spec.check_box((smallest, smallest, smallest))
+    refused = [(smallest, smallest - 1, smallest)]
+    larger = (smallest, smallest, smallest + 3)
+    if spec.exact_box:
+        refused.append(larger)
+    else:
+        spec.check_box(larger)
+    for box in refused:
+        with pytest.raises(DataError, match=f"{limit}.*{'×'.join(map(str, box))}") as error:
+            spec.check_box(box)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_takes_its_smallest_box(name):
+    smallest = registry.find_spec("encoder", name)[1].min_box
+    encoder = built(name).eval()
+    x = volumes(2, (smallest,) * 3)
+    features = encoder(x)
+    assert features.shape == (2, encoder.num_features)
+    assert features.isfinite().all()
+    assert min(encoder.forward_features(x).shape) > 0
+
+
+@pytest.mark.parametrize("name", TOO_SMALL)
+def test_no_smaller_box_passes_through_the_network(name):
+    smallest = registry.find_spec("encoder", name)[1].min_box
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        built(name).eval()(volumes(2, (smallest - 1,) * 3))
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -9,6 +9,7 @@ from pydantic import Field
 from cryoreg.specs import EncoderSpec
 
 if TYPE_CHECKING:
+    from cryoreg.encoders.dsrf3d import DSRF3D
     from cryoreg.encoders.rb3d import RB3D
 
 
@@ -43,3 +44,21 @@ class RB3DFCSpec(RB3DSpec):
     """
 
     hidden: int = Field(1024, ge=1, description="width of the fully connected layer after the pool")
+
+
+class DSRF3DV2Spec(EncoderSpec):
+    """DSRF3D_v2: six 3³ convolutions, two max-pools, global average: 128 features, 858,400 parameters.
+
+    Che et al. 2018, "Improved deep learning-based macromolecules structure classification from electron cryo-tomograms"
+    (Mach. Vis. Appl.). Uncertain: the network here ends in a global average over the last 128 channels, while the
+    authors' published code goes on with a third pool and two fully connected layers of 1024 with dropout, which tie it
+    to one box. Weights start Kaiming-normal (fan-in) with zero biases, as there is no normalisation layer.
+    """
+
+    min_box: ClassVar[int] = 4
+
+    def build(self) -> DSRF3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.dsrf3d import DSRF3D
+
+        return DSRF3D()
