@@ -15,7 +15,7 @@ from cryoreg.errors import DataError
 
 ENCODERS = [component.name for component in registry.components("encoders") if component.builtin]
 
-TOO_SMALL = ["dsrf3d_v2"]
+TOO_SMALL = ["cb3d", "dsrf3d_v2"]
 
 
 def volumes(batch: int = 3, box: tuple[int, ...] = (32, 32, 32), seed: int = 0) -> Tensor:
@@ -174,7 +174,11 @@ def conv_count(inputs: int, outputs: int, kernel: int = 3) -> int:
     return (inputs * kernel**3 + 1) * outputs
 
 
+CB3D_CONVOLUTIONS = [(1, 64), (64, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
 COUNTS = {
+    "cb3d": sum(conv_count(*pair) for pair in CB3D_CONVOLUTIONS)
+    + conv_count(512 * 4 * 2 * 2, 4096, kernel=1)
+    + conv_count(4096, 4096, kernel=1),
     "dsrf3d_v2": sum(conv_count(*pair) for pair in [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]),
 }
 
@@ -211,7 +215,30 @@ def test_dsrf3d_equals_the_textbook_formulation():
         assert relative_error(encoder(x), expected.flatten(2).mean(2)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["dsrf3d_v2"])
+def test_cb3d_equals_the_textbook_formulation_at_the_published_box():
+    encoder = built("cb3d").eval()
+    x = volumes(1)
+    flat, pool = (1, 2, 2), (2, 2, 2)
+    plan = ["conv", flat, "conv", pool, "conv", "conv", pool, "conv", "conv", pool]
+    first, second = (layer for layer in encoder.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        expected = textbook_convolutions(encoder, x.double(), plan)
+        assert encoder.forward_features(x).shape == (1, 512, 4, 2, 2)
+        assert relative_error(encoder.forward_features(x), expected) < 1e-5
+        for layer in (first, second):
+            expected = F.relu(expected.flatten(1) @ layer.weight.double().T + layer.bias.double())
+        assert relative_error(encoder(x), expected) < 1e-5
+
+
+def test_cb3d_drops_half_of_the_features_while_it_trains():
+    encoder, x = built("cb3d").train(), volumes(1, (16, 16, 16))
+    with torch.no_grad():
+        trained, full = encoder(x), encoder.eval()(x)
+    kept = (trained > 0).float().mean() / (full > 0).float().mean()
+    assert 0.4 < kept < 0.6
+
+
+@pytest.mark.parametrize("name", ["cb3d", "dsrf3d_v2"])
 def test_weights_start_kaiming_normal_for_the_fan_in_with_zero_biases(name):
     for layer in built(name).modules():
         if isinstance(layer, nn.Conv3d | nn.Linear) and layer.weight.numel() > 10_000:
@@ -268,7 +295,7 @@ def test_encoder_keeps_the_contract(name):
     assert features.isfinite().all()
     assert torch.equal(encoder(x), features)
     for row in range(3):
-        torch.testing.assert_close(encoder(x[row : row + 1])[0], features[row], rtol=1e-4, atol=1e-5)
+        assert relative_error(encoder(x[row : row + 1])[0], features[row]) < 1e-5
 
 
 @pytest.mark.parametrize("name", ENCODERS)
