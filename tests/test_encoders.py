@@ -175,11 +175,24 @@ def conv_count(inputs: int, outputs: int, kernel: int = 3) -> int:
 
 
 CB3D_CONVOLUTIONS = [(1, 64), (64, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
+# Kernel, number of layers, channels of the first layer (each next one has one more), channels that come in.
+YOPO_COLUMNS = [(3, 6, 4, 1), (4, 4, 3, 1), (5, 3, 2, 1), (7, 2, 1, 1)]
+YOPO_COLUMNS += [(3, 9, 10, 21), (4, 6, 7, 21), (5, 4, 5, 21), (6, 3, 3, 21)]
+
+
+def column_count(kernel: int, layers: int, first: int, inputs: int) -> int:
+    """Convolutions from n to n + 1 channels after the first, in closed form, and two numbers per normalised channel."""
+    rising = sum(n * (n + 1) * kernel**3 for n in range(first, first + layers - 1))
+    channels = layers * first + layers * (layers - 1) // 2
+    return inputs * first * kernel**3 + rising + 3 * channels
+
+
 COUNTS = {
     "cb3d": sum(conv_count(*pair) for pair in CB3D_CONVOLUTIONS)
     + conv_count(512 * 4 * 2 * 2, 4096, kernel=1)
     + conv_count(4096, 4096, kernel=1),
     "dsrf3d_v2": sum(conv_count(*pair) for pair in [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]),
+    "yopo": sum(column_count(*column) for column in YOPO_COLUMNS),
 }
 
 
@@ -238,7 +251,48 @@ def test_cb3d_drops_half_of_the_features_while_it_trains():
     assert 0.4 < kept < 0.6
 
 
-@pytest.mark.parametrize("name", ["cb3d", "dsrf3d_v2"])
+def textbook_yopo(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The network layer by layer, with batch normalisation written out for running means of 0 and variances of 1."""
+    taps = []
+    for stage in ("first", "second"):
+        ends = []
+        for column in range(4):
+            y = x
+            layer = 0
+            while (name := f"{stage}.{column}.{layer}") + ".0.weight" in weights:
+                y = F.conv3d(y, weights[f"{name}.0.weight"], weights[f"{name}.0.bias"])
+                y = torch.where(y > 0, y, y.exp() - 1) / (1 + 1e-5) ** 0.5
+                scale, shift = (weights[f"{name}.2.{part}"].view(-1, 1, 1, 1) for part in ("weight", "bias"))
+                y = y * scale + shift
+                taps.append(y.flatten(2).max(2).values)
+                layer += 1
+            ends.append(y)
+        x = torch.cat(ends, dim=1) if stage == "first" else x
+    return torch.cat(taps, dim=1)
+
+
+def test_yopo_equals_the_textbook_formulation():
+    encoder = built("yopo").eval()
+    for layer in encoder.modules():
+        if isinstance(layer, nn.BatchNorm3d):
+            nn.init.uniform_(layer.weight, -1, 1)
+            nn.init.uniform_(layer.bias, -1, 1)
+    x = volumes(2)
+    with torch.no_grad():
+        expected = textbook_yopo({name: value.double() for name, value in encoder.state_dict().items()}, x.double())
+        assert relative_error(encoder(x), expected) < 1e-5
+
+
+def test_yopo_has_the_published_layers():
+    encoder = built("yopo")
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Conv3d)]
+    expected = [(kernel, first + n) for kernel, count, first, _ in YOPO_COLUMNS for n in range(count)]
+    assert [(layer.kernel_size[0], layer.out_channels) for layer in layers] == expected
+    assert sum(layer.out_channels for layer in layers) == 290
+    assert encoder.forward_features(volumes(2)).shape == (2, 21, 20, 20, 20)
+
+
+@pytest.mark.parametrize("name", ["cb3d", "dsrf3d_v2", "yopo"])
 def test_weights_start_kaiming_normal_for_the_fan_in_with_zero_biases(name):
     for layer in built(name).modules():
         if isinstance(layer, nn.Conv3d | nn.Linear) and layer.weight.numel() > 10_000:

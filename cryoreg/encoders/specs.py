@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryoreg.encoders.cb3d import CB3D
     from cryoreg.encoders.dsrf3d import DSRF3D
     from cryoreg.encoders.rb3d import RB3D
+    from cryoreg.encoders.yopo import YOPO
 
 
 class RB3DSpec(EncoderSpec):
@@ -83,3 +84,23 @@ class CB3DSpec(EncoderSpec):
         from cryoreg.encoders.cb3d import CB3D
 
         return CB3D(**self.model_dump())
+
+
+class YOPOSpec(EncoderSpec):
+    """YOPO: two stages of parallel convolution columns, each layer's maximum: 290 features, 152,186 parameters.
+
+    Feature extractor of DISCA, Zeng et al. (2021, as a preprint): valid convolution, ELU, batch normalisation. First
+    stage: columns of kernels 3³, 4³, 5³ and 7³ to 20³, concatenated; second: 3³, 4³, 5³ and 6³. Uncertain: that the
+    pool tapped off each layer is a maximum and comes after the normalisation, and how this layout relates to the
+    other versions of YOPO in the authors' code. Weights start Kaiming-normal (fan-in), whose scale batch normalisation
+    then makes immaterial, with zero biases.
+    """
+
+    min_box: ClassVar[int] = 32
+    exact_box: ClassVar[bool] = True
+
+    def build(self) -> YOPO:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.yopo import YOPO
+
+        return YOPO()
