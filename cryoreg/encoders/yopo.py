@@ -19,8 +19,8 @@ SECOND = {3: range(10, 19), 4: range(7, 13), 5: range(5, 9), 6: range(3, 6)}
 class YOPO(Encoder):
     """Two stages of parallel columns of valid convolution, ELU and batch normalisation; every layer's maximum.
 
-    Features: the 290 channels of all 37 layers, each as its maximum over the volume. The network is laid out for boxes of
-    32³, and its spec takes no others, although global maxima would let larger ones through.
+    Features: the 290 channels of all 37 layers, each as its maximum over the volume. The network is laid out for boxes
+    of 32³, and its spec takes no others, although global maxima would let larger ones through.
     """
 
     num_features = 290
@@ -56,7 +56,7 @@ def _column(inputs: int, kernel: int, channels: range) -> nn.Sequential:
     )
 
 
-def _layer_outputs(column: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
-    for layer in column:
+def _layer_outputs(column: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    for layer in column.children():
         x = layer(x)
         yield x
