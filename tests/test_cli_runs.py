@@ -181,9 +181,12 @@ def test_ctrl_c_before_training_is_130(cryoreg, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("redirection", "expected"), [(">/dev/full", (1, 1)), (">&-", (0, 0)), ("2>&-", (0, 0))])
-def test_an_output_that_takes_nothing_ends_without_a_traceback(redirection, expected):
-    line = f"{shlex.quote(sys.executable)} -m cryoreg_cli list --kind method {redirection}"
+def test_an_output_that_takes_nothing_ends_without_a_traceback(redirection, expected, unbuffered):
+    line = (
+        f"PYTHONUNBUFFERED={unbuffered} {shlex.quote(sys.executable)} -m cryoreg_cli list --kind method {redirection}"
+    )
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == expected
 

@@ -112,4 +112,15 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="replace")  # "Å" on an ASCII terminal
-    cryoreg(prog_name="cryoreg")
+    try:
+        cryoreg(prog_name="cryoreg")
+    finally:
+        _discard_what_cannot_be_written()
+
+
+def _discard_what_cannot_be_written() -> None:
+    """Spare the user Python's own complaint at exit about an output that is full, of which we have said so already."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
