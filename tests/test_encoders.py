@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cryoreg import registry
 from cryoreg.contracts import Encoder
 from cryoreg.encoders.rb3d import RB3D
-from cryoreg.encoders.specs import RB3DFCSpec, RB3DSpec
+from cryoreg.encoders.specs import RB3DFCSpec, RB3DSpec, ResNet10Spec
 from cryoreg.errors import DataError
 
 ENCODERS = [component.name for component in registry.components("encoders") if component.builtin]
@@ -187,12 +187,38 @@ def column_count(kernel: int, layers: int, first: int, inputs: int) -> int:
     return inputs * first * kernel**3 + rising + 3 * channels
 
 
+RESNET_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+
+
+def normalised_count(inputs: int, outputs: int, kernel: int) -> int:
+    """A convolution without bias, then batch normalisation."""
+    return inputs * outputs * kernel**3 + 2 * outputs
+
+
+def resnet_count(depth: int) -> int:
+    """Stem, blocks, and a 1³ shortcut wherever a stage changes the channels (table 1 of He et al. 2016)."""
+    expansion = 4 if depth == 50 else 1
+    total, inputs = normalised_count(1, 64, 7), 64
+    for width, blocks in zip((64, 128, 256, 512), RESNET_BLOCKS[depth], strict=True):
+        outputs = expansion * width
+        total += normalised_count(inputs, outputs, 1) if inputs != outputs else 0
+        for _ in range(blocks):
+            if expansion == 1:
+                total += normalised_count(inputs, width, 3) + normalised_count(width, width, 3)
+            else:
+                total += normalised_count(inputs, width, 1) + normalised_count(width, width, 3)
+                total += normalised_count(width, outputs, 1)
+            inputs = outputs
+    return total
+
+
 COUNTS = {
     "cb3d": sum(conv_count(*pair) for pair in CB3D_CONVOLUTIONS)
     + conv_count(512 * 4 * 2 * 2, 4096, kernel=1)
     + conv_count(4096, 4096, kernel=1),
     "dsrf3d_v2": sum(conv_count(*pair) for pair in [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]),
     "yopo": sum(column_count(*column) for column in YOPO_COLUMNS),
+    **{f"resnet{depth}_3d": resnet_count(depth) for depth in RESNET_BLOCKS},
 }
 
 
@@ -290,6 +316,19 @@ def test_yopo_has_the_published_layers():
     assert [(layer.kernel_size[0], layer.out_channels) for layer in layers] == expected
     assert sum(layer.out_channels for layer in layers) == 290
     assert encoder.forward_features(volumes(2)).shape == (2, 21, 20, 20, 20)
+
+
+@pytest.mark.parametrize(("name", "features"), [("resnet10_3d", 512), ("resnet50_3d", 2048)])
+def test_resnet_is_monais_network_with_its_own_pooling(name, features):
+    encoder, x = built(name).eval(), volumes(2, (17, 20, 24))
+    with torch.no_grad():
+        assert encoder.forward_features(x).shape == (2, features, 2, 2, 2)
+        assert relative_error(encoder(x), encoder.net(x)) < 1e-5
+
+
+def test_resnet_with_a_strided_stem_has_a_map_of_half_the_size():
+    encoder = ResNet10Spec(stem_stride=2).build()
+    assert encoder.forward_features(volumes(2, (33, 48, 64))).shape == (2, 512, 2, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["cb3d", "dsrf3d_v2", "yopo"])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryoreg.encoders.cb3d import CB3D
     from cryoreg.encoders.dsrf3d import DSRF3D
     from cryoreg.encoders.rb3d import RB3D
+    from cryoreg.encoders.resnet import ResNet3D
     from cryoreg.encoders.yopo import YOPO
 
 
@@ -104,3 +105,55 @@ class YOPOSpec(EncoderSpec):
         from cryoreg.encoders.yopo import YOPO
 
         return YOPO()
+
+
+class _ResNetSpec(EncoderSpec):
+    depth: ClassVar[Literal[10, 18, 34, 50]]
+
+    stem_stride: Literal[1, 2] = Field(1, description="stride of the first convolution; 2 for large boxes")
+
+    def build(self) -> ResNet3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.resnet import ResNet3D
+
+        return ResNet3D(self.depth, **self.model_dump())
+
+
+class ResNet10Spec(_ResNetSpec):
+    """ResNet-10 in 3D, one basic block per stage: 512 features, 14,355,520 parameters.
+
+    He et al. 2016, "Deep residual learning for image recognition" (arXiv 1512.03385), in 3D after Hara et al. 2018
+    (arXiv 1711.09577), as in MONAI (``monai.networks.nets.resnet10``), without biases before batch normalisation.
+    """
+
+    depth: ClassVar[Literal[10, 18, 34, 50]] = 10
+
+
+class ResNet18Spec(_ResNetSpec):
+    """ResNet-18 in 3D, two basic blocks per stage: 512 features, 33,160,000 parameters.
+
+    He et al. 2016, "Deep residual learning for image recognition" (arXiv 1512.03385), in 3D after Hara et al. 2018
+    (arXiv 1711.09577), as in MONAI (``monai.networks.nets.resnet18``), without biases before batch normalisation.
+    """
+
+    depth: ClassVar[Literal[10, 18, 34, 50]] = 18
+
+
+class ResNet34Spec(_ResNetSpec):
+    """ResNet-34 in 3D, 3, 4, 6 and 3 basic blocks: 512 features, 63,469,632 parameters.
+
+    He et al. 2016, "Deep residual learning for image recognition" (arXiv 1512.03385), in 3D after Hara et al. 2018
+    (arXiv 1711.09577), as in MONAI (``monai.networks.nets.resnet34``), without biases before batch normalisation.
+    """
+
+    depth: ClassVar[Literal[10, 18, 34, 50]] = 34
+
+
+class ResNet50Spec(_ResNetSpec):
+    """ResNet-50 in 3D, 3, 4, 6 and 3 bottlenecks: 2048 features, 46,155,072 parameters.
+
+    He et al. 2016, "Deep residual learning for image recognition" (arXiv 1512.03385), in 3D after Hara et al. 2018
+    (arXiv 1711.09577), as in MONAI (``monai.networks.nets.resnet50``), without biases before batch normalisation.
+    """
+
+    depth: ClassVar[Literal[10, 18, 34, 50]] = 50
