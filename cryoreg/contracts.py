@@ -36,6 +36,8 @@ class StepOutput(NamedTuple):
     """Scalar, float32."""
     features: Tensor
     """(B, num_features), detached: the encoder's features of the first view, from which monitors read collapse."""
+    other_features: Tensor | None = None
+    """(B, num_features), detached: those of a second view where there is one, from which monitors read alignment."""
 
 
 class Method(nn.Module, ABC):
@@ -46,13 +48,21 @@ class Method(nn.Module, ABC):
 
     encoder: Encoder
     """The network that is exported at the end."""
+    collapsed_loss: float | None = None
+    """The loss while all subtomograms look alike to the encoder, where that is known; monitors warn of it."""
 
     @abstractmethod
     def forward(self, views: Sequence[Tensor]) -> StepOutput:
-        """Return the loss of a batch given as ``MethodSpec.views`` tensors (B, 1, D, H, W).
+        """Return the loss of a batch given as the views that ``MethodSpec.view_plan`` asks for.
 
-        The loss is computed here, so that DDP synchronises it, and in float32.
+        First the whole views (B, 1, D, H, W), then the smaller local ones (B, 1, d, h, w). A method whose spec has
+        ``uses_labels`` takes them as a second argument, ``labels``: int64 (B,), -1 where unknown. The loss is computed
+        here, so that DDP synchronises it, and in float32.
         """
+
+    def denoise(self, x: Tensor) -> Tensor:
+        """Return a cleaner copy of volumes (B, 1, D, H, W), for the clean views where the data set has none."""
+        return x
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Update what is not trained by gradients: momentum encoder, queue, prototypes. ``step`` counts from 0."""
@@ -83,7 +93,11 @@ class Sample:
 
 @runtime_checkable
 class SubtomogramDataset(Protocol):
-    """Map style, picklable. Labels, ids and groups are known without reading a volume."""
+    """Map style, picklable. Labels, ids and groups are known without reading a volume.
+
+    A simulated set may have an attribute ``clean``: the data set of the same subtomograms, index by index, without
+    noise.
+    """
 
     classes: Sequence[str]
     """Class names; empty where the set is unlabelled."""

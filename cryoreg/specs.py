@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +29,7 @@ __all__ = [
     "MethodSpec",
     "Settings",
     "Spec",
+    "ViewPlan",
 ]
 
 
@@ -95,12 +96,31 @@ class EncoderSpec(Spec):
         """Return the network with freshly initialised weights (from torch's global generator)."""
 
 
+class ViewPlan(NamedTuple):
+    """Which views of each subtomogram a method compares."""
+
+    whole: int
+    """Augmented views of the whole box."""
+    clean: int = 0
+    """How many of these, the last ones, are taken from the noise-free copy of the subtomogram, or a denoised one."""
+    local: int = 0
+    """Smaller views: random parts of further augmented views, cut without resampling."""
+    local_edge: float = 1.0
+    """The edge of a local view as a fraction of the box's."""
+
+
 class MethodSpec(Spec):
     """A way of training an encoder without labels."""
 
     kind: ClassVar[Kind] = "method"
     views: ClassVar[int] = 2
     """How many augmented views of each subtomogram ``Method.forward`` takes."""
+    uses_labels: ClassVar[bool] = False
+    """Whether ``Method.forward`` also takes ``labels``."""
+
+    def view_plan(self) -> ViewPlan:
+        """Return the views to draw; methods with clean or local ones say so here."""
+        return ViewPlan(self.views)
 
     @abstractmethod
     def build(self, encoder: Encoder) -> Method:
