@@ -127,18 +127,22 @@ class CryoET:
         depth, height, width = x.shape[2:]
         box = (depth, height, width)
         moved = batched.resample(x, batched.similarity(p.rotation, p.zoom, p.shift)) if self._moves() else x
-        signal, noise = fourier.transform(torch.cat([moved, white.to(x.device, x.dtype)])).chunk(2)
-        signal_filter, noise_filter = self.filters(p, box)
-        signal, noise = signal * signal_filter, noise * noise_filter
-        view = signal + noise * _column(p.noise.float() * _sd(signal, box) / _sd(noise, box))
-        return fourier.inverse(view / _column(_sd(view, box)), box)
+        spectra = fourier.transform(torch.cat([moved, white.to(x.device, x.dtype)])).chunk(2)
+        signal, noise = (fourier.filtered(s, by) for s, by in zip(spectra, self.filters(p, box), strict=True))
+        view = signal + fourier.filtered(noise, _as_volumes(p.noise.float() * _sd(signal, box) / _sd(noise, box)))
+        return fourier.inverse(view, box) / _as_volumes(_sd(view, box))
 
     def filters(self, p: Parameters, box: Box) -> tuple[Tensor, Tensor]:
         """Return what multiplies the spectra of the moved volumes, and of white noise: (B, 1, D, H, W // 2 + 1)."""
-        k = fourier.radius(box, p.low.device)
-        wedge = fourier.wedge(box, p.low, p.high, self.tilt_axis, self.tilt_edge) * (k > 0)
+        k, _ = radii = fourier.radii(box, p.low.device)
         bandpass = fourier.gaussian(k, p.inverse_lowpass) * fourier.highpass(k, p.highpass)
-        return wedge * bandpass * fourier.thon_rings(k, p.rings, p.depth), wedge * fourier.coloured(k, p.colour)
+        particle = bandpass * fourier.thon_rings(k, p.rings, p.depth)
+        wedge = fourier.wedge(box, p.low, p.high, self.tilt_axis, self.tilt_edge)
+        without_mean = k > 0
+        return (
+            wedge * radii.spread(particle * without_mean),
+            wedge * radii.spread(fourier.coloured(k, p.colour) * without_mean),
+        )
 
     def _moves(self) -> bool:
         """Whether anything is ever resampled."""
@@ -150,5 +154,5 @@ def _sd(spectrum: Tensor, box: Box) -> Tensor:
     return fourier.power(spectrum, box).sqrt().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _column(values: Tensor) -> Tensor:
+def _as_volumes(values: Tensor) -> Tensor:
     return values[:, None, None, None, None]

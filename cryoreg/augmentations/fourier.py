@@ -1,16 +1,16 @@
 """Filters of whole batches, on the half-spectrum (D, H, W // 2 + 1) of `torch.fft.rfftn`.
 
-Axes are (z, y, x). Filters are real and even, so that filtered volumes are real, and have shapes that broadcast to
-(B, 1, D, H, W // 2 + 1). Radial ones take |k| as a fraction of the Nyquist frequency: 1 is one period in two voxels.
-Linear filters multiply into one; nothing here waits for the device, and what happens to one sample does not depend, to
-the bit, on the batch that it is in.
+Axes are (z, y, x). Filters are real and even, so that filtered volumes are real. Radial ones are profiles (B, n) over
+the n distinct radii |k| of a box, as fractions of the Nyquist frequency: 1 is one period in two voxels. Linear filters
+multiply into one; nothing here waits for the device, and what happens to one sample does not depend, to the bit, on
+the batch that it is in.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,9 +35,14 @@ def inverse(spectrum: Tensor, box: Box) -> Tensor:
     return torch.fft.irfft(torch.fft.ifft(torch.fft.ifft(spectrum, dim=2), dim=3), n=box[2], dim=4)
 
 
+def filtered(spectrum: Tensor, by: Tensor) -> Tensor:
+    """Multiply half-spectra by a real filter that broadcasts to them."""
+    return torch.view_as_complex(torch.view_as_real(spectrum) * by[..., None])  # faster than complex by real
+
+
 def power(spectrum: Tensor, box: Box) -> Tensor:
     """Return the mean square (B,) of the volumes that have these half-spectra (B, 1, D, H, W // 2 + 1)."""
-    squares = torch.view_as_real(spectrum).square().sum(-1) * _multiplicity(box, spectrum.device)
+    squares = (spectrum.real.square() + spectrum.imag.square()) * _multiplicity(box, spectrum.device)
     return _sum(squares.flatten(1)) / math.prod(box) ** 2
 
 
@@ -59,12 +64,26 @@ def _multiplicity(box: Box, device: torch.device) -> Tensor:
 # ---- radial filters ----
 
 
+class Radii(NamedTuple):
+    """The distinct distances |k| of a half-spectrum from its origin, of which there are far fewer than frequencies."""
+
+    k: Tensor
+    """float32 (n,), rising from 0."""
+    which: Tensor
+    """Which of them each frequency has: int64 (D, H, W // 2 + 1)."""
+
+    def spread(self, profile: Tensor) -> Tensor:
+        """Return the filter (B, 1, D, H, W // 2 + 1) of a profile (B, n)."""
+        return profile[:, None, self.which]
+
+
 @functools.lru_cache(maxsize=16)
-def radius(box: Box, device: torch.device) -> Tensor:
-    """Return |k| as a fraction of Nyquist, float32 (D, H, W // 2 + 1)."""
+def radii(box: Box, device: torch.device) -> Radii:
+    """Return the radii of a box (D, H, W); those that differ by less than 1e-6 are one."""
     z, y, x = _frequencies(box, device)
     squares = z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2
-    return (2 * squares.sqrt()).float()
+    k, which = torch.unique((2e6 * squares.sqrt()).round(), return_inverse=True)
+    return Radii((k * 1e-6).float(), which)
 
 
 def _frequencies(box: Box, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,8 +93,8 @@ def _frequencies(box: Box, device: torch.device) -> tuple[Tensor, Tensor, Tensor
 
 
 def gaussian(k: Tensor, inverse_cutoff: Tensor) -> Tensor:
-    """Return exp(−(k/c)²) for ``k`` (D, H, W // 2 + 1) and 1/c (B,), where 0 is no filter at all."""
-    return torch.exp(-((k * _per_sample(inverse_cutoff)) ** 2))
+    """Return exp(−(k/c)²), the amplitude at ``k`` (n,), for 1/c (B,), where 0 is no filter at all."""
+    return torch.exp(-((k * _column(inverse_cutoff)) ** 2))
 
 
 def highpass(k: Tensor, cutoff: Tensor) -> Tensor:
@@ -90,18 +109,18 @@ def thon_rings(k: Tensor, rings: Tensor, depth: Tensor) -> Tensor:
     1.5 for a defocus of 3 µm at 300 kV and 10 Å. Spherical aberration and amplitude contrast are left out: at 10 Å, the
     former is 0.002 rad at most.
     """
-    return 1 - _per_sample(depth) * torch.cos(2 * math.pi * _per_sample(rings) * k**2)
+    return 1 - _column(depth) * torch.cos(2 * math.pi * _column(rings) * k**2)
 
 
 def coloured(k: Tensor, exponent: Tensor) -> Tensor:
     """Return k^(−β/2) for exponents β (B,), by which white noise comes to have power ∝ k^−β; 0 at k = 0."""
-    amplitude = torch.exp(-0.5 * _per_sample(exponent) * torch.log(k.clamp_min(torch.finfo(k.dtype).tiny)))
+    amplitude = torch.exp(-0.5 * _column(exponent) * torch.log(k.clamp_min(torch.finfo(k.dtype).tiny)))
     return torch.where(k > 0, amplitude, 0.0)
 
 
-def _per_sample(values: Tensor) -> Tensor:
-    """Give numbers (B,) the shape (B, 1, 1, 1, 1), in the filters' float32."""
-    return values.float()[:, None, None, None, None]
+def _column(values: Tensor) -> Tensor:
+    """Give numbers (B,) the shape (B, 1), in the filters' float32."""
+    return values.float()[:, None]
 
 
 # ---- the missing wedge ----

@@ -91,7 +91,7 @@ class CryoETSpec(AugmentationSpec):
     zoom: float = Field(0.0, ge=0, lt=1, description="largest zoom, as a fraction either way")
     mirror_p: float = Field(0.0, ge=0, le=1, description="probability of a mirror image")
     tilt_axis: Literal["x", "y"] = Field("y", description="axis of the tilt series")
-    tilt: float = Field(60.0, gt=0, le=90, description="largest tilt, degrees; 90: no missing wedge")
+    tilt: float = Field(60.0, gt=0, le=90, description="largest tilt, degrees; 90, without jitter: no wedge")
     tilt_jitter: float = Field(
         5.0, ge=0, le=45, validate_default=True, description="largest change of either end of the tilt range, degrees"
     )
@@ -149,9 +149,10 @@ class StrongSpec(Gupta2022Spec):
 
     def build(self) -> Strong:
         """Return the augmentation; the geometry is batched, the rest goes volume by volume."""
-        from cryoreg.augmentations.strong import Strong
+        from cryoreg.augmentations.strong import Strong, distortions
 
-        return Strong(self)
+        geometry = self.model_dump(include=set(Gupta2022Spec.model_fields))
+        return Strong(**geometry, distortions=distortions(self))
 
 
 def _turn_and_add_noise() -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,43 @@
+"""`cryoreg preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import AUGMENTATION, DATA, DATASET, SEED
+
+OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
+
+
+@click.command()
+@run_options.options(OPTIONS)
+@click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
+@click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="Subtomograms to show.")
+@click.option("--views", type=click.IntRange(1, 10), default=3, show_default=True, help="Views of each.")
+@click.option("--tilt-axis", type=click.Choice(["x", "y"]), help="Show the wedge across this axis. [augmentation's, y]")
+@click.option("--output", type=run_options.PATH, default="preview.png", show_default=True, help="The PNG to write.")
+def preview(
+    config: Path | None,
+    count: int,
+    views: int,
+    tilt_axis: Any,
+    output: Path,
+    assignments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Draw a few subtomograms and their augmented views as a PNG.
+
+    The views are those of pretraining's first epoch: central sections across and along the beam, and the power
+    spectrum, in which the missing wedge is dark.
+    """
+    from cryoreg.config import resolve
+
+    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
+    from cryoreg.analysis.preview import run_preview
+
+    run_preview(resolved, output, count, views, tilt_axis)
+    click.echo(f"preview   {output}")

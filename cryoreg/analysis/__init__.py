@@ -1,0 +1,1 @@
+"""What data and features look like."""

@@ -1,0 +1,157 @@
+"""A picture of a few subtomograms and their views, to be looked at before hours of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cryoreg.config import RunConfig
+from cryoreg.contracts import Augmentation, SubtomogramDataset
+from cryoreg.files import write_atomically
+from cryoreg.randomness import SampleRng
+from cryoreg.training.loading import normalise
+
+Array = NDArray[np.float32]
+TiltAxis = Literal["x", "y"]
+
+_DENSITY = Normalize(-4, 4)
+"""Standard deviations of a z-scored subtomogram: the same grey is the same density in every panel."""
+_LOG_POWER = Normalize(-3, 1)
+"""Powers of ten about the mean power of a panel."""
+_PANEL = 1.15
+_LABEL = 1.4
+_HEADING = 0.5
+"""Inches."""
+_LONGEST_LABEL = 20
+
+
+class Looks(NamedTuple):
+    """Some subtomograms, each as it is and in several views."""
+
+    names: list[str]
+    """What to write beside each."""
+    volumes: Array
+    """(subtomograms, 1 + views, D, H, W): the z-scored subtomogram, then its views."""
+
+
+class Group(NamedTuple):
+    """A picture of every volume, of one kind."""
+
+    title: str
+    images: Array
+    """(subtomograms, 1 + views, height, width), upwards first."""
+    scale: Normalize
+    colours: str
+
+
+def run_preview(config: RunConfig, output: Path, count: int, views: int, tilt_axis: TiltAxis | None = None) -> None:
+    """Write a PNG of ``count`` subtomograms and the ``views`` that pretraining would show of them in its first epoch.
+
+    ``tilt_axis`` chooses the planes that show the missing wedge; None: the augmentation's own, else y. Raises
+    `DataError` where the data is at fault, `RunFolderError` where the file cannot be written.
+    """
+    dataset: SubtomogramDataset = config.spec("dataset").build()
+    specs = [choice.spec for choice in config.choices.values() if choice.component.group == "augmentations"]
+    looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)
+    figure = draw(looks, tilt_axis if tilt_axis is not None else getattr(specs[0], "tilt_axis", "y"))
+    write_atomically(output, lambda file: figure.savefig(file, format="png"))
+
+
+def look(
+    dataset: SubtomogramDataset, augmentations: Sequence[Augmentation], count: int, views: int, seed: int
+) -> Looks:
+    """Return subtomograms and their views; several augmentations take turns, as in pretraining."""
+    samples = choose(dataset, count)
+    volumes = normalise(torch.stack([dataset[index].volume for index in samples]))
+    shown = [volumes]
+    for view in range(views):
+        rng = SampleRng.for_batch(seed, 0, torch.tensor(samples), view)
+        shown.append(augmentations[view % len(augmentations)](volumes, rng))
+    return Looks([_name(dataset, index) for index in samples], torch.cat(shown, dim=1).numpy())
+
+
+def choose(dataset: SubtomogramDataset, count: int) -> list[int]:
+    """Return indices of up to ``count`` subtomograms: the first of each class, then the second of each, and so on."""
+    seen: dict[int | None, int] = {}
+    turns = []
+    for index, label in enumerate(dataset.labels):
+        seen[label] = seen.get(label, 0) + 1
+        turns.append((seen[label], -1 if label is None else label, index))
+    return [index for _, _, index in sorted(turns)[:count]]
+
+
+def _name(dataset: SubtomogramDataset, index: int) -> str:
+    label = dataset.labels[index]
+    lines = [dataset.ids[index], *([] if label is None else [dataset.classes[label]])]
+    return "\n".join(line if len(line) <= _LONGEST_LABEL else f"…{line[1 - _LONGEST_LABEL :]}" for line in lines)
+
+
+def draw(looks: Looks, tilt_axis: TiltAxis) -> Figure:
+    """Draw the section across the beam, the section across the tilt axis, and the power spectrum across it."""
+    groups = [_section_across_beam(looks), _section_across_tilt_axis(looks, tilt_axis), _spectrum(looks, tilt_axis)]
+    rows, columns = looks.volumes.shape[:2]
+    width, height = _PANEL * columns, _PANEL * rows + _HEADING
+    figure = Figure(figsize=(_LABEL + width * len(groups), height), dpi=120)
+    widths = [_LABEL + width] + [width] * (len(groups) - 1)
+    parts = figure.subfigures(1, len(groups), squeeze=False, width_ratios=widths)[0]
+    for number, (part, group) in enumerate(zip(parts, groups, strict=True)):
+        part.suptitle(group.title, fontsize=10)
+        left = 0.01 + (_LABEL / widths[0] if number == 0 else 0.0)
+        axes = part.subplots(rows, columns, squeeze=False)
+        part.subplots_adjust(left, 0.01, 0.985, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
+        _fill(axes, group)
+        if number == 0:
+            _label(axes, looks.names)
+    return figure
+
+
+def _fill(axes: NDArray[np.object_], group: Group) -> None:
+    for row, images in enumerate(group.images):
+        for column, image in enumerate(images):
+            panel: Axes = axes[row, column]
+            panel.imshow(image, origin="lower", norm=group.scale, cmap=group.colours, interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+    for column, panel in enumerate(axes[0]):
+        panel.set_title("as it is" if column == 0 else f"view {column}", fontsize=8, pad=3)
+
+
+def _label(axes: NDArray[np.object_], names: Sequence[str]) -> None:
+    for panel, name in zip(axes[:, 0], names, strict=True):
+        panel.set_ylabel(name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6)
+
+
+def _section_across_beam(looks: Looks) -> Group:
+    sections = looks.volumes[:, :, looks.volumes.shape[2] // 2]
+    return Group("central section: y up, x right; ±4 σ", sections, _DENSITY, "gray")
+
+
+def _section_across_tilt_axis(looks: Looks, tilt_axis: TiltAxis) -> Group:
+    along = _axis(tilt_axis)
+    sections = looks.volumes.take(looks.volumes.shape[along] // 2, axis=along)
+    return Group(f"along the beam: z up, {_other(tilt_axis)} right; ±4 σ", sections, _DENSITY, "gray")
+
+
+def _spectrum(looks: Looks, tilt_axis: TiltAxis) -> Group:
+    """Average the power along the tilt axis, on which the wedge does not depend."""
+    spectra = np.fft.fftshift(np.abs(np.fft.fftn(looks.volumes, axes=(2, 3, 4))) ** 2, axes=(2, 3, 4))
+    power = spectra.mean(axis=_axis(tilt_axis))
+    relative = power / power.mean(axis=(2, 3), keepdims=True).clip(np.finfo(np.float32).tiny)
+    log_power = np.log10(relative.clip(1e-9)).astype(np.float32)
+    return Group(f"log power: kz up, k{_other(tilt_axis)} right; 4 decades", log_power, _LOG_POWER, "magma")
+
+
+def _axis(tilt_axis: TiltAxis) -> int:
+    return {"y": 3, "x": 4}[tilt_axis]
+
+
+def _other(tilt_axis: TiltAxis) -> str:
+    return {"y": "x", "x": "y"}[tilt_axis]
