@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,7 @@ from lightly.models.modules.heads import BYOLPredictionHead, ProjectionHead
 from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder, Method, StepOutput
-from cryoreg.methods.momentum import follow, momentum_copy
+from cryoreg.methods.momentum import follow, momentum_copy, rising_momentum
 
 
 class BYOL(Method):
@@ -39,9 +38,9 @@ class BYOL(Method):
     def forward(self, views: Sequence[Tensor]) -> StepOutput:
         """Return the loss of two views (B, 1, D, H, W) of each subtomogram, B >= 2, in float32."""
         first, second = views
-        features = self.encoder(first)
-        loss = (self._distance(features, second) + self._distance(self.encoder(second), first)) / 2
-        return StepOutput(loss, features.detach())
+        features, other_features = self.encoder(first), self.encoder(second)
+        loss = (self._distance(features, second) + self._distance(other_features, first)) / 2
+        return StepOutput(loss, features.detach(), other_features.detach())
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Move the momentum encoder."""
@@ -70,8 +69,3 @@ def projector(in_dim: int, hidden_dim: int, out_dim: int) -> ProjectionHead:
             (hidden_dim, out_dim, None, None, False),
         ]
     )
-
-
-def rising_momentum(base: float, step: int, total_steps: int) -> float:
-    """Return the momentum of a step: along a cosine from ``base`` to 1 (section 3.2 of the paper)."""
-    return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -43,6 +44,7 @@ class MoCo(Method):
         self.criterion.memory_bank = Queue(queue_size, output_dim)
         self.momentum = momentum
         self.symmetric = symmetric
+        self.collapsed_loss = math.log(1 + queue_size)
 
     @property
     def queue(self) -> Queue:
@@ -50,13 +52,18 @@ class MoCo(Method):
         return self.criterion.memory_bank
 
     def forward(self, views: Sequence[Tensor]) -> StepOutput:
-        """Return the loss of two views (B, 1, D, H, W) of each subtomogram."""
+        """Return the loss of two views (B, 1, D, H, W) of each subtomogram.
+
+        Unless ``symmetric``, the momentum encoder is the only one to see the second view; the features of that view are
+        then its own, from weights that lag behind.
+        """
         first, second = views
         features = self.encoder(first)
-        loss = self._contrast(features, second)
+        loss, other_features = self._contrast(features, second)
         if self.symmetric:
-            loss = (loss + self._contrast(self.encoder(second), first)) / 2
-        return StepOutput(loss, features.detach())
+            other_features = self.encoder(second)
+            loss = (loss + self._contrast(other_features, first)[0]) / 2
+        return StepOutput(loss, features.detach(), other_features.detach())
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Enqueue the step's keys and move the momentum encoder."""
@@ -64,7 +71,8 @@ class MoCo(Method):
         follow(self.key_encoder, self.encoder, self.momentum)
         follow(self.key_head, self.head, self.momentum)
 
-    def _contrast(self, features: Tensor, key_view: Tensor) -> Tensor:
+    def _contrast(self, features: Tensor, key_view: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and the momentum encoder's features of ``key_view``."""
         with torch.no_grad():
             key_features = self.key_encoder(key_view)
         # The views' features differ little at first, so projections and loss are in float32.
@@ -72,7 +80,7 @@ class MoCo(Method):
             queries = self.head(features.float())
             with torch.no_grad():
                 keys = self.key_head(key_features.float())
-            return self.criterion(queries, keys)
+            return self.criterion(queries, keys), key_features
 
 
 def projection_head(version: Literal["v1", "v2"], in_dim: int, hidden_dim: int, out_dim: int) -> nn.Module:

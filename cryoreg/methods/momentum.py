@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TypeVar
 
 import torch
@@ -24,3 +25,8 @@ def follow(copied: nn.Module, module: nn.Module, momentum: float) -> None:
     (arXiv 1911.05722), so they fit its own weights.
     """
     torch._foreach_lerp_(list(copied.parameters()), list(module.parameters()), 1.0 - momentum)
+
+
+def rising_momentum(base: float, step: int, total_steps: int) -> float:
+    """Return the momentum of a step: along a cosine from ``base`` to 1 (Grill et al. 2020, section 3.2)."""
+    return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2

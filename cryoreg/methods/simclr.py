@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
+from lightly.utils import dist
 from torch import Tensor
 
 from cryoreg.contracts import Encoder, Method, StepOutput
@@ -16,6 +18,7 @@ class SimCLR(Method):
     """Pull two views of a subtomogram together, away from both views of all others in the batch.
 
     The loss is lightly's `NTXentLoss`; the batches of all processes are gathered, so each sees all negatives.
+    ``collapsed_loss`` is that of the latest batch.
     """
 
     def __init__(
@@ -37,4 +40,8 @@ class SimCLR(Method):
         first, second = (self.encoder(view) for view in views)
         with torch.autocast(first.device.type, enabled=False):
             loss = self.criterion(self.head(first.float()), self.head(second.float()))
-        return StepOutput(loss, first.detach())
+        self.collapsed_loss = math.log(2 * len(first) * self._processes() - 1)
+        return StepOutput(loss, first.detach(), second.detach())
+
+    def _processes(self) -> int:
+        return dist.world_size() if self.criterion.gather_distributed else 1

@@ -37,7 +37,7 @@ class SimSiam(Method):
         with torch.autocast(first.device.type, enabled=False):
             one, other = self.head(first.float()), self.head(second.float())
             losses = self._distance(one, other) + self._distance(other, one)
-        return StepOutput(losses / 2, first.detach())
+        return StepOutput(losses / 2, first.detach(), second.detach())
 
     def _distance(self, projection: Tensor, target: Tensor) -> Tensor:
         return self.criterion(self.predictor(projection), target.detach())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from cryoreg.specs import MethodSpec
+from cryoreg.specs import MethodSpec, ViewPlan
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Encoder
     from cryoreg.methods.byol import BYOL
+    from cryoreg.methods.dino import DINO
     from cryoreg.methods.moco import MoCo
+    from cryoreg.methods.nrcl import NRCL
+    from cryoreg.methods.rotation import RotationPrediction
     from cryoreg.methods.simclr import SimCLR
     from cryoreg.methods.simsiam import SimSiam
+    from cryoreg.methods.supcon import SupCon
+    from cryoreg.methods.swav import SwAV
     from cryoreg.methods.vicreg import VICReg
 
 
@@ -122,3 +127,143 @@ class SimSiamSpec(MethodSpec):
         from cryoreg.methods.simsiam import SimSiam
 
         return SimSiam(encoder, **self.model_dump())
+
+
+class SwAVSpec(MethodSpec):
+    """SwAV: predict, from each view, the prototypes that another view is assigned to.
+
+    Caron et al. 2020 (arXiv 2006.09882). Loss: −Σₖ qₖ log softmaxₖ(z·cₖ/τ), z the unit-length projection of one view,
+    cₖ the K prototypes and q the assignment of a whole view of the same subtomogram, averaged over all pairs of a whole
+    view and another view. Three Sinkhorn iterations make the q of the batch, and of a queue of earlier projections, use
+    all prototypes equally. A collapsed encoder's loss is ln K: 4.16 for 64. The paper has 3000 prototypes for 1000
+    classes and 4096 images; here an assignment spreads a batch of 16 and a queue of 128.
+    """
+
+    n_prototypes: int = Field(64, ge=2, description="K: some times the number of classes that are expected")
+    temperature: float = Field(0.1, gt=0, description="τ, by which similarities are divided")
+    epsilon: float = Field(0.05, ge=0.02, description="softness of the assignments")
+    iterations: int = Field(3, ge=1, description="Sinkhorn iterations")
+    queue_size: int = Field(128, ge=0, description="projections kept of each whole view; 0 for no queue")
+    queue_start: int = Field(200, ge=0, description="step from which the queue is used; let it fill before")
+    freeze_steps: int = Field(100, ge=0, description="steps during which the prototypes stay as they are")
+    local_views: int = Field(4, ge=0, description="number of local views: smaller boxes, cut without resampling")
+    local_edge: float = Field(0.6, gt=0, le=1, description="edge of a local view as a fraction of the box's")
+    hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
+    output_dim: int = Field(128, ge=1, description="length of the projected vectors")
+
+    def view_plan(self) -> ViewPlan:
+        """Return two whole views and the local ones."""
+        return ViewPlan(2, local=self.local_views, local_edge=self.local_edge)
+
+    def build(self, encoder: Encoder) -> SwAV:
+        """Return SwAV around ``encoder``."""
+        from cryoreg.methods.swav import SwAV
+
+        return SwAV(encoder, **self.model_dump(exclude={"local_views", "local_edge"}))
+
+
+class DINOSpec(MethodSpec):
+    """DINO: predict, from every view, what a momentum teacher makes of a whole view.
+
+    Caron et al. 2021 (arXiv 2104.14294). Loss: −Σₖ softmaxₖ((t − c)/τₜ) log softmaxₖ(s/τₛ), s the student's scores of
+    K prototypes for one view, t the teacher's for another, whole one, averaged over all such pairs; the center c is a
+    moving average of t. A collapsed encoder's loss is ln K: 5.55 for 256. The teacher's momentum rises to 1 as in
+    `byol`; its temperature rises linearly to τₜ, as in section 3.2. The paper's head is 2048, 256 and 65536 wide.
+    """
+
+    n_prototypes: int = Field(256, ge=2, description="K, the length of the output")
+    student_temperature: float = Field(0.1, gt=0, description="τₛ, by which the student's scores are divided")
+    teacher_temperature: float = Field(0.07, gt=0, description="τₜ, by which the teacher's scores are divided")
+    warmup_temperature: float = Field(0.04, gt=0, description="τₜ at the first step")
+    warmup_steps: int = Field(500, ge=0, description="steps in which τₜ rises to its final value")
+    momentum: float = Field(0.996, ge=0, le=1, description="momentum of the teacher's first update; it rises to 1")
+    center_momentum: float = Field(0.9, ge=0, le=1, description="momentum of the center's update")
+    freeze_steps: int = Field(100, ge=0, description="steps during which the last layer stays as it is")
+    local_views: int = Field(4, ge=0, description="number of local views: smaller boxes, cut without resampling")
+    local_edge: float = Field(0.6, gt=0, le=1, description="edge of a local view as a fraction of the box's")
+    hidden_dim: int = Field(512, ge=1, description="width of the head's two hidden layers")
+    bottleneck_dim: int = Field(128, ge=1, description="length of the vectors that are compared with the prototypes")
+
+    def view_plan(self) -> ViewPlan:
+        """Return two whole views and the local ones."""
+        return ViewPlan(2, local=self.local_views, local_edge=self.local_edge)
+
+    def build(self, encoder: Encoder) -> DINO:
+        """Return DINO around ``encoder``."""
+        from cryoreg.methods.dino import DINO
+
+        return DINO(encoder, **self.model_dump(exclude={"local_views", "local_edge"}))
+
+
+class SupConSpec(MethodSpec):
+    """SupCon: contrast classes where labels are known, subtomograms where not.
+
+    Khosla et al. 2020 (arXiv 2004.11362), equation 2. Loss: −1/|P(i)| Σₚ log exp(zᵢ·zₚ/τ) / Σₐ≠ᵢ exp(zᵢ·zₐ/τ), averaged
+    over the 2B unit-length projections zᵢ of a batch; P(i) are the others of the same class. That of an unlabelled
+    subtomogram is its other view only; to labelled ones it is a negative, whatever it shows. Without any label the
+    loss is that of `simclr`. The temperature is the paper's for ImageNet.
+    """
+
+    uses_labels: ClassVar[bool] = True
+
+    temperature: float = Field(0.1, gt=0, description="τ, by which similarities are divided")
+    hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
+    output_dim: int = Field(128, ge=1, description="length of the projected vectors")
+
+    def build(self, encoder: Encoder) -> SupCon:
+        """Return SupCon around ``encoder``."""
+        from cryoreg.methods.supcon import SupCon
+
+        return SupCon(encoder, **self.model_dump())
+
+
+class RotationSpec(MethodSpec):
+    """Rotation: tell by which rotation a subtomogram was turned.
+
+    Gidaris et al. 2018 (arXiv 1803.07728). Loss: cross-entropy over the rotations of a set, ln 4 or ln 24 at chance.
+    The missing wedge turns with the subtomogram, so with ``inplane`` (the four about the beam) and ``cube`` (all 24) a
+    network can read the rotation from the wedge and learn nothing of the molecule. ``wedge`` has the identity and the
+    half turns about the three axes, which map the wedge of a symmetric tilt range onto itself: there only the molecule
+    can tell. A loss that stays at ln 4 then says that the molecules have no preferred orientation, and that the task
+    teaches nothing on this data. Without such rotations in the augmentation, that is: full random rotations hide them.
+    """
+
+    views: ClassVar[int] = 1
+
+    rotations: Literal["wedge", "inplane", "cube"] = Field("wedge", description="the set of rotations to tell apart")
+    copies: int = Field(4, ge=1, le=24, description="differently turned copies of each subtomogram; at most all")
+
+    def build(self, encoder: Encoder) -> RotationPrediction:
+        """Return rotation prediction around ``encoder``."""
+        from cryoreg.methods.rotation import RotationPrediction
+
+        return RotationPrediction(encoder, **self.model_dump())
+
+
+class NRCLSpec(MethodSpec):
+    """NRCL: noise-resilient contrast of a noisy view with a clean one.
+
+    After the idea of Jiang et al. 2025 (arXiv 2509.24311): the positives are a noisy and a cleaner version of one
+    subtomogram, learnt as in MoCo. The rest is cryoreg's choice, not the paper's text. Loss: that of `moco`,
+    −log exp(q·k⁺/τ) / (exp(q·k⁺/τ) + Σ exp(q·kᵢ/τ)), with q from a noisy view and all keys, the queue's too, from clean
+    ones. Gradients reach the noisy side only, and equally clean keys cannot be told apart by their noise. The clean
+    version comes from a simulated data set's noise-free copy, else from a Gaussian blur; that keeps the slow part of
+    the noise, which both versions then share and which can be matched instead of the molecule.
+    """
+
+    denoise_sigma: float = Field(1.0, ge=0, le=10, description="blur, in voxels, where there is no noise-free copy")
+    queue_size: int = Field(128, ge=1, description="keys kept as negatives")
+    momentum: float = Field(0.999, ge=0, le=1, description="momentum of the key encoder's update")
+    temperature: float = Field(0.2, gt=0, description="τ, by which similarities are divided")
+    hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
+    output_dim: int = Field(128, ge=1, description="length of the projected vectors")
+
+    def view_plan(self) -> ViewPlan:
+        """Return a noisy view and a clean one."""
+        return ViewPlan(2, clean=1)
+
+    def build(self, encoder: Encoder) -> NRCL:
+        """Return NRCL around ``encoder``."""
+        from cryoreg.methods.nrcl import NRCL
+
+        return NRCL(encoder, **self.model_dump())

@@ -39,7 +39,7 @@ class VICReg(Method):
         first, second = (self.encoder(view) for view in views)
         with torch.autocast(first.device.type, enabled=False):
             loss = self.criterion(self.head(first.float()), self.head(second.float()))
-        return StepOutput(loss, first.detach())
+        return StepOutput(loss, first.detach(), second.detach())
 
 
 def projector(in_dim: int, hidden_dim: int, out_dim: int) -> ProjectionHead:
