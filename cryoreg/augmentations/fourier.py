@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,13 +27,19 @@ _WEDGE_TOLERANCE = 1e-6
 
 def transform(x: Tensor) -> Tensor:
     """Return the half-spectra (B, C, D, H, W // 2 + 1) of ``x`` (B, C, D, H, W)."""
-    # Axis by axis: MKL's three-dimensional transform rounds one volume otherwise than several.
-    return torch.fft.fft(torch.fft.fft(torch.fft.rfft(x, dim=4), dim=3), dim=2)
+    return _each(lambda volumes: torch.fft.rfftn(volumes, dim=(-3, -2, -1)), x)
 
 
-def inverse(spectrum: Tensor, box: Box) -> Tensor:
+def inverse(spectra: Tensor, box: Box) -> Tensor:
     """Return the volumes (B, C, D, H, W) of half-spectra, for a ``box`` (D, H, W)."""
-    return torch.fft.irfft(torch.fft.ifft(torch.fft.ifft(spectrum, dim=2), dim=3), n=box[2], dim=4)
+    return _each(lambda spectrum: torch.fft.irfftn(spectrum, s=box, dim=(-3, -2, -1)), spectra)
+
+
+def _each(fourier_transform: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Transform a batch; on a CPU one sample after the other, since MKL rounds by how many there are and by threads."""
+    if batch.device.type != "cpu":
+        return fourier_transform(batch)
+    return torch.stack([fourier_transform(sample) for sample in batch])
 
 
 def filtered(spectrum: Tensor, by: Tensor) -> Tensor:
