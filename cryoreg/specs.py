@@ -90,6 +90,15 @@ class EncoderSpec(Spec):
                 f"this encoder takes boxes of at least {self.min_box} voxels, but the subtomograms are {size}; "
                 f"extract larger boxes {other}"
             )
+        if any(edge % self.box_step() for edge in box):
+            raise DataError(
+                f"this encoder takes boxes whose edges are multiples of {self.box_step()} voxels, but the subtomograms "
+                f"are {size}; extract such boxes {other}"
+            )
+
+    def box_step(self) -> int:
+        """Return what the edges of a box must be multiples of, in voxels."""
+        return 1
 
     @abstractmethod
     def build(self) -> Encoder:

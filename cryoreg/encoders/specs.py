@@ -10,9 +10,11 @@ from cryoreg.specs import EncoderSpec
 
 if TYPE_CHECKING:
     from cryoreg.encoders.cb3d import CB3D
+    from cryoreg.encoders.densenet import DenseNet3D
     from cryoreg.encoders.dsrf3d import DSRF3D
     from cryoreg.encoders.rb3d import RB3D
     from cryoreg.encoders.resnet import ResNet3D
+    from cryoreg.encoders.vit import ViT3D
     from cryoreg.encoders.yopo import YOPO
 
 
@@ -157,3 +159,60 @@ class ResNet50Spec(_ResNetSpec):
     """
 
     depth: ClassVar[Literal[10, 18, 34, 50]] = 50
+
+
+class DenseNet121Spec(EncoderSpec):
+    """DenseNet-121 in 3D, dense blocks of 6, 12, 24 and 16 layers: 1024 features, 11,242,624 parameters.
+
+    Huang et al. 2017, "Densely connected convolutional networks" (arXiv 1608.06993), in 3D as in MONAI
+    (``monai.networks.nets.DenseNet121``).
+    """
+
+    min_box: ClassVar[int] = 29
+
+    def build(self) -> DenseNet3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.densenet import DenseNet3D
+
+        return DenseNet3D()
+
+
+class _ViTSpec(EncoderSpec):
+    size: ClassVar[tuple[int, int, int]]
+    """Width, blocks, heads."""
+
+    patch_size: int = Field(8, ge=2, description="edge of a patch in voxels, of which a box's edges are multiples")
+
+    def box_step(self) -> int:
+        """Return the edge of a patch."""
+        return self.patch_size
+
+    def build(self) -> ViT3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.vit import ViT3D
+
+        return ViT3D(*self.size, patch_size=self.patch_size)
+
+
+class ViTTinySpec(_ViTSpec):
+    """ViT-Tiny of 3D patches, 12 blocks with 3 heads: 192 features, 5,437,248 parameters.
+
+    Dosovitskiy et al. 2021, "An image is worth 16x16 words" (arXiv 2010.11929), in the sizes of DeiT (Touvron et al.
+    2021, arXiv 2012.12877), with timm's blocks. Positions are fixed sines and cosines, computed for each grid, so that
+    one network takes boxes of any size; there is no class token: features are the mean over the patches (He et al.
+    2022, arXiv 2111.06377).
+    """
+
+    size: ClassVar[tuple[int, int, int]] = (192, 12, 3)
+
+
+class ViTSmallSpec(_ViTSpec):
+    """ViT-Small of 3D patches, 12 blocks with 6 heads: 384 features, 21,491,328 parameters.
+
+    Dosovitskiy et al. 2021, "An image is worth 16x16 words" (arXiv 2010.11929), in the sizes of DeiT (Touvron et al.
+    2021, arXiv 2012.12877), with timm's blocks. Positions are fixed sines and cosines, computed for each grid, so that
+    one network takes boxes of any size; there is no class token: features are the mean over the patches (He et al.
+    2022, arXiv 2111.06377).
+    """
+
+    size: ClassVar[tuple[int, int, int]] = (384, 12, 6)
