@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from monai import transforms as monai
 from monai.transforms import Randomizable, Transform
@@ -79,10 +81,14 @@ class MonaiPipeline:
 
         Raises `ConfigError`, naming the transform, where one cannot take the volumes or the view has another shape.
         """
-        seeds = rng.bits((len(self.transforms),)).tolist()
-        return torch.stack([self._view(volume, seeds_) for volume, seeds_ in zip(x, seeds, strict=True)])
+        seeds = (rng.bits((len(self.transforms) + 1,)) % 2**32).tolist()
+        return torch.stack([self._view(volume, *of_sample) for volume, of_sample in zip(x, seeds, strict=True)])
 
-    def _view(self, volume: Tensor, seeds: Sequence[int]) -> Tensor:
+    def _view(self, volume: Tensor, shared_seed: int, *seeds: int) -> Tensor:
+        with _shared_generators(shared_seed):
+            return self._apply_all(volume, seeds)
+
+    def _apply_all(self, volume: Tensor, seeds: Sequence[int]) -> Tensor:
         view, culprit = volume.clone(), "the pipeline"
         for number, (transform, seed) in enumerate(zip(self.transforms, seeds, strict=True), 1):
             before, name = view.shape, f"transform {number}, {type(transform).__name__},"
@@ -96,9 +102,27 @@ class MonaiPipeline:
         return view.to(volume.dtype)
 
 
+@contextlib.contextmanager
+def _shared_generators(seed: int) -> Iterator[None]:
+    """Seed what a transform may draw from besides its own state, and put everything back.
+
+    `RandIntensityRemap` makes a transform anew for each volume, which draws from the state that all of MONAI shares.
+    """
+    monais, numpys, torchs = Randomizable.R, np.random.get_state(), torch.default_generator.get_state()
+    try:
+        Randomizable.R = np.random.RandomState(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        Randomizable.R = monais
+        np.random.set_state(numpys)
+        torch.default_generator.set_state(torchs)
+
+
 def _apply(transform: Transform, seed: int, volume: Tensor, name: str) -> Tensor:
     if isinstance(transform, Randomizable):
-        transform.set_random_state(seed=seed % 2**32)
+        transform.set_random_state(seed=seed)
     try:
         result = transform(volume)
     except _MISTAKES as error:
