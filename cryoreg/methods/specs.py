@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryoreg.contracts import Encoder
     from cryoreg.methods.byol import BYOL
     from cryoreg.methods.dino import DINO
+    from cryoreg.methods.mae import MAE
     from cryoreg.methods.moco import MoCo
     from cryoreg.methods.nrcl import NRCL
     from cryoreg.methods.rotation import RotationPrediction
@@ -215,6 +216,28 @@ class SupConSpec(MethodSpec):
         from cryoreg.methods.supcon import SupCon
 
         return SupCon(encoder, **self.model_dump())
+
+
+class MAESpec(MethodSpec):
+    """MAE: reconstruct the hidden patches of a subtomogram. For ViT encoders.
+
+    He et al. 2022 (arXiv 2111.06377). Loss: the mean over all voxels of the hidden patches of (p̂ − p)², each target
+    patch p brought to mean 0 and variance 1, so a loss of 1 is that of a constant guess. The encoder sees the other
+    patches only. On raw subtomograms most of p is noise, which nothing predicts: the loss falls little below 1, and
+    what it falls by is what was learnt.
+    """
+
+    views: ClassVar[int] = 1
+
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="part of the patches that is hidden")
+    decoder_dim: int = Field(96, ge=24, multiple_of=24, description="width of the decoder; 24 per attention head")
+    decoder_depth: int = Field(2, ge=1, description="number of transformer blocks of the decoder")
+
+    def build(self, encoder: Encoder) -> MAE:
+        """Return MAE around ``encoder``; raise `ConfigError` where that has no tokens."""
+        from cryoreg.methods.mae import MAE
+
+        return MAE(encoder, **self.model_dump())
 
 
 class RotationSpec(MethodSpec):
