@@ -154,7 +154,7 @@ def job_of(dataset: InMemory, device: str, precision: str) -> tuple[PretrainJob,
     layer = {"training": {"device": device, "precision": precision, "channels_last": precision != "fp32"}}
     config = resolve("pretrain", [Layer("benchmark", layer)])
     fabric = make_fabric(config.training)
-    return PretrainJob(config, dataset, fabric.device), config, fabric
+    return PretrainJob(config, dataset, fabric), config, fabric
 
 
 def raw_stepper(job: PretrainJob, config: RunConfig, fabric: Fabric) -> Callable[[Batch, int], None]:
@@ -165,7 +165,7 @@ def raw_stepper(job: PretrainJob, config: RunConfig, fabric: Fabric) -> Callable
 
     def step(batch: Batch, number: int) -> None:
         rngs = [SampleRng.for_batch(0, 0, batch.samples, view) for view in (0, 1)]
-        views = [job.augment(batch.volumes, rng) for rng in rngs]
+        views = [job.views.recipes[0](batch.volumes, rng) for rng in rngs]
         with torch.autocast(fabric.device.type, torch.bfloat16, enabled=bf16):
             loss = job.module(views).loss
         optimizer.zero_grad()
@@ -200,11 +200,11 @@ class TimedEngine(Engine):
         super()._epoch()
         self.seconds = _now(self.fabric.device) - started - self.raw_seconds
 
-    def _step(self, batch: Batch) -> None:
-        super()._step(batch)
+    def _step(self, batches: list[Batch]) -> None:
+        super()._step(batches)
         if self.raw_step is not None:
             started = _now(self.fabric.device)
-            self.raw_step(batch, self.position.step)
+            self.raw_step(batches[0], self.position.step)
             self.raw_seconds += _now(self.fabric.device) - started
 
 

@@ -15,22 +15,32 @@ from cryoreg import registry
 from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
-from cryoreg.specs import Kind
+from cryoreg.specs import KINDS, Kind
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+SECOND_AUGMENTATION = "augmentation_2"
+"""The section of the recipe for every second view; left out, all views have the same."""
 
 
 class Task(NamedTuple):
     """What a kind of run is made of."""
 
-    components: dict[Kind, str]
-    """Kind -> the default component."""
+    components: dict[str, str | None]
+    """Section -> the default component; None where the section may be left out."""
     settings: type[TrainingSettings]
 
 
 TASKS: dict[str, Task] = {
     "pretrain": Task(
-        {"encoder": "rb3d", "method": "moco", "augmentation": "gupta2022", "dataset": "demo"},
+        {
+            "encoder": "rb3d",
+            "method": "moco",
+            "augmentation": "gupta2022",
+            SECOND_AUGMENTATION: None,
+            "dataset": "demo",
+        },
         PretrainSettings,
     ),
     "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
@@ -40,7 +50,10 @@ PROVENANCE_SECTION = "packages"
 
 RUNTIME_KEYS = frozenset(
     f"training.{key}"
-    for key in ("device", "precision", "resident", "workers", "save_every_epochs", "save_every_minutes")
+    for key in (
+        *("device", "devices", "num_nodes", "precision", "resident", "workers"),
+        *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
+    )
 ) | {"dataset.root"}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
@@ -76,27 +89,28 @@ class RunConfig:
     """A fully resolved run."""
 
     task: str
-    choices: dict[Kind, Choice]
+    choices: dict[str, Choice]
+    """Section -> component: "encoder", "dataset", ..."""
     split: SplitSettings
     training: Any
     """The task's `TrainingSettings`."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
 
-    def spec(self, kind: Kind) -> Any:
-        """Return the spec chosen for a kind."""
-        return self.choices[kind].spec
+    def spec(self, section: str) -> Any:
+        """Return the spec chosen for a section."""
+        return self.choices[section].spec
 
     def packages(self) -> dict[str, str]:
-        """Return kind -> "package version"."""
-        return {kind: f"{c.component.dist} {c.component.version}" for kind, c in self.choices.items()}
+        """Return section -> "package version"."""
+        return {section: f"{c.component.dist} {c.component.version}" for section, c in self.choices.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested values, as TOML and checkpoints hold them; unset values are left out."""
         sections: dict[str, Any] = {"task": self.task}
-        for kind, (component, spec) in self.choices.items():
+        for section, (component, spec) in self.choices.items():
             name = component.name if component.builtin else component.qualified
-            sections[kind] = {"name": name, **_plain(spec)}
+            sections[section] = {"name": name, **_plain(spec)}
         sections |= {"split": _plain(self.split), "training": _plain(self.training)}
         return sections | {PROVENANCE_SECTION: self.packages()}
 
@@ -106,9 +120,9 @@ class RunConfig:
 
     def values(self) -> Iterator[tuple[str, Any, str]]:
         """Yield every (key, value, source)."""
-        for kind, (component, spec) in self.choices.items():
-            yield f"{kind}.name", component.name, self.sources.get(f"{kind}.name", "default")
-            yield from self._values(kind, spec)
+        for section, (component, spec) in self.choices.items():
+            yield f"{section}.name", component.name, self.sources.get(f"{section}.name", "default")
+            yield from self._values(section, spec)
         yield from self._values("split", self.split)
         yield from self._values("training", self.training)
 
@@ -155,12 +169,14 @@ def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
     """
     layers = list(layers)
     merged = _merge(task, layers)
-    choices: dict[Kind, Choice] = {}
+    choices: dict[str, Choice] = {}
     sources: dict[str, str] = {}
-    for kind, default in TASKS[task].components.items():
-        name, source = merged[kind].pop("name", (default, "default"))
-        choices[kind] = _choose(kind, name, merged[kind], _recorded_package(kind, name, layers), source)
-        sources[f"{kind}.name"] = source
+    for section, default in TASKS[task].components.items():
+        if default is None and not merged[section]:
+            continue
+        name, source = merged[section].pop("name", (default, "default"))
+        choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
+        sources[f"{section}.name"] = source
     split = _build(SplitSettings, "split", "a split setting", merged["split"])
     training = _build(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
     for section, entries in merged.items():
@@ -203,18 +219,24 @@ def _check_section(section: str, entries: Any, source: str, known: Iterable[str]
         raise ConfigError(f"'{section}' ({source}) must be a table, for example [{section}]")
 
 
-def _recorded_package(kind: str, name: Any, layers: list[Layer]) -> str | None:
+def kind_of(section: str) -> Kind:
+    """Return the kind of component that a section configures."""
+    return next(kind for kind in KINDS if section.startswith(kind))
+
+
+def _recorded_package(section: str, name: Any, layers: list[Layer]) -> str | None:
     """Return the package that brought component ``name`` to the run that a layer records."""
-    recording = (layer.values for layer in layers if layer.values.get(kind, {}).get("name") == name)
-    recorded = (values.get(PROVENANCE_SECTION, {}).get(kind) for values in recording)
+    recording = (layer.values for layer in layers if layer.values.get(section, {}).get("name") == name)
+    recorded = (values.get(PROVENANCE_SECTION, {}).get(section) for values in recording)
     return next(filter(None, recorded), None)
 
 
 def _choose(
-    kind: Kind, name: Any, entries: dict[str, tuple[Any, str]], recorded: str | None, source: str = "argument"
+    section: str, name: Any, entries: dict[str, tuple[Any, str]], recorded: str | None, source: str = "argument"
 ) -> Choice:
     if not isinstance(name, str):
-        raise ConfigError(f"{kind}.name ({source}): should be the name of a component, but it is {name!r}")
+        raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
+    kind = kind_of(section)
     try:
         component, spec_type = registry.find_spec(kind, name)
     except UnknownComponentError as error:
@@ -224,7 +246,7 @@ def _choose(
     what = f"a parameter of {kind} '{component.name}'"
     if source == "default":
         what += f" (the default; --{kind} chooses another)"
-    return Choice(component, _build(spec_type, kind, what, entries))
+    return Choice(component, _build(spec_type, section, what, entries))
 
 
 def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:

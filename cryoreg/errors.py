@@ -35,3 +35,7 @@ class RunFolderError(CryoregError):
 
 class NonFiniteError(CryoregError):
     """A loss or gradient became NaN or infinite; training stopped before the step was taken."""
+
+
+class ProcessLostError(CryoregError):
+    """One of a run's processes was killed, which ends the others."""

@@ -39,7 +39,12 @@ class TrainingSettings(Settings):
     warmup_epochs: int = Field(0, ge=0, description="epochs of linear warm-up")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; unset: not clipped")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, order and augmentation")
+    accumulate: int = Field(
+        1, ge=1, description="batches whose gradients are averaged before a step; adds no negatives to a batch"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
+    devices: int = Field(1, ge=1, description="processes on each node, one per GPU (or share of the CPU's cores)")
+    num_nodes: int = Field(1, ge=1, description="nodes; more than one under torchrun or SLURM only")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the device has it"
     )
@@ -59,6 +64,12 @@ class PretrainSettings(TrainingSettings):
     schedule: str = Field("constant", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     part: Literal["train", "all"] = Field(
         "train", description="what to learn from: the train split (an unlabelled set: everything), or all"
+    )
+    labels: float = Field(
+        1.0, gt=0, le=1, description="fraction of the train split's labels that a method which uses labels is shown"
+    )
+    probe_every_epochs: int = Field(
+        5, ge=0, description="epochs between kNN and linear probes, where there are labels; 0: never"
     )
 
 

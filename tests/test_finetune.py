@@ -16,6 +16,7 @@ import cryoreg
 from cryoreg.config import Layer, resolve
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
+from cryoreg.training.device import make_fabric
 from cryoreg.training.export import load_weights
 from cryoreg.training.finetune import FinetuneJob
 from cryoreg.training.loading import normalise
@@ -54,7 +55,7 @@ def rows(path):
 def job(source, **training):
     layer = {"encoder": ENCODER, "dataset": source, "training": training}
     config = resolve("finetune", [Layer("test", layer)])
-    return FinetuneJob(config, config.spec("dataset").build(), torch.device("cpu"))
+    return FinetuneJob(config, config.spec("dataset").build(), make_fabric(config.training))
 
 
 def test_it_learns(tuned):

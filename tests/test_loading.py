@@ -82,7 +82,7 @@ def test_streamed_and_resident_batches_are_the_same(dataset, workers):
         assert torch.equal(one.samples, other.samples)
         assert torch.equal(one.labels, other.labels)
         torch.testing.assert_close(one.volumes, other.volumes, rtol=0, atol=1e-6)
-        for volume, label, sample in zip(*one, strict=True):
+        for volume, label, sample in zip(*one[:3], strict=True):
             stored = dataset[int(sample)].volume
             torch.testing.assert_close(volume, normalise(stored[None])[0])
             assert dataset.labels[int(sample)] == label

@@ -35,5 +35,5 @@ def pretrain(
     from cryoreg.training.pretrain import run_pretraining
 
     result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
-    click.echo(f"encoder   {result.encoder}")
-    click.echo(f"next      cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25")
+    run_options.say(f"encoder   {result.encoder}")
+    run_options.say(f"next      cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25")

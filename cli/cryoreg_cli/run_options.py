@@ -48,6 +48,9 @@ class Shorthand(NamedTuple):
 METHOD = Shorthand("--method", "method.name", "Self-supervised method.")
 ENCODER = Shorthand("--encoder", "encoder.name", "3D network.")
 AUGMENTATION = Shorthand("--augmentation", "augmentation.name", "Random transformation of each view.")
+AUGMENTATION_2 = Shorthand(
+    "--augmentation-2", "augmentation_2.name", "Another recipe for every second view.", str, "NAME"
+)
 DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.")
 DATA = Shorthand("--data", "dataset.root", "Folder of the data set.", PATH, "PATH")
 EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
@@ -56,6 +59,8 @@ SEED = Shorthand("--seed", "training.seed", "Seed of weights, order and augmenta
 DEVICE = Shorthand(
     "--device", "training.device", "Where to compute.", click.Choice(["auto", "cpu", "cuda", "mps"]), None
 )
+DEVICES = Shorthand("--devices", "training.devices", "Processes on each node: one per GPU.", int, "N")
+NUM_NODES = Shorthand("--num-nodes", "training.num_nodes", "Nodes, under torchrun or SLURM.", int, "N")
 PRECISION = Shorthand(
     "--precision", "training.precision", "auto: bf16 where fast.", click.Choice(["auto", "fp32", "bf16"]), None
 )
@@ -64,9 +69,9 @@ FROM = Shorthand(
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
 
-_SHARED = (AUGMENTATION, DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, PRECISION)
-PRETRAIN = (METHOD, ENCODER, *_SHARED)
-FINETUNE = (FROM, LABELS, ENCODER, *_SHARED)
+_DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
+PRETRAIN = (METHOD, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
+FINETUNE = (FROM, LABELS, ENCODER, AUGMENTATION, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
 
 
@@ -124,9 +129,21 @@ def new_run_dir(name: str) -> Path:
 
 
 def default_run_dir(config: RunConfig) -> Path:
-    """Return a new folder for a run of this config."""
+    """Return a new folder for a run of this config; processes of one run cannot agree on one."""
+    from cryoreg.training.launch import launched_processes
+
+    if launched_processes() > 1:
+        raise click.UsageError("under torchrun and SLURM, --run-dir must be given: all processes write to one run")
     chosen = [config.choices[kind].component.name for kind in ("method", "encoder") if kind in config.choices]
     return new_run_dir("-".join([config.task, *chosen]))
+
+
+def say(text: str) -> None:
+    """Print a result, once for all processes of a run."""
+    from cryoreg.training.launch import is_leader
+
+    if is_leader():
+        click.echo(text)
 
 
 def print_values(config: RunConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -50,6 +51,11 @@ class Demo:
         self.voxel_size: float | None = spec.voxel_size
         self.box = (spec.box, spec.box, spec.box)
         self._volumes = volumes
+
+    @property
+    def clean(self) -> Demo:
+        """The same scenes without noise, simulated and cached at first use."""
+        return load_demo(self.spec.model_copy(update={"snr": math.inf}))
 
     def __len__(self) -> int:
         return len(self._volumes)

@@ -4,36 +4,88 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import inspect
 import logging
 import sys
+import warnings
+from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from cryoreg.errors import ConfigError
 from cryoreg.settings import TrainingSettings
+from cryoreg.training.launch import launched_processes, processes_on_this_node, started_by_us
 from cryoreg.training.small_convolutions import guard_convolutions
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=20)
+"""So long may processes wait for one that works alone: it simulates the demo data, or probes."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
 
 
-def make_fabric(settings: TrainingSettings) -> Fabric:
-    """Return the Lightning Fabric for a run in one process; raise `ConfigError` where the device is absent."""
+def make_fabric(settings: TrainingSettings, alone: bool = False) -> Fabric:
+    """Return the Lightning Fabric for this process, joined to the others of its run unless it works ``alone``.
+
+    Raises `ConfigError` where the device is absent, or where the settings and torchrun or SLURM disagree on the number
+    of processes.
+    """
     device = _device(settings.device)
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the engine says it
-    fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    world = 1 if alone else launched_processes()
+    fabric = Fabric(
+        accelerator=device,
+        precision="bf16-mixed" if bf16 else "32-true",
+        plugins=None if world and not started_by_us() else LightningEnvironment(),
+        **(_joined(settings, device, world) if world > 1 else {"devices": 1}),
+    )
     fabric.launch()
     if device == "cpu":
         _keep_freed_memory()
     return fabric
 
 
+def _joined(settings: TrainingSettings, device: str, world: int) -> dict[str, Any]:
+    """Return what Fabric must know of a run in ``world`` processes."""
+    wanted = settings.devices * settings.num_nodes
+    if wanted not in (1, world):
+        raise ConfigError(
+            f"training.devices × training.num_nodes is {wanted}, but {world} processes were started; leave both out "
+            "under torchrun and SLURM"
+        )
+    if settings.batch_size % world:
+        raise ConfigError(
+            f"training.batch_size {settings.batch_size} cannot be shared equally by {world} processes; "
+            f"take a multiple of {world}"
+        )
+    here = processes_on_this_node(world)
+    if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
+        raise ConfigError(
+            f"{here} processes need as many GPUs here, but there are {torch.cuda.device_count()}; lower --devices"
+        )
+    # A 1³ kernel has two layouts in memory that are the same; torch warns of each.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    # Buffers agree by what the methods do, but for BatchNorm's statistics, which each process may keep.
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    strategy = DDPStrategy(timeout=_COLLECTIVE_TIMEOUT, **{sync_buffers: False})
+    return {"devices": here, "num_nodes": world // here, "strategy": strategy}
+
+
 def place(module: nn.Module, fabric: Fabric, settings: TrainingSettings) -> None:
-    """Move a module to the device of a run, in the memory layout that its settings ask for."""
+    """Move a module to the device of a run, in the memory layout that its settings ask for.
+
+    Where several GPUs share a batch, BatchNorm normalises over all of it (`torch.nn.SyncBatchNorm`); torch has that for
+    GPUs only, so processes on CPUs normalise their own parts.
+    """
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)
     module.to(fabric.device)
     if settings.channels_last:
         module.to(memory_format=torch.channels_last_3d)

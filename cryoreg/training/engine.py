@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from cryoreg.settings import TrainingSettings
 from cryoreg.training.device import describe, place
 from cryoreg.training.export import fill
 from cryoreg.training.loading import Batch, VolumeLoader
+from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.run_folder import RunFolder
@@ -41,6 +43,8 @@ class Job(ABC):
     title: str
     module: nn.Module
     loader: VolumeLoader
+    collapsed_loss: float | None = None
+    """The loss of a module to which all subtomograms look alike, where it is known."""
 
     @abstractmethod
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
@@ -50,7 +54,7 @@ class Job(ABC):
         """Update what gradients do not."""
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Return more columns for metrics.csv, of the same names in every epoch."""
+        """Return more columns for metrics.csv, of the same names in every epoch; NaN leaves one empty."""
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -71,7 +75,6 @@ class Position:
     seen: int = 0
     """Subtomograms of this epoch already used, over all processes."""
     loss_sum: float = 0.0
-    feature_std_sum: float = 0.0
     steps_in_epoch: int = 0
     last_loss: float = math.nan
     """Mean over the epoch before this one."""
@@ -86,9 +89,10 @@ class _StepSummary(NamedTuple):
 
     loss: float
     grad_norm: float
-    feature_std: float
     bad: float
     stopping: float
+    features: tuple[float, ...]
+    """The `FeatureFigures`."""
 
 
 class Engine:
@@ -101,11 +105,13 @@ class Engine:
         self.settings: TrainingSettings = config.training
         place(job.module, fabric, self.settings)
         optimizer = create_optimizer(job.module, self.settings)
-        self.schedule = Schedule(optimizer, self.settings, len(job.loader))
+        self.steps_per_epoch = math.ceil(len(job.loader) / self.settings.accumulate)
+        self.schedule = Schedule(optimizer, self.settings, self.steps_per_epoch)
         self.model, self.optimizer = fabric.setup(job.module, optimizer)
+        self.monitor = Monitor(job.collapsed_loss)
         self.position = Position()
         self._data = fingerprint(job.loader.dataset)
-        self.total_steps = self.settings.epochs * len(job.loader)
+        self.total_steps = self.settings.epochs * self.steps_per_epoch
         if resumed is not None:
             self._restore(resumed)
         self._rows: list[dict[str, Any]] = []
@@ -117,8 +123,11 @@ class Engine:
         Raises `NonFiniteError` before a step that would spoil the weights, and `Interrupted` after SIGTERM or Ctrl-C,
         when the step is finished and saved.
         """
-        progress = ProgressLine(self.job.title, self.settings.epochs, len(self.job.loader), self.position.step)
-        self._board = SummaryWriter(self.folder.path / "tensorboard", purge_step=self.position.step)
+        leads = self.fabric.is_global_zero
+        progress = ProgressLine(
+            self.job.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
+        )
+        self._board = SummaryWriter(self.folder.path / "tensorboard", purge_step=self.position.step) if leads else None
         try:
             with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
                 self._introduce()
@@ -128,35 +137,43 @@ class Engine:
                     self._epoch()
         finally:
             self._flush()
-            self._board.close()
+            if self._board:
+                self._board.close()
 
     def _introduce(self) -> None:
         order, computed = self.job.loader.order, describe(self.fabric)
+        accumulate = self.settings.accumulate
+        size = f"{accumulate} × {order.batch_size}" if accumulate > 1 else str(order.batch_size)
         self._progress.say(
             f"{self.job.title}: {len(order.samples)} subtomograms of {self.config.choices['dataset'].component.name}, "
-            f"{len(self.job.loader)} steps of {order.batch_size} an epoch, on {computed['device']} "
+            f"{self.steps_per_epoch} steps of {size} an epoch, on {computed['device']} "
             f"in {computed['precision']}; files in {self.folder.path}"
         )
+        if accumulate > 1:
+            self._progress.say(
+                f"Warning: training.accumulate averages gradients; a subtomogram still meets the {order.batch_size} "
+                "of its own batch only, so a contrastive method gains no negatives"
+            )
 
     def _epoch(self) -> None:
         started, seen_before = time.monotonic(), self.position.seen
         self.model.train()
-        for batch in self.job.loader.epoch(self.position.epoch, self.position.seen):
-            self._step(batch)
+        for batches in _grouped(
+            self.job.loader.epoch(self.position.epoch, self.position.seen), self.settings.accumulate
+        ):
+            self._step(batches)
         seconds = time.monotonic() - started
         self._log_epoch(speed=(self.position.seen - seen_before) / seconds)
         self.position = self.position.next_epoch()
         if self.position.epoch % self.settings.save_every_epochs == 0 or self.position.epoch == self.settings.epochs:
             self.save()
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batches: list[Batch]) -> None:
         position = self.position
         torch.manual_seed(_step_seed(self.settings.seed, position.step, self.fabric.global_rank))
         rate = self.schedule.set(position.step)
-        output = self.job.step(self.model, batch, position.epoch)
-        self.optimizer.zero_grad()
-        self.fabric.backward(output.loss)
-        summary = self._agree(output, self._gradient_norm(), batch)
+        output = self._of_all_processes(self._differentiate(batches))
+        summary = self._agree(output, self._gradient_norm(), batches)
         self.optimizer.step()
         self.job.after_step(position.step, self.total_steps)
         self._record(
@@ -168,8 +185,31 @@ class Engine:
                 "grad_norm": summary.grad_norm,
             }
         )
-        self._count(batch, summary)
+        self._count(batches, output, summary)
         self._save_or_stop(summary.stopping > 0)
+
+    def _differentiate(self, batches: list[Batch]) -> StepOutput:
+        """Leave the gradient of the batches' mean loss; return that loss, and the features of the last batch."""
+        self.optimizer.zero_grad()
+        losses = []
+        for number, batch in enumerate(batches, start=1):
+            waits = self.fabric.world_size > 1 and number < len(batches)
+            with self.fabric.no_backward_sync(self.model, enabled=waits):
+                output = self.job.step(self.model, batch, self.position.epoch)
+                self.fabric.backward(output.loss / len(batches))
+            losses.append(output.loss.detach().float())
+        return output._replace(loss=torch.stack(losses).mean())
+
+    def _of_all_processes(self, output: StepOutput) -> StepOutput:
+        """Return the output with the features of all processes, so that monitors see the whole batch."""
+        if self.fabric.world_size == 1:
+            return output
+        features, others = (
+            None if each is None else self.fabric.all_gather(each.contiguous()).flatten(0, 1)
+            for each in (output.features, output.other_features)
+        )
+        assert features is not None
+        return output._replace(features=features, other_features=others)
 
     def _gradient_norm(self) -> Tensor:
         gradients = [p.grad for p in self.job.module.parameters() if p.grad is not None]
@@ -178,45 +218,45 @@ class Engine:
             clip_grads_with_norm_(self.job.module.parameters(), self.settings.clip_grad, norm)
         return norm
 
-    def _agree(self, output: StepOutput, norm: Tensor, batch: Batch) -> _StepSummary:
+    def _agree(self, output: StepOutput, norm: Tensor, batches: list[Batch]) -> _StepSummary:
         """Return the step's figures, the same on all processes; raise on all where one is not finite."""
-        loss, features = output.loss.detach().float(), output.features.float()
-        spread = features.std(dim=0).mean() if len(features) > 1 else loss.new_zeros(())
+        loss = output.loss
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         stop = bad.new_tensor(self._stop.signal is not None)
-        values = torch.stack([loss, norm.float(), spread, bad.float(), stop.float()])
+        values = torch.stack([loss, norm.float(), bad.float(), stop.float(), *FeatureFigures.of(output)])
         if self.fabric.world_size > 1:
             values = self.fabric.all_reduce(values, reduce_op="mean")
-        summary = _StepSummary(*values.tolist())
+        loss_, norm_, bad_, stopping, *features = values.tolist()
+        summary = _StepSummary(loss_, norm_, bad_, stopping, tuple(features))
         if summary.bad > 0:
-            raise NonFiniteError(self._describe(summary, batch))
+            raise NonFiniteError(self._describe(summary, batches))
         return summary
 
-    def _describe(self, summary: _StepSummary, batch: Batch) -> str:
-        ids = ", ".join(self.job.loader.dataset.ids[i] for i in batch.samples.tolist())
+    def _describe(self, summary: _StepSummary, batches: list[Batch]) -> str:
+        ids = ", ".join(self.job.loader.dataset.ids[i] for batch in batches for i in batch.samples.tolist())
         return (
             f"loss {summary.loss:g}, gradient norm {summary.grad_norm:g} at step {self.position.step} "
             f"(epoch {self.position.epoch}); stopped before that step, the last good checkpoint is {self.folder.last}; "
             f"lower training.lr or set training.clip_grad. The batch: {ids}"
         )
 
-    def _count(self, batch: Batch, summary: _StepSummary) -> None:
+    def _count(self, batches: list[Batch], output: StepOutput, summary: _StepSummary) -> None:
         position = self.position
         position.step += 1
-        position.seen += len(batch.samples) * self.fabric.world_size
+        position.seen += sum(len(batch.samples) for batch in batches) * self.fabric.world_size
         position.steps_in_epoch += 1
         position.loss_sum += summary.loss
-        position.feature_std_sum += summary.feature_std
+        self.monitor.count(output.features, summary.features)
 
     def _record(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-        self._progress.advance(row["loss"], subtomograms=self.job.loader.order.batch_size)
+        self._progress.advance(row["loss"], subtomograms=self.job.loader.order.batch_size * self.settings.accumulate)
         if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
         """Write the steps since the last flush to steps.csv, and the newest to TensorBoard."""
-        if self._rows and self.fabric.is_global_zero:
+        if self._rows and self._board:
             self.folder.steps.append(self._rows)
             for key in ("loss", "lr", "grad_norm"):
                 self._board.add_scalar(f"step/{key}", self._rows[-1][key], self._rows[-1]["step"])
@@ -225,24 +265,25 @@ class Engine:
 
     def _log_epoch(self, speed: float) -> None:
         position = self.position
-        more = self.job.end_epoch(self.model, position.epoch, self.folder)
-        steps = max(1, position.steps_in_epoch)
-        row = {
-            "epoch": position.epoch,
-            "step": position.step,
-            "loss": position.loss_sum / steps,
-            "feature_std": position.feature_std_sum / steps,
-            **more,
-            "subtomograms_per_s": round(speed, 1),
+        loss = position.loss_sum / max(1, position.steps_in_epoch)
+        figures = {
+            "loss": loss,
+            **self.monitor.end_epoch(loss),
+            **self.job.end_epoch(self.model, position.epoch, self.folder),
         }
-        if self.fabric.is_global_zero:
+        figures["subtomograms_per_s"] = round(speed, 1)
+        self._progress.end_epoch(figures, self.monitor.alarm)
+        if self._board:
+            known = {key: value for key, value in figures.items() if not math.isnan(value)}
+            row = {"epoch": position.epoch, "step": position.step, **dict.fromkeys(figures, ""), **known}
             self.folder.metrics.append([row])
-            for key, value in row.items():
+            for key, value in known.items():
                 self._board.add_scalar(f"epoch/{key}", value, position.step)
 
     def _save_or_stop(self, stopping: bool) -> None:
         if stopping:
             self.save()
+            self.fabric.barrier()  # so that no process ends, and has the others ended, before all is saved
             self._progress.say(f"stopped after step {self.position.step - 1}; saved; continue with --resume")
             raise Interrupted(self._stop.signal or 15)
         if time.monotonic() - self._saved_at > 60 * self.settings.save_every_minutes:
@@ -263,6 +304,7 @@ class Engine:
             "progress": asdict(self.position),
             "module": self.job.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "monitor": self.monitor.state(),
             "job": self.job.state(),
         }
 
@@ -270,8 +312,16 @@ class Engine:
         require_same(self.job.loader.dataset, state["data"], str(self.folder.path))
         fill(self.job.module, state["module"], self.folder.last)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.monitor.load_state(state["monitor"])
         self.job.load_state(state["job"])
         self.position = Position(**state["progress"])
+
+
+def _grouped(batches: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
+    """Yield lists of ``count`` successive batches, the last one perhaps shorter."""
+    rest = iter(batches)
+    while group := list(islice(rest, count)):
+        yield group
 
 
 @contextmanager

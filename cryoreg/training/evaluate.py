@@ -128,7 +128,7 @@ def _check_data(dataset: SubtomogramDataset, card: dict[str, Any], path: Path) -
 def _evaluate(
     config: RunConfig, dataset: SubtomogramDataset, tensors: dict[str, torch.Tensor], part: Part, path: Path
 ) -> Evaluation:
-    fabric = make_fabric(config.training)
+    fabric = make_fabric(config.training, alone=True)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
     fill(classifier, tensors, path)
     place(classifier, fabric, config.training)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from cryoreg.config import Layer, RunConfig, resolve
@@ -29,6 +30,7 @@ from cryoreg.training.export import (
     save_weights,
     with_pretrained,
 )
+from cryoreg.training.launch import launch
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
 from cryoreg.training.run_folder import RunFolder, with_run
 
@@ -49,11 +51,11 @@ class FinetuneJob(Job):
 
     title = "finetune"
 
-    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
         settings: FinetuneSettings = config.training
         require_classes(dataset)
         config.spec("encoder").check_box(dataset.box)
-        self.seed = settings.seed
+        self.seed, self.leads = settings.seed, fabric.is_global_zero
         self.module = self.classifier = build_seeded(
             settings.seed, lambda: Classifier(config.spec("encoder").build(), len(dataset.classes))
         )
@@ -62,10 +64,17 @@ class FinetuneJob(Job):
         if len(parts.val) == 0:
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
         train = torch.from_numpy(label_fraction(dataset, parts.train, settings.labels, settings.seed))
-        order = BatchOrder(train, settings.batch_size, settings.seed, drop_last=False)
-        self.loader = VolumeLoader(dataset, order, device, settings.resident, settings.workers)
+        order = BatchOrder(
+            train,
+            settings.batch_size,
+            settings.seed,
+            drop_last=False,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        self.loader = VolumeLoader(dataset, order, fabric.device, settings.resident, settings.workers)
         val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
-        self.val_loader = VolumeLoader(dataset, val_order, device, settings.resident, settings.workers)
+        self.val_loader = VolumeLoader(dataset, val_order, fabric.device, settings.resident, settings.workers)
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
 
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
@@ -74,13 +83,14 @@ class FinetuneJob(Job):
         return supervised_step(model, self.augment(batch.volumes, rng), batch.labels)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Validate; save the weights where they are the best so far (accuracy, then loss)."""
+        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
         logits, labels = predict(model, self.val_loader)
         accuracy = (logits.argmax(1) == labels).double().mean().item()
         loss = nn.functional.cross_entropy(logits.double(), labels).item()
         if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
-            folder.save_best({"module": self.module.state_dict(), **self.best})
+            if self.leads:
+                folder.save_best({"module": self.module.state_dict(), **self.best})
         return {"val_accuracy": accuracy, "val_loss": loss}
 
     def state(self) -> dict[str, Any]:
@@ -106,17 +116,23 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
 def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
+    return launch(_finetune, config.training, config, run_dir, resume)
+
+
+def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:
+    """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
-    job = FinetuneJob(config, dataset, fabric.device)
+    job = FinetuneJob(config, dataset, fabric)
     if config.training.pretrained != SCRATCH and not resume:
         load_pretrained(job.classifier, config)
-    with RunFolder.open(run_dir, config, resume) as (folder, resumed):
+    with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(job, config, folder, fabric, resumed)
         if job.best["epoch"] >= 0:
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
-        _export_best(job, config, folder)
+        if fabric.is_global_zero:
+            _export_best(job, config, folder)
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, job.best["val_accuracy"], int(job.best["epoch"]))
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ class Batch(NamedTuple):
     """int64 (b,); -1 where unknown."""
     samples: Tensor
     """int64 (b,): indices into the data set."""
+    clean: Tensor | None = None
+    """float32 (b, 1, D, H, W): noise-free copies of the volumes, normalised likewise, where they are served."""
 
 
 class BatchOrder(NamedTuple):
@@ -71,7 +74,10 @@ class BatchOrder(NamedTuple):
 
 
 class VolumeLoader:
-    """Serves some samples of a data set: held on the device where they fit, else read by worker processes."""
+    """Serves some samples of a data set: held on the device where they fit, else read by worker processes.
+
+    With ``clean`` it also serves the data set's noise-free copies, where it has any.
+    """
 
     def __init__(
         self,
@@ -80,7 +86,10 @@ class VolumeLoader:
         device: torch.device,
         resident: bool | None = None,
         workers: int = 2,
+        clean: bool = False,
     ) -> None:
+        copies: SubtomogramDataset | None = getattr(dataset, "clean", None) if clean else None
+        self._clean = VolumeLoader(copies, order, device, resident, workers) if copies is not None else None
         self.dataset = dataset
         self.order = order
         self.device = device
@@ -99,9 +108,10 @@ class VolumeLoader:
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield this process's share of each batch, from the one after the first ``start`` samples on."""
         batches = self.order.batches(epoch, start)
-        for samples, volumes in zip(batches, self._serve(batches), strict=True):
+        copies = self._clean._serve(batches) if self._clean else repeat(None)
+        for samples, volumes, clean in zip(batches, self._serve(batches), copies, strict=False):
             labels = self._labels[samples].to(self.device, non_blocking=True)
-            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True))
+            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True), clean)
 
     def _serve(self, batches: list[Tensor]) -> Iterator[Tensor]:
         if self._volumes is not None:

@@ -8,19 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
-from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.contracts import StepOutput, SubtomogramDataset
-from cryoreg.datasets.splits import split
+from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
-from cryoreg.randomness import SampleRng
 from cryoreg.settings import PretrainSettings
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.export import ENCODER_FILE, make_card, save_weights
-from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
+from cryoreg.training.launch import launch
+from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader
+from cryoreg.training.probe import Probe
 from cryoreg.training.run_folder import RunFolder, with_run
+from cryoreg.training.views import Views
 
 
 class PretrainResult(NamedTuple):
@@ -38,26 +41,41 @@ class PretrainJob(Job):
 
     title = "pretrain"
 
-    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
         settings: PretrainSettings = config.training
+        spec = config.spec("method")
         config.spec("encoder").check_box(dataset.box)
-        self.seed, self.views = settings.seed, config.spec("method").views
-        self.module = self.method = build_seeded(
-            settings.seed, lambda: config.spec("method").build(config.spec("encoder").build())
-        )
-        self.augment = config.spec("augmentation").build()
+        self.views = Views(config, dataset.box)
+        self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))
+        self.collapsed_loss = self.method.collapsed_loss
         samples = pretraining_samples(config, dataset)
         if len(samples) < settings.batch_size:
             raise DataError(
                 f"{len(samples)} subtomograms to learn from make no batch of {settings.batch_size}; lower --batch-size"
             )
-        order = BatchOrder(torch.from_numpy(samples), settings.batch_size, settings.seed)
-        self.loader = VolumeLoader(dataset, order, device, settings.resident, settings.workers)
+        order = BatchOrder(
+            torch.from_numpy(samples),
+            settings.batch_size,
+            settings.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        clean = self.views.plan.clean > 0
+        self.loader = VolumeLoader(dataset, order, fabric.device, settings.resident, settings.workers, clean)
+        self.shown = shown_labels(config, dataset).to(fabric.device) if spec.uses_labels else None
+        self.probe = Probe.of_run(config, dataset, fabric) if fabric.is_global_zero else None
+        self.probed_epochs = probed_epochs(settings)
 
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
         """Return the method's loss on fresh views."""
-        rngs = (SampleRng.for_batch(self.seed, epoch, batch.samples, view) for view in range(self.views))
-        return model([self.augment(batch.volumes, rng) for rng in rngs])
+        views = self.views.draw(batch, epoch, self.method)
+        return model(views) if self.shown is None else model(views, self.shown[batch.samples])
+
+    def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
+        """Probe the encoder every few epochs, where there are labels to probe with."""
+        if self.probe is None:
+            return {}
+        return self.probe.figures(self.method.encoder if epoch in self.probed_epochs else None)
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Let the method update its momentum encoder, queue or prototypes."""
@@ -71,19 +89,46 @@ def pretraining_samples(config: RunConfig, dataset: SubtomogramDataset) -> np.nd
     return split(dataset, config.split.fractions, config.split.seed).train
 
 
+def shown_labels(config: RunConfig, dataset: SubtomogramDataset) -> torch.Tensor:
+    """Return the labels (N,) that a method is shown: the chosen fraction of the train split's, -1 for all others."""
+    labels = torch.full((len(dataset),), UNLABELLED)
+    if dataset.classes:
+        train = split(dataset, config.split.fractions, config.split.seed).train
+        for index in label_fraction(dataset, train, config.training.labels, config.training.seed):
+            labels[index] = dataset.labels[index]
+    return labels
+
+
+def probed_epochs(settings: PretrainSettings) -> range | tuple[int, ...]:
+    """Return the epochs after which the encoder is probed: every few, counted from the last one back."""
+    every = settings.probe_every_epochs
+    return range((settings.epochs - 1) % every, settings.epochs, every) if every else ()
+
+
 def run_pretraining(config: RunConfig, run_dir: Path, resume: bool = False) -> PretrainResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
+    return launch(_pretrain, config.training, config, run_dir, resume)
+
+
+def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:
+    """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
-    job = PretrainJob(config, dataset, fabric.device)
-    with RunFolder.open(run_dir, config, resume) as (folder, resumed):
+    job = PretrainJob(config, dataset, fabric)
+    with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(job, config, folder, fabric, resumed)
         engine.run()
         loss = engine.position.last_loss
-        card = make_card(config, dataset, job.method.encoder.num_features, metrics={"pretraining_loss": loss})
-        save_weights(run_dir / ENCODER_FILE, job.method.encoder.state_dict(), card)
+        if fabric.is_global_zero:
+            _export(job, config, run_dir, loss)
     return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
+
+
+def _export(job: PretrainJob, config: RunConfig, run_dir: Path, loss: float) -> None:
+    encoder = job.method.encoder
+    card = make_card(config, job.loader.dataset, encoder.num_features, metrics={"pretraining_loss": loss})
+    save_weights(run_dir / ENCODER_FILE, encoder.state_dict(), card)
 
 
 def pretrain(
@@ -92,6 +137,7 @@ def pretrain(
     method: str | Mapping[str, Any] | None = None,
     encoder: str | Mapping[str, Any] | None = None,
     augmentation: str | Mapping[str, Any] | None = None,
+    augmentation_2: str | Mapping[str, Any] | None = None,
     dataset: str | Mapping[str, Any] | None = None,
     split: Mapping[str, Any] | None = None,
     resume: bool = False,
@@ -100,10 +146,14 @@ def pretrain(
     """Pretrain an encoder without labels, as `cryoreg pretrain` does (defaults: moco, rb3d, gupta2022, demo).
 
     Components are names, or mappings with a name and hyper-parameters: ``method={"name": "moco", "temperature": 0.1}``.
+    ``augmentation_2`` is another recipe for every second view.
     ``settings`` are those of `PretrainSettings`: epochs, batch_size, lr, seed, device, ... With ``resume``, what is
     not given comes from the run directory. Raises a `CryoregError` for any mistake in the input.
     """
-    components = {"method": method, "encoder": encoder, "augmentation": augmentation, "dataset": dataset}
+    components = {
+        **{"method": method, "encoder": encoder, "dataset": dataset},
+        **{"augmentation": augmentation, SECOND_AUGMENTATION: augmentation_2},
+    }
     layers = [Layer.of_arguments(components, split, settings)]
     layers = with_run("pretrain", layers, Path(run_dir)) if resume else layers
     return run_pretraining(resolve("pretrain", layers), Path(run_dir), resume)

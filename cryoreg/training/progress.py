@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -10,17 +12,26 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
 _SECONDS_BETWEEN_LINES = 15.0
+_SHOWN = {
+    "rankme": ("rank", ".1f"),
+    "val_accuracy": ("val", ".1%"),
+    "knn_accuracy": ("kNN", ".1%"),
+    "linear_accuracy": ("linear", ".1%"),
+}
+"""Columns of metrics.csv -> name and format in the line."""
 
 
 class ProgressLine:
     """Shows epoch, loss, speed and time left."""
 
-    def __init__(self, title: str, epochs: int, steps_per_epoch: int, done: int) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, title: str, epochs: int, steps_per_epoch: int, done: int, silent: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=silent)
         self._title, self._epochs, self._steps_per_epoch = title, epochs, steps_per_epoch
         self._total = epochs * steps_per_epoch
         self._started_at, self._done_before, self._done, self._seen = time.monotonic(), done, done, 0
         self._shown_at = 0.0
+        self._figures = ""
+        self._alarm = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,6 +63,19 @@ class ProgressLine:
             self._show(loss, now - self._started_at)
             self._shown_at = now
 
+    def end_epoch(self, figures: Mapping[str, float], alarm: str) -> None:
+        """Show an epoch's figures from now on, and say so when the alarm is raised or over."""
+        self._figures = "".join(
+            f"  {name} {figures[key]:{form}}"
+            for key, (name, form) in _SHOWN.items()
+            if not math.isnan(figures.get(key, math.nan))
+        )
+        if alarm and not self._alarm:
+            self.say(f"Warning: {self._title} may have collapsed, or not begun to learn: {alarm}")
+        elif self._alarm and not alarm:
+            self.say(f"{self._title}: learning; the warning no longer holds")
+        self._alarm = alarm
+
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self._console.print(text, highlight=False, soft_wrap=True)
@@ -59,7 +83,7 @@ class ProgressLine:
     def _show(self, loss: float, elapsed: float) -> None:
         epoch = min(self._epochs, self._done // self._steps_per_epoch + 1)
         rate = self._seen / max(elapsed, 1e-9)
-        status = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  {rate:.0f} subtomograms/s"
+        status = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  {rate:.0f} subtomograms/s{self._figures}"
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, status=status)
         else:

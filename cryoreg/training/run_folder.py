@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,30 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, config: RunConfig, resume: bool) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
-        """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`."""
+    def open(
+        cls,
+        path: Path,
+        config: RunConfig,
+        resume: bool,
+        rank: int = 0,
+        meet: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
+        """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`.
+
+        Of a run's processes the one of rank 0 holds and writes it; all ``meet``, as at a barrier, when it is ready.
+        """
         folder = cls(path)
+        if rank > 0:
+            meet()
+            yield folder, folder.load() if resume else None
+            return
         folder.require(resume)
         made = [each for each in (path, *path.parents) if not each.exists()]
         folder._hold()
         try:
-            yield folder, folder._go_on(config) if resume else None
+            resumed = folder._go_on(config) if resume else None
+            meet()
+            yield folder, resumed
         finally:
             folder._lock.release()
             if not folder.last.exists():

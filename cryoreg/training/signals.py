@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,10 +19,14 @@ class Interrupted(SystemExit):
 
 
 class StopFlag:
-    """While it is entered, remembers the first SIGTERM or SIGINT; a second Ctrl-C interrupts at once."""
+    """While it is entered, remembers the first SIGTERM or SIGINT; a second Ctrl-C interrupts at once.
 
-    def __init__(self) -> None:
+    ``react``, where given, is called with the number of each signal but that second Ctrl-C.
+    """
+
+    def __init__(self, react: Callable[[int], None] | None = None) -> None:
         self.signal: int | None = None
+        self._react = react
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopFlag:
@@ -39,3 +44,5 @@ class StopFlag:
         if self.signal == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+        if self._react is not None:
+            self._react(number)

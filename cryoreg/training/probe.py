@@ -1,0 +1,78 @@
+"""What a frozen encoder's features tell of the classes: kNN and a linear classifier, by the validation split."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cryoreg.config import RunConfig
+from cryoreg.contracts import Encoder, SubtomogramDataset
+from cryoreg.datasets.splits import split
+from cryoreg.training.loading import BatchOrder, VolumeLoader
+
+NEIGHBOURS = 20
+LARGEST = 1000
+"""So many subtomograms of the train split, and of the validation split, are looked at."""
+
+
+class Probe:
+    """Embeds labelled subtomograms as they are, without augmentation, and classifies the validation split's.
+
+    A look at the run, not a result: it uses all labels of the train split, and nothing is selected by it.
+    """
+
+    def __init__(self, train: VolumeLoader, val: VolumeLoader, fabric: Fabric) -> None:
+        self.train, self.val, self.fabric = train, val, fabric
+
+    @classmethod
+    def of_run(cls, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> Self | None:
+        """Return the probe of a pretraining run; None where there are no labels, or it is not wanted."""
+        if not (dataset.classes and config.training.probe_every_epochs):
+            return None
+        parts = split(dataset, config.split.fractions, config.split.seed)
+        if len(parts.val) == 0 or len({dataset.labels[index] for index in parts.train}) < 2:
+            return None
+        train, val = (_loader(config, dataset, samples, fabric) for samples in (parts.train, parts.val))
+        return cls(train, val, fabric)
+
+    def figures(self, encoder: Encoder | None) -> dict[str, float]:
+        """Return the validation accuracies, NaN without an encoder.
+
+        kNN: 20 neighbours by cosine, weighted by nearness. Linear: logistic regression on standardised features.
+        """
+        if encoder is None:
+            return {"knn_accuracy": math.nan, "linear_accuracy": math.nan}
+        known, labels = self._embed(encoder, self.train)
+        asked, truth = self._embed(encoder, self.val)
+        knn = KNeighborsClassifier(min(NEIGHBOURS, len(known)), metric="cosine", weights="distance")
+        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        return {
+            "knn_accuracy": float(knn.fit(known, labels).score(asked, truth)),
+            "linear_accuracy": float(linear.fit(known, labels).score(asked, truth)),
+        }
+
+    def _embed(self, encoder: Encoder, loader: VolumeLoader) -> tuple[np.ndarray, np.ndarray]:
+        """Return features (N, num_features) and labels (N,)."""
+        encoder.eval()
+        features, labels = [], []
+        with torch.no_grad(), self.fabric.autocast():
+            for batch in loader.epoch():
+                features.append(encoder(batch.volumes).float().cpu())
+                labels.append(batch.labels.cpu())
+        encoder.train()
+        return torch.cat(features).numpy(), torch.cat(labels).numpy()
+
+
+def _loader(config: RunConfig, dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
+    labelled = samples[[dataset.labels[index] is not None for index in samples]]
+    chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
+    order = BatchOrder(torch.from_numpy(np.sort(chosen)), 64, seed=0, shuffle=False, drop_last=False)
+    return VolumeLoader(dataset, order, fabric.device, config.training.resident, config.training.workers)
