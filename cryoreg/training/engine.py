@@ -204,12 +204,11 @@ class Engine:
         """Return the output with the features of all processes, so that monitors see the whole batch."""
         if self.fabric.world_size == 1:
             return output
-        features, others = (
-            None if each is None else self.fabric.all_gather(each.contiguous()).flatten(0, 1)
-            for each in (output.features, output.other_features)
+        others = output.other_features
+        return output._replace(
+            features=_gathered(output.features, self.fabric.world_size),
+            other_features=None if others is None else _gathered(others, self.fabric.world_size),
         )
-        assert features is not None
-        return output._replace(features=features, other_features=others)
 
     def _gradient_norm(self) -> Tensor:
         gradients = [p.grad for p in self.job.module.parameters() if p.grad is not None]
@@ -315,6 +314,13 @@ class Engine:
         self.monitor.load_state(state["monitor"])
         self.job.load_state(state["job"])
         self.position = Position(**state["progress"])
+
+
+def _gathered(rows: Tensor, world_size: int) -> Tensor:
+    """Return the rows (b, ...) of all processes, in the order of the ranks."""
+    parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size)]
+    torch.distributed.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 def _grouped(batches: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
