@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cryoreg.config import Layer, resolve
+from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
 from cryoreg.training.evaluate import Evaluation, run_evaluation
 from cryoreg.training.export import with_pretrained
 from cryoreg.training.finetune import run_finetuning
@@ -49,13 +49,14 @@ def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> 
         say(f"{number}/3  fine-tuning at 25 % of the labels from {start} weights")
         tuning = Layer("demo", {"encoder": ENCODER, "training": {**FINETUNING, "pretrained": weights}})
         folder = run_dir / f"finetune-{start.split()[0]}"
-        run_finetuning(resolve("finetune", with_pretrained([tuning, *map(_without_method, layers)])), folder)
+        run_finetuning(resolve("finetune", with_pretrained([tuning, *map(_for_finetuning, layers)])), folder)
         outcomes.append(Outcome(start, run_evaluation(folder, "test", []), folder))
     return outcomes
 
 
-def _without_method(layer: Layer) -> Layer:
-    return Layer(layer.source, {section: values for section, values in layer.values.items() if section != "method"})
+def _for_finetuning(layer: Layer) -> Layer:
+    unknown = ("method", SECOND_AUGMENTATION)
+    return Layer(layer.source, {section: values for section, values in layer.values.items() if section not in unknown})
 
 
 def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, float]:
