@@ -16,15 +16,21 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
     """Return an encoder: (B, 1, D, H, W) -> (B, num_features).
 
     ``pretrained`` is a run directory or an ``encoder.safetensors``; name and parameters then come from it, and those
-    that are given must agree. Weights are else drawn from torch's global generator.
+    that are given must agree. A checkpoint of other code (``*.pth``, ``*.pth.tar``), as the lab's, records neither:
+    they are those given, by default rb3d's. Weights are else drawn from torch's global generator.
     """
     if pretrained is None:
         if name is None:
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
     from cryoreg.training.export import fill, find_weights, load_weights
+    from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
 
     path = find_weights(Path(pretrained))
+    if is_lab_checkpoint(path):
+        encoder = build_spec("encoder", name or "rb3d", parameters).spec.build()
+        fill_from_lab(encoder, path)
+        return encoder
     weights = load_weights(path)
     recorded = dict(weights.card["config"]["encoder"])
     given = {"name": name or recorded["name"], **parameters}

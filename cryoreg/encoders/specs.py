@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from cryoreg.errors import DataError
 from cryoreg.specs import EncoderSpec
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from cryoreg.encoders.dsrf3d import DSRF3D
     from cryoreg.encoders.rb3d import RB3D
     from cryoreg.encoders.resnet import ResNet3D
+    from cryoreg.encoders.timm3d import Timm3D
     from cryoreg.encoders.vit import ViT3D
     from cryoreg.encoders.yopo import YOPO
 
@@ -216,3 +219,34 @@ class ViTSmallSpec(_ViTSpec):
     """
 
     size: ClassVar[tuple[int, int, int]] = (384, 12, 6)
+
+
+class Timm3DSpec(EncoderSpec):
+    """Any convolutional 2D network of timm, inflated to 3D: ``--set encoder.model=resnet18``.
+
+    Inflation as in I3D (Carreira & Zisserman 2017, arXiv 1705.07750): kernels and strides are the same along z, weights
+    are repeated along z and divided by the depth. There, border slices are repeated where the 2D network pads with
+    zeros, so that a volume constant along z gives the 2D network's features exactly; this is checked for every layer
+    when the network is built, and a model with another kind of layer (attention) is refused.
+    """
+
+    model: str = Field("resnet18", min_length=1, description="timm's name of the 2D network")
+    weights: Path | None = Field(None, description="local file with its 2D weights: safetensors, or of torch")
+    stem_stride: Literal[0, 1, 2] = Field(0, description="stride of the first convolution; 0: the model's own")
+
+    def check_box(self, box: tuple[int, int, int]) -> None:
+        """Raise `DataError` where the model's strides and pools leave nothing of the box."""
+        from cryoreg.encoders.timm3d import takes
+
+        super().check_box(box)
+        if not takes(self.model, self.stem_stride, box):
+            raise DataError(
+                f"timm3d with the model {self.model} cannot take the subtomograms of {'×'.join(map(str, box))} voxels: "
+                "nothing is left of them; set encoder.stem_stride=1, extract larger boxes or choose another model"
+            )
+
+    def build(self) -> Timm3D:
+        """Return the network with fresh or inflated weights."""
+        from cryoreg.encoders.timm3d import Timm3D
+
+        return Timm3D(**self.model_dump())

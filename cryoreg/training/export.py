@@ -19,6 +19,7 @@ from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.settings import SCRATCH
+from cryoreg.training.lab_checkpoint import is_lab_checkpoint, read_state
 from cryoreg.training.loading import NORMALISATION
 
 ENCODER_FILE = "encoder.safetensors"
@@ -94,12 +95,15 @@ def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
 
 
 def with_pretrained(layers: list[Layer]) -> list[Layer]:
-    """Put encoder, data set and split of the weights to start from before the given layers."""
+    """Put encoder, data set and split of the weights to start from, where they record them, before the given layers."""
     starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
     start = next((start for start in reversed(starts) if start is not None), SCRATCH)
     if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
         return layers
     path = find_weights(absolute(Path(start)))
+    if is_lab_checkpoint(path):
+        read_state(path)  # better refused now than when the data set is open
+        return layers
     recorded = load_weights(path).card["config"]
     inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
     return [Layer(str(path), inherited), *layers]

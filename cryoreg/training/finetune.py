@@ -30,6 +30,7 @@ from cryoreg.training.export import (
     save_weights,
     with_pretrained,
 )
+from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
 from cryoreg.training.launch import launch
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
 from cryoreg.training.run_folder import RunFolder, with_run
@@ -105,6 +106,8 @@ class FinetuneJob(Job):
 def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
     """Copy the weights to start from into the encoder; raise `CheckpointError` where they are another network's."""
     path = find_weights(config.training.pretrained)
+    if is_lab_checkpoint(path):
+        return fill_from_lab(classifier.encoder, path)
     weights = load_weights(path)
     recorded, wanted = weights.card["config"]["encoder"], config.to_dict()["encoder"]
     for key in wanted:
