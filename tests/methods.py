@@ -33,7 +33,7 @@ class TinyViT(Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv3d(1, 12, 2, stride=2)
-        self.layer = nn.TransformerEncoderLayer(12, 2, 24, dropout=0, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(12, 2, 24, dropout=0, activation="gelu", batch_first=True)
         # The key's bias cancels in the softmax.
         self.layer.self_attn.in_proj_bias = None
 

@@ -166,6 +166,16 @@ def test_output_is_float32_and_features_are_detached_under_autocast():
     assert torch.equal(output.features, plain)
 
 
+def test_features_of_the_second_view_are_those_of_the_encoder_that_saw_it():
+    """The momentum encoder, unless the loss is symmetric."""
+    first, second = two_views()
+    asymmetric, symmetric = tiny_moco(), tiny_moco(symmetric=True)
+    other_features = asymmetric([first, second]).other_features
+    assert torch.equal(other_features, asymmetric.key_encoder(second))
+    assert not torch.equal(other_features, asymmetric.encoder(second))
+    assert torch.equal(symmetric([first, second]).other_features, symmetric.encoder(second))
+
+
 def test_projection_and_loss_are_computed_in_float32_under_autocast():
     method = tiny_moco()
     seen = []

@@ -75,7 +75,7 @@ class DINO(Method):
     def teacher_temperature(self) -> float:
         """Return the teacher's temperature at this step: linear, then constant."""
         first, last, steps = self.warmup
-        return first + (last - first) * min(1.0, self.steps.item() / max(1, steps))
+        return first + (last - first) * min(1.0, self.steps.item() / steps) if steps else last
 
 
 class DINOHead(nn.Module):
