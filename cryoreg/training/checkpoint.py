@@ -17,7 +17,7 @@ import torch
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 _MARK = b"cryoreg-sha256:"
 _COMMENT_SIZE = len(_MARK) + 64
 

@@ -15,7 +15,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.utils.tensorboard import SummaryWriter
 
 from cryoreg.config import RunConfig
 from cryoreg.contracts import StepOutput
@@ -30,9 +29,8 @@ from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.run_folder import RunFolder
+from cryoreg.training.run_log import RunLog
 from cryoreg.training.signals import Interrupted, StopFlag
-
-_FLUSH_SECONDS = 1.0
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -114,8 +112,7 @@ class Engine:
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         if resumed is not None:
             self._restore(resumed)
-        self._rows: list[dict[str, Any]] = []
-        self._flushed_at = self._saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def run(self) -> None:
         """Train until the last epoch is done.
@@ -127,18 +124,16 @@ class Engine:
         progress = ProgressLine(
             self.job.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
         )
-        self._board = SummaryWriter(self.folder.path / "tensorboard", purge_step=self.position.step) if leads else None
+        self._log = RunLog(self.folder, self.position.step, writes=leads)
         try:
             with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
                 self._introduce()
-                if self.fabric.is_global_zero:
+                if leads:
                     self.folder.start(self.config, self.state())
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
         finally:
-            self._flush()
-            if self._board:
-                self._board.close()
+            self._log.close()
 
     def _introduce(self) -> None:
         order, computed = self.job.loader.order, describe(self.fabric)
@@ -176,15 +171,9 @@ class Engine:
         summary = self._agree(output, self._gradient_norm(), batches)
         self.optimizer.step()
         self.job.after_step(position.step, self.total_steps)
-        self._record(
-            {
-                "step": position.step,
-                "epoch": position.epoch,
-                "loss": summary.loss,
-                "lr": rate,
-                "grad_norm": summary.grad_norm,
-            }
-        )
+        row = {"step": position.step, "epoch": position.epoch, "loss": summary.loss, "lr": rate}
+        self._log.step({**row, "grad_norm": summary.grad_norm})
+        self._progress.advance(summary.loss, self.job.loader.order.batch_size * self.settings.accumulate)
         self._count(batches, output, summary)
         self._save_or_stop(summary.stopping > 0)
 
@@ -247,21 +236,6 @@ class Engine:
         position.loss_sum += summary.loss
         self.monitor.count(output.features, summary.features)
 
-    def _record(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        self._progress.advance(row["loss"], subtomograms=self.job.loader.order.batch_size * self.settings.accumulate)
-        if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write the steps since the last flush to steps.csv, and the newest to TensorBoard."""
-        if self._rows and self._board:
-            self.folder.steps.append(self._rows)
-            for key in ("loss", "lr", "grad_norm"):
-                self._board.add_scalar(f"step/{key}", self._rows[-1][key], self._rows[-1]["step"])
-        self._rows = []
-        self._flushed_at = time.monotonic()
-
     def _log_epoch(self, speed: float) -> None:
         position = self.position
         loss = position.loss_sum / max(1, position.steps_in_epoch)
@@ -272,12 +246,7 @@ class Engine:
         }
         figures["subtomograms_per_s"] = round(speed, 1)
         self._progress.end_epoch(figures, self.monitor.alarm)
-        if self._board:
-            known = {key: value for key, value in figures.items() if not math.isnan(value)}
-            row = {"epoch": position.epoch, "step": position.step, **dict.fromkeys(figures, ""), **known}
-            self.folder.metrics.append([row])
-            for key, value in known.items():
-                self._board.add_scalar(f"epoch/{key}", value, position.step)
+        self._log.epoch(position.epoch, position.step, figures)
 
     def _save_or_stop(self, stopping: bool) -> None:
         if stopping:
@@ -290,7 +259,7 @@ class Engine:
 
     def save(self) -> None:
         """Write the last checkpoint."""
-        self._flush()
+        self._log.flush()
         if self.fabric.is_global_zero:
             self.folder.save(self.state())
         self._saved_at = time.monotonic()
