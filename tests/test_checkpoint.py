@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryoreg.errors import CheckpointError
-from cryoreg.training.checkpoint import load_checkpoint, save_checkpoint
+from cryoreg.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 CONTENT = {"weights": {"a": torch.arange(2000.0).view(20, 100)}, "step": 7, "loss": 0.5, "name": "moco", "none": None}
 
@@ -82,7 +82,7 @@ def _with_valid_checksum(data):
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path):
     buffer, proof = io.BytesIO(), tmp_path / "executed"
-    torch.save({"format": 1, "evil": _TouchesAFile(proof)}, buffer)
+    torch.save({"format": FORMAT, "evil": _TouchesAFile(proof)}, buffer)
     (tmp_path / "evil.ckpt").write_bytes(_with_valid_checksum(buffer.getvalue()))
     with pytest.raises(CheckpointError, match="refused"):
         load_checkpoint(tmp_path / "evil.ckpt")
