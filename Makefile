@@ -11,7 +11,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && e
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo test test-fast lint format reference clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ lint: $(READY)  ## Run ruff and mypy.
 format: $(READY)  ## Let ruff mend style and formatting.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+reference: $(READY)  ## Write the tables of the pages in docs from the specs.
+	$(BIN)/python docs/generate.py
 
 clean:  ## Remove .venv and caches.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
