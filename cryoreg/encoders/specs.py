@@ -224,10 +224,11 @@ class ViTSmallSpec(_ViTSpec):
 class Timm3DSpec(EncoderSpec):
     """Any convolutional 2D network of timm, inflated to 3D: ``--set encoder.model=resnet18``.
 
-    Inflation as in I3D (Carreira & Zisserman 2017, arXiv 1705.07750): kernels and strides are the same along z, weights
-    are repeated along z and divided by the depth. There, border slices are repeated where the 2D network pads with
-    zeros, so that a volume constant along z gives the 2D network's features exactly; this is checked for every layer
-    when the network is built, and a model with another kind of layer (attention) is refused.
+    Inflation as in I3D (Carreira & Zisserman 2017, arXiv 1705.07750): kernels and strides are the same along z, and 2D
+    weights are repeated along z and divided by the depth; fresh ones get noise without sum along z. Where the 2D
+    network pads with zeros, border slices are repeated along z, so that a volume constant along z gives the 2D
+    network's features. That is checked for every layer when the network is built; a model with a layer that knows two
+    axes only, as attention does, is refused. ResNets, RegNets, DenseNets, ConvNeXts, MobileNets and EfficientNets work.
     """
 
     model: str = Field("resnet18", min_length=1, description="timm's name of the 2D network")

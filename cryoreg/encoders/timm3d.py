@@ -28,7 +28,13 @@ class Timm3D(Encoder):
 
     A volume that is constant along z gives the 2D network's features, for any depth (`cryoreg.encoders.inflation`).
     ``weights`` is a local file with 2D weights, whose colour channels are summed. Without, weights are timm's initial
-    ones plus noise that vanishes in the sum along z, which brings them to the spread that they have in 2D.
+    ones plus noise that vanishes in the sum along z, which gives each kernel independent slices.
+
+    Known to work: resnet*, resnext*, seresnet*, resnetv2_50, res2net*, regnetx_* and regnety_*, densenet*, convnext* and
+    convnextv2*, mobilenetv2_*, mobilenetv3_*, mobilenetv4_conv_*, mnasnet_*, ghostnet_*, efficientnet_*,
+    efficientnetv2_*, tf_efficientnet_*, xception41, cspdarknet53, dla34, hrnet_w18_small, ese_vovnet19b_dw, repvgg_a0,
+    mobileone_s0. Known to be refused: vit*, swin*, coatnet*, vgg*, inception*, nf_*, skresnet*, eca*, resnetblur18,
+    poolformer*.
 
     Raises `ConfigError` where timm has no such model, or a layer of it has no counterpart: the network is compared
     with the 2D one, layer by layer. Raises `CheckpointError` where ``weights`` is not a file of that model's weights.
@@ -37,6 +43,8 @@ class Timm3D(Encoder):
     def __init__(self, model: str, weights: Path | None = None, stem_stride: int = 0) -> None:
         super().__init__()
         flat = create_flat(model, weights, stem_stride).eval()
+        if weights is None:
+            _open_branches(flat)
         self.net: Any = inflate(copy.deepcopy(flat))
         if weights is None:
             vary_along_z(self.net)
@@ -56,26 +64,24 @@ def create_flat(model: str, weights: Path | None, stem_stride: int) -> nn.Module
     """Return timm's 2D network for one channel, without classifier; raise as `Timm3D` does."""
     if not timm.is_model(model):
         raise ConfigError(f"timm has no model '{model}'{suggestion(model, timm.list_models())}")
-    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0}
-    if model.startswith("convnext"):
-        options["conv_mlp"] = True  # the same function, but without linear layers for which axes are permuted
-    flat = timm.create_model(model, **options) if weights is None else _with_weights(model, weights, options)
-    if weights is None:
-        _open_branches(flat)
+    # With it, ConvNeXt computes the same, but without linear layers for which it permutes axes.
+    options = {"conv_mlp": True} if model.startswith("convnext") else {}
+    flat = timm.create_model(model, in_chans=1, num_classes=0, **options)
+    if weights is not None:
+        _load_flat(flat, model, weights)
     if stem_stride:
-        stem = next(layer for layer in flat.modules() if isinstance(layer, nn.Conv2d))
-        stem.stride = (stem_stride, stem_stride)
+        _stem(flat)[1].stride = (stem_stride, stem_stride)
     return flat
 
 
 def takes(model: str, stem_stride: int, box: Box) -> bool:
-    """Tell whether a volume of ``box`` = (D, H, W) voxels passes through the network; draws no random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        net = inflate(create_flat(model, None, stem_stride)).eval().to("meta")
-    try:
-        return net(torch.empty(1, 1, *box, device="meta")).ndim == 2
-    except RuntimeError:
-        return False
+    """Tell whether a volume of ``box`` = (D, H, W) voxels passes through the network, of which only shapes are made."""
+    with torch.device("meta"):
+        net = inflate(create_flat(model, None, stem_stride)).eval()
+        try:
+            return net(torch.empty(1, 1, *box)).ndim == 2
+        except RuntimeError:
+            return False
 
 
 def vary_along_z(net: nn.Module) -> None:
@@ -92,15 +98,33 @@ def vary_along_z(net: nn.Module) -> None:
             weight += noise - noise.mean(2, keepdim=True)
 
 
-def _with_weights(model: str, weights: Path, options: dict[str, Any]) -> nn.Module:
+def _load_flat(flat: nn.Module, model: str, weights: Path) -> None:
+    """Load 2D weights strictly, with the stem's channels summed to one and without the classifier."""
     if not weights.is_file():
         raise CheckpointError(f"there is no file {weights} with weights of timm's {model}")
-    local = {"file": str(weights), "custom_load": False}
+    wanted = flat.state_dict()
+    stem = _stem(flat)[0] + ".weight"
     try:
-        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=local, **options)
+        state = timm.models.load_state_dict(str(weights))
+        state = {name: value for name, value in state.items() if not name.startswith(_classifiers(flat))}
+        state[stem] = timm.models.adapt_input_conv(1, state[stem])
+        for name, value in state.items():
+            if value.ndim == 2 and wanted[name].ndim == 4:
+                state[name] = value[:, :, None, None]  # a linear layer, where conv_mlp has a convolution
+        flat.load_state_dict(state)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{weights} does not hold the 2D weights of timm's {model}: {reason}") from error
+
+
+def _classifiers(flat: Any) -> tuple[str, ...]:
+    names = flat.pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _stem(flat: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return the name of the first convolution, and the layer."""
+    return next((name, layer) for name, layer in flat.named_modules() if isinstance(layer, nn.Conv2d))
 
 
 def _open_branches(flat: nn.Module) -> None:
