@@ -15,7 +15,7 @@ from cryoreg.encoders.rb3d import RB3D
 NAMES = [component.name for component in registry.components("methods") if component.builtin]
 
 STEPS = 6
-LABELS = [0, 0, 1, -1, -1, 1]
+LABELS = [0, -1, 1, 0, -1, 1]
 
 SMALL: dict[str, dict[str, object]] = {
     "dino": {"n_prototypes": 16, "warmup_steps": 4, "freeze_steps": 2, "local_views": 2},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from methods import adam, build, descend, output_of, some_batch, train
+from torch import nn
 
 from cryoreg.methods.dino import DINO
 from cryoreg.methods.specs import DINOSpec
@@ -71,8 +72,17 @@ def test_teacher_follows_with_the_step_s_momentum(step, kept):
     moved = [*method.teacher_encoder.parameters(), *method.teacher_head.projection.parameters()]
     expected = [kept * own + (1 - kept) * other for own, other in zip(teacher, student, strict=True)]
     torch.testing.assert_close(moved, [each.detach() for each in expected], rtol=0, atol=1e-6)
-    prototypes = method.teacher_head.prototypes.weight
-    torch.testing.assert_close(prototypes.norm(dim=1), torch.ones(len(prototypes)))
+
+
+def test_teacher_s_prototypes_are_of_unit_length():
+    """Halfway between the unit vectors c and −c' that they follow there are shorter ones."""
+    method = build("dino", momentum=0.5, freeze_steps=0)
+    mine, theirs = method.teacher_head.prototypes.weight.clone(), method.head.prototypes
+    with torch.no_grad():
+        theirs.weight.copy_(-theirs.weight.roll(1, dims=0))
+    method.after_step(0, 6)
+    expected = nn.functional.normalize(mine + theirs.weight, dim=1)
+    torch.testing.assert_close(method.teacher_head.prototypes.weight, expected)
 
 
 def test_teacher_starts_as_the_student_and_sees_whole_views_only():
