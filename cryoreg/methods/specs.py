@@ -248,7 +248,7 @@ class RotationSpec(MethodSpec):
     network can read the rotation from the wedge and learn nothing of the molecule. ``wedge`` has the identity and the
     half turns about the three axes, which map the wedge of a symmetric tilt range onto itself: there only the molecule
     can tell. A loss that stays at ln 4 then says that the molecules have no preferred orientation, and that the task
-    teaches nothing on this data. Without such rotations in the augmentation, that is: full random rotations hide them.
+    teaches nothing on this data; so it does under an augmentation that turns subtomograms to any orientation.
     """
 
     views: ClassVar[int] = 1
