@@ -19,8 +19,8 @@ ENCODER: dict[str, Any] = {"norm": "batch"}
 PRETRAINING: dict[str, dict[str, Any]] = {
     # At 0.999, the momentum encoder would hardly move in so few steps.
     "method": {"momentum": 0.99},
-    # Every view is transformed, and turned by any angle about the beam: which way is up carries no meaning.
-    "augmentation": {"rotation": 180, "affine_p": 1, "crop_p": 1},
+    # Views that share pose and noise can be told apart without a look at the molecule (docs/results.md).
+    "augmentation": {"name": "cryoet"},
     "training": {"epochs": 25, "lr": 1e-3, "schedule": "cosine"},
 }
 FINETUNING: dict[str, Any] = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
