@@ -21,9 +21,9 @@ def output(first: torch.Tensor, second: torch.Tensor | None = None) -> StepOutpu
 
 
 def watched(rows: torch.Tensor, loss: float = 1.0, collapsed_loss: float | None = None) -> tuple[Monitor, dict]:
-    monitor = Monitor(collapsed_loss)
+    monitor = Monitor()
     monitor.count(rows, [x.item() for x in FeatureFigures.of(output(rows))])
-    return monitor, monitor.end_epoch(loss)
+    return monitor, monitor.end_epoch(loss, collapsed_loss)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])

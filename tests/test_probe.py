@@ -131,3 +131,19 @@ def test_a_method_is_shown_the_labels_that_fine_tuning_would_have(data):
     assert 0 < len(chosen) < len(train) < len(dataset)
     for index in range(len(dataset)):
         assert shown[index] == (dataset.labels[index] if index in chosen else -1)
+
+
+def test_the_alarm_knows_the_loss_of_a_method_that_knows_it_by_the_batch(data, tmp_path, capfd):
+    """Nothing is learnt at a rate of 1e-12: SimCLR at a high temperature stays at ln(2B − 1)."""
+    cryoreg.pretrain(
+        tmp_path / "run",
+        method={"name": "simclr", "temperature": 100.0},
+        encoder=ENCODER,
+        dataset={"name": "mrc_folder", "root": data},
+        **{"epochs": 1, "probe_every_epochs": 0, "device": "cpu", "batch_size": 8, "lr": 1e-12},
+    )
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        [row] = csv.DictReader(file)
+    assert float(row["loss"]) == pytest.approx(math.log(15), rel=0.01)
+    assert row["collapsed"] == "1"
+    assert "the loss is 2.708" in capfd.readouterr().err

@@ -41,8 +41,6 @@ class Job(ABC):
     title: str
     module: nn.Module
     loader: VolumeLoader
-    collapsed_loss: float | None = None
-    """The loss of a module to which all subtomograms look alike, where it is known."""
 
     @abstractmethod
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
@@ -50,6 +48,10 @@ class Job(ABC):
 
     def after_step(self, step: int, total_steps: int) -> None:  # noqa: B027
         """Update what gradients do not."""
+
+    def collapsed_loss(self) -> float | None:
+        """Return the loss of a module to which all subtomograms look alike, where it is known."""
+        return None
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
         """Return more columns for metrics.csv, of the same names in every epoch; NaN leaves one empty."""
@@ -106,7 +108,7 @@ class Engine:
         self.steps_per_epoch = math.ceil(len(job.loader) / self.settings.accumulate)
         self.schedule = Schedule(optimizer, self.settings, self.steps_per_epoch)
         self.model, self.optimizer = fabric.setup(job.module, optimizer)
-        self.monitor = Monitor(job.collapsed_loss)
+        self.monitor = Monitor()
         self.position = Position()
         self._data = fingerprint(job.loader.dataset)
         self.total_steps = self.settings.epochs * self.steps_per_epoch
@@ -241,7 +243,7 @@ class Engine:
         loss = position.loss_sum / max(1, position.steps_in_epoch)
         figures = {
             "loss": loss,
-            **self.monitor.end_epoch(loss),
+            **self.monitor.end_epoch(loss, self.job.collapsed_loss()),
             **self.job.end_epoch(self.model, position.epoch, self.folder),
         }
         figures["subtomograms_per_s"] = round(speed, 1)

@@ -53,9 +53,7 @@ class FeatureFigures(NamedTuple):
 class Monitor:
     """Keeps the latest features, and the sums over an epoch of what they tell."""
 
-    def __init__(self, collapsed_loss: float | None = None) -> None:
-        """Take the loss of a collapsed encoder, where it is known."""
-        self.collapsed_loss = collapsed_loss
+    def __init__(self) -> None:
         self.latest = torch.empty(0, 0)
         """(n, num_features), n ≤ `KEPT`, the oldest first."""
         self.sums = [0.0] * len(FeatureFigures._fields)
@@ -69,12 +67,12 @@ class Monitor:
         self.sums = [total + value for total, value in zip(self.sums, figures, strict=True)]
         self.steps += 1
 
-    def end_epoch(self, loss: float) -> dict[str, float]:
-        """Return an epoch's columns for metrics.csv, given its mean loss, and begin the next."""
+    def end_epoch(self, loss: float, collapsed_loss: float | None = None) -> dict[str, float]:
+        """Return an epoch's columns for metrics.csv, given its mean loss and a collapsed encoder's; begin the next."""
         std, alignment, uniformity = (total / max(1, self.steps) for total in self.sums)
         self.sums, self.steps = [0.0] * len(self.sums), 0
         rank = rankme(self.latest)
-        self.alarm = self._alarm(loss, rank)
+        self.alarm = self._alarm(loss, rank, collapsed_loss)
         return {
             "feature_std": std,
             "rankme": rank,
@@ -83,15 +81,14 @@ class Monitor:
             "collapsed": int(bool(self.alarm)),
         }
 
-    def _alarm(self, loss: float, rank: float) -> str:
+    def _alarm(self, loss: float, rank: float, collapsed_loss: float | None) -> str:
         """Return why the encoder seems to have collapsed, or not to learn yet; an empty string where it does."""
         if len(self.latest) > 1 and spread(self.latest) < _ALIKE:
             return "the features of all subtomograms are alike"
         if rank < _LINE:
             return "the features vary along one direction only"
-        target = self.collapsed_loss
-        if target is not None and abs(loss - target) < _SAME_LOSS * abs(target):
-            return f"the loss is {target:.3f}, that of an encoder to which all subtomograms look alike"
+        if collapsed_loss is not None and abs(loss - collapsed_loss) < _SAME_LOSS * abs(collapsed_loss):
+            return f"the loss is {collapsed_loss:.3f}, that of an encoder to which all subtomograms look alike"
         return ""
 
     def state(self) -> dict[str, Tensor | list[float] | int]:

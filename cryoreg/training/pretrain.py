@@ -47,7 +47,6 @@ class PretrainJob(Job):
         config.spec("encoder").check_box(dataset.box)
         self.views = Views(config, dataset.box)
         self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))
-        self.collapsed_loss = self.method.collapsed_loss
         samples = pretraining_samples(config, dataset)
         if len(samples) < settings.batch_size:
             raise DataError(
@@ -70,6 +69,10 @@ class PretrainJob(Job):
         """Return the method's loss on fresh views."""
         views = self.views.draw(batch, epoch, self.method)
         return model(views) if self.shown is None else model(views, self.shown[batch.samples])
+
+    def collapsed_loss(self) -> float | None:
+        """Return the method's; some know it once they have seen a batch."""
+        return self.method.collapsed_loss
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
         """Probe the encoder every few epochs, where there are labels to probe with."""
