@@ -73,7 +73,7 @@ class CryoETSpec(AugmentationSpec):
     `rotation`: the orientation of a particle says nothing about what it is, so `so3` turns it uniformly over all
     rotations. But the particle's own missing wedge turns with it. The wedge of the laboratory, which no orientation
     escapes, is then imposed again, so that a view lacks both: of a ±60° series (which lacks a third) a view keeps
-    about 45 % of the frequencies, and no longer tells by its wedge how it was turned. `wedge_preserving` only takes
+    about 45 % of the frequencies; added noise fills the turned wedge in part. `wedge_preserving` only takes
     the rotations that map the wedge onto itself, by 180° about x, y and z: nothing is lost, but there are four of
     them. `in_plane` turns about the beam, by any angle. No mirror by default: it changes the handedness.
 
