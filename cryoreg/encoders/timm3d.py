@@ -30,11 +30,11 @@ class Timm3D(Encoder):
     ``weights`` is a local file with 2D weights, whose colour channels are summed. Without, weights are timm's initial
     ones plus noise that vanishes in the sum along z, which gives each kernel independent slices.
 
-    Known to work: resnet*, resnext*, seresnet*, resnetv2_50, res2net*, regnetx_* and regnety_*, densenet*, convnext* and
-    convnextv2*, mobilenetv2_*, mobilenetv3_*, mobilenetv4_conv_*, mnasnet_*, ghostnet_*, efficientnet_*,
-    efficientnetv2_*, tf_efficientnet_*, xception41, cspdarknet53, dla34, hrnet_w18_small, ese_vovnet19b_dw, repvgg_a0,
-    mobileone_s0. Known to be refused: vit*, swin*, coatnet*, vgg*, inception*, nf_*, skresnet*, eca*, resnetblur18,
-    poolformer*.
+    Tried with success: resnet18, 26d, 26t, 50; resnext50_32x4d, seresnet50, resnetv2_50, res2net50_14w_8s, regnetx_002,
+    regnety_002, densenet121, convnext_atto, convnext_tiny, convnextv2_atto, mobilenetv2_100, mobilenetv3_small_100 and
+    large, mobilenetv4_conv_small, mnasnet_100, ghostnet_100, efficientnet_b0 and lite0, tf_efficientnet_b0,
+    efficientnetv2_rw_t, xception41, cspdarknet53, dla34, hrnet_w18_small, ese_vovnet19b_dw, repvgg_a0, mobileone_s0.
+    Refused: transformers, VGG, Inception, and networks with scaled (nf), blurring, selective or ECA layers.
 
     Raises `ConfigError` where timm has no such model, or a layer of it has no counterpart: the network is compared
     with the 2D one, layer by layer. Raises `CheckpointError` where ``weights`` is not a file of that model's weights.
@@ -105,7 +105,7 @@ def _load_flat(flat: nn.Module, model: str, weights: Path) -> None:
     wanted = flat.state_dict()
     stem = _stem(flat)[0] + ".weight"
     try:
-        state = timm.models.load_state_dict(str(weights))
+        state = timm.models.load_state_dict(str(weights), weights_only=True)
         state = {name: value for name, value in state.items() if not name.startswith(_classifiers(flat))}
         state[stem] = timm.models.adapt_input_conv(1, state[stem])
         for name, value in state.items():
