@@ -10,9 +10,10 @@ import safetensors.torch
 import timm
 import torch
 from encoding import relative_error, volumes
+from synthetic import write_classes
 from torch import Tensor, nn
 
-from cryoreg import create_encoder
+from cryoreg import create_encoder, finetune, pretrain
 from cryoreg.encoders.inflation import inflate
 from cryoreg.encoders.specs import Timm3DSpec
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -187,3 +188,18 @@ def test_weights_of_something_else_are_one_clear_line(write, words, tmp_path):
         create_encoder("timm3d", weights=path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_an_exported_encoder_needs_its_2d_weights_no_more(tmp_path):
+    weights = saved(flat_network("mobilenetv3_small_100"), tmp_path / "2d.safetensors")
+    data = write_classes(tmp_path / "mrc", per_class=8, box=32)
+    run = pretrain(
+        tmp_path / "run",
+        encoder={"name": "timm3d", "model": "mobilenetv3_small_100", "weights": weights},
+        dataset={"name": "mrc_folder", "root": data},
+        **{"method": "simclr", "epochs": 1, "batch_size": 4, "device": "cpu", "probe_every_epochs": 0},
+    )
+    weights.unlink()
+    exported = create_encoder(pretrained=run.run_dir)
+    assert exported(volumes(1)).shape == (1, exported.num_features)
+    finetune(tmp_path / "fine", pretrained=run.run_dir, epochs=1, batch_size=5, device="cpu")

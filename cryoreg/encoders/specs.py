@@ -231,6 +231,8 @@ class Timm3DSpec(EncoderSpec):
     axes only, as attention does, is refused. ResNets, RegNets, DenseNets, ConvNeXts, MobileNets and EfficientNets work.
     """
 
+    initial_weights: ClassVar[frozenset[str]] = frozenset({"weights"})
+
     model: str = Field("resnet18", min_length=1, description="timm's name of the 2D network")
     weights: Path | None = Field(None, description="local file with its 2D weights: safetensors, or of torch")
     stem_stride: Literal[0, 1, 2] = Field(0, description="stride of the first convolution; 0: the model's own")

@@ -38,7 +38,7 @@ def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int,
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
         "cryoreg": cryoreg.__version__,
-        "config": config.to_dict(),
+        "config": _without_initial_weights(config),
         "data": fingerprint(dataset),
         "num_features": num_features,
         "voxel_size": dataset.voxel_size,
@@ -47,6 +47,12 @@ def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int,
         "beam_axis": "z (the first array axis)",
         **more,
     }
+
+
+def _without_initial_weights(config: RunConfig) -> dict[str, Any]:
+    """Return the config, so that an encoder can be rebuilt where the files that it began with are not."""
+    values, dropped = config.to_dict(), config.spec("encoder").initial_weights
+    return values | {"encoder": {key: value for key, value in values["encoder"].items() if key not in dropped}}
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
