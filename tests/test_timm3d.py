@@ -200,6 +200,6 @@ def test_an_exported_encoder_needs_its_2d_weights_no_more(tmp_path):
         **{"method": "simclr", "epochs": 1, "batch_size": 4, "device": "cpu", "probe_every_epochs": 0},
     )
     weights.unlink()
-    exported = create_encoder(pretrained=run.run_dir)
+    exported = create_encoder(pretrained=run.run_dir).eval()
     assert exported(volumes(1)).shape == (1, exported.num_features)
     finetune(tmp_path / "fine", pretrained=run.run_dir, epochs=1, batch_size=5, device="cpu")
