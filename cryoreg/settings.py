@@ -81,7 +81,8 @@ class FinetuneSettings(TrainingSettings):
     lr: float = Field(5e-4, gt=0, description="learning rate at its highest")
     schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     pretrained: Literal["scratch"] | Path = Field(
-        SCRATCH, description="run directory or encoder.safetensors to start from, or scratch: random weights"
+        SCRATCH,
+        description="run directory, encoder.safetensors or lab checkpoint (.pth.tar); scratch: random weights",
     )
     labels: float = Field(
         1.0, gt=0, le=1, description="fraction of the train split's labels to use; nested, and drawn by training.seed"

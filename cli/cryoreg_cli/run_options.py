@@ -65,7 +65,11 @@ PRECISION = Shorthand(
     "--precision", "training.precision", "auto: bf16 where fast.", click.Choice(["auto", "fp32", "bf16"]), None
 )
 FROM = Shorthand(
-    "--from", "training.pretrained", "Run directory or encoder.safetensors to start from, or 'scratch'.", str, "PATH"
+    "--from",
+    "training.pretrained",
+    "Run directory, encoder.safetensors or lab checkpoint to start from, or 'scratch'.",
+    str,
+    "PATH",
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
 
