@@ -54,7 +54,7 @@ RUNTIME_KEYS = frozenset(
         *("device", "devices", "num_nodes", "precision", "resident", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
     )
-) | {"dataset.root"}
+) | {"dataset.root", "dataset.tomograms"}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 

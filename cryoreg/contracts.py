@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -91,12 +91,36 @@ class Sample:
     """The tomogram that it was cut from, where known."""
 
 
+Contrast = Literal["bright", "dark"]
+"""How density looks: bright (white) on a darker background, or dark as in micrographs that were not inverted."""
+TiltAxis = Literal["x", "y"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a subtomogram came from, and how its file holds it."""
+
+    file: str
+    """The table, stack or volume that lists or holds it."""
+    row: int | None = None
+    """Counted from 0: its row in the table, its slot in the stack."""
+    voxel_size: float | None = None
+    """Å per voxel in the file, before any rescaling."""
+    tilt_range: tuple[float, float] | None = None
+    """Smallest and largest tilt of its tilt series, degrees."""
+
+
 @runtime_checkable
 class SubtomogramDataset(Protocol):
     """Map style, picklable. Labels, ids and groups are known without reading a volume.
 
-    A simulated set may have an attribute ``clean``: the data set of the same subtomograms, index by index, without
-    noise.
+    Optional attributes, for what is known of a set:
+
+    * ``origin(index) -> Origin``: the file and row of each subtomogram;
+    * ``contrast``: "bright" or "dark", as samples are served; None where unknown;
+    * ``tilt_range`` (degrees) and ``tilt_axis`` ("x" or "y"), of all subtomograms together;
+    * ``clean``: the data set of the same subtomograms, index by index, without noise, where they are simulated;
+    * ``notes``: lines for the user on what was read around (particles near an edge, ...).
     """
 
     classes: Sequence[str]

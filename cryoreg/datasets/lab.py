@@ -88,3 +88,8 @@ def _class_name(file: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"{file}: has no class in its field 'name'; add it or remove the file and its volume")
     return name.strip()
+
+
+def open_lab(root: str | Path, voxel_size: float | None = None) -> Lab:
+    """Open what the lab's programs write."""
+    return Lab(root, voxel_size)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from cryoreg.contracts import Box, Sample
+from cryoreg.contracts import Box, Origin, Sample
 from cryoreg.datasets.mrc import read_header, read_volume
 from cryoreg.errors import DataError
 
@@ -41,6 +41,10 @@ class MrcFiles:
         self.groups: Sequence[str | None] = [None] * len(files)
         box, self.voxel_size = common_geometry(files, voxel_size)
         self.box: Box = (box[self.axes[0]], box[self.axes[1]], box[self.axes[2]])
+
+    def origin(self, index: int) -> Origin:
+        """Return the file of subtomogram ``index``."""
+        return Origin(self.files[index], voxel_size=self.voxel_size)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -13,41 +14,163 @@ if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset
 
 
-class MrcFolderSpec(DatasetSpec):
+class FileDatasetSpec(DatasetSpec):
+    """A source of subtomograms in files, and what the user says of them where the files do not."""
+
+    root: Path = Field(description="the file or folder")
+    voxel_size: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per voxel, where the files do not say or are wrong"
+    )
+    rescale_to: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per voxel to resample to; boxes keep their extent in Å"
+    )
+    contrast: Literal["bright", "dark"] | None = Field(
+        None, description="how density looks in the files; dark is inverted, none leaves it as it is"
+    )
+    tilt_range: tuple[float, float] | None = Field(
+        None, description="smallest and largest tilt, degrees, where the files do not say"
+    )
+    tilt_axis: Literal["x", "y"] | None = Field(None, description="the axis of the tilt series, the beam being z")
+
+    def build(self) -> SubtomogramDataset:
+        """Open the files; headers and tables are checked now, voxels when they are read."""
+        from cryoreg.datasets.conventions import Conventional
+
+        return Conventional(self.open(), self.contrast, self.rescale_to, self.tilt_range, self.tilt_axis)
+
+    @abstractmethod
+    def open(self) -> SubtomogramDataset:
+        """Return the subtomograms as the files hold them."""
+
+
+class MrcFolderSpec(FileDatasetSpec):
     """A folder of MRC files: ``root/<class>/*.mrc``, or flat and unlabelled: ``root/*.mrc``.
 
     Files are read as they are: axes (z, y, x), voxel size from the headers.
     """
 
-    root: Path = Field(description="the folder")
-    voxel_size: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Å per voxel, where the headers do not say or are wrong"
-    )
-
-    def build(self) -> SubtomogramDataset:
-        """Open the folder; headers are checked now, voxels when they are read."""
+    def open(self) -> SubtomogramDataset:
+        """Open the folder."""
         from cryoreg.datasets.mrc_folder import MrcFolder
 
         return MrcFolder(self.root, self.voxel_size)
 
 
-class LabSpec(DatasetSpec):
-    """The layout of the paper's lab: ``subtomogram_mrc/tomotarget<N>.mrc`` and ``json_label/target<N>.json``.
+class MrcStackSpec(FileDatasetSpec):
+    """Stacks of volumes: one MRC file, or a folder with one for each class (``root/<class>.mrcs``).
 
-    Files are paired by the number N. The lab's beam lies along MRC X; volumes are turned (axes cyclically permuted, so
-    nothing is mirrored) to have the beam along z, as everywhere in cryoreg.
+    A stack is an MRC2014 volume stack (space group 401), or a series of images that is cut into cubes.
     """
 
-    root: Path = Field(description="the folder that holds subtomogram_mrc and json_label")
-    voxel_size: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Å per voxel; the lab's headers do not say"
+    box: int | None = Field(None, ge=1, description="edge of the boxes, voxels, where a stack is a series of images")
+
+    def open(self) -> SubtomogramDataset:
+        """Open the stacks."""
+        from cryoreg.datasets.mrc_stack import MrcStack
+
+        return MrcStack(self.root, self.voxel_size, self.box)
+
+
+class NpyFolderSpec(FileDatasetSpec):
+    """NumPy arrays: ``root/<class>/*.npy`` or flat, each a volume (D, H, W) or a stack of them (N, D, H, W).
+
+    Arrays have axes (z, y, x); arrays of objects are refused, as they could run code.
+    """
+
+    def open(self) -> SubtomogramDataset:
+        """Open the folder."""
+        from cryoreg.datasets.npy_folder import NpyFolder
+
+        return NpyFolder(self.root, self.voxel_size)
+
+
+class PngMontageSpec(FileDatasetSpec):
+    """Slices side by side in 8-bit PNG files: ``root/<class>/*.png`` or flat, as the Noble set is distributed.
+
+    That set (Noble et al. 2018, as used by Gupta et al. 2022) has 174×145 pixels: a grid of 29×29 patches, of which the
+    first 28 are the slices along z of a 28³ subtomogram; the last row and column of each patch is a border.
+    """
+
+    patch: int = Field(29, ge=2, description="edge of a patch of the grid, pixels")
+    box: int = Field(28, ge=2, description="edge of the boxes, voxels: so many patches, and pixels of each, are read")
+
+    def open(self) -> SubtomogramDataset:
+        """Open the folder."""
+        from cryoreg.datasets.png_montage import PngMontage
+
+        return PngMontage(self.root, self.voxel_size, self.patch, self.box)
+
+
+class LabSpec(FileDatasetSpec):
+    """What the paper's lab writes: MRC with JSON files in folders, or all in one pickle or HDF5 file.
+
+    The folder holds ``subtomogram_mrc/tomotarget<N>.mrc`` and ``json_label/target<N>.json``, paired by the number N. A
+    pickle is a list of ``{"v": volume, "id": class}`` or a dictionary ``{class: volumes}``, and read without running
+    code; HDF5 has ``dataset_1`` and ``target``. The lab's beam lies along MRC X; volumes are turned (axes cyclically
+    permuted, so nothing is mirrored) to have the beam along z, as everywhere in cryoreg. The tilt axis is then x.
+    """
+
+    def open(self) -> SubtomogramDataset:
+        """Open the folder or file."""
+        from cryoreg.datasets.lab import open_lab
+
+        return open_lab(self.root, self.voxel_size)
+
+
+class StarSpec(FileDatasetSpec):
+    """Subtomograms listed in a STAR file of RELION 3, 4 or 5 or of Warp or M, each a 3D image.
+
+    ``rlnImageName`` names the volume, also as ``slot@stack``; optics groups give voxel sizes. Pseudo-subtomograms that
+    are stacks of 2D images (RELION 5) are refused: reconstruct volumes, or use ``tomogram`` to cut them.
+    """
+
+    folder: Path | None = Field(
+        None, description="where relative image names start: RELION's project folder [searched above the STAR file]"
     )
+    label: str | None = Field(None, description="column that holds the class, for example rlnClassNumber")
 
-    def build(self) -> SubtomogramDataset:
-        """Open the folder; headers and labels are checked now, voxels when they are read."""
-        from cryoreg.datasets.lab import Lab
+    def open(self) -> SubtomogramDataset:
+        """Open the STAR file."""
+        from cryoreg.datasets.star import Star
 
-        return Lab(self.root, self.voxel_size)
+        return Star(self.root, self.voxel_size, self.folder, self.label, mixed_voxel_sizes=self.rescale_to is not None)
+
+
+class TomogramSpec(FileDatasetSpec):
+    """Boxes cut on the fly from tomograms at the coordinates of a particle list.
+
+    The list is a STAR file, a Dynamo table (.tbl), CSV or copick-style points (.ndjson, .json); tomograms are MRC or
+    OME-Zarr. Boxes that reach beyond a tomogram repeat its outermost voxels, and are counted. Centred coordinates of
+    RELION 5 are understood: pixel = Å / pixel size of the tilt series + size / 2, both unbinned, then over the binning.
+    """
+
+    tomograms: Path | None = Field(None, description="folder of the tomograms, or the only one [beside the list]")
+    box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
+    coordinate_size: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per unit of the coordinates, where they are in other voxels"
+    )
+    label: str | None = Field(None, description="column that holds the class [rlnClassNumber, class, ... where varied]")
+
+    def open(self) -> SubtomogramDataset:
+        """Open the list and the tomograms' headers."""
+        from cryoreg.datasets.tomogram import TomogramParticles
+
+        return TomogramParticles(
+            self.root, self.tomograms, self.box, self.voxel_size, self.rescale_to, self.coordinate_size, self.label
+        )
+
+
+class StoreSpec(FileDatasetSpec):
+    """cryoreg's own store, one HDF5 file: what `cryoreg convert`, `simulate` and `extract` write.
+
+    Each subtomogram is one chunk with its own checksum, so that training reads it at random without reading others.
+    """
+
+    def open(self) -> SubtomogramDataset:
+        """Open the store."""
+        from cryoreg.datasets.store import Store
+
+        return Store(self.root, self.voxel_size)
 
 
 class DemoSpec(DatasetSpec):

@@ -1,0 +1,84 @@
+"""One convention for whatever files hold: density bright, one voxel size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
+from cryoreg.datasets.resampling import resample
+from cryoreg.errors import DataError
+
+
+class Conventional:
+    """A data set as cryoreg serves it: what its reader yields, with density bright and resampled where asked for.
+
+    Whatever else the reader's data set has (classes, labels, ids, groups, notes) is kept.
+    """
+
+    def __init__(
+        self,
+        dataset: SubtomogramDataset,
+        contrast: Contrast | None = None,
+        rescale_to: float | None = None,
+        tilt_range: tuple[float, float] | None = None,
+        tilt_axis: TiltAxis | None = None,
+    ) -> None:
+        """Take a reader's data set and what the user says of it, which overrules what the files say.
+
+        ``contrast`` is how density looks in the files: "dark" is inverted, None left as it is. ``rescale_to`` is in
+        Å per voxel; boxes keep their physical extent, the largest that all have. Raises `DataError` where there is no
+        voxel size to rescale from.
+        """
+        self.dataset = dataset
+        self.classes: Sequence[str] = dataset.classes
+        self.labels: Sequence[int | None] = dataset.labels
+        self.ids: Sequence[str] = dataset.ids
+        self.groups: Sequence[str | None] = dataset.groups
+        self.notes: Sequence[str] = getattr(dataset, "notes", ())
+        stored = contrast or getattr(dataset, "contrast", None)
+        self._sign = -1.0 if stored == "dark" else 1.0
+        self.contrast: Contrast | None = stored and "bright"
+        self.tilt_range = tilt_range or getattr(dataset, "tilt_range", None)
+        self.tilt_axis = tilt_axis or getattr(dataset, "tilt_axis", None)
+        self._rescale_to = rescale_to
+        self.voxel_size = rescale_to or dataset.voxel_size
+        self.box: Box = self._rescaled_box(rescale_to) if rescale_to else dataset.box
+
+    def _rescaled_box(self, target: float) -> Box:
+        finest = min(self._factor(index, target) for index in range(len(self.dataset)))
+        depth, height, width = (max(1, math.floor(edge * finest + 0.5)) for edge in self.dataset.box)
+        return depth, height, width
+
+    def _factor(self, index: int, target: float) -> float:
+        """Return the voxel size of a subtomogram over the target's."""
+        size = self._stored_size(index)
+        if size is None:
+            raise DataError(
+                f"{self.origin(index).file}: has no voxel size to rescale from; say --set dataset.voxel_size=<Å>"
+            )
+        return size / target
+
+    def _stored_size(self, index: int) -> float | None:
+        return self.origin(index).voxel_size or self.dataset.voxel_size
+
+    def origin(self, index: int) -> Origin:
+        """Return where subtomogram ``index`` came from."""
+        told = getattr(self.dataset, "origin", None)
+        return told(index) if told else Origin(self.ids[index], voxel_size=self.dataset.voxel_size)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one subtomogram."""
+        sample = self.dataset[index]
+        if self._sign == 1 and self._rescale_to is None:
+            return sample
+        volume = sample.volume * self._sign
+        if self._rescale_to is not None:
+            factor = self._factor(index, self._rescale_to)
+            volume = torch.from_numpy(resample(volume[0].numpy(), factor, self.box))[None]
+        return Sample(volume, sample.label, sample.id, sample.group)
