@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,9 @@ from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.specs import KINDS, Kind
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import SubtomogramDataset
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -100,6 +103,14 @@ class RunConfig:
     def spec(self, section: str) -> Any:
         """Return the spec chosen for a section."""
         return self.choices[section].spec
+
+    def check_data(self, dataset: SubtomogramDataset) -> None:
+        """Raise `DataError` or `ConfigError` where a component cannot take the data."""
+        for section, (_, spec) in self.choices.items():
+            if kind_of(section) == "encoder":
+                spec.check_box(dataset.box)
+            elif kind_of(section) == "augmentation":
+                spec.check_data(dataset)
 
     def packages(self) -> dict[str, str]:
         """Return section -> "package version"."""

@@ -143,6 +143,10 @@ class AugmentationSpec(Spec):
 
     kind: ClassVar[Kind] = "augmentation"
 
+    def check_data(self, dataset: SubtomogramDataset) -> None:
+        """Raise `ConfigError` where the transformation contradicts what is known of the data; by default, never."""
+        return None
+
     @abstractmethod
     def build(self) -> Augmentation:
         """Return the augmentation."""

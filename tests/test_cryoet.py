@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy import ndimage, stats
 
 from cryoreg.augmentations.cryoet import Parameters
 from cryoreg.augmentations.fourier import white_noise
+from cryoreg.augmentations.specs import CryoETSpec
 from cryoreg.config import Layer, resolve
 from cryoreg.errors import ConfigError
 from cryoreg.simulation import optics
@@ -269,3 +271,15 @@ def test_impossible_settings_are_one_line(settings, expected):
         resolve("pretrain", [Layer("test", {"augmentation": {"name": "cryoet", **settings}})])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("known", ["x", "y", None])
+def test_a_wedge_across_another_axis_than_the_datas_is_refused(known):
+    spec, data = CryoETSpec(), SimpleNamespace(tilt_axis=known)
+    if known == "x":
+        with pytest.raises(ConfigError, match=r"set augmentation\.tilt_axis=x"):
+            spec.check_data(data)
+    else:
+        spec.check_data(data)
+    spec.check_data(object())
+    CryoETSpec(tilt_axis=known or "y").check_data(data)

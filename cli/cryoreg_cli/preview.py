@@ -18,7 +18,11 @@ OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
 @click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
 @click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="Subtomograms to show.")
 @click.option("--views", type=click.IntRange(1, 10), default=3, show_default=True, help="Views of each.")
-@click.option("--tilt-axis", type=click.Choice(["x", "y"]), help="Show the wedge across this axis. [augmentation's, y]")
+@click.option(
+    "--tilt-axis",
+    type=click.Choice(["x", "y"]),
+    help="Show the wedge across this axis. [that of the data, the augmentation's, y]",
+)
 @click.option("--output", type=run_options.PATH, default="preview.png", show_default=True, help="The PNG to write.")
 def preview(
     config: Path | None,

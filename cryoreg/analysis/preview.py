@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryoreg.config import RunConfig
-from cryoreg.contracts import Augmentation, SubtomogramDataset
+from cryoreg.contracts import Augmentation, SubtomogramDataset, TiltAxis
 from cryoreg.files import write_atomically
 from cryoreg.randomness import SampleRng
 from cryoreg.training.loading import normalise
 
 Array = NDArray[np.float32]
-TiltAxis = Literal["x", "y"]
 
 _DENSITY = Normalize(-4, 4)
 """Standard deviations of a z-scored subtomogram: the same grey is the same density in every panel."""
@@ -55,13 +54,21 @@ class Group(NamedTuple):
 def run_preview(config: RunConfig, output: Path, count: int, views: int, tilt_axis: TiltAxis | None = None) -> None:
     """Write a PNG of ``count`` subtomograms and the ``views`` that pretraining would show of them in its first epoch.
 
-    ``tilt_axis`` chooses the planes that show the missing wedge; None: the augmentation's own, else y. Raises
+    ``tilt_axis`` chooses the planes that show the missing wedge; None: that of the data where it is known, else the
+    augmentation's, else y. Raises
     `DataError` where the data is at fault, `RunFolderError` where the file cannot be written.
     """
     dataset: SubtomogramDataset = config.spec("dataset").build()
     specs = [choice.spec for choice in config.choices.values() if choice.component.group == "augmentations"]
+    for spec in specs:
+        spec.check_data(dataset)
     looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)
-    figure = draw(looks, tilt_axis if tilt_axis is not None else getattr(specs[0], "tilt_axis", "y"))
+    axes: list[TiltAxis | None] = [
+        tilt_axis,
+        *(getattr(known, "tilt_axis", None) for known in (dataset, specs[0])),
+        "y",
+    ]
+    figure = draw(looks, next(axis for axis in axes if axis))
     write_atomically(output, lambda file: figure.savefig(file, format="png"))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
+from cryoreg.errors import ConfigError
 from cryoreg.specs import AugmentationSpec
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cryoreg.augmentations.identity import Identity
     from cryoreg.augmentations.monai_pipeline import MonaiPipeline
     from cryoreg.augmentations.strong import Strong
+    from cryoreg.contracts import SubtomogramDataset
 
 
 class NoAugmentationSpec(AugmentationSpec):
@@ -120,6 +122,15 @@ class CryoETSpec(AugmentationSpec):
         if not 0 <= value[0] <= value[1]:
             raise ValueError("should be two numbers of at least 0, the smaller first")
         return value
+
+    def check_data(self, dataset: SubtomogramDataset) -> None:
+        """Raise `ConfigError` where the wedge would be imposed across another axis than the data's own."""
+        axis = getattr(dataset, "tilt_axis", None)
+        if axis not in (None, self.tilt_axis):
+            raise ConfigError(
+                f"the data's tilt axis is {axis}, but the augmentation would impose its missing wedge across that of a "
+                f"series about {self.tilt_axis}; say --set augmentation.tilt_axis={axis}"
+            )
 
     def build(self) -> CryoET:
         """Return the batched augmentation."""

@@ -55,7 +55,7 @@ class FinetuneJob(Job):
     def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
         settings: FinetuneSettings = config.training
         require_classes(dataset)
-        config.spec("encoder").check_box(dataset.box)
+        config.check_data(dataset)
         self.seed, self.leads = settings.seed, fabric.is_global_zero
         self.module = self.classifier = build_seeded(
             settings.seed, lambda: Classifier(config.spec("encoder").build(), len(dataset.classes))

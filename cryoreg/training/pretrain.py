@@ -44,7 +44,7 @@ class PretrainJob(Job):
     def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
         settings: PretrainSettings = config.training
         spec = config.spec("method")
-        config.spec("encoder").check_box(dataset.box)
+        config.check_data(dataset)
         self.views = Views(config, dataset.box)
         self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))
         samples = pretraining_samples(config, dataset)
