@@ -24,7 +24,7 @@ def write_atomically(
         if check is not None:
             check(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         kept = "; the file written before is intact" if path.exists() else ""
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}{kept}") from error
@@ -50,7 +50,8 @@ def _write_and_sync(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder outlast a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
