@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -15,7 +17,8 @@ from cryoreg.errors import DataError
 class Conventional:
     """A data set as cryoreg serves it: what its reader yields, with density bright and resampled where asked for.
 
-    Whatever else the reader's data set has (classes, labels, ids, groups, notes) is kept.
+    Whatever else the reader's data set has (classes, labels, ids, groups, notes, duplicates) is kept, and its clean
+    copies are served likewise.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Conventional:
         self.ids: Sequence[str] = dataset.ids
         self.groups: Sequence[str | None] = dataset.groups
         self.notes: Sequence[str] = getattr(dataset, "notes", ())
+        self.duplicates: Sequence[int | None] | None = getattr(dataset, "duplicates", None)
+        self._told = (contrast, rescale_to, tilt_range, tilt_axis)
         stored = contrast or getattr(dataset, "contrast", None)
         self._sign = -1.0 if stored == "dark" else 1.0
         self.contrast: Contrast | None = stored and "bright"
@@ -46,6 +51,23 @@ class Conventional:
         self._rescale_to = rescale_to
         self.voxel_size = rescale_to or dataset.voxel_size
         self.box: Box = self._rescaled_box(rescale_to) if rescale_to else dataset.box
+
+    @cached_property
+    def clean(self) -> Conventional | None:
+        """The noise-free copies, with the same sign and voxel size; None where there are none."""
+        copies = getattr(self.dataset, "clean", None)
+        return None if copies is None else Conventional(copies, *self._told)
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Further values of each subtomogram, (N, ...) each; none once it was rescaled, as some are in voxels."""
+        return {} if self._rescale_to else getattr(self.dataset, "columns", {})
+
+    def prefetch(self, indices: Iterable[int]) -> None:
+        """Tell the reader which subtomograms will be wanted soon, where it can make use of that."""
+        announce = getattr(self.dataset, "prefetch", None)
+        if announce is not None:
+            announce(indices)
 
     def _rescaled_box(self, target: float) -> Box:
         finest = min(self._factor(index, target) for index in range(len(self.dataset)))

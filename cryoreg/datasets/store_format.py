@@ -12,13 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import h5py
 import numpy as np
 
 import cryoreg
-from cryoreg.contracts import Box, Contrast, Origin, TiltAxis
+from cryoreg.contracts import Box, Contrast, Origin, SubtomogramDataset, TiltAxis
+from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.mrc_files import check_unique
 from cryoreg.errors import DataError
 
@@ -60,6 +61,12 @@ class StoreLayout:
     clean: bool = False
     """Whether each volume has a noise-free copy."""
 
+    def __post_init__(self) -> None:
+        labels = [None if label is None else int(label) for label in self.labels]
+        box = tuple(int(edge) for edge in self.box)
+        for name, value in (("ids", list(self.ids)), ("labels", labels), ("groups", list(self.groups)), ("box", box)):
+            object.__setattr__(self, name, value)
+
     def check(self) -> None:
         """Raise `DataError` where rows are none, differ in number, or share an id."""
         if not self.ids:
@@ -100,8 +107,8 @@ class Place(NamedTuple):
 def create(path: Path, layout: StoreLayout) -> None:
     """Write an HDF5 file with all of the metadata and room for all of the rows."""
     count = len(layout.ids)
-    # HDF5 1.8 can read this, and it knows no "open for writing" mark, which a killed program would leave behind.
-    with h5py.File(path, "w", libver=("earliest", "v108"), locking=False) as file:
+    # The format of HDF5 1.8: checksums on metadata, but no "open for writing" mark that a killed program leaves behind.
+    with h5py.File(path, "w", libver=("v108", "v108"), locking=False) as file:
         _write_attributes(file, layout)
         _write_known(file, layout)
         for name, (dtype, shape) in _row_arrays(layout).items():
@@ -136,6 +143,7 @@ def _write_attributes(file: h5py.File, layout: StoreLayout) -> None:
     file.attrs[FORMAT] = VERSION
     file.attrs["cryoreg"] = cryoreg.__version__
     file.attrs["layout"] = layout.digest()
+    file.attrs["fingerprint"] = fingerprint(cast(SubtomogramDataset, layout))
     for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis"):
         value = getattr(layout, name)
         if value is not None:

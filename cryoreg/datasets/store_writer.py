@@ -72,12 +72,12 @@ class StoreWriter:
             raise DataError(f"{self.layout.ids[row]}: has columns {sorted(values)}, not {sorted(self.layout.columns)}")
         voxels = self._voxels(row, volume)
         self._put(fmt.VOLUMES, row, voxels)
-        self._put(fmt.CRC32, row, zlib.crc32(voxels))
+        self._put(fmt.CRC32, row, zlib.crc32(voxels.data))
         self._put(fmt.HASH, row, np.frombuffer(content_hash(voxels), np.uint8))
         if self.layout.clean:
             copy = self._voxels(row, clean)
             self._put(fmt.CLEAN, row, copy)
-            self._put(fmt.CLEAN_CRC32, row, zlib.crc32(copy))
+            self._put(fmt.CLEAN_CRC32, row, zlib.crc32(copy.data))
         for name, value in values.items():
             self._put(f"{fmt.COLUMNS}/{name}", row, value)
         self._note(row, fmt.WRITTEN)
@@ -173,7 +173,7 @@ class StoreWriter:
 
     def _put(self, name: str, row: int, value: Any) -> None:
         place = self._places[name]
-        content = memoryview(np.ascontiguousarray(value, place.dtype).reshape(place.shape).reshape(-1).view(np.uint8))
+        content = memoryview(np.asarray(value, place.dtype).reshape(place.shape).tobytes())
         offset = place.of(row)
         with self._one_line():
             while content:
@@ -190,7 +190,7 @@ class StoreWriter:
 
     def _sound(self, row: int) -> bool:
         pairs = [(fmt.VOLUMES, fmt.CRC32), *([(fmt.CLEAN, fmt.CLEAN_CRC32)] if self.layout.clean else [])]
-        return all(zlib.crc32(self._read(voxels, row)) == self._read(sums, row)[0] for voxels, sums in pairs)
+        return all(zlib.crc32(self._read(voxels, row).data) == self._read(sums, row)[0] for voxels, sums in pairs)
 
     def _note(self, row: int, state: int) -> None:
         self._state[row] = state
@@ -210,4 +210,4 @@ class StoreWriter:
 
 def content_hash(volume: NDArray[np.float32]) -> bytes:
     """Return a hash of a volume's voxels as little-endian float32: equal for identical subtomograms alone."""
-    return hashlib.blake2b(np.ascontiguousarray(volume, "<f4"), digest_size=fmt.HASH_BYTES).digest()
+    return hashlib.blake2b(np.ascontiguousarray(volume, "<f4").data, digest_size=fmt.HASH_BYTES).digest()
