@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 import cryoreg
 from cryoreg.contracts import Box, Contrast, Origin, SubtomogramDataset, TiltAxis
@@ -79,6 +80,17 @@ class StoreLayout:
         for name, (dtype, _) in self.columns.items():
             if "/" in name or np.dtype(dtype).kind not in _NUMERIC:
                 raise DataError(f"column '{name}' of type {dtype} cannot be stored; numbers and bytes can")
+
+    def voxels(self, row: int, volume: Any) -> NDArray[np.float32]:
+        """Return a row's volume as float32 (D, H, W); raise `DataError`, which names the id, where it cannot be one."""
+        if volume is None:
+            raise DataError(f"{self.ids[row]}: has no noise-free copy, though the others have one")
+        voxels = np.ascontiguousarray(volume, dtype="<f4")
+        if voxels.shape not in (self.box, (1, *self.box)):
+            raise DataError(f"{self.ids[row]}: has shape {voxels.shape}, but its set has boxes of {self.box}")
+        if not np.isfinite(voxels).all():
+            raise DataError(f"{self.ids[row]}: holds NaN or infinite voxels; remove it or make it again")
+        return voxels.reshape(self.box)
 
     def digest(self) -> str:
         """Return a hash of everything: equal for the same rows made by the same settings."""

@@ -70,12 +70,12 @@ class StoreWriter:
         values = columns or {}
         if values.keys() != self.layout.columns.keys():
             raise DataError(f"{self.layout.ids[row]}: has columns {sorted(values)}, not {sorted(self.layout.columns)}")
-        voxels = self._voxels(row, volume)
+        voxels = self.layout.voxels(row, volume)
         self._put(fmt.VOLUMES, row, voxels)
         self._put(fmt.CRC32, row, zlib.crc32(voxels.data))
         self._put(fmt.HASH, row, np.frombuffer(content_hash(voxels), np.uint8))
         if self.layout.clean:
-            copy = self._voxels(row, clean)
+            copy = self.layout.voxels(row, clean)
             self._put(fmt.CLEAN, row, copy)
             self._put(fmt.CLEAN_CRC32, row, zlib.crc32(copy.data))
         for name, value in values.items():
@@ -159,17 +159,6 @@ class StoreWriter:
         except OSError:
             os.close(self._file)
             raise DataError(f"{self.part}: is being written by another process; wait for it, or stop it") from None
-
-    def _voxels(self, row: int, volume: Any) -> NDArray[np.float32]:
-        name = self.layout.ids[row]
-        if volume is None:
-            raise DataError(f"{name}: has no noise-free copy, though the others have one")
-        voxels = np.ascontiguousarray(volume, dtype="<f4")
-        if voxels.shape not in (self.layout.box, (1, *self.layout.box)):
-            raise DataError(f"{name}: has shape {voxels.shape}, but its set has boxes of {self.layout.box}")
-        if not np.isfinite(voxels).all():
-            raise DataError(f"{name}: holds NaN or infinite voxels; remove it or make it again")
-        return voxels
 
     def _put(self, name: str, row: int, value: Any) -> None:
         place = self._places[name]
