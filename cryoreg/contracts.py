@@ -120,6 +120,9 @@ class SubtomogramDataset(Protocol):
     * ``contrast``: "bright" or "dark", as samples are served; None where unknown;
     * ``tilt_range`` (degrees) and ``tilt_axis`` ("x" or "y"), of all subtomograms together;
     * ``clean``: the data set of the same subtomograms, index by index, without noise, where they are simulated;
+    * ``duplicates``: for each subtomogram a key that identical ones share, or None; splits keep those together;
+    * ``columns``: further values of each subtomogram, name -> array (N, ...);
+    * ``prefetch(indices)``: a hint that these will be read soon;
     * ``notes``: lines for the user on what was read around (particles near an edge, ...).
     """
 

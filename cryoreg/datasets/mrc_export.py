@@ -126,9 +126,7 @@ class FolderWriter(ABC):
 
     def _require_free_name(self) -> None:
         if self.path.exists() and not (self.overwrite and _read_mark(self.path) is not None):
-            advice = (
-                "choose another name" if self.overwrite else "choose another name, or say that it may be overwritten"
-            )
+            advice = "choose another name" if self.overwrite else "choose another name, or overwrite it (--overwrite)"
             raise DataError(f"{self.path}: exists already; {advice}")
 
     def _rename(self) -> None:

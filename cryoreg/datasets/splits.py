@@ -49,19 +49,21 @@ def split(dataset: SubtomogramDataset, fractions: tuple[float, float, float] = (
     """Split a data set into train, val and test by ``fractions``, stratified by class.
 
     Each class is within one subtomogram of its share, and so is the whole. Where tomograms (``groups``) are known,
-    none is cut in two, and the shares are as near as that allows. The order of the indices depends on seed and ids
-    alone. Raises `DataError` where a class is too small to be in every part.
+    none is cut in two, and the shares are as near as that allows; likewise for subtomograms known to be identical
+    (``duplicates``). The order of the indices depends on seed and ids alone. Raises `DataError` where a class is too
+    small to be in every part, or identical subtomograms have different labels.
     """
     _check_fractions(fractions)
     if not len(dataset):
         raise DataError("the data set holds no subtomograms; check its path")
     order = _hashed_order(dataset.ids, seed)
+    copies = _copies(dataset)
     labels = [dataset.labels[i] for i in order]
     shares = np.array(fractions)
     if any(group is not None for group in dataset.groups):
-        parts = _grouped(dataset, order, labels, shares, seed)
+        parts = _grouped(dataset, order, labels, copies, shares, seed)
     else:
-        parts = _stratified(dataset, labels, shares)
+        parts = _one_by_one(dataset, order, labels, copies, shares)
     return Split(*(order[parts == part] for part in range(len(fractions))))
 
 
@@ -102,6 +104,22 @@ def _positions(keys: Iterable[K]) -> dict[K, np.ndarray]:
     return {key: np.array(positions) for key, positions in found.items()}
 
 
+def _copies(dataset: SubtomogramDataset) -> list[list[int]]:
+    """Return the subtomograms known to be identical; raise `DataError` where such have different labels."""
+    known = getattr(dataset, "duplicates", None) or ()
+    found = _positions(known)
+    copies = [members.tolist() for key, members in found.items() if key is not None and len(members) > 1]
+    for members in copies:
+        labelled = {dataset.labels[i]: i for i in members if dataset.labels[i] is not None}
+        if len(labelled) > 1:
+            (one, first), (other, second), *_ = labelled.items()
+            raise DataError(
+                f"'{dataset.ids[first]}' and '{dataset.ids[second]}' are identical, but the one is in "
+                f"{_name(dataset, one)} and the other in {_name(dataset, other)}; remove one"
+            )
+    return copies
+
+
 def _strata(dataset: SubtomogramDataset) -> list[int | None]:
     """Return every label that the split balances: all classes, and None where some samples have no label."""
     return [*([None] if None in dataset.labels else []), *range(len(dataset.classes))]
@@ -109,6 +127,24 @@ def _strata(dataset: SubtomogramDataset) -> list[int | None]:
 
 def _name(dataset: SubtomogramDataset, label: int | None) -> str:
     return "the unlabelled part" if label is None else f"class '{dataset.classes[label]}'"
+
+
+def _one_by_one(
+    dataset: SubtomogramDataset,
+    order: np.ndarray,
+    labels: list[int | None],
+    copies: list[list[int]],
+    shares: np.ndarray,
+) -> np.ndarray:
+    """Return the part of each sample: the first of identical ones is drawn, the others follow it."""
+    leader = np.arange(len(order))
+    position = np.argsort(order)
+    for members in copies:
+        leader[position[members]] = position[members].min()
+    drawn = np.flatnonzero(leader == np.arange(len(order)))
+    parts = np.empty(len(order), dtype=np.int64)
+    parts[drawn] = _stratified(dataset, [labels[i] for i in drawn], shares)
+    return parts[leader]
 
 
 def _stratified(dataset: SubtomogramDataset, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
@@ -147,10 +183,16 @@ def _apportion(total: int, shares: np.ndarray, owed: np.ndarray) -> np.ndarray:
 
 
 def _grouped(
-    dataset: SubtomogramDataset, order: np.ndarray, labels: list[int | None], shares: np.ndarray, seed: int
+    dataset: SubtomogramDataset,
+    order: np.ndarray,
+    labels: list[int | None],
+    copies: list[list[int]],
+    shares: np.ndarray,
+    seed: int,
 ) -> np.ndarray:
     """Return the part of each sample with every tomogram in one part, by local search from random starts."""
-    units = _positions(_unit(dataset, i) for i in order)
+    names = _joined([_unit(dataset, i) for i in range(len(dataset))], copies)
+    units = _positions(names[i] for i in order)
     strata = _strata(dataset)
     columns = np.array([strata.index(label) for label in labels])
     tallies = np.stack([np.bincount(columns[members], minlength=len(strata)) for members in units.values()])
@@ -170,6 +212,21 @@ def _unit(dataset: SubtomogramDataset, index: int) -> str:
     """Return the name of what must stay together: the tomogram, or the sample itself where none is known."""
     group = dataset.groups[index]
     return f"sample\0{dataset.ids[index]}" if group is None else f"tomogram\0{group}"
+
+
+def _joined(units: list[str], copies: list[list[int]]) -> list[str]:
+    """Return the units after those that hold identical subtomograms have become one."""
+    into: dict[str, str] = {}
+
+    def root(unit: str) -> str:
+        while unit in into:
+            unit = into[unit]
+        return unit
+
+    for members in copies:
+        first, *others = sorted({root(units[i]) for i in members})
+        into |= dict.fromkeys(others, first)
+    return [root(unit) for unit in units]
 
 
 def _require_spread(dataset: SubtomogramDataset, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:

@@ -70,13 +70,10 @@ class Store:
             return {name.partition("/")[2]: file[name][()][self._rows] for name in names}
 
     @cached_property
-    def duplicates(self) -> Sequence[int | None] | None:
-        """A number for each subtomogram that occurs more than once, the same for equal ones; None where none does."""
-        _, first, counts = np.unique(self._hashes, axis=0, return_inverse=True, return_counts=True)
-        numbers = first.reshape(-1)
-        if counts.max() == 1:
-            return None
-        return [number if counts[number] > 1 else None for number in numbers.tolist()]
+    def duplicates(self) -> Sequence[int | None]:
+        """A number for each subtomogram that occurs more than once, the same for identical ones; None for the others."""
+        _, numbers, counts = np.unique(self._hashes, axis=0, return_inverse=True, return_counts=True)
+        return [number if counts[number] > 1 else None for number in numbers.reshape(-1).tolist()]
 
     def origin(self, index: int) -> Origin:
         """Return where subtomogram ``index`` came from; the voxel size is the store's."""

@@ -128,7 +128,7 @@ class StoreWriter:
         if self.path.is_dir():
             raise DataError(f"{self.path}: is a folder; choose a file name for the store")
         if self.path.exists() and not self.overwrite:
-            raise DataError(f"{self.path}: exists already; choose another name, or say that it may be overwritten")
+            raise DataError(f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)")
 
     def _create(self) -> None:
         self._require_room()
