@@ -1,0 +1,65 @@
+"""`cryoreg pick`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli.run_options import PATH
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.argument("tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...")
+@click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles.")
+@click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius.")
+@click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
+@click.option(
+    "--contrast",
+    type=click.Choice(["auto", "bright", "dark"]),
+    default="auto",
+    show_default=True,
+    help="How density looks in the tomograms.",
+)
+@click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [3; 1 with a template]")
+@click.option("--distance", type=click.FloatRange(min=0), metavar="Å", help="Between picks. [the diameter]")
+@click.option("--margin", type=click.FloatRange(min=0), metavar="VOXELS", help="Left out at the faces. [the radius]")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Keep so many in each tomogram. [all]")
+@click.option("--subvoxel", is_flag=True, help="Place picks between voxels; extraction then interpolates.")
+@click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright.")
+@click.option("--rotations", type=click.IntRange(min=1), default=500, show_default=True, help="Of the template.")
+@click.option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Degrees; the wedge of the template.")
+@click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", show_default=True, help="The beam is z.")
+@click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template.")
+@click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep.")
+@click.option(
+    "--output", type=PATH, default="picks.star", show_default=True, help="The STAR file; a .csv is written beside it."
+)
+@click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def pick(
+    tomograms: tuple[Path, ...],
+    radius: float | None,
+    diameter: float | None,
+    voxel_size: float | None,
+    output: Path,
+    picture: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Find particles of one size in tomograms (MRC or OME-Zarr files, or folders of them).
+
+    Difference of Gaussians (Pei et al. 2016), optionally ranked by local cross-correlation with a template. Coordinates
+    are voxels of the tomogram, x y z, the first voxel being 0.
+    """
+    if (radius is None) == (diameter is None):
+        raise click.UsageError("give the size of the particles, as --radius or as --diameter, in Å")
+    from cryoreg.picking.picks import PickSettings
+    from cryoreg.picking.run import Outputs, run_pick
+
+    chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
+    for line in run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size):
+        click.echo(line)

@@ -1,0 +1,118 @@
+"""Picks as particle lists: a STAR file for RELION and its kin, and CSV for everything else.
+
+Coordinates are voxels of the tomogram that was picked, x y z, and the first voxel is 0: the pick at (5, 0, 2) is the
+voxel ``tomogram[2, 0, 5]`` of an array with axes (z, y, x).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import starfile
+
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import write_text
+from cryoreg.picking.picks import Picks
+
+_FORMATS = (".star", ".csv")
+
+
+def list_files(output: Path, overwrite: bool) -> tuple[Path, Path]:
+    """Return the STAR file and the CSV file beside it; raise `ConfigError` where they cannot or must not be written."""
+    if output.suffix.lower() not in _FORMATS:
+        raise ConfigError(f"--output {output}: must end in .star; a .csv is written beside it")
+    files = output.with_suffix(".star"), output.with_suffix(".csv")
+    for file in files:
+        check_output(file, overwrite)
+    return files
+
+
+def check_output(file: Path, overwrite: bool) -> None:
+    """Raise `ConfigError` where a file exists and may not be replaced, or its folder cannot be written."""
+    if file.is_dir():
+        raise ConfigError(f"{file}: is a folder; name a file")
+    if file.exists() and not overwrite:
+        raise ConfigError(f"{file}: exists; name another file or say --overwrite")
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"{file}: there is no folder {folder}; create it first")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{file}: the folder {folder} may not be written; name another")
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Raise `DataError` where two tomograms have one name, which is all that a list tells of them."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise DataError(f"{seen[path.stem]} and {path} are both called '{path.stem}'; pick them one by one")
+        seen[path.stem] = path
+
+
+def write_lists(found: Sequence[Picks], star: Path, csv: Path) -> None:
+    """Write all picks to both files, tomogram by tomogram, best first."""
+    write_text(star, starfile.to_string({"optics": optics(found), "particles": particles(found)}))
+    write_text(csv, table(found).to_csv(index=False, lineterminator="\n"))
+
+
+def optics(found: Sequence[Picks]) -> pd.DataFrame:
+    """Return an optics group for each voxel size."""
+    sizes = _voxel_sizes(found)
+    numbers = range(1, len(sizes) + 1)
+    return pd.DataFrame(
+        {
+            "rlnOpticsGroup": list(numbers),
+            "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
+            "rlnImagePixelSize": sizes,
+            "rlnMicrographPixelSize": sizes,
+            "rlnImageDimensionality": 3,
+        }
+    )
+
+
+def particles(found: Sequence[Picks]) -> pd.DataFrame:
+    """Return RELION's columns of all picks."""
+    rows = table(found)
+    sizes = _voxel_sizes(found)
+    groups = [[sizes.index(picks.voxel_size) + 1] * len(picks.positions) for picks in found]
+    return pd.DataFrame(
+        {
+            "rlnTomoName": [Path(name).stem for name in rows["tomogram"]],
+            "rlnMicrographName": rows["tomogram"],
+            "rlnCoordinateX": rows["x"],
+            "rlnCoordinateY": rows["y"],
+            "rlnCoordinateZ": rows["z"],
+            "rlnAutopickFigureOfMerit": rows["score"],
+            "rlnOpticsGroup": np.concatenate([np.array(group, dtype=int) for group in groups]),
+        }
+    )
+
+
+def table(found: Sequence[Picks]) -> pd.DataFrame:
+    """Return our own columns of all picks: tomogram, x, y, z (voxels), score, dog, cc, voxel_size (Å), contrast."""
+    return pd.concat([_rows(picks) for picks in found], ignore_index=True)
+
+
+def _rows(picks: Picks) -> pd.DataFrame:
+    x, y, z = np.round(picks.positions, 2).T
+    return pd.DataFrame(
+        {
+            "tomogram": picks.path.name,
+            "x": x,
+            "y": y,
+            "z": z,
+            "score": np.round(picks.scores.astype(float), 4),
+            "dog": np.round(picks.dog.astype(float), 4),
+            "cc": np.nan if picks.cc is None else np.round(picks.cc.astype(float), 4),
+            "voxel_size": picks.voxel_size,
+            "contrast": picks.contrast,
+        }
+    )
+
+
+def _voxel_sizes(found: Sequence[Picks]) -> list[float]:
+    return sorted({picks.voxel_size for picks in found})

@@ -1,0 +1,201 @@
+"""Tomogram in, picks out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.contracts import Box, Contrast, TiltAxis
+from cryoreg.datasets.tomogram_files import Tomogram, cut
+from cryoreg.errors import DataError
+from cryoreg.picking import ranking
+from cryoreg.picking.difference_of_gaussians import Peaks, Response, respond, sigma_for
+from cryoreg.picking.suppression import suppress, within_margin
+from cryoreg.picking.templates import load_templates
+
+THRESHOLD = 3.0
+"""Above it noise leaves about 0.003/σ³ peaks in a voxel."""
+RANKED_THRESHOLD = 1.0
+"""With a template the filter only proposes; correlation decides."""
+DECIDED = 4.0
+"""Standard errors of skewness at which the contrast counts as known."""
+_LONGEST_SHIFT = 4
+"""Voxels. The search costs its cube."""
+
+
+@dataclass(frozen=True)
+class PickSettings:
+    """What to look for."""
+
+    radius: float
+    """Of the particles, Å."""
+    contrast: Literal["auto", "bright", "dark"] = "auto"
+    """How density looks in the tomograms."""
+    threshold: float | None = None
+    """Lowest DoG peak, in standard deviations of the response (`Response.spread`). [3, or 1 with a template]"""
+    distance: float | None = None
+    """Smallest distance between picks, Å. [twice the radius]"""
+    margin: float | None = None
+    """Voxels from the faces of a tomogram in which nothing is picked. [the radius]"""
+    top: int | None = None
+    """So many picks at most in each tomogram, the best. [all]"""
+    subvoxel: bool = False
+    """Place DoG picks between voxels, at the top of a parabola."""
+    template: Path | None = None
+    """MRC map of the particle, density bright, centred on its voxel at index edge // 2, to rank candidates with."""
+    rotations: int = 500
+    tilt_range: tuple[float, float] | None = None
+    """Degrees. The wedge that was not measured is taken out of the template."""
+    tilt_axis: TiltAxis = "y"
+    low_pass: float | None = None
+    """Å: finer detail of the template is left out."""
+    min_cc: float | None = None
+    """Lowest correlation coefficient to keep."""
+
+
+class Picks(NamedTuple):
+    """What was found in one tomogram, best first."""
+
+    path: Path
+    shape: Box
+    voxel_size: float
+    contrast: Contrast
+    skewness: float
+    skewness_error: float
+    decided: bool
+    """False where the contrast was to be found out and could not be with confidence."""
+    positions: NDArray[np.float64]
+    """(N, 3): x, y, z in voxels; the first voxel is 0."""
+    dog: NDArray[np.float32]
+    """(N,): heights of the DoG peaks in standard deviations of the response."""
+    cc: NDArray[np.float32] | None
+    """(N,): correlation with the template."""
+    highest: float
+    """The highest DoG peak, whether picked or not."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """What picks are ordered by."""
+        return self.dog if self.cc is None else self.cc
+
+
+class _Candidates(NamedTuple):
+    voxels: NDArray[np.int32]
+    offsets: NDArray[np.float32]
+    heights: NDArray[np.float32]
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> _Candidates:
+        return _Candidates(self.voxels[index], self.offsets[index], self.heights[index])
+
+
+def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
+    """Find the particles of one size in a tomogram.
+
+    Raises `DataError` where the radius does not fit it, where it is constant or holds NaN, and where the template does
+    not fit.
+    """
+    voxel_size, radius = _radius(tomogram, settings)
+    response = respond(tomogram, sigma_for(radius))
+    _check_voxels(tomogram.path, response.limits)
+    contrast, decided = _contrast(response, settings)
+    candidates = _candidates(tomogram, response, contrast, radius, settings)
+    positions, cc = candidates.voxels + candidates.offsets * settings.subvoxel, None
+    if settings.template is not None:
+        positions, cc = _ranked(tomogram, candidates, contrast, settings)
+    scores = candidates.heights if cc is None else cc
+    kept = suppress(positions, scores, _distance(settings) / voxel_size)
+    if cc is not None and settings.min_cc is not None:
+        kept = kept[cc[kept] >= settings.min_cc]
+    kept = kept[: settings.top]
+    found = getattr(response, contrast).heights
+    return Picks(
+        path=Path(tomogram.path),
+        shape=tomogram.shape,
+        voxel_size=voxel_size,
+        contrast=contrast,
+        skewness=response.skewness,
+        skewness_error=response.skewness_error,
+        decided=decided,
+        positions=positions[kept][:, ::-1].astype(np.float64),
+        dog=candidates.heights[kept],
+        cc=None if cc is None else cc[kept],
+        highest=float(found.max(initial=0)) / response.spread,
+    )
+
+
+def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
+    """Return the voxel size and the radius in voxels, where both make sense."""
+    voxel_size = tomogram.voxel_size
+    if voxel_size is None:
+        raise DataError(f"{tomogram.path}: has no voxel size; say --voxel-size <Å>")
+    radius = settings.radius / voxel_size
+    if radius < 1:
+        raise DataError(
+            f"{tomogram.path}: a radius of {settings.radius:g} Å is less than one voxel of {voxel_size:g} Å; "
+            "give a larger one, or a tomogram with smaller voxels"
+        )
+    if 2 * radius > min(tomogram.shape):
+        size = "×".join(map(str, tomogram.shape))
+        raise DataError(
+            f"{tomogram.path}: particles of radius {settings.radius:g} Å are {2 * radius:.1f} voxels wide and do not fit "
+            f"in {size} voxels (z, y, x); check the radius and the voxel size ({voxel_size:g} Å)"
+        )
+    return voxel_size, radius
+
+
+def _check_voxels(path: Path, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError(f"{path}: holds NaN or infinite voxels; reconstruct it again or replace them by the mean")
+    if low == high:
+        raise DataError(f"{path}: is constant (every voxel is {low:g}); there is nothing to pick")
+
+
+def _contrast(response: Response, settings: PickSettings) -> tuple[Contrast, bool]:
+    """Return how density looks, and whether that is beyond doubt."""
+    if settings.contrast != "auto":
+        return settings.contrast, True
+    decided = abs(response.skewness) >= DECIDED * response.skewness_error
+    return ("bright" if response.skewness > 0 else "dark"), decided
+
+
+def _candidates(
+    tomogram: Tomogram, response: Response, contrast: Contrast, radius: float, settings: PickSettings
+) -> _Candidates:
+    """Return peaks above the threshold and off the edges: a radius apart where they will be ranked, else all."""
+    peaks: Peaks = response.bright if contrast == "bright" else response.dark
+    ranked = settings.template is not None
+    default = RANKED_THRESHOLD if ranked else THRESHOLD
+    threshold = default if settings.threshold is None else settings.threshold
+    margin = radius if settings.margin is None else settings.margin
+    heights = peaks.heights / np.float32(response.spread)
+    good = (heights >= threshold) & within_margin(peaks.voxels, tomogram.shape, margin)
+    candidates = _Candidates(peaks.voxels, peaks.offsets, heights).take(good)
+    if not ranked:
+        return candidates
+    return candidates.take(suppress(candidates.voxels, candidates.heights, radius))
+
+
+def _ranked(
+    tomogram: Tomogram, candidates: _Candidates, contrast: Contrast, settings: PickSettings
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the positions (N, 3), z y x, where the template fits best near the candidates, and how well."""
+    assert tomogram.voxel_size is not None
+    templates = load_templates(tomogram, settings)
+    sign = np.float32(1 if contrast == "bright" else -1)
+    reach = min(max(1, round(settings.radius / tomogram.voxel_size / 2)), _LONGEST_SHIFT)
+
+    def read_box(centre: NDArray[np.int64], edge: int) -> NDArray[np.float32]:
+        return sign * cut(tomogram, centre, (edge, edge, edge))[0]
+
+    found = ranking.match(read_box, candidates.voxels, templates, reach)
+    return candidates.voxels + found.shifts, found.correlations
+
+
+def _distance(settings: PickSettings) -> float:
+    return 2 * settings.radius if settings.distance is None else settings.distance

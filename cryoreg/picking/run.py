@@ -1,0 +1,110 @@
+"""`cryoreg pick`: from files to lists."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cryoreg.datasets.tomogram_files import Tomogram, open_tomogram
+from cryoreg.errors import DataError
+from cryoreg.files import write_atomically
+from cryoreg.picking.pick_lists import check_names, check_output, list_files, write_lists
+from cryoreg.picking.picks import RANKED_THRESHOLD, THRESHOLD, Picks, PickSettings, pick
+
+_ENDINGS = (".mrc", ".rec", ".map", ".mrc.gz", ".mrc.bz2", ".zarr")
+
+_log = logging.getLogger(__name__)
+
+
+class Outputs(NamedTuple):
+    """What to write."""
+
+    list: Path
+    """The STAR file; the CSV file lies beside it."""
+    picture: Path | None = None
+    overwrite: bool = False
+
+
+def run_pick(
+    paths: Sequence[Path], settings: PickSettings, outputs: Outputs, voxel_size: float | None = None
+) -> list[str]:
+    """Pick in every tomogram, write the lists and the picture, and return a summary for the user, line by line.
+
+    ``voxel_size`` (Å) overrules the files. Raises `DataError` where a tomogram is at fault or nothing is found,
+    `ConfigError` where an output exists; nothing is then written.
+    """
+    star, csv = list_files(outputs.list, outputs.overwrite)
+    if outputs.picture:
+        check_output(outputs.picture, outputs.overwrite)
+    files = find_tomograms(paths)
+    check_names(files)
+    tomograms = [open_tomogram(file, voxel_size) for file in files]
+    found = [pick(tomogram, settings) for tomogram in tomograms]
+    if not any(len(picks.positions) for picks in found):
+        raise DataError(_nothing(found, settings))
+    write_lists(found, star, csv)
+    if outputs.picture:
+        _write_picture(outputs.picture, tomograms, found, settings)
+    return [*_summary(found), f"lists     {star}, {csv}"]
+
+
+def find_tomograms(paths: Sequence[Path]) -> list[Path]:
+    """Return the files named, and in place of each folder the tomograms in it, sorted by name."""
+    return [file for path in paths for file in (_in_folder(path) if _is_folder(path) else [path])]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.lower().endswith(".zarr")
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_ENDINGS))
+    if not files:
+        raise DataError(f"{folder}: holds no tomogram ({' '.join(_ENDINGS)}); check the path")
+    return files
+
+
+def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
+    default = RANKED_THRESHOLD if settings.template else THRESHOLD
+    threshold = default if settings.threshold is None else settings.threshold
+    where = found[0].path if len(found) == 1 else f"{found[0].path} and {len(found) - 1} more"
+    highest = max(picks.highest for picks in found)
+    return (
+        f"{where}: no peaks above threshold {threshold:g} away from the edges (the highest of all is {highest:.2f}); "
+        "lower --threshold or --margin, or check --radius and --contrast"
+    )
+
+
+def _summary(found: Sequence[Picks]) -> Iterator[str]:
+    for picks in found:
+        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}, density {picks.contrast}{_why(picks)}"
+        if not picks.decided:
+            yield (
+                f"warning   {picks.path.name}: it is not clear whether density is bright or dark "
+                f"(skewness {picks.skewness:.2f} ± {picks.skewness_error:.2f}); look, and say --contrast"
+            )
+    if len(found) > 1:
+        yield f"total     {sum(len(picks.positions) for picks in found)} picks in {len(found)} tomograms"
+
+
+def _range(picks: Picks) -> str:
+    if not len(picks.scores):
+        return ""
+    low, middle, high = np.quantile(picks.scores, [0, 0.5, 1])
+    name = "DoG" if picks.cc is None else "correlation"
+    return f", {name} {low:.2f} to {high:.2f} (median {middle:.2f})"
+
+
+def _why(picks: Picks) -> str:
+    return f" (skewness of the response {picks.skewness:+.2f} ± {picks.skewness_error:.2f})"
+
+
+def _write_picture(file: Path, tomograms: Sequence[Tomogram], found: Sequence[Picks], settings: PickSettings) -> None:
+    from cryoreg.picking.picture import draw
+
+    figure = draw(tomograms, found, settings.radius)
+    write_atomically(file, lambda stream: figure.savefig(stream, format="png"))
