@@ -54,7 +54,7 @@ PROVENANCE_SECTION = "packages"
 RUNTIME_KEYS = frozenset(
     f"training.{key}"
     for key in (
-        *("device", "devices", "num_nodes", "precision", "resident", "workers"),
+        *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
     )
 ) | {"dataset.root", "dataset.tomograms"}

@@ -50,6 +50,11 @@ class TrainingSettings(Settings):
     )
     channels_last: bool = Field(True, description="keep 3D tensors channels-last (torch.channels_last_3d)")
     resident: bool | None = Field(None, description="hold all volumes on the device; unset: when they fit")
+    memory_gb: float | None = Field(
+        None,
+        ge=0,
+        description="GB that all volumes of the data set may take to be resident; unset: 40 % of the free memory",
+    )
     workers: int = Field(2, ge=0, description="reader processes, where volumes are not resident")
     save_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
     save_every_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is due in mid-epoch")

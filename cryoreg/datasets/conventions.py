@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +41,6 @@ class Conventional:
         self.ids: Sequence[str] = dataset.ids
         self.groups: Sequence[str | None] = dataset.groups
         self.notes: Sequence[str] = getattr(dataset, "notes", ())
-        self.duplicates: Sequence[int | None] | None = getattr(dataset, "duplicates", None)
         self._told = (contrast, rescale_to, tilt_range, tilt_axis)
         stored = contrast or getattr(dataset, "contrast", None)
         self._sign = -1.0 if stored == "dark" else 1.0
@@ -57,6 +56,11 @@ class Conventional:
         """The noise-free copies, with the same sign and voxel size; None where there are none."""
         copies = getattr(self.dataset, "clean", None)
         return None if copies is None else Conventional(copies, *self._told)
+
+    @property
+    def duplicates(self) -> Sequence[Hashable] | None:
+        """A key for each subtomogram that identical ones share, or None; None altogether where that is unknown."""
+        return getattr(self.dataset, "duplicates", None)
 
     @property
     def columns(self) -> Mapping[str, Any]:

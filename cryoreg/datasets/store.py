@@ -71,9 +71,10 @@ class Store:
 
     @cached_property
     def duplicates(self) -> Sequence[int | None]:
-        """A number for each subtomogram that occurs more than once, the same for identical ones; None for the others."""
-        _, numbers, counts = np.unique(self._hashes, axis=0, return_inverse=True, return_counts=True)
-        return [number if counts[number] > 1 else None for number in numbers.reshape(-1).tolist()]
+        """A number for each subtomogram that occurs more than once, the same for identical ones, else None."""
+        hashes = self._hashes.view(f"S{fmt.HASH_BYTES}").reshape(-1)
+        _, numbers, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+        return [number if counts[number] > 1 else None for number in numbers.tolist()]
 
     def origin(self, index: int) -> Origin:
         """Return where subtomogram ``index`` came from; the voxel size is the store's."""

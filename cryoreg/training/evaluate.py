@@ -22,7 +22,7 @@ from cryoreg.files import write_text
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric, place
 from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_weights
-from cryoreg.training.loading import BatchOrder, VolumeLoader
+from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 Part = Literal["train", "val", "test"]
 
@@ -136,7 +136,7 @@ def _evaluate(
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
     order = BatchOrder(samples, 64, seed=0, shuffle=False, drop_last=False)
-    loader = VolumeLoader(dataset, order, fabric.device, config.training.resident, config.training.workers)
+    loader = VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)
     logits, labels = predict(fabric.setup(classifier), loader)
     confidences, predictions = logits.double().softmax(1).max(1)
     ids = tuple(dataset.ids[i] for i in samples.tolist())

@@ -32,7 +32,7 @@ from cryoreg.training.export import (
 )
 from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
 from cryoreg.training.launch import launch
-from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
+from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.run_folder import RunFolder, with_run
 
 
@@ -73,9 +73,10 @@ class FinetuneJob(Job):
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        self.loader = VolumeLoader(dataset, order, fabric.device, settings.resident, settings.workers)
+        resident = residency(dataset, settings)
+        self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
         val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
-        self.val_loader = VolumeLoader(dataset, val_order, fabric.device, settings.resident, settings.workers)
+        self.val_loader = VolumeLoader(dataset, val_order, fabric.device, resident, settings.workers)
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
 
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:

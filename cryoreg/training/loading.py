@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Box, SubtomogramDataset
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.randomness import SampleRng
+from cryoreg.settings import TrainingSettings
 
 UNLABELLED = -1
 NORMALISATION = "per-volume z-score"
 _ORDER_VIEW = -1
 _RESIDENT_SHARE = 0.4
+_GB = 1e9
 _READ_TIMEOUT_SECONDS = 600
 
 
@@ -74,7 +76,10 @@ class BatchOrder(NamedTuple):
 
 
 class VolumeLoader:
-    """Serves some samples of a data set: held on the device where they fit, else read by worker processes.
+    """Serves some samples of a data set: held on the device where they fit, else read as they are needed.
+
+    With ``workers`` other processes read ahead, with none this one does, batch by batch. A data set that can prefetch
+    is told of each batch one step before.
 
     With ``clean`` it also serves the data set's noise-free copies, where it has any.
     """
@@ -124,7 +129,7 @@ class VolumeLoader:
     def _stream(self, batches: list[Tensor]) -> Iterator[Tensor]:
         loader = DataLoader(
             _Reader(self.dataset),
-            batch_sampler=[batch.tolist() for batch in batches],
+            batch_sampler=_Announced(batches, getattr(self.dataset, "prefetch", None)),
             collate_fn=_collate,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -152,9 +157,24 @@ def normalise(volumes: Tensor) -> Tensor:
     return (volumes - mean) / std.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def fits(count: int, box: tuple[int, int, int], device: torch.device) -> bool:
+def residency(dataset: SubtomogramDataset, settings: TrainingSettings, clean: bool = False) -> bool | None:
+    """Return whether volumes are to be held on the device: as the settings say, None where they leave it open.
+
+    A stated budget is for all volumes of the data set, with their noise-free copies where those are served (``clean``).
+    """
+    if settings.resident is not None or settings.memory_gb is None:
+        return settings.resident
+    copies = 2 if clean and getattr(dataset, "clean", None) is not None else 1
+    return copies * len(dataset) * _volume_bytes(dataset.box) <= settings.memory_gb * _GB
+
+
+def fits(count: int, box: Box, device: torch.device) -> bool:
     """Tell whether ``count`` float32 volumes take less than 40 % of the device's free memory."""
-    return count * 4 * math.prod(box) < _RESIDENT_SHARE * _free_bytes(device)
+    return count * _volume_bytes(box) < _RESIDENT_SHARE * _free_bytes(device)
+
+
+def _volume_bytes(box: Box) -> int:
+    return 4 * math.prod(box)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -168,6 +188,22 @@ def _read(dataset: SubtomogramDataset, index: int) -> Tensor:
     if sample.volume.shape != (1, *dataset.box):
         raise DataError(f"{sample.id} has shape {tuple(sample.volume.shape)}, but its set has boxes of {dataset.box}")
     return sample.volume
+
+
+class _Announced:
+    """The batches of an epoch; as each is handed out, the next one is announced."""
+
+    def __init__(self, batches: list[Tensor], announce: Callable[[list[int]], None] | None) -> None:
+        self.batches, self.announce = batches, announce
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number, batch in enumerate(self.batches):
+            if self.announce is not None and number + 1 < len(self.batches):
+                self.announce(self.batches[number + 1].tolist())
+            yield batch.tolist()
 
 
 class _Reader(Dataset[Tensor | CryoregError]):

@@ -20,7 +20,7 @@ from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.export import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.launch import launch
-from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader
+from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
 from cryoreg.training.run_folder import RunFolder, with_run
 from cryoreg.training.views import Views
@@ -60,7 +60,8 @@ class PretrainJob(Job):
             world_size=fabric.world_size,
         )
         clean = self.views.plan.clean > 0
-        self.loader = VolumeLoader(dataset, order, fabric.device, settings.resident, settings.workers, clean)
+        resident = residency(dataset, settings, clean)
+        self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers, clean)
         self.shown = shown_labels(config, dataset).to(fabric.device) if spec.uses_labels else None
         self.probe = Probe.of_run(config, dataset, fabric) if fabric.is_global_zero else None
         self.probed_epochs = probed_epochs(settings)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from cryoreg.config import RunConfig
 from cryoreg.contracts import Encoder, SubtomogramDataset
 from cryoreg.datasets.splits import split
-from cryoreg.training.loading import BatchOrder, VolumeLoader
+from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 NEIGHBOURS = 20
 LARGEST = 1000
@@ -75,4 +75,4 @@ def _loader(config: RunConfig, dataset: SubtomogramDataset, samples: np.ndarray,
     labelled = samples[[dataset.labels[index] is not None for index in samples]]
     chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
     order = BatchOrder(torch.from_numpy(np.sort(chosen)), 64, seed=0, shuffle=False, drop_last=False)
-    return VolumeLoader(dataset, order, fabric.device, config.training.resident, config.training.workers)
+    return VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)
