@@ -57,6 +57,12 @@ class PickSettings:
     min_cc: float | None = None
     """Lowest correlation coefficient to keep."""
 
+    @property
+    def lowest(self) -> float:
+        """The threshold that holds."""
+        default = THRESHOLD if self.template is None else RANKED_THRESHOLD
+        return default if self.threshold is None else self.threshold
+
 
 class Picks(NamedTuple):
     """What was found in one tomogram, best first."""
@@ -85,12 +91,18 @@ class Picks(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    voxels: NDArray[np.int32]
-    offsets: NDArray[np.float32]
-    heights: NDArray[np.float32]
+    """Places to choose among, z y x in voxels."""
+
+    positions: NDArray[np.float64]
+    dog: NDArray[np.float32]
+    cc: NDArray[np.float32] | None = None
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        return self.dog if self.cc is None else self.cc
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> _Candidates:
-        return _Candidates(self.voxels[index], self.offsets[index], self.heights[index])
+        return _Candidates(self.positions[index], self.dog[index], None if self.cc is None else self.cc[index])
 
 
 def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
@@ -103,16 +115,11 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
     response = respond(tomogram, sigma_for(radius))
     _check_voxels(tomogram.path, response.limits)
     contrast, decided = _contrast(response, settings)
-    candidates = _candidates(tomogram, response, contrast, radius, settings)
-    positions, cc = candidates.voxels + candidates.offsets * settings.subvoxel, None
+    peaks = response.bright if contrast == "bright" else response.dark
+    candidates = _candidates(peaks, response.spread, tomogram.shape, radius, settings)
     if settings.template is not None:
-        positions, cc = _ranked(tomogram, candidates, contrast, settings)
-    scores = candidates.heights if cc is None else cc
-    kept = suppress(positions, scores, _distance(settings) / voxel_size)
-    if cc is not None and settings.min_cc is not None:
-        kept = kept[cc[kept] >= settings.min_cc]
-    kept = kept[: settings.top]
-    found = getattr(response, contrast).heights
+        candidates = _ranked(tomogram, voxel_size, candidates, contrast, settings)
+    chosen = _chosen(candidates, voxel_size, settings)
     return Picks(
         path=Path(tomogram.path),
         shape=tomogram.shape,
@@ -121,10 +128,10 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
         skewness=response.skewness,
         skewness_error=response.skewness_error,
         decided=decided,
-        positions=positions[kept][:, ::-1].astype(np.float64),
-        dog=candidates.heights[kept],
-        cc=None if cc is None else cc[kept],
-        highest=float(found.max(initial=0)) / response.spread,
+        positions=chosen.positions[:, ::-1],
+        dog=chosen.dog,
+        cc=chosen.cc,
+        highest=float(peaks.heights.max(initial=0)) / response.spread,
     )
 
 
@@ -134,7 +141,7 @@ def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
     if voxel_size is None:
         raise DataError(f"{tomogram.path}: has no voxel size; say --voxel-size <Å>")
     radius = settings.radius / voxel_size
-    if radius < 1:
+    if not radius >= 1:
         raise DataError(
             f"{tomogram.path}: a radius of {settings.radius:g} Å is less than one voxel of {voxel_size:g} Å; "
             "give a larger one, or a tomogram with smaller voxels"
@@ -142,8 +149,8 @@ def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
     if 2 * radius > min(tomogram.shape):
         size = "×".join(map(str, tomogram.shape))
         raise DataError(
-            f"{tomogram.path}: particles of radius {settings.radius:g} Å are {2 * radius:.1f} voxels wide and do not fit "
-            f"in {size} voxels (z, y, x); check the radius and the voxel size ({voxel_size:g} Å)"
+            f"{tomogram.path}: particles of radius {settings.radius:g} Å are {2 * radius:.1f} voxels wide and do not "
+            f"fit in {size} voxels (z, y, x); check the radius and the voxel size ({voxel_size:g} Å)"
         )
     return voxel_size, radius
 
@@ -164,38 +171,38 @@ def _contrast(response: Response, settings: PickSettings) -> tuple[Contrast, boo
     return ("bright" if response.skewness > 0 else "dark"), decided
 
 
-def _candidates(
-    tomogram: Tomogram, response: Response, contrast: Contrast, radius: float, settings: PickSettings
-) -> _Candidates:
-    """Return peaks above the threshold and off the edges: a radius apart where they will be ranked, else all."""
-    peaks: Peaks = response.bright if contrast == "bright" else response.dark
-    ranked = settings.template is not None
-    default = RANKED_THRESHOLD if ranked else THRESHOLD
-    threshold = default if settings.threshold is None else settings.threshold
+def _candidates(peaks: Peaks, spread: float, shape: Box, radius: float, settings: PickSettings) -> _Candidates:
+    """Return peaks above the threshold and off the faces: a radius apart where they will be ranked, else all."""
     margin = radius if settings.margin is None else settings.margin
-    heights = peaks.heights / np.float32(response.spread)
-    good = (heights >= threshold) & within_margin(peaks.voxels, tomogram.shape, margin)
-    candidates = _Candidates(peaks.voxels, peaks.offsets, heights).take(good)
-    if not ranked:
+    heights = peaks.heights / np.float32(spread)
+    good = (heights >= settings.lowest) & within_margin(peaks.voxels, shape, margin)
+    positions = peaks.voxels + np.float64(settings.subvoxel) * peaks.offsets
+    candidates = _Candidates(positions, heights).take(good)
+    if settings.template is None:
         return candidates
-    return candidates.take(suppress(candidates.voxels, candidates.heights, radius))
+    return candidates.take(suppress(candidates.positions, candidates.dog, radius))
 
 
 def _ranked(
-    tomogram: Tomogram, candidates: _Candidates, contrast: Contrast, settings: PickSettings
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the positions (N, 3), z y x, where the template fits best near the candidates, and how well."""
-    assert tomogram.voxel_size is not None
-    templates = load_templates(tomogram, settings)
+    tomogram: Tomogram, voxel_size: float, candidates: _Candidates, contrast: Contrast, settings: PickSettings
+) -> _Candidates:
+    """Move candidates to the voxel near them where the template fits best, and say how well it does."""
+    templates = load_templates(tomogram, voxel_size, settings)
     sign = np.float32(1 if contrast == "bright" else -1)
-    reach = min(max(1, round(settings.radius / tomogram.voxel_size / 2)), _LONGEST_SHIFT)
+    reach = min(max(1, round(settings.radius / voxel_size / 2)), _LONGEST_SHIFT)
 
     def read_box(centre: NDArray[np.int64], edge: int) -> NDArray[np.float32]:
         return sign * cut(tomogram, centre, (edge, edge, edge))[0]
 
-    found = ranking.match(read_box, candidates.voxels, templates, reach)
-    return candidates.voxels + found.shifts, found.correlations
+    voxels = np.rint(candidates.positions).astype(np.int64)
+    found = ranking.match(read_box, voxels, templates, reach)
+    return _Candidates((voxels + found.shifts).astype(np.float64), candidates.dog, found.correlations)
 
 
-def _distance(settings: PickSettings) -> float:
-    return 2 * settings.radius if settings.distance is None else settings.distance
+def _chosen(candidates: _Candidates, voxel_size: float, settings: PickSettings) -> _Candidates:
+    """Return the best that are far enough from each other."""
+    distance = 2 * settings.radius if settings.distance is None else settings.distance
+    chosen = candidates.take(suppress(candidates.positions, candidates.scores, distance / voxel_size))
+    if settings.min_cc is not None and chosen.cc is not None:
+        chosen = chosen.take(chosen.cc >= settings.min_cc)
+    return chosen.take(np.arange(len(chosen.dog))[: settings.top])

@@ -13,7 +13,7 @@ from cryoreg.datasets.tomogram_files import Tomogram, open_tomogram
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.picking.pick_lists import check_names, check_output, list_files, write_lists
-from cryoreg.picking.picks import RANKED_THRESHOLD, THRESHOLD, Picks, PickSettings, pick
+from cryoreg.picking.picks import Picks, PickSettings, pick
 
 _ENDINGS = (".mrc", ".rec", ".map", ".mrc.gz", ".mrc.bz2", ".zarr")
 
@@ -69,13 +69,13 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
-    default = RANKED_THRESHOLD if settings.template else THRESHOLD
-    threshold = default if settings.threshold is None else settings.threshold
     where = found[0].path if len(found) == 1 else f"{found[0].path} and {len(found) - 1} more"
     highest = max(picks.highest for picks in found)
+    if highest >= settings.lowest and settings.min_cc is not None:
+        return f"{where}: no picks correlate with the template by {settings.min_cc:g}; lower --min-cc"
     return (
-        f"{where}: no peaks above threshold {threshold:g} away from the edges (the highest of all is {highest:.2f}); "
-        "lower --threshold or --margin, or check --radius and --contrast"
+        f"{where}: no peaks above threshold {settings.lowest:g} away from the faces (the highest of all is "
+        f"{highest:.2f}); lower --threshold or --margin, or check --radius and --contrast"
     )
 
 

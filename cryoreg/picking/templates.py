@@ -23,20 +23,19 @@ MASK = 1.2
 """Radius of the mask over that of the particle: some of the surroundings tell where a particle ends."""
 
 
-def load_templates(tomogram: Tomogram, settings: PickSettings) -> Templates:
+def load_templates(tomogram: Tomogram, voxel_size: float, settings: PickSettings) -> Templates:
     """Return the template of the settings as it would look in this tomogram, in every orientation.
 
     Raises `DataError` where the map has no voxel size or is larger than the tomogram.
     """
     assert settings.template is not None
-    assert tomogram.voxel_size is not None
-    volume = resampled(settings.template, tomogram.voxel_size, MASK * settings.radius / tomogram.voxel_size)
+    volume = resampled(settings.template, voxel_size, MASK * settings.radius / voxel_size)
     if any(edge > limit for edge, limit in zip(volume.shape, tomogram.shape, strict=True)):
         raise DataError(
-            f"{settings.template}: the template is {_times(volume.shape)} voxels of {tomogram.voxel_size:g} Å, larger "
+            f"{settings.template}: the template is {_times(volume.shape)} voxels of {voxel_size:g} Å, larger "
             f"than {tomogram.path} ({_times(tomogram.shape)}); crop it, or check the voxel sizes"
         )
-    return _prepared(settings, tomogram.voxel_size)
+    return _prepared(settings, voxel_size)
 
 
 @lru_cache(maxsize=4)
