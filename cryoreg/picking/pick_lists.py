@@ -109,7 +109,7 @@ def _rows(picks: Picks) -> pd.DataFrame:
             "dog": np.round(picks.dog.astype(float), 4),
             "cc": np.nan if picks.cc is None else np.round(picks.cc.astype(float), 4),
             "voxel_size": picks.voxel_size,
-            "contrast": picks.contrast,
+            "contrast": picks.verdict.contrast,
         }
     )
 

@@ -14,6 +14,7 @@ from cryoreg.contracts import Box, Contrast, TiltAxis
 from cryoreg.datasets.tomogram_files import Tomogram, cut
 from cryoreg.errors import DataError
 from cryoreg.picking import ranking
+from cryoreg.picking.contrast import Verdict, judge
 from cryoreg.picking.difference_of_gaussians import Peaks, Response, respond, sigma_for
 from cryoreg.picking.suppression import suppress, within_margin
 from cryoreg.picking.templates import load_templates
@@ -22,8 +23,6 @@ THRESHOLD = 3.0
 """Above it noise leaves about 0.003/σ³ peaks in a voxel."""
 RANKED_THRESHOLD = 1.0
 """With a template the filter only proposes; correlation decides."""
-DECIDED = 4.0
-"""Standard errors of skewness at which the contrast counts as known."""
 _LONGEST_SHIFT = 4
 """Voxels. The search costs its cube."""
 
@@ -70,11 +69,8 @@ class Picks(NamedTuple):
     path: Path
     shape: Box
     voxel_size: float
-    contrast: Contrast
-    skewness: float
-    skewness_error: float
-    decided: bool
-    """False where the contrast was to be found out and could not be with confidence."""
+    verdict: Verdict
+    """How density looks; decided where the user said so."""
     positions: NDArray[np.float64]
     """(N, 3): x, y, z in voxels; the first voxel is 0."""
     dog: NDArray[np.float32]
@@ -114,20 +110,17 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
     voxel_size, radius = _radius(tomogram, settings)
     response = respond(tomogram, sigma_for(radius))
     _check_voxels(tomogram.path, response.limits)
-    contrast, decided = _contrast(response, settings)
-    peaks = response.bright if contrast == "bright" else response.dark
+    verdict = _verdict(response, settings)
+    peaks = response.bright if verdict.contrast == "bright" else response.dark
     candidates = _candidates(peaks, response.spread, tomogram.shape, radius, settings)
     if settings.template is not None:
-        candidates = _ranked(tomogram, voxel_size, candidates, contrast, settings)
+        candidates = _ranked(tomogram, voxel_size, candidates, verdict.contrast, settings)
     chosen = _chosen(candidates, voxel_size, settings)
     return Picks(
         path=Path(tomogram.path),
         shape=tomogram.shape,
         voxel_size=voxel_size,
-        contrast=contrast,
-        skewness=response.skewness,
-        skewness_error=response.skewness_error,
-        decided=decided,
+        verdict=verdict,
         positions=chosen.positions[:, ::-1],
         dog=chosen.dog,
         cc=chosen.cc,
@@ -163,12 +156,10 @@ def _check_voxels(path: Path, limits: tuple[float, float]) -> None:
         raise DataError(f"{path}: is constant (every voxel is {low:g}); there is nothing to pick")
 
 
-def _contrast(response: Response, settings: PickSettings) -> tuple[Contrast, bool]:
-    """Return how density looks, and whether that is beyond doubt."""
-    if settings.contrast != "auto":
-        return settings.contrast, True
-    decided = abs(response.skewness) >= DECIDED * response.skewness_error
-    return ("bright" if response.skewness > 0 else "dark"), decided
+def _verdict(response: Response, settings: PickSettings) -> Verdict:
+    """Return how density looks: as the user says, who is beyond doubt, else as the response does."""
+    verdict = judge(response)
+    return verdict if settings.contrast == "auto" else verdict._replace(contrast=settings.contrast, decided=True)
 
 
 def _candidates(peaks: Peaks, spread: float, shape: Box, radius: float, settings: PickSettings) -> _Candidates:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,6 @@ from cryoreg.picking.pick_lists import check_names, check_output, list_files, wr
 from cryoreg.picking.picks import Picks, PickSettings, pick
 
 _ENDINGS = (".mrc", ".rec", ".map", ".mrc.gz", ".mrc.bz2", ".zarr")
-
-_log = logging.getLogger(__name__)
 
 
 class Outputs(NamedTuple):
@@ -81,11 +78,13 @@ def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
 
 def _summary(found: Sequence[Picks]) -> Iterator[str]:
     for picks in found:
-        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}, density {picks.contrast}{_why(picks)}"
-        if not picks.decided:
+        verdict = picks.verdict
+        evidence = f"peaks {verdict.peaks:+.1f} σ, skewness {verdict.skewness:+.1f} σ"
+        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}; density {verdict.contrast} ({evidence})"
+        if not verdict.decided:
             yield (
-                f"warning   {picks.path.name}: it is not clear whether density is bright or dark "
-                f"(skewness {picks.skewness:.2f} ± {picks.skewness_error:.2f}); look, and say --contrast"
+                f"warning   {picks.path.name}: whether density is bright or dark is not certain; "
+                "look at it (--picture), and say --contrast"
             )
     if len(found) > 1:
         yield f"total     {sum(len(picks.positions) for picks in found)} picks in {len(found)} tomograms"
@@ -97,10 +96,6 @@ def _range(picks: Picks) -> str:
     low, middle, high = np.quantile(picks.scores, [0, 0.5, 1])
     name = "DoG" if picks.cc is None else "correlation"
     return f", {name} {low:.2f} to {high:.2f} (median {middle:.2f})"
-
-
-def _why(picks: Picks) -> str:
-    return f" (skewness of the response {picks.skewness:+.2f} ± {picks.skewness_error:.2f})"
 
 
 def _write_picture(file: Path, tomograms: Sequence[Tomogram], found: Sequence[Picks], settings: PickSettings) -> None:
