@@ -254,5 +254,5 @@ def test_headers_are_read_without_voxels(tmp_path, monkeypatch):
     """A sparse file of 4 GB: reading its voxels would take the memory and the time that a header does not."""
     path = write_mrc(tmp_path / "a.mrc", noise((2, 2, 2)), nx=1024, ny=1024, nz=1024)
     os.truncate(path, 1024 + 4 * 1024**3)
-    monkeypatch.setattr("mrcfile.open", lambda *_: pytest.fail("opened for its voxels"))
+    monkeypatch.setattr("cryoreg.datasets.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
     assert read_header(path).box == (1024, 1024, 1024)

@@ -185,7 +185,7 @@ def test_a_file_that_changes_its_size_later(labelled):
 
 
 def test_opening_reads_no_voxels(labelled, monkeypatch):
-    monkeypatch.setattr("mrcfile.open", lambda *_: pytest.fail("opened for its voxels"))
+    monkeypatch.setattr("cryoreg.datasets.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
     assert len(MrcFolder(labelled)) == 3
 
 

@@ -8,11 +8,17 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.mrc_files import MrcFiles
+from cryoreg.datasets.volume_files import VolumeFiles
 from cryoreg.errors import DataError
 
 VOLUMES = "subtomogram_mrc"
 LABELS = "json_label"
+LAB_AXES = (2, 0, 1)
+"""The beam of the lab's volumes lies along MRC X, the last axis of an array (z, y, x)."""
+LAB_TILT_AXIS: TiltAxis = "x"
+"""Once the beam lies along z."""
 
 
 class Lab(MrcFiles):
@@ -22,7 +28,8 @@ class Lab(MrcFiles):
     rotation, where (2, 1, 0) would mirror the molecule.
     """
 
-    axes: ClassVar[tuple[int, int, int]] = (2, 0, 1)
+    axes: ClassVar[tuple[int, int, int]] = LAB_AXES
+    tilt_axis: ClassVar[TiltAxis] = LAB_TILT_AXIS
 
     def __init__(self, root: str | Path, voxel_size: float | None = None) -> None:
         """Open a folder; ``voxel_size`` in Å, as the headers have none. Raises `DataError`, one line, for bad input."""
@@ -90,6 +97,10 @@ def _class_name(file: str) -> str:
     return name.strip()
 
 
-def open_lab(root: str | Path, voxel_size: float | None = None) -> Lab:
-    """Open what the lab's programs write."""
+def open_lab(root: str | Path, voxel_size: float | None = None) -> VolumeFiles:
+    """Open what the lab's programs write: a folder, or an archive in one file (`cryoreg.datasets.lab_archives`)."""
+    if Path(root).is_file():
+        from cryoreg.datasets.lab_archives import open_archive
+
+        return open_archive(root, voxel_size)
     return Lab(root, voxel_size)
