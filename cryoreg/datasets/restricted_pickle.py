@@ -40,7 +40,7 @@ class Refused(Exception):
 class StoredType:
     """Stands for a `numpy.dtype` while a pickle is read."""
 
-    __slots__ = ("_dtype", "_order")
+    __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any) -> None:
         text = plain(code)
@@ -48,19 +48,15 @@ class StoredType:
             raise Refused("holds arrays of Python objects; save arrays of plain numbers")
         if not isinstance(text, str) or not _TYPE.fullmatch(text):
             raise Refused(f"holds an array of type {str(text)[:40]!r}; save arrays of plain numbers")
-        self._dtype, self._order = np.dtype(text), "="
+        self.dtype = np.dtype(text)
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         """Take the byte order."""
         order = plain(state[1])
         if order not in _ORDERS:
             raise Refused("holds a damaged array type")
-        self._order = order
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type with its byte order."""
-        return self._dtype if self._order in "=|" else self._dtype.newbyteorder(self._order)
+        if order in ("<", ">"):
+            self.dtype = np.dtype(order + self.dtype.str[1:])
 
 
 class StoredArray:
@@ -74,7 +70,7 @@ class StoredArray:
         self.fortran = False
         self.data: bytes | Span = b""
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         """Take what `numpy.ndarray.__reduce__` gives: (version,) shape, type, order, data."""
         shape, stored_type, fortran, data = state[-4:]
         self.fill(shape, stored_type, bool(fortran), data)
@@ -253,9 +249,10 @@ class _Unpickler(_InPython):
 
     def _build(self) -> None:
         """Set the state of an array or its type; of anything else, it could change functions and classes."""
-        if not isinstance(self.stack[-2], (StoredArray, StoredType)):
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], (StoredArray, StoredType)):
             raise Refused("sets the state of an object that is no array; export plain arrays")
-        super().load_build()
+        self.stack[-1].set_state(state)
 
     def _set_item(self) -> None:
         _check_key(self.stack[-2])
