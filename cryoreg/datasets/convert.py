@@ -51,12 +51,13 @@ def convert(
     `DataError` that names it, unless ``skip_bad`` leaves it out; what was written stays in ``.<name>.part``.
     """
     layout = layout_of(dataset, settings or {}, clean=to == "store")
+    copies = getattr(dataset, "clean", None) if layout.clean else None  # the demo set reads its file for this
     left_out: dict[str, str] = {}
     with _WRITERS[to](path, layout, overwrite=overwrite) as writer:
         missing = writer.missing()
         for row in _shown(missing, path):
             try:
-                content = _read(dataset, row, layout)
+                content = _read(dataset, copies, row, layout)
             except DataError as error:
                 if not skip_bad:
                     raise DataError(_advised(str(error), dataset.ids[row])) from error
@@ -91,11 +92,10 @@ def layout_of(dataset: SubtomogramDataset, settings: Mapping[str, Any], clean: b
 
 
 def _read(
-    dataset: SubtomogramDataset, row: int, layout: StoreLayout
+    dataset: SubtomogramDataset, copies: SubtomogramDataset | None, row: int, layout: StoreLayout
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, Any]]:
     """Return a volume, its noise-free copy where that is wanted, and what else is known of it."""
     volume = layout.voxels(row, dataset[row].volume)
-    copies: SubtomogramDataset | None = getattr(dataset, "clean", None) if layout.clean else None
     noise_free = None if copies is None else layout.voxels(row, copies[row].volume)
     columns: Mapping[str, np.ndarray] = getattr(dataset, "columns", {}) if layout.columns else {}
     return volume, noise_free, {name: column[row] for name, column in columns.items()}
