@@ -7,8 +7,10 @@ from mrc_writing import noise, write_mrc
 from synthetic import write_classes
 
 from cryoreg import create_dataset
+from cryoreg.config import Layer, resolve
+from cryoreg.datasets.convert import convert
 from cryoreg.errors import DataError
-from cryoreg.training.loading import UNLABELLED, BatchOrder, VolumeLoader, normalise
+from cryoreg.training.loading import UNLABELLED, BatchOrder, VolumeLoader, _Announced, normalise, residency
 
 CPU = torch.device("cpu")
 
@@ -106,3 +108,47 @@ def test_a_damaged_volume_is_one_clear_line_from_any_process(tmp_path, resident,
     with pytest.raises(DataError, match=r"004\.mrc") as error:
         list(VolumeLoader(dataset, BatchOrder(torch.arange(20), 4, 0), CPU, resident, workers).epoch())
     assert "\n" not in str(error.value)
+
+
+# ---- budgets and prefetching
+
+
+def settings_of(**changes):
+    return resolve("pretrain", [Layer("test", {"training": changes})]).training
+
+
+@pytest.mark.parametrize(
+    ("changes", "clean", "expected"),
+    [
+        ({}, False, None),
+        ({"memory_gb": 20 * 8**3 * 4 / 1e9}, False, True),
+        ({"memory_gb": (20 * 8**3 * 4 - 1) / 1e9}, False, False),
+        ({"memory_gb": 0}, False, False),
+        ({"memory_gb": 0, "resident": True}, False, True),
+        ({"memory_gb": 9, "resident": False}, False, False),
+        ({"memory_gb": 20 * 8**3 * 4 / 1e9}, True, False),
+        ({"memory_gb": 40 * 8**3 * 4 / 1e9}, True, True),
+    ],
+)
+def test_a_stated_budget_decides_what_is_held(dataset, changes, clean, expected):
+    dataset.clean = dataset
+    assert residency(dataset, settings_of(**changes), clean) is expected
+
+
+def test_each_batch_is_announced_one_step_before():
+    told = []
+    batches = [torch.tensor(b) for b in ([3, 1], [4, 1], [5])]
+    seen = [(batch, list(told)) for batch in _Announced(batches, told.append)]
+    assert seen == [([3, 1], [[4, 1]]), ([4, 1], [[4, 1], [5]]), ([5], [[4, 1], [5]])]
+    assert list(_Announced(batches, None)) == [[3, 1], [4, 1], [5]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_store_is_streamed_as_it_is_held(dataset, tmp_path, workers):
+    store = create_dataset("store", root=convert(dataset, tmp_path / "s.h5").path)
+    order = BatchOrder(torch.arange(len(dataset)), batch_size=4, seed=1)
+    held = list(VolumeLoader(dataset, order, CPU, resident=True).epoch(2))
+    streamed = list(VolumeLoader(store, order, CPU, resident=False, workers=workers).epoch(2))
+    for one, other in zip(held, streamed, strict=True):
+        assert torch.equal(one.samples, other.samples)
+        torch.testing.assert_close(one.volumes, other.volumes, rtol=0, atol=1e-6)

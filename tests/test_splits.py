@@ -308,3 +308,75 @@ def test_a_classifier_needs_two_classes(labels, message):
 
 def test_two_classes_are_enough():
     require_classes(Set([0, None, 1]))
+
+
+# ---- identical subtomograms
+
+
+def with_copies(seed: int, groups: int = 0) -> Set:
+    """A random set in which about a fifth of the samples are copies of another one of their class."""
+    dataset = random_set(seed, 30, groups)
+    rng = np.random.default_rng(seed)
+    dataset.duplicates = [None] * len(dataset)
+    for number in range(len(dataset) // 10):
+        first = int(rng.integers(len(dataset)))
+        other = rng.choice(np.flatnonzero(np.array(dataset.labels) == dataset.labels[first]))
+        for index in (first, int(other)):
+            dataset.duplicates[index] = dataset.duplicates[first] or f"copy {number}"
+    return dataset
+
+
+def together(dataset: Set, parts: Split) -> bool:
+    part = {i: number for number, indices in enumerate(parts) for i in indices.tolist()}
+    keys = set(dataset.duplicates) - {None}
+    return all(len({part[i] for i, k in enumerate(dataset.duplicates) if k == key}) == 1 for key in keys)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_copies_stay_together(seed):
+    dataset = with_copies(seed)
+    parts = split(dataset, FRACTIONS, seed)
+    assert together(dataset, parts)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(dataset)))
+    totals = counts(dataset, range(len(dataset)))
+    for part, fraction in zip(parts, FRACTIONS, strict=True):
+        assert np.abs(counts(dataset, part) / totals - fraction).max() < 0.2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tomograms_that_share_a_copy_stay_together(seed):
+    dataset = random_set(seed, 30, groups=12)
+    first, other = (dataset.groups.index(name) for name in ("tomo3", "tomo8"))
+    dataset.labels[other] = dataset.labels[first]
+    dataset.duplicates = [7 if i in (first, other) else None for i in range(len(dataset))]
+    found = [assigned(dataset, split(dataset, FRACTIONS, s)) for s in range(8)]
+    assert all(parts["tomo3"] == parts["tomo8"] for parts in found)
+    dataset.duplicates = None
+    free = [assigned(dataset, split(dataset, FRACTIONS, s)) for s in range(8)]
+    assert any(parts["tomo3"] != parts["tomo8"] for parts in free)
+
+
+@pytest.mark.parametrize("groups", [0, 15])
+@pytest.mark.parametrize("seed", range(10))
+def test_knowing_that_there_are_no_copies_changes_nothing(seed, groups):
+    dataset = random_set(seed, 30, groups)
+    plain = names(dataset, split(dataset, FRACTIONS, seed))
+    dataset.duplicates = [None] * (len(dataset) - 1) + ["alone"]
+    assert names(dataset, split(dataset, FRACTIONS, seed)) == plain
+
+
+def test_copies_with_an_unknown_label_follow():
+    dataset = Set([0] * 20 + [None] * 10)
+    dataset.duplicates = [1] + [None] * 28 + [1]
+    assert together(dataset, split(dataset, FRACTIONS))
+
+
+def test_copies_with_different_labels_are_refused():
+    dataset = Set([0, 1] * 10, classes=["ribosome", "proteasome"])
+    dataset.duplicates = [5 if i in (4, 9) else None for i in range(20)]
+    with pytest.raises(DataError) as caught:
+        split(dataset, FRACTIONS)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    for phrase in ("'s4'", "'s9'", "class 'ribosome'", "class 'proteasome'", "; remove one"):
+        assert phrase in message
