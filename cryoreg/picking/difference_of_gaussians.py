@@ -95,15 +95,14 @@ def filtered(volume: Array, sigma: float) -> Array:
         ndimage.gaussian_filter(volume, s, mode="reflect", truncate=TRUNCATE, output=np.float32)
         for s in (sigma, RATIO * sigma)
     )
-    with np.errstate(invalid="ignore"):  # ∞ − ∞: the caller sees it in the limits
-        narrow -= wide
+    narrow -= wide
     return narrow
 
 
 def respond(tomogram: Voxels, sigma: float, planes: int | None = None) -> Response:
     """Filter a tomogram and return the peaks of both signs, whatever its size: slabs of ``planes`` sections at a time.
 
-    ``sigma`` in voxels. Results do not depend on ``planes``. NaN in the tomogram leads to NaN in ``limits``.
+    ``sigma`` in voxels. Results do not depend on ``planes``.
     """
     shape = tomogram.shape
     stride = max(1, round(sigma), math.ceil((math.prod(shape) / _SAMPLES) ** (1 / 3)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -109,7 +108,8 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
     """
     voxel_size, radius = _radius(tomogram, settings)
     response = respond(tomogram, sigma_for(radius))
-    _check_voxels(tomogram.path, response.limits)
+    if response.limits[0] == response.limits[1]:
+        raise DataError(f"{tomogram.path}: is constant (every voxel is {response.limits[0]:g}); nothing can be picked")
     verdict = _verdict(response, settings)
     peaks = response.bright if verdict.contrast == "bright" else response.dark
     candidates = _candidates(peaks, response.spread, tomogram.shape, radius, settings)
@@ -148,14 +148,6 @@ def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
     return voxel_size, radius
 
 
-def _check_voxels(path: Path, limits: tuple[float, float]) -> None:
-    low, high = limits
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise DataError(f"{path}: holds NaN or infinite voxels; reconstruct it again or replace them by the mean")
-    if low == high:
-        raise DataError(f"{path}: is constant (every voxel is {low:g}); there is nothing to pick")
-
-
 def _verdict(response: Response, settings: PickSettings) -> Verdict:
     """Return how density looks: as the user says, who is beyond doubt, else as the response does."""
     verdict = judge(response)
@@ -183,7 +175,7 @@ def _ranked(
     reach = min(max(1, round(settings.radius / voxel_size / 2)), _LONGEST_SHIFT)
 
     def read_box(centre: NDArray[np.int64], edge: int) -> NDArray[np.float32]:
-        return sign * cut(tomogram, centre, (edge, edge, edge))[0]
+        return sign * cut(tomogram, centre, edge)[0]
 
     voxels = np.rint(candidates.positions).astype(np.int64)
     found = ranking.match(read_box, voxels, templates, reach)

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryoreg.datasets.tomogram_files import Tomogram, open_tomogram
+from cryoreg.datasets.tomogram_files import ENDINGS, ZARR, Tomogram, open_tomogram
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.picking.pick_lists import check_names, check_output, list_files, write_lists
 from cryoreg.picking.picks import Picks, PickSettings, pick
-
-_ENDINGS = (".mrc", ".rec", ".map", ".mrc.gz", ".mrc.bz2", ".zarr")
 
 
 class Outputs(NamedTuple):
@@ -55,13 +53,13 @@ def find_tomograms(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.lower().endswith(".zarr")
+    return path.is_dir() and not path.name.lower().endswith(ZARR)
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_ENDINGS))
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(ENDINGS))
     if not files:
-        raise DataError(f"{folder}: holds no tomogram ({' '.join(_ENDINGS)}); check the path")
+        raise DataError(f"{folder}: holds no tomogram ({' '.join(ENDINGS)}); check the path")
     return files
 
 
