@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Contrast, TiltAxis
 from cryoreg.datasets.tomogram_files import Tomogram, cut
-from cryoreg.errors import DataError
+from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking import ranking
 from cryoreg.picking.contrast import Verdict, judge
 from cryoreg.picking.difference_of_gaussians import Peaks, Response, respond, sigma_for
@@ -54,6 +54,11 @@ class PickSettings:
     """Å: finer detail of the template is left out."""
     min_cc: float | None = None
     """Lowest correlation coefficient to keep."""
+
+    def __post_init__(self) -> None:
+        low, high = self.tilt_range or (-90, 90)
+        if not -90 <= low < high <= 90:
+            raise ConfigError(f"--tilt-range {low:g} {high:g}: must rise, between -90 and 90 degrees")
 
     @property
     def lowest(self) -> float:
