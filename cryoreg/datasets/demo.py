@@ -125,7 +125,8 @@ def _settings(spec: DemoSpec) -> SceneSettings:
 
 def _write(file: BinaryIO, scenes: list[Scene]) -> None:
     """Write an array for each field of the scenes; the zip format holds a checksum of each."""
-    columns: dict[str, Any] = {f: np.stack([getattr(scene, f) for scene in scenes]) for f in Scene._fields}
+    fields = [field for field in Scene._fields if field != "clean"]
+    columns: dict[str, Any] = {field: np.stack([getattr(scene, field) for scene in scenes]) for field in fields}
     np.savez(file, **columns)
 
 

@@ -41,18 +41,20 @@ def splat(points: Points, masses: Array, shape: tuple[int, int, int], voxel_size
 
     The origin of ``points``, (N, 3) as x, y, z in Å, is the voxel at index edge // 2. What lies outside is left out.
     """
-    size = np.array(shape)
-    position = points[:, ::-1] / voxel_size + size // 2
-    lower = np.floor(position).astype(np.int64)
-    share = np.stack([1 - (position - lower), position - lower])
-    density = np.zeros(size.prod())
-    for corner in np.ndindex(2, 2, 2):
-        voxel = lower + corner
-        inside = np.all((voxel >= 0) & (voxel < size), axis=1)
-        weight = masses * share[corner, :, range(3)].prod(axis=0)
-        index = np.ravel_multi_index(tuple(voxel[inside].T), shape)
-        density += np.bincount(index, weight[inside], density.size)
-    return density.reshape(shape)
+    position = points[:, ::-1].T / voxel_size + np.array(shape)[:, None] // 2
+    lower = np.floor(position)
+    inside = np.all((lower >= -1) & (lower < np.array(shape)[:, None]), axis=0)
+    lower, upper_share, masses = lower[:, inside], (position - lower)[:, inside], masses[inside]
+    share = np.stack([1 - upper_share, upper_share])
+    weights = masses * share[:, None, None, 0] * share[None, :, None, 1] * share[None, None, :, 2]
+    # A rim of one voxel takes what falls off the edges.
+    rim = tuple(edge + 2 for edge in shape)
+    steps = (rim[1] * rim[2], rim[2], 1)
+    first = np.dot(steps, lower.astype(np.int64) + 1)
+    offsets = np.array([np.dot(steps, corner) for corner in np.ndindex(2, 2, 2)])
+    index = (first + offsets[:, None]).ravel()
+    density = np.bincount(index, weights.reshape(8, -1).ravel(), int(np.prod(rim)))
+    return density.reshape(rim)[1:-1, 1:-1, 1:-1]
 
 
 def gaussian(k_squared: Array, resolution: float) -> Array:
@@ -78,12 +80,19 @@ def ctf(k_squared: Array, defocus: float, cs: float, voltage: float, amplitude_c
     return -np.sin(defocus_term - aberration_term + np.arcsin(amplitude_contrast))
 
 
-def wedge(k: Frequencies, tilt: float) -> NDArray[np.bool_]:
-    """Return where a single-axis tilt series over ±``tilt`` degrees measures: tilt axis y, beam z.
+def envelope(k_squared: Array, b_factor: float) -> Array:
+    """Return exp(−B·k²/4), B in Å2."""
+    return np.exp(-b_factor / 4 * k_squared)
+
+
+def wedge(k: Frequencies, tilt: float | tuple[float, float]) -> NDArray[np.bool_]:
+    """Return where a single-axis tilt series over ±``tilt`` degrees, or over a range, measures: tilt axis y, beam z.
 
     The image at tilt θ is the central section that holds the y axis and turns by θ from the x axis towards z, so a
-    frequency is measured where |kz| ≤ tan(tilt)·|kx|, the ky axis included.
+    frequency is measured where tan θ = kz / kx for a θ of the range, the ky axis included.
     """
-    angle = np.arctan2(np.abs(k.z), np.abs(k.x))
-    measured = (angle <= np.deg2rad(tilt) + 1e-12) | ((k.z == 0) & (k.x == 0))
-    return measured & np.ones_like(k.y, dtype=bool)
+    lowest, highest = tilt if isinstance(tilt, tuple) else (-tilt, tilt)
+    angle = np.arctan2(np.where(k.x < 0, -k.z, k.z), np.abs(k.x))
+    upright = (k.x == 0) & (max(-lowest, highest) >= 90)
+    measured = (np.deg2rad(lowest) - 1e-12 <= angle) & (angle <= np.deg2rad(highest) + 1e-12) | upright
+    return (measured | ((k.z == 0) & (k.x == 0))) & np.ones_like(k.y, dtype=bool)

@@ -24,3 +24,9 @@ def random_direction(rng: Generator) -> NDArray[np.float64]:
     """Return a unit vector (3,), uniform over the sphere."""
     vector = rng.standard_normal(3)
     return vector / np.linalg.norm(vector)
+
+
+def rotate(points: NDArray[np.float64], rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``rotation @ point`` for points (N, 3), spelt out so that no library may sum in another order."""
+    x, y, z = points.T
+    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rotation], axis=1)

@@ -1,16 +1,16 @@
-"""One scene: a target among its neighbours, seen through the microscope.
+"""Scenes: a target among its neighbours, seen through the microscope.
 
-    density = splat(target) + splat(neighbours)
-    volume  = crop( F⁻¹[ wedge · (−CTF) · Gaussian · F density ] + c · F⁻¹[ wedge · F white noise ] )
+    volume = crop( image of (target + neighbours) + noise )
 
-The wedge is fixed to the microscope, so it comes after the rotation, and it takes signal and noise alike. The CTF's
-sign is turned: protein is white on 0, and the noise has standard deviation 1 in the crop.
+`microscope` says what imaging and noise are, `tilt_series` does the same by projection and back-projection. The wedge
+is fixed to the microscope, so it comes after the rotation, and takes signal and noise alike. Protein is white on 0, and
+the noise has variance 1 in the region where the SNR counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -18,42 +18,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cryoreg.simulation import optics
-from cryoreg.simulation.packing import place_around
-from cryoreg.simulation.poses import random_rotation
+from cryoreg.simulation.microscope import Microscope, Spectrum
+from cryoreg.simulation.packing import pack, place_around
+from cryoreg.simulation.poses import random_rotation, rotate
+from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.streams import Purpose, stream
 from cryoreg.simulation.structures import Points, Structure
 
+__all__ = ["Scene", "SceneSettings", "Simulator"]
+
 GRID = 2.0**-12
 """Volumes are rounded to multiples of this, far below the noise, so that another CPU's last bits do not show."""
-
-
-@dataclass(frozen=True)
-class SceneSettings:
-    """What scenes have in common. Lengths in Å unless stated."""
-
-    box: int = 24
-    """Edge of the crop, voxels."""
-    voxel_size: float = 12.0
-    snr: float = 6.0
-    """Variance of the target over variance of the noise, each as seen in the crop's voxels; ∞ for no noise."""
-    neighbours: int = 3
-    clearance: float = 40.0
-    """Largest gap between the bounding spheres of target and neighbour."""
-    max_shift: float = 2.0
-    """Largest shift of the target from the centre along each axis, voxels."""
-    resolution: tuple[float, float] = (22.0, 28.0)
-    """Range from which each scene draws; see `optics.gaussian`."""
-    defocus: tuple[float, float] = (3.5, 4.5)
-    """Range from which each scene draws, µm, underfocus positive."""
-    cs: float = 2.7
-    """mm."""
-    voltage: float = 300.0
-    """kV."""
-    amplitude_contrast: float = 0.07
-    tilt: float = 60.0
-    """Largest tilt either way, degrees."""
-    pad: int = 8
-    """Voxels around the crop that are simulated and cut off: the CTF spreads what lies there into the crop."""
+BATCH = 32
+"""Scenes packed together."""
 
 
 class Scene(NamedTuple):
@@ -61,6 +38,8 @@ class Scene(NamedTuple):
 
     volume: NDArray[np.float32]
     """(box, box, box), axes (z, y, x)."""
+    clean: NDArray[np.float32]
+    """The same without its noise."""
     label: int
     """Index of the target among the structures."""
     rotation: NDArray[np.float64]
@@ -74,7 +53,26 @@ class Scene(NamedTuple):
     snr_crop: float
     """Measured: variance of the target's own signal (after CTF and wedge) over the noise's, voxels of the crop."""
     snr_box: float
-    """The same ratio over the padded box."""
+    """Variance of everything in an otherwise empty cube of `snr_box` voxels over that of the noise in the padded box.
+
+    The target's share is measured; that of each neighbour, which may reach beyond the padded box, is its mean over all
+    orientations.
+    """
+
+
+class Plan(NamedTuple):
+    """What is drawn for a scene, but for its noise, which comes next from the same stream."""
+
+    label: int
+    rotation: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    resolution: float
+    defocus: float
+    neighbours: tuple[Structure, ...]
+    centres: NDArray[np.float64]
+    """(neighbours, 3), Å from the target; for gradient packing (1 + neighbours, 3), from where it starts."""
+    rotations: tuple[NDArray[np.float64], ...]
+    rng: Generator
 
 
 class Simulator:
@@ -84,76 +82,118 @@ class Simulator:
         self.structures = tuple(structures)
         self.settings = settings
         self.seed = seed
-        edge = settings.box + 2 * settings.pad
-        self.shape = (edge, edge, edge)
-        self._frequencies = optics.frequencies(self.shape, settings.voxel_size)
-        self._wedge = optics.wedge(self._frequencies, settings.tilt)
+        self.microscope = make_microscope(settings)
+        self._power = {
+            body.name: self.microscope.shell_power(self._splat([body.points], [body])) for body in structures
+        }
 
     def scene(self, index: int) -> Scene:
         """Simulate scene ``index``; its target is structure ``index`` modulo their number."""
+        return next(self.scenes([index]))
+
+    def scenes(self, indices: Iterable[int]) -> Iterator[Scene]:
+        """Simulate scenes in the order of their indices, a batch at a time."""
+        waiting = iter(indices)
+        while batch := list(islice(waiting, BATCH)):
+            for plan in self.plans(batch):
+                yield self._realise(plan)
+
+    def plans(self, indices: Sequence[int]) -> list[Plan]:
+        """Draw what is in some scenes and where, and pack them."""
+        plans = [self._draw(index) for index in indices]
+        if self.settings.packing == "sequential" or not self.settings.neighbours:
+            return plans
+        packed = pack(np.stack([plan.centres for plan in plans]), np.stack([self._radii(plan) for plan in plans]))
+        return [plan._replace(centres=c[1:] - c[0]) for plan, c in zip(plans, packed, strict=True)]
+
+    def _draw(self, index: int) -> Plan:
         rng = stream(self.seed, Purpose.SCENE, index)
         label = index % len(self.structures)
-        target = self.structures[label]
         rotation = random_rotation(rng)
         shift = rng.uniform(-1, 1, 3) * self.settings.max_shift * self.settings.voxel_size
         resolution = rng.uniform(*self.settings.resolution)
         defocus = rng.uniform(*self.settings.defocus)
-        own = self._splat(target.points @ rotation.T + shift, target.masses)
-        crowd = self._splat(*self._neighbours(target, shift, rng))
-        noise = rng.standard_normal(self.shape)
-        seen = self._image(np.stack([own, crowd, noise]), self._transfer(resolution, defocus))
-        volume, snr_crop, snr_box = self._compose(*seen)
-        return Scene(volume, label, rotation, shift, resolution, defocus, snr_crop, snr_box)
+        chosen = rng.integers(len(self.structures), size=self.settings.neighbours)
+        neighbours = tuple(self.structures[i] for i in chosen)
+        centres = self._first_centres(self.structures[label], neighbours, rng)
+        rotations = tuple(random_rotation(rng) for _ in neighbours)
+        return Plan(label, rotation, shift, resolution, defocus, neighbours, centres, rotations, rng)
 
-    def _splat(self, points: Points, masses: NDArray[np.float64]) -> NDArray[np.float64]:
-        return optics.splat(points, masses, self.shape, self.settings.voxel_size)
+    def _first_centres(self, target: Structure, neighbours: Sequence[Structure], rng: Generator) -> Points:
+        radii = [body.radius for body in neighbours]
+        if self.settings.packing == "sequential":
+            return place_around(target.radius, radii, self.settings.clearance, rng)
+        return rng.standard_normal((1 + len(radii), 3)) * (target.radius + sum(radii))
 
-    def _neighbours(
-        self, target: Structure, shift: NDArray[np.float64], rng: Generator
-    ) -> tuple[Points, NDArray[np.float64]]:
-        chosen = [self.structures[i] for i in rng.integers(len(self.structures), size=self.settings.neighbours)]
-        centres = place_around(target.radius, [s.radius for s in chosen], self.settings.clearance, rng)
-        points = [s.points @ random_rotation(rng).T + c for s, c in zip(chosen, centres, strict=True)]
-        masses = [s.masses for s in chosen]
-        return np.concatenate([np.empty((0, 3)), *points]) + shift, np.concatenate([np.empty(0), *masses])
+    def _radii(self, plan: Plan) -> NDArray[np.float64]:
+        return np.array([body.radius for body in (self.structures[plan.label], *plan.neighbours)])
 
-    def _transfer(self, resolution: float, defocus: float) -> NDArray[np.float64]:
-        """Return the filter from density to image, but for the wedge."""
-        settings, k_squared = self.settings, self._frequencies.squared
-        ctf = optics.ctf(k_squared, defocus, settings.cs, settings.voltage, settings.amplitude_contrast)
-        return -ctf * optics.gaussian(k_squared, resolution)
+    def _realise(self, plan: Plan) -> Scene:
+        """Splat, image and add noise."""
+        target, scope = self.structures[plan.label], self.microscope
+        transfer = scope.transfer(plan.resolution, plan.defocus)
+        own = scope.signal(self._splat([rotate(target.points, plan.rotation) + plan.shift], [target]), transfer)
+        crowd = self._crowd(plan, transfer)
+        noise = None
+        if np.isfinite(self.settings.snr):
+            noise = scope.noise(plan.rng, plan.defocus)
+        volume, clean, ratios = self._compose(plan, transfer, own, crowd, noise)
+        return Scene(volume, clean, plan.label, plan.rotation, plan.shift, plan.resolution, plan.defocus, *ratios)
 
-    def _image(self, densities: NDArray[np.float64], transfer: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pass target, neighbours and noise (3, D, H, W) through the microscope; only the wedge acts on the noise."""
-        axes = (1, 2, 3)
-        spectrum = np.fft.rfftn(densities, axes=axes) * self._wedge
-        spectrum[:2] *= transfer
-        return np.fft.irfftn(spectrum, s=self.shape, axes=axes)
+    def _crowd(self, plan: Plan, transfer: NDArray[np.float64]) -> Spectrum | None:
+        if not plan.neighbours:
+            return None
+        placed = zip(plan.neighbours, plan.rotations, plan.centres, strict=True)
+        points = [rotate(body.points, turn) + (centre + plan.shift) for body, turn, centre in placed]
+        return self.microscope.signal(self._splat(points, plan.neighbours), transfer)
+
+    def _splat(self, points: Sequence[Points], bodies: Sequence[Structure]) -> NDArray[np.float64]:
+        masses = np.concatenate([body.masses for body in bodies])
+        return optics.splat(np.concatenate(points), masses, self.microscope.shape, self.settings.voxel_size)
 
     def _compose(
-        self, signal: NDArray[np.float64], crowd: NDArray[np.float64], noise: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], float, float]:
-        """Scale noise to variance 1 and target to variance snr in the crop (without noise: target to 1), and add.
+        self,
+        plan: Plan,
+        transfer: NDArray[np.float64],
+        own: Spectrum,
+        crowd: Spectrum | None,
+        noise: Spectrum | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float]]:
+        """Scale noise to variance 1 and signal to variance snr in the region (without noise: target to 1, in the crop).
 
-        Returns the crop and the measured ratios in crop and box.
+        Returns the crop, its noise-free copy and the measured ratios in crop and box.
         """
-        signal_gain, noise_gain = _gains(self._crop(signal).var(), self._crop(noise).var(), self.settings.snr)
-        signal, crowd, noise = signal * signal_gain, crowd * signal_gain, noise * noise_gain
-        volume = np.round(self._crop(signal + crowd + noise) / GRID) * GRID
-        snr_crop = _ratio(self._crop(signal), self._crop(noise))
-        return volume.astype(np.float32), snr_crop, _ratio(signal, noise)
+        scope = self.microscope
+        target = scope.crop(own)
+        variances = (float(target.var(dtype=np.float64)), self._box_variance(plan, transfer, own))
+        signal = target if crowd is None else target + scope.crop(crowd)
+        if noise is None:
+            clean = _rounded(signal * (1 / np.sqrt(variances[0])))
+            return clean, clean, (float("inf"), float("inf"))
+        grain = scope.crop(noise)
+        noises = (float(grain.var(dtype=np.float64)), scope.energy(noise) / scope.edge**3)
+        region = ("crop", "box").index(self.settings.snr_region)
+        signal_gain, noise_gain = np.sqrt(self.settings.snr / variances[region]), 1 / np.sqrt(noises[region])
+        signal = signal * signal_gain
+        crop, box = (signal_gain**2 * s / (noise_gain**2 * n) for s, n in zip(variances, noises, strict=True))
+        return _rounded(signal + grain * noise_gain), _rounded(signal), (float(crop), float(box))
 
-    def _crop(self, volume: NDArray[np.float64]) -> NDArray[np.float64]:
-        inside = slice(self.settings.pad, self.settings.pad + self.settings.box)
-        return volume[inside, inside, inside]
+    def _box_variance(self, plan: Plan, transfer: NDArray[np.float64], own: Spectrum) -> float:
+        """Return the variance of target and neighbours in an otherwise empty cube of `snr_box` voxels."""
+        voxels = self.settings.snr_box**3
+        energies = [self.microscope.expected_energy(self._power[body.name], transfer) for body in plan.neighbours]
+        mass = sum(body.mass for body in (self.structures[plan.label], *plan.neighbours))
+        return (self.microscope.energy(own) + sum(energies)) / voxels - float(mass * transfer[0] / voxels) ** 2
 
 
-def _gains(signal_variance: float, noise_variance: float, snr: float) -> tuple[float, float]:
-    if np.isinf(snr):
-        return 1 / np.sqrt(signal_variance), 0.0
-    return np.sqrt(snr / signal_variance), 1 / np.sqrt(noise_variance)
+def make_microscope(settings: SceneSettings) -> Microscope:
+    """Return what images scenes in the mode that the settings ask for."""
+    if settings.mode == "fast":
+        return Microscope(settings)
+    from cryoreg.simulation.tilt_series import TiltSeries
+
+    return TiltSeries(settings)
 
 
-def _ratio(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
-    noise_variance = noise.var()
-    return float(signal.var() / noise_variance) if noise_variance else float("inf")
+def _rounded(volume: NDArray[np.floating]) -> NDArray[np.float32]:
+    return (np.round(volume / GRID) * GRID).astype(np.float32)

@@ -13,6 +13,7 @@ class Purpose(IntEnum):
 
     STRUCTURE = 0
     SCENE = 1
+    TOMOGRAM = 2
 
 
 def stream(seed: int, purpose: Purpose, index: int) -> Generator:
