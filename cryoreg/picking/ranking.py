@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from cryoreg.simulation import optics
+
 Array = NDArray[np.float32]
 Rotations = NDArray[np.float64]
 
@@ -104,23 +106,14 @@ def microscope(
 ) -> Callable[[Array], Array]:
     """Return the filter of volumes of ``shape`` that keeps what a tilt series measures and what ``low_pass`` lets by.
 
-    The image at tilt θ is the plane that holds the tilt axis and turns by θ from the other in-plane axis towards z.
-    ``low_pass`` is in voxels: frequencies above 1 / low_pass are removed.
+    The tilt axis lies in the sections, the beam along z (see `optics.wedge`); ``low_pass`` is in voxels: frequencies
+    above 1 / low_pass are removed.
     """
-    z, y, x = fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])
-    kz, ky, kx = np.meshgrid(z, y, x, indexing="ij", sparse=True)
-    kept = np.ones((shape[0], shape[1], len(x)), dtype=bool)
+    k = optics.frequencies(shape, 1.0)
+    kept = k.squared <= (low_pass**-2 if low_pass else np.inf)
     if tilt_range is not None:
-        kept &= _measured(kz, kx if tilt_axis == "y" else ky, tilt_range)
-    if low_pass is not None:
-        kept &= np.square(kz) + np.square(ky) + np.square(kx) <= low_pass**-2
+        kept &= optics.wedge(k if tilt_axis == "y" else optics.Frequencies(k.z, k.x, k.y), tilt_range)
     return lambda volume: fft.irfftn(fft.rfftn(volume) * kept, shape).astype(np.float32)
-
-
-def _measured(along_beam: Rotations, across: Rotations, tilt_range: tuple[float, float]) -> NDArray[np.bool_]:
-    tilt = np.rad2deg(np.arctan2(along_beam * np.sign(across), np.abs(across)))
-    low, high = tilt_range
-    return ((tilt >= low - 1e-9) & (tilt <= high + 1e-9) & (across != 0)) | ((along_beam == 0) & (across == 0))
 
 
 def unit(vectors: Array) -> Array:
