@@ -1,6 +1,6 @@
 """Does training from a store keep up with training from memory, in flat memory? And what does one read cost?
 
-    OMP_NUM_THREADS=1 python benchmarks/data.py [--rounds 4] [--steps 40] [--count 5000] [--out FILE.json]
+    OMP_NUM_THREADS=1 python benchmarks/data.py [--rounds 8] [--steps 24] [--count 5000] [--out FILE.json]
 
 Three parts, all at 32³ and float32, in a temporary folder of about a GB:
 
@@ -9,7 +9,8 @@ Three parts, all at 32³ and float32, in a temporary folder of about a GB:
 * rates: pretraining steps of RB3D + MoCo with gupta2022 at batch 16, from memory and streamed. Contenders take turns in
   one process; ratios are those of one round, and their median is given. "cold" has its pages dropped from the cache.
 * memory: a whole epoch over a set five times its memory budget; proportional memory (PSS) of the process and its
-  readers, which shares out among them what they have in common.
+  readers, which shares out among them what they have in common. The network's activations come and go with the
+  allocator's moods; so the same number of steps on a few volumes, held, stands beside it.
 
 Only ratios within a run mean anything: absolute rates depend on what else the machine does.
 """
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -41,9 +42,10 @@ from cryoreg.datasets.mrc_export import MrcFolderWriter
 from cryoreg.datasets.specs import MrcFolderSpec, StoreSpec
 from cryoreg.datasets.store_format import StoreLayout
 from cryoreg.datasets.store_writer import StoreWriter
-from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
+from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 
 CPU = torch.device("cpu")
+FEW_HELD = 64
 WARM_UP = 0.2
 """The fraction of an epoch after which memory is first noted."""
 
@@ -168,26 +170,37 @@ def children() -> list[int]:
     return [int(child) for child in task.read_text().split()]
 
 
-def epoch_memory(store: Path, budget_gb: float, workers: int) -> dict[str, float]:
-    """Train for an epoch under a budget; return MB of memory after the warm-up, at most, and at the end."""
+def few_held(dataset: SubtomogramDataset) -> Iterator[Batch]:
+    """Yield as many batches as the data set has, of a few volumes that are held: what training alone takes."""
+    loader = VolumeLoader(dataset, BatchOrder(torch.arange(FEW_HELD), BATCH, seed=0), CPU, True)
+    for epoch in range(len(dataset) // FEW_HELD):
+        yield from loader.epoch(epoch)
+
+
+def epoch_memory(store: Path, budget_gb: float, workers: int | None) -> dict[str, float]:
+    """Train for an epoch under a budget (without ``workers``: on a few held volumes); return MB after the warm-up."""
     job, config, fabric = job_of(InMemory(BATCH), "cpu", "auto")
     step = raw_stepper(job, config, fabric)
     dataset: SubtomogramDataset = StoreSpec(root=store).build()
-    settings = config.training.model_copy(update={"memory_gb": budget_gb})
-    held = residency(dataset, settings)
+    held = residency(dataset, config.training.model_copy(update={"memory_gb": budget_gb}))
     assert held is False, "the set is to be larger than the budget"
-    loader = VolumeLoader(dataset, BatchOrder(torch.arange(len(dataset)), BATCH, seed=0), CPU, held, workers)
+    order = BatchOrder(torch.arange(len(dataset)), BATCH, seed=0)
+    batches = few_held(dataset)
+    if workers is not None:
+        batches = VolumeLoader(dataset, order, CPU, held, workers).epoch()
     seen = []
-    for number, batch in enumerate(loader.epoch()):
+    for number, batch in enumerate(batches):
         step(batch, number)
-        if number >= WARM_UP * len(loader) and number % 10 == 0:
+        if number >= WARM_UP * order.steps() and number % 5 == 0:
             seen.append(sum(map(proportional_mb, (os.getpid(), *children()))))
-    return {"after_warm_up": round(seen[0], 1), "most": round(max(seen), 1), "end": round(seen[-1], 1)}
+    halves = {"first_half": seen[: len(seen) // 2], "second_half": seen[len(seen) // 2 :]}
+    medians = {f"median_{name}": round(statistics.median(half)) for name, half in halves.items()}
+    return {"least": round(min(seen)), "most": round(max(seen)), **medians}
 
 
-def memory_apart(store: Path, budget_gb: float, workers: int) -> dict[str, float]:
+def memory_apart(store: Path, budget_gb: float, workers: int | None) -> dict[str, float]:
     """Return `epoch_memory` of a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", str(store), str(budget_gb), str(workers)]
+    command = [sys.executable, __file__, "--memory-of", str(store), str(budget_gb), json.dumps(workers)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -214,7 +227,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     rates = training_rates(store, mrc, few, arguments.rounds)
     set_mb = arguments.count * 4 * BOX**3 / 1e6
     budget_gb = set_mb / 1e3 / 5
-    memory = {f"{workers} workers": memory_apart(store, budget_gb, workers) for workers in (0, 2)}
+    memory = {f"streamed, {workers} workers": memory_apart(store, budget_gb, workers) for workers in (0, 2)}
+    memory[f"{FEW_HELD} volumes, held"] = memory_apart(store, budget_gb, None)
     return {
         "machine": machine(),
         "note": "other programs ran meanwhile: compare only within this run",
@@ -230,15 +244,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=40, help="of each contender in each round")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=24, help="of each contender in each round")
     parser.add_argument("--count", type=int, default=5000, help="volumes of the store")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/data.json"))
     parser.add_argument("--memory-of", nargs=3, metavar=("STORE", "GB", "WORKERS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         store, budget, workers = arguments.memory_of
-        print(json.dumps(epoch_memory(Path(store), float(budget), int(workers))))
+        print(json.dumps(epoch_memory(Path(store), float(budget), json.loads(workers))))
         return
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments, Path(folder))

@@ -518,3 +518,11 @@ def test_every_damaged_byte_of_the_metadata_is_told_or_harmless(store):
 
 def test_conventions_without_copies(store):
     assert Conventional(Store(store)).clean is None
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError) as error:
+        StoreWriter(tmp_path / "file" / "s.h5", layout())
+    one_line(error, "cannot write", "s.h5")
+    assert ".part" not in str(error.value)

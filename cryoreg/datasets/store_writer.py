@@ -193,8 +193,10 @@ class StoreWriter:
         try:
             yield
         except OSError as error:
-            kept = f"; {self.part.name} beside it keeps what was written: mend that and repeat the command"
-            raise DataError(f"cannot write {self.path}: {error.strerror or error}{kept}") from error
+            kept = f"; {self.part.name} keeps what was written" if self.part.exists() else ""
+            raise DataError(
+                f"cannot write {self.path}: {error.strerror or error}{kept}; mend that and repeat the command"
+            ) from error
 
 
 def content_hash(volume: NDArray[np.float32]) -> bytes:
