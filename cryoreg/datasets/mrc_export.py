@@ -7,8 +7,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ import cryoreg
 from cryoreg.datasets.lab import LABELS, VOLUMES
 from cryoreg.datasets.mrc_files import check_unique
 from cryoreg.datasets.store_format import StoreLayout
+from cryoreg.datasets.store_writer import one_line
 from cryoreg.errors import DataError
 from cryoreg.files import sync_folder, write_text
 
@@ -58,7 +58,7 @@ class FolderWriter(ABC):
     def put(self, row: int, volume: Any, clean: Any = None, columns: Mapping[str, Any] | None = None) -> None:
         """Write a row: its volume (D, H, W) or (1, D, H, W); raise `DataError` as `StoreLayout.voxels` does."""
         voxels = self.layout.voxels(row, volume)
-        with self._one_line():
+        with one_line(self.path, self.part):
             self._write(row, voxels, columns or {})
 
     def leave_out(self, row: int) -> None:
@@ -71,7 +71,7 @@ class FolderWriter(ABC):
         if missing or len(self._left_out) == len(self.files):
             raise DataError(f"{self.part}: {len(missing or self.files)} subtomograms are still to be written")
         self._require_free_name()
-        with self._one_line():
+        with one_line(self.path, self.part):
             self._mark()
             os.sync()
             self._rename()
@@ -107,7 +107,7 @@ class FolderWriter(ABC):
         temporary.replace(file)
 
     def _begin(self, resume: bool) -> None:
-        with self._one_line():
+        with one_line(self.path, self.part):
             if self.part.is_dir() and not resume:
                 shutil.rmtree(self.part)
             begun = _read_mark(self.part)
@@ -136,17 +136,6 @@ class FolderWriter(ABC):
         self.part.replace(self.path)
         sync_folder(self.path.parent)
         shutil.rmtree(old, ignore_errors=True)
-
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        """Turn the system's refusals into a `DataError` of one line."""
-        try:
-            yield
-        except OSError as error:
-            kept = f"; {self.part.name} keeps what was written" if self.part.exists() else ""
-            raise DataError(
-                f"cannot write {self.path}: {error.strerror or error}{kept}; mend that and repeat the command"
-            ) from error
 
 
 class MrcFolderWriter(FolderWriter):

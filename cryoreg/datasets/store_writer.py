@@ -44,7 +44,7 @@ class StoreWriter:
         self.part = path.with_name(f".{path.name}.part")
         layout.check()
         self._require_free_name()
-        with self._one_line():
+        with one_line(self.path, self.part):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (resume and self.part.exists()):
                 self._create()
@@ -88,7 +88,7 @@ class StoreWriter:
 
     def flush(self) -> None:
         """Bring to disk what was put, and only then say that it is there."""
-        with self._one_line():
+        with one_line(self.path, self.part):
             os.fsync(self._file)
             for row in self._pending:
                 self._put(fmt.STATE, row, self._state[row])
@@ -108,7 +108,7 @@ class StoreWriter:
         if not (self._state == fmt.WRITTEN).any():
             raise DataError(f"{self.part}: every subtomogram was left out, so there is nothing to store")
         self._require_free_name()
-        with self._one_line():
+        with one_line(self.path, self.part):
             self.part.replace(self.path)
             sync_folder(self.path.parent)
 
@@ -164,7 +164,7 @@ class StoreWriter:
         place = self._places[name]
         content = memoryview(np.asarray(value, place.dtype).reshape(place.shape).tobytes())
         offset = place.of(row)
-        with self._one_line():
+        with one_line(self.path, self.part):
             while content:
                 count = os.pwrite(self._file, content, offset)
                 content, offset = content[count:], offset + count
@@ -187,16 +187,16 @@ class StoreWriter:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        """Turn the system's refusals into a `DataError` of one line."""
-        try:
-            yield
-        except OSError as error:
-            kept = f"; {self.part.name} keeps what was written" if self.part.exists() else ""
-            raise DataError(
-                f"cannot write {self.path}: {error.strerror or error}{kept}; mend that and repeat the command"
-            ) from error
+
+@contextmanager
+def one_line(path: Path, part: Path) -> Iterator[None]:
+    """Turn the system's refusals to write ``path``, or so far its ``part``, into a `DataError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        kept = f"; {part.name} keeps what was written" if part.exists() else ""
+        reason = f"cannot write {path}: {error.strerror or error}{kept}"
+        raise DataError(f"{reason}; mend that and repeat the command") from error
 
 
 def content_hash(volume: NDArray[np.float32]) -> bytes:
