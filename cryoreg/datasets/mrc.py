@@ -69,6 +69,13 @@ def read_header(path: str | Path, stack: bool = False, edge: int | None = None) 
         return _parse(path, raw, size, stack, edge)
 
 
+def is_stack(path: str | Path) -> bool:
+    """Tell whether a file's header calls it a stack, of volumes or of images."""
+    with one_line(path, "an MRC file"), _open(path) as stream:
+        fields, _ = _fields(path, stream.read(HEADER_DTYPE.itemsize))
+    return _volume_stack(fields) or _image_stack(fields)
+
+
 def read_volume(path: str | Path) -> np.ndarray:
     """Return the voxels, float32 (D, H, W) in the order z, y, x; raise `DataError` where they cannot be right.
 
@@ -122,14 +129,19 @@ def _open(path: str | Path) -> BinaryIO:
     return cast(BinaryIO, opener(path, "rb"))
 
 
-def _parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int | None) -> MrcHeader:
+def _fields(path: str | Path, raw: bytes) -> tuple[np.void, str]:
+    """Return the header's fields and its byte order."""
     if not raw:
         refuse(path, "is empty; copy or export it again")
     if raw[208:211] != MAP_ID[:3] or len(raw) < HEADER_DTYPE.itemsize:
         refuse(path, "is not an MRC file (no 'MAP' at byte 208); convert it to MRC2014 or remove it")
     order = byte_order_from_machine_stamp(raw[212:216])
-    fields = np.frombuffer(raw, _HEADERS[order])[0]
-    dtype = _voxel_type(path, fields["mode"]).newbyteorder(order)
+    return np.frombuffer(raw, _HEADERS[order])[0], order
+
+
+def _parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int | None) -> MrcHeader:
+    fields, order = _fields(path, raw)
+    dtype = np.dtype(order + _voxel_type(path, fields["mode"]).str[1:])
     shape = _stored_shape(path, fields)
     sections = _sections_of_each(path, fields, shape, edge) if stack else _all_sections(path, fields, shape)
     offset = HEADER_DTYPE.itemsize + int(fields["nsymbt"])

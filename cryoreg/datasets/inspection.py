@@ -1,0 +1,243 @@
+"""What a data set holds, and what is wrong with it: measured, never mended."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.errors import DataError
+
+SAMPLE = 200
+"""Subtomograms whose voxels are looked at, unless all are asked for."""
+_SURE = 4.0
+"""Standard errors from 0 that count as a difference."""
+_FEWEST = 5
+"""Subtomograms, below which the contrast is not estimated."""
+_PARTS = 3
+"""Training, validation and test: each class needs a subtomogram in each."""
+_UNLIKE = 5.0
+"""Standard deviations of subtomograms that differ by this factor were not normalised alike."""
+_SATURATED = 0.01
+_INNER, _OUTER = 0.5, 0.9
+"""Parts of half the edge: within the one lies the particle, beyond the other the rim."""
+
+
+class Voxels(NamedTuple):
+    """Measurements of one subtomogram."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    centre: float
+    """Mean of the centre over that of the rim, in standard deviations."""
+    skewness: float
+    """Of the centre's voxels: positive where few are bright."""
+    saturated: bool
+    """More than 1 % of whole numbers up to 255 are the smallest, or the largest."""
+
+
+class Problem(NamedTuple):
+    """Something to look at."""
+
+    kind: str
+    text: str
+    fatal: bool = False
+    """Training would stop at it."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a data set."""
+
+    count: int
+    classes: dict[str, int]
+    unlabelled: int
+    groups: dict[str, int]
+    """Tomogram -> subtomograms; empty where no tomogram is known."""
+    box: tuple[int, int, int]
+    voxel_size: float | None
+    contrast: str | None
+    tilt_range: tuple[float, float] | None
+    tilt_axis: str | None
+    looked_at: int
+    """Subtomograms whose voxels were read."""
+    intensity: dict[str, float] | None
+    contrast_hint: str
+    notes: list[str]
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every subtomogram that was looked at can be read."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def inspect(dataset: SubtomogramDataset, everything: bool = False) -> Inspection:
+    """Look at a data set, and at the voxels of up to `SAMPLE` of its subtomograms, evenly spread, or of all."""
+    if not len(dataset):
+        raise DataError("the data set holds no subtomograms; check its path")
+    indices = spread(len(dataset), len(dataset) if everything else SAMPLE)
+    measured, unreadable = _look(dataset, indices)
+    labels = Counter(dataset.labels)
+    classes = {name: labels[label] for label, name in enumerate(dataset.classes)}
+    problems = [*unreadable, *_of_copies(dataset, complete=len(indices) == len(dataset) and not unreadable)]
+    problems += [*_of_classes(classes), *_of_geometry(dataset), *_of_origins(dataset), *_of_intensity(measured)]
+    return Inspection(
+        count=len(dataset),
+        classes=classes,
+        unlabelled=labels[None],
+        groups=dict(sorted(Counter(group for group in dataset.groups if group is not None).items())),
+        box=dataset.box,
+        voxel_size=dataset.voxel_size,
+        contrast=getattr(dataset, "contrast", None),
+        tilt_range=getattr(dataset, "tilt_range", None),
+        tilt_axis=getattr(dataset, "tilt_axis", None),
+        looked_at=len(indices),
+        intensity=_intensity(measured),
+        contrast_hint=contrast_hint(measured),
+        notes=list(getattr(dataset, "notes", ())),
+        problems=problems,
+    )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return up to ``wanted`` indices, evenly spread over all."""
+    taken = min(count, wanted)
+    return [(2 * i + 1) * count // (2 * taken) for i in range(taken)]
+
+
+def _look(dataset: SubtomogramDataset, indices: Sequence[int]) -> tuple[list[Voxels], list[Problem]]:
+    measured, problems = [], []
+    for index in indices:
+        try:
+            volume = dataset[index].volume[0].numpy()
+        except DataError as error:
+            problems.append(Problem("unreadable", str(error), fatal=True))
+            continue
+        flaw = _flaw(volume)
+        if flaw:
+            problems.append(Problem("unreadable", f"{dataset.ids[index]}: {flaw}", fatal=True))
+        else:
+            measured.append(measure(volume))
+    return measured, problems
+
+
+def _flaw(volume: NDArray[np.float32]) -> str | None:
+    """Say what is wrong with a volume that its reader let pass."""
+    if not np.isfinite(volume).all():
+        return "holds NaN or infinite voxels; remove it or extract it again"
+    return "is constant; remove it or extract it again" if volume.min() == volume.max() else None
+
+
+def measure(volume: NDArray[np.float32]) -> Voxels:
+    """Return the measurements of a volume (D, H, W)."""
+    mean, sd = float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))
+    low, high = float(volume.min()), float(volume.max())
+    radius = _radius(volume.shape)
+    scores = (volume - mean) / sd
+    centre, rim = scores[radius < _INNER], scores[radius > _OUTER]
+    spread_inside = float(centre.std())
+    skewness = float(((centre - centre.mean()) ** 3).mean() / spread_inside**3) if spread_inside > 0 else 0.0
+    return Voxels(mean, sd, low, high, float(centre.mean() - rim.mean()), skewness, _saturated(volume, low, high))
+
+
+def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return each voxel's distance from the centre, over half the edge."""
+    axes = [(np.arange(edge) - edge // 2) / (edge / 2) for edge in shape]
+    return np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True)))
+
+
+def _saturated(volume: NDArray[np.float32], low: float, high: float) -> bool:
+    if high - low > 255 or not np.equal(volume, np.round(volume)).all():
+        return False
+    return max((volume == low).mean(), (volume == high).mean()) > _SATURATED and high - low > 2
+
+
+def _intensity(measured: Sequence[Voxels]) -> dict[str, float] | None:
+    if not measured:
+        return None
+    means, sds, lows, highs = (np.array([getattr(v, name) for v in measured]) for name in Voxels._fields[:4])
+    sd = math.sqrt(float((sds**2 + means**2).mean() - means.mean() ** 2))
+    return {"mean": float(means.mean()), "sd": sd, "min": float(lows.min()), "max": float(highs.max())}
+
+
+def contrast_hint(measured: Sequence[Voxels]) -> str:
+    """Return how density seems to look, from the centre against the rim and from the skewness of the centre."""
+    if len(measured) < _FEWEST:
+        return f"too few subtomograms for an estimate ({len(measured)} of {_FEWEST})"
+    centre, skewness = (_t([getattr(v, name) for v in measured]) for name in ("centre", "skewness"))
+    for sign, look in ((1, "bright"), (-1, "dark")):
+        if sign * centre > _SURE and sign * skewness > _SURE:
+            return f"density looks {look} (centre against rim {centre:+.0f} s.e., skewness {skewness:+.0f} s.e.)"
+    return f"unclear (centre against rim {centre:+.0f} s.e., skewness {skewness:+.0f} s.e.)"
+
+
+def _t(values: Sequence[float]) -> float:
+    """Return a mean over its standard error."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(np.mean(values)) / max(error, 1e-12)
+
+
+def _of_copies(dataset: SubtomogramDataset, complete: bool) -> list[Problem]:
+    from cryoreg.datasets.duplicates import find_duplicates
+
+    if not complete and getattr(dataset, "duplicates", None) is None:
+        return []
+    groups = find_duplicates(dataset)
+    if not groups:
+        return []
+    first = ", ".join(dataset.ids[index] for index in groups[0][:3])
+    extra = sum(len(group) - 1 for group in groups)
+    return [Problem("duplicates", f"{extra:,} subtomograms are copies of others, voxel by voxel (first: {first})")]
+
+
+def _of_classes(classes: dict[str, int]) -> list[Problem]:
+    small = [f"{name} ({count})" for name, count in classes.items() if count < _PARTS]
+    if not small:
+        return []
+    return [
+        Problem("classes", f"too few for a split into {_PARTS} parts: {', '.join(small)}; add some, or leave it out")
+    ]
+
+
+def _of_geometry(dataset: SubtomogramDataset) -> list[Problem]:
+    if dataset.voxel_size is None:
+        return [Problem("voxel size", "the files do not say; give it with --set dataset.voxel_size=<Å>")]
+    return []
+
+
+def _of_origins(dataset: SubtomogramDataset) -> list[Problem]:
+    """Find subtomograms that are read from one place."""
+    told = getattr(dataset, "origin", None)
+    if told is None:
+        return []
+    places: dict[Any, list[int]] = {}
+    for index in range(len(dataset)):
+        origin = told(index)
+        places.setdefault((origin.file, origin.row), []).append(index)
+    shared = [indices for indices in places.values() if len(indices) > 1]
+    if not shared:
+        return []
+    first = " and ".join(dataset.ids[index] for index in shared[0][:2])
+    return [Problem("origins", f"{len(shared):,} places in files are read more than once (first: {first})")]
+
+
+def _of_intensity(measured: Sequence[Voxels]) -> list[Problem]:
+    problems = []
+    saturated = sum(voxels.saturated for voxels in measured)
+    if saturated:
+        text = f"{saturated:,} of {len(measured):,} have more than 1 % of their voxels at the end of an 8-bit scale"
+        problems.append(Problem("saturation", text))
+    sds = [voxels.sd for voxels in measured]
+    if sds and max(sds) > _UNLIKE * min(sds):
+        text = f"standard deviations go from {min(sds):.3g} to {max(sds):.3g}: not normalised alike (training does it)"
+        problems.append(Problem("intensity", text))
+    return problems
