@@ -156,6 +156,18 @@ def test_no_file_stays_open(store):
     assert open_files() == before
 
 
+def test_what_is_wanted_soon_is_asked_of_the_system(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, length, advice: asked.append((start, length, advice)))
+    path = write_store(tmp_path / "s.h5", layout(clean=True))
+    dataset = StoreSpec(root=path, contrast="dark").build()
+    for name, served in (("volumes", dataset), ("clean", dataset.clean)):
+        asked.clear()
+        served.prefetch([4, 1])
+        size = volume(0).nbytes
+        assert asked == [(offset(path, name) + row * size, size, os.POSIX_FADV_WILLNEED) for row in (1, 4)]
+
+
 # ---- writing
 
 

@@ -88,8 +88,9 @@ class Store:
     def prefetch(self, indices: Iterable[int]) -> None:
         """Ask the system to read these subtomograms in the background, as they will be wanted soon."""
         place = self._places[self._voxels]
-        for row in np.sort(self._rows[list(indices)]).tolist():
-            os.posix_fadvise(self._open(), place.of(row), place.row_bytes, os.POSIX_FADV_WILLNEED)
+        if hasattr(os, "posix_fadvise"):  # Linux has it, macOS does not
+            for row in np.sort(self._rows[list(indices)]).tolist():
+                os.posix_fadvise(self._open(), place.of(row), place.row_bytes, os.POSIX_FADV_WILLNEED)
 
     def __len__(self) -> int:
         return len(self._rows)

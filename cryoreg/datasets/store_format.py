@@ -27,10 +27,9 @@ from cryoreg.errors import DataError
 FORMAT = "cryoreg_store"
 """The attribute that marks a store; its value is the version of the format."""
 VERSION = 1
-VOLUMES, CLEAN, CRC32, CLEAN_CRC32, STATE, HASH = (
-    *("volumes", "clean", "crc32", "clean_crc32", "state", "content_hash"),
-)
-COLUMNS = "columns"
+VOLUMES, CRC32 = "volumes", "crc32"
+CLEAN, CLEAN_CRC32 = "clean", "clean_crc32"
+STATE, HASH, COLUMNS = "state", "content_hash", "columns"
 HASH_BYTES = 16
 MISSING, WRITTEN, LEFT_OUT = 0, 1, 2
 """What `state` says of a row: still to be written, written, or left out as it could not be read."""
