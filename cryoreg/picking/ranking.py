@@ -21,7 +21,7 @@ from cryoreg.simulation import optics
 Array = NDArray[np.float32]
 Rotations = NDArray[np.float64]
 
-_BATCH_FLOATS = 2**25
+_BATCH_FLOATS = 2**22
 """Floats in the patches and in the correlations of one batch, roughly."""
 _PSI = 1.533751168755204288118041
 """The positive root of ψ⁴ = ψ + 4."""
