@@ -151,6 +151,12 @@ class TomogramSpec(FileDatasetSpec):
     )
     label: str | None = Field(None, description="column that holds the class [rlnClassNumber, class, ... where varied]")
 
+    def build(self) -> SubtomogramDataset:
+        """Open the list and the tomograms' headers; boxes are cut at the voxel size asked for, not rescaled after."""
+        from cryoreg.datasets.conventions import Conventional
+
+        return Conventional(self.open(), self.contrast, None, self.tilt_range, self.tilt_axis)
+
     def open(self) -> SubtomogramDataset:
         """Open the list and the tomograms' headers."""
         from cryoreg.datasets.tomogram import TomogramParticles

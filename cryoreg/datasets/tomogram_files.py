@@ -20,7 +20,7 @@ from cryoreg.datasets.volume_files import limits, one_line, refuse
 
 Region = tuple[slice, slice, slice]
 
-MRC = (".mrc", ".rec", ".map", ".st", ".ali")
+MRC = (".mrc", ".rec", ".map")
 TIFF = (".tif", ".tiff")
 ZARR = (".zarr",)
 ENDINGS = (*MRC, *TIFF, *ZARR)
@@ -51,8 +51,8 @@ class Tomogram(ABC):
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         """Return ``tomogram[z0:z1, y0:y1, x0:x1]``, of steps 1; trailing axes may be left out."""
-        slices = key if isinstance(key, tuple) else (key,)
-        z, y, x = (*slices, *(slice(None),) * (3 - len(slices)))
+        slices = list(key) if isinstance(key, tuple) else [key]
+        z, y, x = slices + [slice(None)] * (3 - len(slices))
         return self.read((z, y, x))
 
     @abstractmethod
@@ -90,10 +90,12 @@ class MrcTomogram(Tomogram):
 
     def _signed_or_unsigned(self, header: MrcHeader) -> np.dtype:
         """Return the type of the voxels; bytes are signed unless the header, or the middle section, says otherwise."""
-        if header.dtype != np.int8 or header.signed_bytes or header.limits[0] < 0:
+        if header.dtype != np.int8 or header.signed_bytes:
             return header.dtype
         if header.signed_bytes is False or header.limits[1] > _MOST_SIGNED:
             return np.dtype(np.uint8)
+        if header.limits[0] < 0:
+            return header.dtype
         with one_line(self.path, "a tomogram"):
             section = self._map()[self._stored[0] // 2]
         if section.std() > _TEAR * section.view(np.uint8).std():
@@ -170,7 +172,10 @@ def _where(region: Sequence[slice]) -> str:
 
 
 def _fault(part: NDArray[np.float32]) -> str:
+    low, high = limits(part.byteswap())
+    if low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE:
+        return "has its voxels' bytes in the wrong order; swap them or export it again"
     bad = np.count_nonzero(~np.isfinite(part))
     if bad:
         return f"holds NaN or infinite voxels ({bad:,} of {part.size:,}); leave this part out or reconstruct it again"
-    return "holds values that no density has, as if its bytes were in the wrong order; export it again"
+    return f"holds values from {part.min():.3g} to {part.max():.3g}, which no density has; export it again"
