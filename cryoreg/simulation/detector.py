@@ -14,7 +14,7 @@ FREQUENCY, VALUE = "rlnResolutionInversePixel", "rlnMtfValue"
 
 
 def read_mtf(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return frequencies (cycles per detector pixel, rising) and values of a STAR file; raise `DataError` if unusable."""
+    """Return frequencies (cycles per detector pixel, rising) and values; raise `DataError` where there are none."""
     table = _read(path)
     try:
         frequencies, values = (np.asarray(table[name], dtype=np.float64) for name in (FREQUENCY, VALUE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import scipy.fft
 from numpy.random import Generator
@@ -11,10 +13,10 @@ from cryoreg.simulation import optics
 from cryoreg.simulation.filters import Filters
 from cryoreg.simulation.settings import SceneSettings
 
-Volume = NDArray[np.floating]
-Spectrum = NDArray[np.complexfloating]
+Volume = NDArray[Any]
+Spectrum = NDArray[Any]
 Table = NDArray[np.float64]
-"""A value for each squared radius n² = 0, 1, 2, ... in Fourier voxels; filters end with a 0, for what is not measured."""
+"""A value for each squared radius n² = 0, 1, 2, ... in Fourier voxels; filters end with a 0: what is not measured."""
 
 
 class Microscope:
@@ -29,7 +31,8 @@ class Microscope:
         self.filters = Filters(settings)
         self.edge = settings.box + 2 * settings.pad
         self.shape = (self.edge,) * 3
-        self.dtype = np.dtype(np.float32 if settings.precision == "single" else np.float64)
+        self._real: Literal["float32", "float64"] = "float32" if settings.precision == "single" else "float64"
+        self.dtype = np.dtype(self._real)
         k = optics.frequencies(self.shape, settings.voxel_size)
         extent = self.edge * settings.voxel_size
         self._shell = np.rint(k.squared * extent**2).astype(np.int64)
@@ -44,16 +47,22 @@ class Microscope:
         """Return the filter from density to image, by shell."""
         return _with_gap(self.filters.signal(self.k_squared, resolution, defocus))
 
+    def noise_filter(self, defocus: float) -> Table:
+        """Return the filter from white noise to the image's noise, by shell."""
+        return _with_gap(self.filters.noise(self.k_squared, defocus, self._measured[:-1]))
+
     def signal(self, density: Volume, transfer: Table) -> Spectrum:
         """Return the half-spectrum of the image of a density (D, H, W)."""
-        transform = scipy.fft.rfftn(density.astype(self.dtype, copy=False), workers=1)
-        transform *= transfer.astype(self.dtype)[self._measured_shell]
-        return transform
+        return self._filtered(density, transfer)
 
     def noise(self, rng: Generator, defocus: float) -> Spectrum:
         """Return the half-spectrum of the image's noise."""
-        shape = _with_gap(self.filters.noise(self.k_squared, defocus, self._measured[:-1]))
-        return self.signal(rng.standard_normal(self.shape, dtype=self.dtype), shape)
+        return self._filtered(rng.standard_normal(self.shape, dtype=self._real), self.noise_filter(defocus))
+
+    def _filtered(self, volume: Volume, filter_: Table) -> Spectrum:
+        transform = scipy.fft.rfftn(volume.astype(self.dtype, copy=False), workers=1)
+        transform *= filter_.astype(self.dtype)[self._measured_shell]
+        return transform
 
     def crop(self, spectrum: Spectrum) -> Volume:
         """Return the middle (box, box, box) of the inverse transform.
@@ -80,7 +89,7 @@ class Microscope:
         return float(((self._measured * transfer**2)[:-1] * shell_power).sum()) / self.edge**3
 
     def _shell_sum(self, shell: NDArray[np.int64], values: Volume) -> Table:
-        return np.bincount(shell.ravel(), values.ravel(), len(self.k_squared) + 1)
+        return np.bincount(shell.ravel(), values.ravel(), len(self.k_squared) + 1).astype(np.float64, copy=False)
 
 
 def _multiplicity(edge: int) -> NDArray[np.float64]:

@@ -54,7 +54,7 @@ def splat(points: Points, masses: Array, shape: tuple[int, int, int], voxel_size
     offsets = np.array([np.dot(steps, corner) for corner in np.ndindex(2, 2, 2)])
     index = (first + offsets[:, None]).ravel()
     density = np.bincount(index, weights.reshape(8, -1).ravel(), int(np.prod(rim)))
-    return density.reshape(rim)[1:-1, 1:-1, 1:-1]
+    return density.reshape(rim)[1:-1, 1:-1, 1:-1].astype(np.float64, copy=False)
 
 
 def gaussian(k_squared: Array, resolution: float) -> Array:

@@ -45,9 +45,9 @@ PULL = 0.15
 def pack(starts: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return centres (B, M, 3) of hard spheres, drawn together from ``starts`` (B, M, 3) until they touch, in Å.
 
-    Gradient descent as in Liu et al. 2020 (BMC Bioinformatics 21:399): each step attracts spheres of ``radii`` (B, M) to
-    the centroid of their scene and pushes overlapping pairs apart. At the end a scene in which some pair still overlaps
-    is blown up until none does. Scenes do not influence each other, to the last bit.
+    Gradient descent as in Liu et al. 2020 (BMC Bioinformatics 21:399): each step attracts spheres of ``radii`` (B, M)
+    to the centroid of their scene and pushes overlapping pairs apart. At the end a scene in which some pair still
+    overlaps is blown up until none does. Scenes do not influence each other, to the last bit.
     """
     centres = starts.copy()
     reach = radii[:, :, None] + radii[:, None, :]

@@ -85,6 +85,14 @@ class SceneSettings(Settings):
     )
     precision: Literal["single", "double"] = Field("double", description="of the arithmetic; single is twice as fast")
 
+    @property
+    def point_spacing(self) -> float:
+        """How far apart a structure's points may be, Å.
+
+        One voxel where only half of the frequencies pass, else half a voxel: coarser clouds would show their lattice.
+        """
+        return self.voxel_size * (1.0 if self.low_pass <= 0.5 else 0.5)
+
     @field_validator("resolution", "defocus", "tilt")
     @classmethod
     def _is_a_range(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
@@ -120,7 +128,7 @@ PRESETS: dict[str, SceneSettings] = {
 }
 """The recipe of the simulated data of Gupta et al. 2022 (Liu et al. 2020), and the same at other noise.
 
-`liu2020` counts its SNR of 0.05 over a mostly empty box of 300³ voxels; `hard` and `extreme` count theirs in the volume.
+`liu2020` counts its SNR of 0.05 over a mostly empty box of 300³ voxels; `hard` and `extreme` count it in the volume.
 """
 
 

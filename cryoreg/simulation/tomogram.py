@@ -46,7 +46,7 @@ def simulate_tomogram(
     """
     rng = stream(seed, Purpose.TOMOGRAM, 0)
     labels = np.arange(count) % len(structures)
-    bodies = [structures[label] for label in labels]
+    bodies = [structures[int(label)] for label in labels]
     radii = np.array([body.radius for body in bodies]) / settings.voxel_size
     positions = _place(np.array(shape[::-1]), radii, rng)
     rotations = np.array([random_rotation(rng) for _ in bodies]).reshape(-1, 3, 3)
