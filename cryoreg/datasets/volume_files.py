@@ -123,10 +123,10 @@ def one_line(path: str | Path, kind: str) -> Iterator[None]:
 
 
 def to_float32(where: str, data: np.ndarray) -> np.ndarray:
-    """Return voxels as float32; raise `DataError` where they are no real numbers, or none that a density has."""
+    """Return a copy of voxels as float32; raise `DataError` where they are no numbers, or none that a density has."""
     check_kind(where, data.dtype)
     with np.errstate(over="ignore"):
-        volume = np.asarray(data, dtype=np.float32)
+        volume = np.array(data, dtype=np.float32)
     check_voxels(where, volume)
     return volume
 
