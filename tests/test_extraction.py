@@ -100,7 +100,7 @@ def test_rescaled_boxes_keep_the_middle(picked) -> None:
 
 BAD = {
     "no list": (["--data", "nowhere.star", "--tomograms", "tomograms"], "nowhere.star"),
-    "no tomogram": (["--data", "picks.star", "--tomograms", "."], "a.mrc"),
+    "no tomogram": (["--data", "picks.star", "--tomograms", "."], "picks.star: names the tomogram 'a'"),
     "setting": (["--data", "picks.star", "--tomograms", "tomograms", "--set", "dataset.bx=3"], "bx"),
     "exists": (["--data", "picks.star", "--tomograms", "tomograms", "--output", "old.h5"], "old.h5"),
 }

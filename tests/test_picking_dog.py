@@ -165,10 +165,19 @@ def test_the_error_of_skewness_is_that_of_noise() -> None:
     assert 0.6 < scatter / found[0].skewness_error < 1.5
 
 
+@pytest.mark.parametrize("planes", [7, 40])
+@pytest.mark.parametrize(("sigma", "stride"), [(1.0, 1), (2.3, 2)])
+def test_samples_are_the_response_on_a_grid(planes, sigma, stride) -> None:
+    volume = noise((40, 23, 31))
+    expected = filtered(volume, sigma)[::stride, ::stride, ::stride]
+    np.testing.assert_array_equal(respond(volume, sigma, planes).samples, expected.ravel())
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_skewness_tells_bright_from_dark(sign) -> None:
+def test_skewness_tells_bright_from_dark(sign, sigma) -> None:
     volume = noise((48, 48, 48))
     for centre in itertools.product((12, 36), repeat=3):
-        volume += sign * 2 * gaussian_blob(volume.shape, centre, 3.0)
-    response = respond(volume, 3.0)
+        volume += sign * 6 / sigma * gaussian_blob(volume.shape, centre, sigma)
+    response = respond(volume, sigma)
     assert sign * response.skewness > 5 * response.skewness_error

@@ -112,7 +112,7 @@ def respond(tomogram: Voxels, sigma: float, planes: int | None = None) -> Respon
         response = filtered(slab, sigma)
         bright.append(_maxima(response, first - base, last - base, base))
         on_grid = slice(-(-first // stride) * stride - base, last - base, stride)
-        samples.append(response[on_grid, ::stride, ::stride].ravel())
+        samples.append(response[on_grid, ::stride, ::stride].flatten())  # a copy: the response is turned in place
         dark.append(_maxima(np.negative(response, out=response), first - base, last - base, base))
     sampled = np.concatenate(samples)
     error = math.sqrt(6 * max(1.0, _CORRELATION_VOLUME * (sigma / stride) ** 3) / len(sampled))

@@ -77,8 +77,8 @@ def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
 def _summary(found: Sequence[Picks]) -> Iterator[str]:
     for picks in found:
         verdict = picks.verdict
-        evidence = f"peaks {verdict.peaks:+.1f} σ, skewness {verdict.skewness:+.1f} σ"
-        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}; density {verdict.contrast} ({evidence})"
+        density = f"density {verdict.contrast} (skewness {verdict.skewness:+.1f} σ)"
+        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}; {density}"
         if not verdict.decided:
             yield (
                 f"warning   {picks.path.name}: whether density is bright or dark is not certain; "
