@@ -156,8 +156,8 @@ def _refined(density: NDArray[np.float64], voxel_size: float, spacing: float) ->
     factor = math.ceil(voxel_size / spacing * (1 - SAME_VOXEL_SIZE))
     if factor <= 1:
         return density, voxel_size
-    finer = zoom(_trimmed(density), factor, order=3, mode="grid-constant", grid_mode=True)
-    return np.maximum(finer, 0.0).astype(np.float64), voxel_size / factor
+    finer: NDArray[np.float64] = zoom(_trimmed(density), factor, order=3, mode="grid-constant", grid_mode=True)
+    return np.maximum(finer, 0), voxel_size / factor
 
 
 def _trimmed(density: NDArray[np.float64], rim: int = 3) -> NDArray[np.float64]:

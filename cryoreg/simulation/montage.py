@@ -1,0 +1,46 @@
+"""A picture of the simulated classes: central sections without and with noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.files import write_atomically
+from cryoreg.simulation.simulator import Scene
+
+SECTIONS = ("xy", "xz")
+
+
+def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str]) -> None:
+    """Write a PNG with a column for each scene: sections across (xy) and along (xz) the beam, clean above noisy.
+
+    Raises `RunFolderError` where the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.5 * len(scenes) + 0.5, 6.4), layout="constrained")
+    axes = figure.subplots(2 * len(SECTIONS), len(scenes), squeeze=False)
+    for column, scene in enumerate(scenes):
+        tiles = [(kind, section) for kind in ("clean", "noisy") for section in SECTIONS]
+        for row, (kind, section) in enumerate(tiles):
+            volume = scene.clean if kind == "clean" else scene.volume
+            _draw(axes[row, column], cut(volume, section))
+            if column == 0:
+                axes[row, 0].set_ylabel(f"{kind} {section}")
+        axes[0, column].set_title(classes[scene.label], fontsize=9)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
+
+
+def cut(volume: NDArray[np.float32], section: str) -> NDArray[np.float32]:
+    """Return the central section of a volume (D, H, W): xy across the beam, xz along it."""
+    return volume[len(volume) // 2] if section == "xy" else volume[:, volume.shape[1] // 2]
+
+
+def _draw(axis, image: NDArray[np.float32]) -> None:  # type: ignore[no-untyped-def]
+    low, high = np.percentile(image, [0.5, 99.5])
+    axis.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
