@@ -23,6 +23,8 @@ Rotations = NDArray[np.float64]
 
 _BATCH_FLOATS = 2**22
 """Floats in the patches and in the correlations of one batch, roughly."""
+_FLAT = 1e-5
+"""A patch whose variance is a smaller share of its mean square is flat but for rounding."""
 _PSI = 1.533751168755204288118041
 """The positive root of ψ⁴ = ψ + 4."""
 
@@ -117,10 +119,10 @@ def microscope(
 
 
 def unit(vectors: Array) -> Array:
-    """Return vectors (..., M) with mean 0 and norm 1; those without variance become 0."""
-    centred = vectors - vectors.mean(axis=-1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=-1, keepdims=True)
-    return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 1e-6 * np.abs(vectors).max(initial=0))
+    """Return vectors (N, M) with mean 0 and norm 1; those without variance become 0."""
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
 
 
 def match(
@@ -138,10 +140,24 @@ def match(
     found = []
     for start in range(0, len(voxels), batch):
         boxes = np.stack([read_box(voxel, edge).ravel() for voxel in voxels[start : start + batch]])
-        correlations = unit(boxes[:, gathered]) @ templates.vectors.T
-        found.append(_best(correlations, shifts))
+        centred = boxes - boxes.mean(axis=1, keepdims=True)
+        found.append(_best(_correlate(centred[:, gathered], templates.vectors), shifts))
     fields = (np.concatenate(field) for field in zip(*found, strict=True)) if found else _nothing()
     return Match(*fields)
+
+
+def _correlate(patches: Array, vectors: Array) -> Array:
+    """Return the correlation coefficients (N, S, R) of patches (N, S, M) with unit vectors (R, M); 0 for flat patches.
+
+    The vectors have mean 0, so the mean of a patch matters to its norm alone.
+    """
+    squares = np.einsum("nsm,nsm->ns", patches, patches)
+    variance = squares - np.square(patches.sum(axis=2)) / patches.shape[2]
+    structured = variance > _FLAT * squares
+    scale = np.where(structured, 1 / np.sqrt(np.where(structured, variance, 1)), 0).astype(np.float32)
+    correlations = patches @ vectors.T
+    correlations *= scale[..., None]
+    return correlations
 
 
 def _best(correlations: Array, shifts: NDArray[np.int64]) -> Match:
