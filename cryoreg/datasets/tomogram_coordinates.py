@@ -15,7 +15,8 @@ from cryoreg.datasets.volume_files import refuse, times
 
 _WHOLE = 0.005
 """A ratio of voxel sizes that is as near to a whole number is one: headers round."""
-_BINNINGS = (2, 4, 8, 3, 6, 10, 12, 16)
+_BINNINGS = (2, 3, 4, 6, 8)
+_ANGSTROM = 1.0
 _SIZE_COLUMNS = ("rlnImagePixelSize", "rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnPixelSize")
 
 
@@ -125,20 +126,25 @@ def _inside(places: NDArray[np.float64], shapes: NDArray[np.float64]) -> NDArray
 
 
 def _better_unit(particles: ParticleList, placed: Sequence[Placed], outside: int) -> str | None:
-    """Name a unit of the coordinates in which all particles would lie inside, where most do not."""
+    """Name units of the coordinates in which all particles would lie inside, where most do not: the largest, and Å."""
     sizes = {each.tomogram.voxel_size for each in placed}
     if particles.unit == "centred" or len(sizes) > 1 or None in sizes or 2 * outside < len(particles):
         return None
     (size,) = sizes
     assert size is not None
-    for unit, meaning in _candidates(particles, placed, size).items():
-        if all(_fits(particles, each, unit) for each in placed):
-            return f"all fit if the coordinates are in {meaning}: say --set dataset.coordinate_size={unit:g}"
-    return None
+    fitting = {
+        unit: f"{meaning} (--set dataset.coordinate_size={unit:g})"
+        for unit, meaning in sorted(_candidates(particles, placed, size).items(), reverse=True)
+        if all(_fits(particles, each, unit) for each in placed)
+    }
+    if not fitting:
+        return None
+    named = dict.fromkeys([next(iter(fitting.values())), fitting.get(_ANGSTROM)])
+    return f"all fit if the coordinates are in {' or '.join(name for name in named if name)}"
 
 
 def _candidates(particles: ParticleList, placed: Sequence[Placed], size: float) -> Mapping[float, str]:
-    found = {size: f"voxels of {size:g} Å as the tomogram"}
+    found = {size: f"voxels of {size:g} Å as the tomogram", _ANGSTROM: "Å"}
     for each in placed:
         if each.described.tilt_size:
             found.setdefault(each.described.tilt_size, "pixels of the tilt series")
@@ -146,8 +152,7 @@ def _candidates(particles: ParticleList, placed: Sequence[Placed], size: float) 
         if column in particles.columns:
             found.setdefault(float(particles.columns[column].iloc[0]), f"voxels of its {column}")
     for binning in _BINNINGS:
-        found.setdefault(size / binning, f"voxels of the tomogram before binning by {binning}")
-    found.setdefault(1.0, "Å")
+        found.setdefault(size / binning, f"voxels from before binning by {binning}")
     return found
 
 

@@ -1,0 +1,364 @@
+"""Boxes around listed particles: the bright voxel of each is where the box's centre should be."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import particle_writing as lists
+import pytest
+from mrc_writing import noise, state, write_mrc
+from particle_writing import FORMATS, SIZE, XYZ, coordinates, write_star, write_tomograms_star
+from tomograms import POINTS, bright, brightest, write_ome_zarr, write_tomogram
+
+from cryoreg.datasets.specs import TomogramSpec
+from cryoreg.errors import DataError
+
+VALUES = [100.0 + i for i in range(len(POINTS))]
+
+
+def open_list(path: Path, box: int = 8, **settings):
+    return TomogramSpec(root=path, box=box, **settings).build()
+
+
+def check_centres(dataset, rtol: float = 0.0) -> None:
+    """Each box has its own bright voxel, of its own value, at its centre."""
+    assert len(dataset) == len(POINTS)
+    for i, expected in enumerate(VALUES):
+        value, place = brightest(dataset[i].volume)
+        assert place == tuple(edge // 2 for edge in dataset.box)
+        assert value == pytest.approx(expected, rel=rtol or 1e-6)
+
+
+def csv_of(folder: Path, rows, columns=("x", "y", "z"), name: str = "list.csv") -> Path:
+    pd.DataFrame(rows, columns=list(columns)).to_csv(folder / name, index=False)
+    return folder / name
+
+
+@pytest.mark.parametrize("box", [8, 9])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_of_lists(kind: str, box: int, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    dataset = open_list(FORMATS[kind](tmp_path), box)
+    check_centres(dataset, 1e-4)
+    assert dataset.voxel_size == pytest.approx(10)
+    assert dataset.box == (box,) * 3
+    assert dataset.groups == ["TS_01"] * len(POINTS)
+    assert dataset.ids == [f"TS_01/{row}" for row in range(len(POINTS))]
+    assert dataset.labels == [0 if kind == "copick" else None] * len(POINTS)
+    assert (dataset.origin(2).row, dataset.origin(2).voxel_size) == (2, pytest.approx(10))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_ome_zarr_and_mrc_give_the_same(zarr_format: int, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "mrc" / "TS_01.mrc")
+    write_ome_zarr(tmp_path / "zarr" / "TS_01.zarr", {1.0: bright()}, zarr_format, "nanometer")
+    path = csv_of(tmp_path, XYZ + 0.3)
+    one, other = (open_list(path, tomograms=tmp_path / kind) for kind in ("mrc", "zarr"))
+    for i in range(len(one)):
+        np.testing.assert_array_equal(one[i].volume, other[i].volume)
+    assert one.voxel_size == pytest.approx(other.voxel_size)
+
+
+@pytest.mark.parametrize("binning", [2, 4])
+def test_coordinates_before_binning(binning: int, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "t.mrc")
+    check_centres(open_list(csv_of(tmp_path, XYZ * binning), coordinate_size=10 / binning))
+
+
+@pytest.mark.parametrize("binning", [2.0, 4.0])
+def test_relion5_centred_of_odd_sizes(binning: float, tmp_path: Path) -> None:
+    """A tomogram of which the unbinned size is no multiple of the binning, as RELION rounds it."""
+    write_tomogram(tmp_path / "TS_01.mrc", voxel_size=2.5 * binning)
+    unbinned = SIZE * int(binning) + np.array([1, -1, 1])
+    angst = 2.5 * (XYZ * binning - unbinned / 2)
+    write_tomograms_star(tmp_path / "tomograms.star", unbinned, binning)
+    path = write_star(
+        tmp_path / "p.star", {"rlnTomoName": "TS_01", **coordinates(angst, "rlnCenteredCoordinate{}Angst")}
+    )
+    check_centres(open_list(path), 1e-4)
+
+
+@pytest.mark.parametrize(("unbinned", "binning"), [(None, 4.0), (SIZE * 4, None), (None, None)])
+def test_relion5_binning_and_size_from_the_tomogram(unbinned, binning: float | None, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    check_centres(open_list(lists.relion5(tmp_path, unbinned, binning)), 1e-4)
+
+
+def test_relion5_without_any_table_of_tomograms(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    path = lists.relion5(tmp_path)
+    (tmp_path / "tomograms.star").unlink()
+    check_centres(open_list(path), 1e-4)
+
+
+def test_relion5_origins_are_turned_and_subtracted(tmp_path: Path) -> None:
+    """Rot = 90°: RELION's matrix maps an origin along x to -y, an origin along y to x."""
+    write_tomogram(tmp_path / "TS_01.mrc")
+    origins = np.tile([30.0, 20.0, -10.0], (len(XYZ), 1))
+    turned = np.tile([20.0, -30.0, -10.0], (len(XYZ), 1))
+    angst = 2.5 * (XYZ * 4 - SIZE * 2) + turned
+    particles = {
+        "rlnTomoName": "TS_01",
+        **coordinates(angst, "rlnCenteredCoordinate{}Angst"),
+        **coordinates(origins, "rlnOrigin{}Angst"),
+        "rlnTomoSubtomogramRot": 90.0,
+        "rlnTomoSubtomogramTilt": 0.0,
+        "rlnTomoSubtomogramPsi": 0.0,
+        "rlnTomoTiltSeriesPixelSize": 2.5,
+    }
+    check_centres(open_list(write_star(tmp_path / "p.star", particles)), 1e-4)
+
+
+def test_origins_in_voxels_are_subtracted(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    origins = np.tile([2.0, -1.0, 3.0], (len(XYZ), 1))
+    particles = {"rlnTomoName": "TS_01", **coordinates(XYZ + origins), **coordinates(origins, "rlnOrigin{}")}
+    check_centres(open_list(write_star(tmp_path / "p.star", particles)))
+
+
+def test_tomograms_star_names_the_files(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "Reconstruct" / "job007" / "rec_odd_name.mrc")
+    (tmp_path / "Extract").mkdir()
+    star = write_tomograms_star(
+        tmp_path / "Reconstruct" / "tomograms.star",
+        SIZE * 4,
+        4.0,
+        rlnTomoReconstructedTomogram=["Reconstruct/job007/rec_odd_name.mrc"],
+    )
+    path = lists.relion5(tmp_path / "Extract")
+    (tmp_path / "Extract" / "tomograms.star").unlink()
+    check_centres(open_list(path, tomograms=star), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("TS_01", "TS_01.mrc"),
+        ("TS_01", "TS_01_10.00Apx.mrc"),
+        ("TS_01", "rec_TS_01.mrc"),
+        ("TS_01.tomostar", "TS_01_10.00Apx.mrc"),
+        ("TS_01.mrc", "TS_01.rec"),
+        ("somewhere/else/TS_01.mrc", "TS_01.mrc"),
+        ("3", "tomo_03_10.00Apx.mrc"),
+        ("007", "007.mrc"),
+        ("töμo", "töμo.mrc"),
+    ],
+)
+def test_names_of_tomograms(name: str, file: str, tmp_path: Path) -> None:
+    for other in ("TS_011.mrc", "TS_02_10.00Apx.mrc", "tomo_13_10.00Apx.mrc", "TS_01.txt"):
+        write_mrc(tmp_path / other, noise((8, 8, 8)))
+    write_tomogram(tmp_path / file)
+    check_centres(open_list(csv_of(tmp_path, [(*p, name) for p in POINTS], ("x", "y", "z", "tomogram"))))
+
+
+def test_dynamo_index_beside_the_table_and_given(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "data" / "a.mrc")
+    path = lists.dynamo(tmp_path, column20=12)
+    (tmp_path / "list.doc").write_text("11 data/b.mrc\n12 data/a.mrc\n")
+    check_centres(open_list(path), 1e-4)
+    (tmp_path / "list.doc").rename(tmp_path / "data" / "index.doc")
+    check_centres(open_list(path, tomograms=tmp_path / "data" / "index.doc"), 1e-4)
+
+
+def test_several_tomograms_classes_and_tilts(tmp_path: Path) -> None:
+    other = [(12, 13, 14), (30, 20, 22)]
+    write_tomogram(tmp_path / "a.mrc")
+    write_mrc(tmp_path / "b.mrc", bright(other, seed=1) + 50)
+    rows = [(*POINTS[0], "a", "x"), (*other[0], "b", "y"), (*POINTS[1], "a", "y"), (*other[1], "b", "")]
+    path = csv_of(tmp_path, rows, ("x", "y", "z", "tomogram", "class"))
+    dataset = open_list(path)
+    assert dataset.classes == ["x", "y"]
+    assert dataset.labels == [0, 1, 1, None]
+    assert dataset.groups == ["a", "b", "a", "b"]
+    assert [round(brightest(dataset[i].volume)[0]) for i in range(4)] == [100, 150, 101, 151]
+    assert pickle.loads(pickle.dumps(dataset))[1].volume.max() == dataset[1].volume.max()
+
+
+def test_numbered_classes_and_a_column_asked_for(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    particles = {"rlnTomoName": "TS_01", **coordinates(XYZ), "rlnClassNumber": [10, 9, 10, 2], "rlnGroup": list("abab")}
+    path = write_star(tmp_path / "p.star", particles)
+    assert open_list(path).classes == ["2", "9", "10"]
+    assert open_list(path, label="rlnGroup").labels == [0, 1, 0, 1]
+
+
+def test_tilt_ranges(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    dataset = open_list(lists.dynamo(tmp_path))
+    assert dataset.tilt_range == dataset.origin(1).tilt_range == (-60, 55)
+    rows = [(*p, -50 - i, 60) for i, p in enumerate(POINTS)]
+    dataset = open_list(csv_of(tmp_path, rows, ("x", "y", "z", "tilt_min", "tilt_max")))
+    assert dataset.tilt_range is None
+    assert dataset.origin(2).tilt_range == (-52, 60)
+
+
+def test_boxes_over_the_edge_are_padded_and_counted(tmp_path: Path) -> None:
+    points = [(0, 20, 20), (20, 20, 20), (47, 43, 39)]
+    write_tomogram(tmp_path / "t.mrc", points)
+    dataset = open_list(csv_of(tmp_path, points))
+    assert [brightest(dataset[i].volume) for i in (0, 1)] == [(100, (4, 4, 0)), (101, (4, 4, 4))]
+    np.testing.assert_array_equal(dataset[0].volume[0, :, :, 0], dataset[0].volume[0, :, :, 4])
+    assert len(dataset.notes) == 1
+    assert dataset.notes[0].startswith("2 of 3 boxes reach beyond their tomograms (the first: t/0)")
+    assert open_list(csv_of(tmp_path, points[1:2])).notes == []
+
+
+def test_rescaling_keeps_the_centre_and_halves_the_grid(tmp_path: Path) -> None:
+    grid = np.meshgrid(*(np.arange(n) for n in (50, 52, 54)), indexing="ij")
+    for name, scale in (("a", 1.0), ("b", 2.0)):
+        blob = np.exp(-sum((g - c) ** 2 for g, c in zip(grid, (24, 25, 26), strict=True)) / (2 * (4.0 / scale) ** 2))
+        write_mrc(tmp_path / f"{name}.mrc", blob.astype(np.float32), 10.0 * scale)
+    path = csv_of(tmp_path, [(26, 25, 24, "a"), (26, 25, 24, "b")], ("x", "y", "z", "tomogram"))
+    with pytest.raises(DataError, match=r"mixed voxel sizes.*rescale_to"):
+        open_list(path)
+    dataset = open_list(path, box=12, rescale_to=20.0)
+    places = np.meshgrid(*(np.arange(12) - 6,) * 3, indexing="ij")
+    expected = np.exp(-sum(p**2 for p in places) / (2 * 2.0**2))
+    assert dataset.voxel_size == 20.0
+    for i in range(2):
+        np.testing.assert_allclose(dataset[i].volume[0], expected, atol=0.01)
+    assert [dataset.origin(i).voxel_size for i in range(2)] == [10.0, 20.0]
+    assert open_list(path, voxel_size=10.0).voxel_size == 10.0
+
+
+def test_contrast_is_told_by_the_user(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "t.mrc", -bright())
+    dataset = open_list(csv_of(tmp_path, XYZ), contrast="dark")
+    check_centres(dataset)
+    assert dataset.contrast == "bright"
+    assert open_list(csv_of(tmp_path, XYZ)).contrast is None
+
+
+def test_a_header_that_rounds_does_not_move_particles(tmp_path: Path) -> None:
+    """9.98 Å in the header and 4 pixels of 2.5 Å are the same binning."""
+    write_tomogram(tmp_path / "TS_01.mrc", voxel_size=9.98)
+    check_centres(open_list(lists.relion4(tmp_path)))
+
+
+def star_of(folder: Path, **columns) -> Path:
+    return write_star(folder / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ)} | columns)
+
+
+def text(folder: Path, name: str, content: str) -> Path:
+    (folder / name).write_text(content, encoding="utf-8")
+    return folder / name
+
+
+def ambiguous(folder: Path) -> Path:
+    for ending in ("bp", "sirt"):
+        write_tomogram(folder / f"TS_01_{ending}.mrc")
+    (folder / "TS_01.mrc").unlink()
+    return star_of(folder)
+
+
+def no_size(folder: Path) -> Path:
+    write_tomogram(folder / "TS_01.mrc", voxel_size=None)
+    return lists.copick(folder)
+
+
+def constant(folder: Path) -> Path:
+    volume = bright()
+    volume[:20] = 0
+    write_mrc(folder / "TS_01.mrc", volume)
+    return csv_of(folder, [(20, 20, 30), (20, 20, 8)])
+
+
+def two_only(folder: Path) -> Path:
+    write_tomogram(folder / "TS_02.mrc")
+    return csv_of(folder, XYZ)
+
+
+BAD = {
+    "missing list": (lambda d: d / "no.star", "does not exist"),
+    "other ending": (lambda d: text(d, "list.docx", "x"), "not a particle list that can be read"),
+    "empty STAR": (lambda d: text(d, "p.star", ""), "holds no STAR table"),
+    "STAR without rows": (lambda d: text(d, "p.star", "data_\n\nloop_\n_rlnCoordinateX #1\n"), "lists no particles"),
+    "STAR without coordinates": (lambda d: write_star(d / "p.star", {"rlnTomoName": ["a"]}), "no column rlnCenter"),
+    "STAR without z": (
+        lambda d: write_star(d / "p.star", {"rlnCoordinateX": [1], "rlnCoordinateY": [1]}),
+        "no column rlnCoordinateZ, though",
+    ),
+    "ragged STAR": (
+        lambda d: text(d, "p.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnTomoName #2\n1 a\n2\n3 c 4\n"),
+        "cannot be read",
+    ),
+    "NaN": (lambda d: star_of(d, rlnCoordinateY=[1, 2, np.nan, 3]), "'nan' for rlnCoordinateY in row 2"),
+    "text": (lambda d: csv_of(d, [(1, 2, 3), (1, "two", 3)]), "has 'two' for y in row 1, not a number"),
+    "CSV without header": (lambda d: text(d, "list.csv", "1,2,3\n4,5,6\n"), "no columns x, y and z .its first line"),
+    "empty CSV": (lambda d: text(d, "list.csv", ""), "is empty"),
+    "CSV with a header alone": (lambda d: text(d, "list.csv", "x,y,z\n"), "lists no particles"),
+    "Latin-1": (lambda d: (d / "l.csv").write_bytes(b"x,y,z,n\n1,2,3,\xe9\n") and d / "l.csv", "cannot be read"),
+    "short .tbl": (lambda d: text(d, "l.tbl", "1 2 3\n"), "3 columns where a Dynamo table has at least 26"),
+    "empty .tbl": (lambda d: text(d, "l.tbl", ""), "lists no particles"),
+    "text in .tbl": (
+        lambda d: text(d, "l.tbl", " ".join(["1"] * 25 + ["z"]) + "\n"),
+        "has 'z' in row 0, column 26, not a number",
+    ),
+    "bad .doc": (
+        lambda d: text(d, "list.doc", "one a.mrc\n") and lists.dynamo(d),
+        "list.doc: has 'one a.mrc' in line 1",
+    ),
+    "no JSON": (lambda d: text(d, "l.json", "{"), "cannot be read"),
+    "JSON of something else": (lambda d: text(d, "l.json", "{}"), "no 'points'"),
+    "JSON in nm": (lambda d: text(d, "l.json", '{"points": [], "unit": "nm"}'), "in nm, not in angstrom"),
+    "JSON without points": (lambda d: text(d, "l.json", '{"points": []}'), "lists no particles"),
+    "no location": (lambda d: text(d, "l.ndjson", '{"location": {"x": 1, "y": 2}}\n'), "no location .* in row 0"),
+    "missing tomogram": (lambda d: star_of(d, rlnTomoName="TS_99"), "names the tomogram 'TS_99', which is not in"),
+    "ambiguous tomogram": (ambiguous, "may be 2 files of .*TS_01_bp.mrc, TS_01_sirt.mrc"),
+    "unnamed tomograms": (two_only, "does not name its tomograms, and .* holds 2"),
+    "Å without a voxel size": (no_size, "has no voxel size, which the coordinates"),
+    "centred without sizes": (
+        lambda d: write_star(
+            d / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ, "rlnCenteredCoordinate{}Angst")}
+        ),
+        "neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize",
+    ),
+    "one outside": (
+        lambda d: csv_of(d, [*POINTS, (48, 1, 2)]),
+        r"1 of 5 particles outside their tomograms, the first in row 4 at voxel \(48, 1, 2\)",
+    ),
+    "Å taken for voxels": (lambda d: csv_of(d, XYZ * 10), r"all fit if .* or Å \(--set dataset.coordinate_size=1\)$"),
+    "before binning": (
+        lambda d: csv_of(d, XYZ * 4),
+        r"in voxels from before binning by 4 \(--set dataset.coordinate_size=2.5\)",
+    ),
+    "constant box": (constant, "the box of row 1 in .* is constant"),
+    "voxel size of 0": (lambda d: star_of(d, rlnPixelSize=0.0), "voxel size of 0 Å .rlnPixelSize. in row 0"),
+    "mixed sizes": (lambda d: star_of(d, rlnPixelSize=[5.0, 10, 5, 5]), "voxel sizes from 5 to 10 Å"),
+    "unknown optics group": (
+        lambda d: write_star(
+            d / "p.star", {**coordinates(XYZ), "rlnOpticsGroup": [1, 1, 2, 1]}, {"rlnOpticsGroup": [1], "a": [1]}
+        ),
+        "names optics group 2 in row 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_lists(case: str, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    make, message = BAD[case]
+    path = make(tmp_path)
+    before = state(tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        [sample.volume for sample in open_list(path)]
+    assert path.stem in str(caught.value) or "list.doc" in message
+    assert "\n" not in str(caught.value)
+    assert state(tmp_path) == before
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    path = csv_of(tmp_path, [(*p, f"TS_0{i}") for i, p in enumerate(POINTS)], ("x", "y", "z", "tomogram"))
+    with pytest.raises(DataError, match=r"lists particles of 4 tomograms .*, but dataset.tomograms is one"):
+        open_list(path, tomograms=tmp_path / "TS_01.mrc")
+    with pytest.raises(DataError, match="no column 'kind' to take classes from"):
+        open_list(lists.csv(tmp_path), label="kind")
+    with pytest.raises(DataError, match="nowhere: does not exist"):
+        open_list(lists.csv(tmp_path), tomograms=tmp_path / "nowhere" / "x")
+    write_tomogram(tmp_path / "TS_01.mrc", voxel_size=None)
+    with pytest.raises(DataError, match=r"TS_01.mrc: has no voxel size to rescale from"):
+        open_list(lists.csv(tmp_path), rescale_to=5.0)
