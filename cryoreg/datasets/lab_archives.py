@@ -80,14 +80,14 @@ class LabPickle(VolumeFiles):
 
 def _from_list(file: str, content: Any) -> list[_Entry]:
     if not isinstance(content, (list, tuple)):
-        refuse(file, f"holds a {type(content).__name__}, not a list of {{'v': volume, 'id': class}}; export it so")
+        refuse(file, f"holds {_kind(content)}, not a list of {{'v': volume, 'id': class}}; export it so")
     return [_from_record(file, number, record) for number, record in enumerate(content)]
 
 
 def _from_record(file: str, number: int, record: Any) -> _Entry:
     fields = {plain(key): value for key, value in record.items()} if isinstance(record, dict) else {}
     if "v" not in fields or "id" not in fields:
-        found = f"the keys {_listed(fields)}" if fields else f"a {type(record).__name__}"
+        found = f"the keys {_listed(fields)}" if fields else _kind(record)
         refuse(file, f"entry {number} has {found}, not the keys 'v' (volume) and 'id' (class); export it so")
     return _Entry(_array(file, str(number), fields["v"]), None, str(number), _name(file, str(number), fields["id"]))
 
@@ -108,7 +108,7 @@ def _from_mapping(file: str, content: Mapping[Any, Any]) -> list[_Entry]:
 
 def _array(file: str, where: str, value: Any) -> StoredArray:
     if not isinstance(value, StoredArray):
-        refuse(file, f"entry {where} holds a {type(value).__name__} where an array is expected; export NumPy arrays")
+        refuse(file, f"entry {where} holds {_kind(value)} where an array is expected; export NumPy arrays")
     return value
 
 
@@ -194,6 +194,10 @@ def numbered(names: Sequence[str]) -> tuple[list[str], list[int | None]]:
     classes = sorted(set(names), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
     index = {name: label for label, name in enumerate(classes)}
     return classes, [index[name] for name in names]
+
+
+def _kind(value: Any) -> str:
+    return "a NumPy array" if isinstance(value, StoredArray) else f"a value of type {type(value).__name__}"
 
 
 def _listed(keys: Any) -> str:

@@ -54,7 +54,7 @@ class StoredType:
         """Take the byte order."""
         order = plain(state[1])
         if order not in _ORDERS:
-            raise Refused("holds a damaged array type")
+            raise Refused("holds a damaged array type; export it again")
         if order in ("<", ">"):
             self.dtype = np.dtype(order + self.dtype.str[1:])
 
@@ -78,13 +78,13 @@ class StoredArray:
     def fill(self, shape: Any, stored_type: Any, fortran: bool, data: Any) -> None:
         """Take shape, type, order and data, which must agree."""
         if not isinstance(stored_type, StoredType) or not isinstance(data, (bytes, Span)):
-            raise Refused("holds a damaged array")
+            raise Refused("holds a damaged array; export it again")
         if not isinstance(shape, tuple) or not all(type(edge) is int and edge >= 0 for edge in shape) or len(shape) > 8:
-            raise Refused("holds an array of a damaged shape")
+            raise Refused("holds an array of a damaged shape; export it again")
         self.shape, self.dtype, self.fortran, self.data = shape, stored_type.dtype, fortran, data
         length = data.length if isinstance(data, Span) else len(data)
         if int(np.prod([1, *shape], dtype=object)) * self.dtype.itemsize != length:
-            raise Refused("holds an array whose size is not that of its data")
+            raise Refused("holds an array whose size is not that of its data; export it again")
 
     def load(self, file: str, slot: int | None = None) -> np.ndarray:
         """Return the array, or with ``slot`` one element along its first axis, reading nothing else of the file."""
@@ -103,7 +103,7 @@ class StoredArray:
     def item(self) -> Any:
         """Return the single value of a small array in memory."""
         if self.shape or not isinstance(self.data, bytes):
-            raise Refused("has an array where a class is expected")
+            raise Refused("has an array where a class is expected; export it again")
         return np.frombuffer(self.data, self.dtype)[0].item()
 
 
