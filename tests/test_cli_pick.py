@@ -17,6 +17,8 @@ from PIL import Image
 
 from cryoreg_cli.main import cryoreg
 
+pytestmark = pytest.mark.filterwarnings("ignore:Data array contains NaN")  # mrcfile, of what tests write
+
 SHAPE = (30, 40, 50)
 CENTRES = [(x, y, z) for z, y, x in itertools.product((9, 21), (9, 20, 31), (10, 24, 38))]
 RADIUS = 30.0
@@ -202,6 +204,10 @@ def test_ome_zarr_is_picked_as_mrc_is(tomogram, tmp_path) -> None:
     rows = pd.read_csv(tmp_path / "p.csv")
     mrc, ome = (rows[rows["tomogram"] == name].drop(columns="tomogram") for name in ("one.mrc", "one_as.zarr"))
     assert len(mrc) == len(CENTRES)
+    ok(tomogram.parent / "one_as.zarr" / "0", "--radius", RADIUS, "--output", tmp_path / "level.star")
+    assert set(starfile.read(tmp_path / "level.star")["particles"]["rlnMicrographName"]) == {"one_as.zarr/0"}
+    output = ("--output", tmp_path / "set.h5", "--box", 8, "--tomograms", tomogram.parent)
+    assert cli("extract", "--data", tmp_path / "level.star", *output).exit_code == 0
     pd.testing.assert_frame_equal(mrc.reset_index(drop=True), ome.reset_index(drop=True))
 
 
@@ -254,7 +260,6 @@ def workplace(tmp_path, tomogram, template, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:Data array contains NaN")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(workplace, name) -> None:
     arguments, message = BAD[name]

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import starfile
 
+from cryoreg.datasets.tomogram_files import ZARR
+from cryoreg.datasets.tomogram_names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.picking.picks import Picks
@@ -48,9 +50,21 @@ def check_names(paths: Sequence[Path]) -> None:
     """Raise `DataError` where two tomograms have one name, which is all that a list tells of them."""
     seen: dict[str, Path] = {}
     for path in paths:
-        if path.stem in seen:
-            raise DataError(f"{seen[path.stem]} and {path} are both called '{path.stem}'; pick them one by one")
-        seen[path.stem] = path
+        name = stem_of(name_of(path))
+        if name in seen:
+            raise DataError(f"{seen[name]} and {path} are both called '{name}'; pick them one by one")
+        seen[name] = path
+
+
+def name_of(path: Path) -> str:
+    """Return what lists call a tomogram: the file's name, and for a level of an OME-Zarr image ``image.zarr/1``."""
+    image = path.parent
+    return f"{image.name}/{path.name}" if image.name.lower().endswith(ZARR) else path.name
+
+
+def stem_of(name: str) -> str:
+    """Return a name without its ending."""
+    return stem(name.partition("/")[0])
 
 
 def write_lists(found: Sequence[Picks], star: Path, csv: Path) -> None:
@@ -81,7 +95,7 @@ def particles(found: Sequence[Picks]) -> pd.DataFrame:
     groups = [[sizes.index(picks.voxel_size) + 1] * len(picks.positions) for picks in found]
     return pd.DataFrame(
         {
-            "rlnTomoName": [Path(name).stem for name in rows["tomogram"]],
+            "rlnTomoName": [stem_of(name) for name in rows["tomogram"]],
             "rlnMicrographName": rows["tomogram"],
             "rlnCoordinateX": rows["x"],
             "rlnCoordinateY": rows["y"],
@@ -101,7 +115,7 @@ def _rows(picks: Picks) -> pd.DataFrame:
     x, y, z = np.round(picks.positions, 2).T
     return pd.DataFrame(
         {
-            "tomogram": picks.path.name,
+            "tomogram": name_of(picks.path),
             "x": x,
             "y": y,
             "z": z,

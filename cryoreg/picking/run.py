@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
-from cryoreg.datasets.tomogram_files import ENDINGS, ZARR, Tomogram, open_tomogram
+from cryoreg.datasets.tomogram_files import ENDINGS, Tomogram, open_tomogram
+from cryoreg.datasets.tomogram_names import is_tomogram
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
-from cryoreg.picking.pick_lists import check_names, check_output, list_files, write_lists
+from cryoreg.picking.pick_lists import check_names, check_output, list_files, name_of, write_lists
 from cryoreg.picking.picks import Picks, PickSettings, pick
 
 
@@ -38,7 +41,7 @@ def run_pick(
     files = find_tomograms(paths)
     check_names(files)
     tomograms = [open_tomogram(file, voxel_size) for file in files]
-    found = [pick(tomogram, settings) for tomogram in tomograms]
+    found = [pick(tomogram, settings) for tomogram in _shown(tomograms)]
     if not any(len(picks.positions) for picks in found):
         raise DataError(_nothing(found, settings))
     write_lists(found, star, csv)
@@ -53,14 +56,19 @@ def find_tomograms(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.lower().endswith(ZARR)
+    return path.is_dir() and not is_tomogram(path)
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(ENDINGS))
+    files = sorted(file for file in folder.iterdir() if is_tomogram(file) and not file.name.startswith("."))
     if not files:
         raise DataError(f"{folder}: holds no tomogram ({' '.join(ENDINGS)}); check the path")
     return files
+
+
+def _shown(tomograms: Sequence[Tomogram]) -> Iterable[Tomogram]:
+    console = Console(stderr=True)
+    return track(tomograms, "picking", console=console, transient=True, disable=not console.is_terminal)
 
 
 def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
@@ -78,10 +86,10 @@ def _summary(found: Sequence[Picks]) -> Iterator[str]:
     for picks in found:
         verdict = picks.verdict
         density = f"density {verdict.contrast} (skewness {verdict.skewness:+.1f} σ)"
-        yield f"{picks.path.name}  {len(picks.positions)} picks{_range(picks)}; {density}"
+        yield f"{name_of(picks.path)}  {len(picks.positions)} picks{_range(picks)}; {density}"
         if not verdict.decided:
             yield (
-                f"warning   {picks.path.name}: whether density is bright or dark is not certain; "
+                f"warning   {name_of(picks.path)}: whether density is bright or dark is not certain; "
                 "look at it (--picture), and say --contrast"
             )
     if len(found) > 1:
