@@ -1,0 +1,130 @@
+"""What every file reader's spec does with contrast, voxel size and tilts, seen from outside."""
+
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mrc_writing import noise, write_mrc
+from test_resampling import blob
+
+from cryoreg.contracts import Origin, Sample, SubtomogramDataset
+from cryoreg.datasets.conventions import Conventional
+from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec
+from cryoreg.errors import DataError
+
+
+class InMemory:
+    """A reader's data set with a voxel size for each subtomogram."""
+
+    classes = ("a",)
+
+    def __init__(self, volumes, sizes, **known):
+        self.volumes, self.sizes = volumes, sizes
+        self.ids = [str(i) for i in range(len(volumes))]
+        self.labels, self.groups = [0] * len(volumes), ["t"] * len(volumes)
+        self.box, self.voxel_size = volumes[0].shape, sizes[0]
+        for name, value in known.items():
+            setattr(self, name, value)
+
+    def origin(self, index):
+        return Origin("particles.star", index, self.sizes[index])
+
+    def __len__(self):
+        return len(self.volumes)
+
+    def __getitem__(self, index):
+        volume = torch.from_numpy(np.asarray(self.volumes[index], np.float32))[None]
+        return Sample(volume, self.labels[index], self.ids[index], self.groups[index])
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "sign", "served"),
+    [
+        (None, None, 1, None),
+        ("bright", None, 1, "bright"),
+        ("dark", None, -1, "bright"),
+        (None, "dark", -1, "bright"),
+        (None, "bright", 1, "bright"),
+        ("bright", "dark", 1, "bright"),
+        ("dark", "dark", -1, "bright"),
+    ],
+)
+def test_density_is_served_bright_once_its_contrast_is_known(told, stored, sign, served):
+    known = {"contrast": stored} if stored else {}
+    dataset = Conventional(InMemory([noise()], [10.0], **known), told)
+    np.testing.assert_array_equal(dataset[0].volume[0], sign * noise())
+    assert dataset.contrast == served
+
+
+def test_dark_files_are_inverted_once_and_left_alone(tmp_path):
+    write_mrc(tmp_path / "a.mrc", noise())
+    dataset = MrcFolderSpec(root=tmp_path, contrast="dark").build()
+    for _ in range(2):
+        np.testing.assert_array_equal(dataset[0].volume[0], -noise())
+    np.testing.assert_array_equal(MrcFolderSpec(root=tmp_path).build()[0].volume[0], noise())
+
+
+def test_dark_and_rescaled_is_inverted_once(tmp_path):
+    write_mrc(tmp_path / "a.mrc", -blob(32, 10, (20, -30, 45), 30))
+    dataset = MrcFolderSpec(root=tmp_path, contrast="dark", rescale_to=16).build()
+    np.testing.assert_allclose(dataset[0].volume[0], blob(20, 16, (20, -30, 45), 30), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("edge", "target", "box"), [(32, 13.3, 24), (33, 13.3, 25), (32, 20, 16), (28, 10, 28), (31, 5, 62), (5, 40, 1)]
+)
+def test_boxes_keep_their_extent_rounded_to_whole_voxels(tmp_path, edge, target, box):
+    np.save(tmp_path / "a.npy", noise((edge,) * 3))
+    dataset = NpyFolderSpec(root=tmp_path, voxel_size=10, rescale_to=target).build()
+    assert dataset.box == (box,) * 3 == tuple(dataset[0].volume.shape[1:])
+    assert dataset.voxel_size == target
+    assert dataset.origin(0) == Origin(str(tmp_path / "a.npy"), None, 10)
+
+
+def test_mixed_voxel_sizes_become_one():
+    """Two subtomograms of one molecule at 8 and 12 Å: served alike, in the largest box that both fill."""
+    place, sigma = (-25.0, 10.0, 30.0), 30.0
+    volumes = [blob(32, size, place, sigma) for size in (8.0, 12.0)]
+    dataset = Conventional(InMemory(volumes, [8.0, 12.0]), rescale_to=10)
+    assert (dataset.box, dataset.voxel_size) == ((26, 26, 26), 10)
+    for index in range(2):
+        np.testing.assert_allclose(dataset[index].volume[0], blob(26, 10, place, sigma), atol=2e-3)
+    assert [dataset.origin(i).voxel_size for i in range(2)] == [8, 12]
+
+
+def test_rescaling_without_a_voxel_size_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", noise())
+    with pytest.raises(DataError, match=r"a\.npy: has no voxel size to rescale from; say --set dataset\.voxel_size"):
+        NpyFolderSpec(root=tmp_path, rescale_to=10).build()
+
+
+def test_tilts_are_those_told_else_those_of_the_files():
+    reader = InMemory([noise()], [10.0], tilt_range=(-50.0, 51.0), tilt_axis="x")
+    assert (Conventional(reader).tilt_range, Conventional(reader).tilt_axis) == ((-50, 51), "x")
+    told = Conventional(reader, tilt_range=(-60, 60), tilt_axis="y")
+    assert (told.tilt_range, told.tilt_axis) == ((-60, 60), "y")
+    assert Conventional(InMemory([noise()], [10.0])).tilt_range is None
+
+
+def test_the_rest_is_the_readers(tmp_path):
+    reader = InMemory([noise(), noise(seed=1)], [10.0, 10.0], notes=["a note"])
+    dataset = pickle.loads(pickle.dumps(Conventional(reader, "dark", 8.0)))
+    assert isinstance(dataset, SubtomogramDataset)
+    for name in ("classes", "labels", "ids", "groups", "notes"):
+        assert list(getattr(dataset, name)) == list(getattr(reader, name))
+    assert (dataset[1].label, dataset[1].id, dataset[1].group) == (0, "1", "t")
+    assert dataset[1].volume.dtype == torch.float32
+
+
+def test_a_reader_without_origins_is_described_by_its_ids():
+    reader = SimpleNamespace(
+        **{
+            n: getattr(InMemory([noise()], [9.0]), n)
+            for n in ("classes", "labels", "ids", "groups", "box", "voxel_size")
+        }
+    )
+    assert Conventional(reader).origin(0) == Origin("0", voxel_size=9.0)
