@@ -85,7 +85,7 @@ def test_lists_that_cryoreg_picks(tmp_path: Path) -> None:
     blobs = sum(np.exp(-sum((g - c) ** 2 for g, c in zip(grid, p[::-1], strict=True)) / 8) for p in points)
     noise = np.random.default_rng(0).normal(0, 0.02, SHAPE)
     write_ome_zarr(tmp_path / "TS_01.zarr", {10.0: (blobs + noise).astype(np.float32)})
-    outputs = Outputs(tmp_path / "picks")
+    outputs = Outputs(tmp_path / "picks.star")
     run_pick([tmp_path / "TS_01.zarr"], PickSettings(radius=40.0, top=2), outputs)
     star, csv = (TomogramSpec(root=path, box=8).build() for path in sorted(tmp_path.glob("picks*"), reverse=True))
     assert len(star) == len(csv) == len(points)
