@@ -123,7 +123,7 @@ def _draw(simulated: SimulatedSet, path: Path) -> None:
     from cryoreg.simulation.montage import write_montage
 
     shown = list(scenes(simulated, simulated.indices[: len(simulated.structures)]))
-    write_montage(path, shown, [body.name for body in simulated.structures])
+    write_montage(path, shown, [body.name for body in simulated.structures], simulated.settings.voxel_size)
     click.echo(f"montage   {path}")
 
 

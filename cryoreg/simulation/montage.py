@@ -14,10 +14,10 @@ from cryoreg.simulation.simulator import Scene
 SECTIONS = ("xy", "xz")
 
 
-def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str]) -> None:
+def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str], voxel_size: float) -> None:
     """Write a PNG with a column for each scene: sections across (xy) and along (xz) the beam, clean above noisy.
 
-    Raises `RunFolderError` where the file cannot be written.
+    Sections go through the target's centre of mass. Raises `RunFolderError` where the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -27,16 +27,17 @@ def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str]) -
         tiles = [(kind, section) for kind in ("clean", "noisy") for section in SECTIONS]
         for row, (kind, section) in enumerate(tiles):
             volume = scene.clean if kind == "clean" else scene.volume
-            _draw(axes[row, column], cut(volume, section))
+            _draw(axes[row, column], cut(volume, scene.shift / voxel_size, section))
             if column == 0:
                 axes[row, 0].set_ylabel(f"{kind} {section}")
         axes[0, column].set_title(classes[scene.label], fontsize=9)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
-def cut(volume: NDArray[np.float32], section: str) -> NDArray[np.float32]:
-    """Return the central section of a volume (D, H, W): xy across the beam, xz along it."""
-    return volume[len(volume) // 2] if section == "xy" else volume[:, volume.shape[1] // 2]
+def cut(volume: NDArray[np.float32], shift: NDArray[np.float64], section: str) -> NDArray[np.float32]:
+    """Return a section of a cube (D, H, W), xy or xz, through ``shift`` (x, y, z in voxels from its centre)."""
+    _, y, z = np.clip(np.rint(shift + len(volume) // 2).astype(int), 0, len(volume) - 1)
+    return volume[z] if section == "xy" else volume[:, y]
 
 
 def _draw(axis, image: NDArray[np.float32]) -> None:  # type: ignore[no-untyped-def]

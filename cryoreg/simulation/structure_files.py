@@ -157,7 +157,7 @@ def _refined(density: NDArray[np.float64], voxel_size: float, spacing: float) ->
     if factor <= 1:
         return density, voxel_size
     finer: NDArray[np.float64] = zoom(_trimmed(density), factor, order=3, mode="grid-constant", grid_mode=True)
-    return np.maximum(finer, 0), voxel_size / factor
+    return np.maximum(finer, 0.0, dtype=np.float64), voxel_size / factor
 
 
 def _trimmed(density: NDArray[np.float64], rim: int = 3) -> NDArray[np.float64]:
