@@ -121,6 +121,10 @@ def ndjson(folder: Path) -> Path:
 
 
 def copick(folder: Path) -> Path:
+    """Å; a part of each place in the translation of its matrix."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift = np.array([30.0, -20.0, 10.0])
+    places = [dict(zip("xyz", point, strict=True)) for point in (XYZ * 10 - shift).tolist()]
     content = {
         "pickable_object_name": "ribosome",
         "user_id": "someone",
@@ -128,7 +132,7 @@ def copick(folder: Path) -> Path:
         "run_name": "TS_01",
         "voxel_spacing": 10.0,
         "unit": "angstrom",
-        "points": [{"location": dict(zip("xyz", point, strict=True))} for point in (XYZ * 10).tolist()],
+        "points": [{"location": place, "transformation_": matrix.tolist()} for place in places],
     }
     (folder / "list.json").write_text(json.dumps(content))
     return folder / "list.json"

@@ -23,7 +23,10 @@ def read_ndjson(path: str) -> ParticleList:
 
 
 def read_json(path: str) -> ParticleList:
-    """Read copick's picks: one object of one run, its points' locations x y z in Å; or an array of portal's points."""
+    """Read copick's picks: the points of one object in one run, x y z in Å; or an array of the portal's points.
+
+    A point is at its location plus the translation of its ``transformation_``, as copick has it.
+    """
     with one_line(path, "a list of points"):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     if isinstance(content, list):
@@ -47,9 +50,15 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
 
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
     try:
-        x, y, z = (float(point["location"][axis]) for axis in "xyz")
-    except (TypeError, KeyError, ValueError):
+        x, y, z = (float(point["location"][axis]) + _shift(point, row) for row, axis in enumerate("xyz"))
+    except (TypeError, KeyError, ValueError, IndexError):
         x = y = z = float("nan")
     if not np.isfinite([x, y, z]).all():
         refuse(path, f"has no location with numbers x, y and z in row {row}; mend or remove it")
     return x, y, z
+
+
+def _shift(point: Any, row: int) -> float:
+    """Return an entry of the last column of copick's matrix from object to tomogram."""
+    matrix = point.get("transformation_")
+    return float(matrix[row][3]) if matrix else 0.0

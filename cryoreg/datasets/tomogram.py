@@ -21,26 +21,26 @@ from cryoreg.datasets.volume_files import refuse
 from cryoreg.errors import DataError
 
 
-class TomogramParticles:
-    """A `SubtomogramDataset` of a particle list and its tomograms; a box's voxel edge // 2 lies on the particle.
+class ParticleBoxes:
+    """A `SubtomogramDataset` of particles and their tomograms; a box's voxel edge // 2 lies on the particle.
 
-    Lists, names and headers are read now, voxels when a sample is asked for. An id is the tomogram's name and the row
-    of the list, counted from 0: ``TS_01/17``; groups are the tomograms. No file stays open.
+    Voxels are read when a sample is asked for. An id is the tomogram's name and the row of the list, counted from 0:
+    ``TS_01/17``; groups are the tomograms. No file stays open.
     """
 
     def __init__(
         self,
-        root: str | Path,
-        tomograms: str | Path | None = None,
+        particles: ParticleList,
+        placed: Sequence[Placed],
         box: int = 32,
-        voxel_size: float | None = None,
         rescale_to: float | None = None,
         coordinate_size: float | None = None,
         label: str | None = None,
     ) -> None:
-        """Open a list; see `TomogramSpec`. Raises `DataError`, one line, for bad input."""
-        particles = read_particle_list(root)
-        placed = place_particles(particles, None if tomograms is None else Path(tomograms), voxel_size)
+        """Take particles and the tomograms in which they are; ``label`` is the column that holds the class.
+
+        Raises `DataError`, one line, where a particle lies outside of its tomogram or voxel sizes differ.
+        """
         self.path = particles.path
         self.places = locate(particles, placed, coordinate_size)
         classes, labels = class_labels(particles.path, particles.columns, label or particles.label)
@@ -93,6 +93,25 @@ class TomogramParticles:
                 f"{volume.flat[0]:g}), as in the padding of a tomogram; remove the row"
             )
         return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
+
+
+class TomogramParticles(ParticleBoxes):
+    """The particles of a list in a file; lists, names and headers are read at the start."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        tomograms: str | Path | None = None,
+        box: int = 32,
+        voxel_size: float | None = None,
+        rescale_to: float | None = None,
+        coordinate_size: float | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Open a list; see `TomogramSpec`. Raises `DataError`, one line, for bad input."""
+        particles = read_particle_list(root)
+        placed = place_particles(particles, None if tomograms is None else Path(tomograms), voxel_size)
+        super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
 
 
 def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size: float | None) -> list[Placed]:
