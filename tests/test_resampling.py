@@ -70,7 +70,7 @@ def test_a_wave_that_the_new_grid_cannot_hold_is_removed(frequency):
 
 
 def test_white_noise_keeps_the_power_that_the_new_grid_holds():
-    """Along each axis: half of it, less at most what a straight slope from 2/3 to 4/3 of the Nyquist frequency takes."""
+    """Along each axis: half of it, less what a straight slope from 2/3 to 4/3 of the Nyquist frequency takes."""
     volume = np.random.default_rng(0).standard_normal((64, 64, 64)).astype(np.float32)
     found = resample(volume, 0.5, (32, 32, 32))[6:-6, 6:-6, 6:-6]
     slope = 1 / 6

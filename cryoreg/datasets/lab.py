@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from cryoreg.contracts import TiltAxis
+from cryoreg.datasets.file_dataset import FileDataset
 from cryoreg.datasets.mrc_files import MrcFiles
-from cryoreg.datasets.volume_files import VolumeFiles
 from cryoreg.errors import DataError
 
 VOLUMES = "subtomogram_mrc"
@@ -97,7 +97,7 @@ def _class_name(file: str) -> str:
     return name.strip()
 
 
-def open_lab(root: str | Path, voxel_size: float | None = None) -> VolumeFiles:
+def open_lab(root: str | Path, voxel_size: float | None = None) -> FileDataset:
     """Open what the lab's programs write: a folder, or an archive in one file (`cryoreg.datasets.lab_archives`)."""
     if Path(root).is_file():
         from cryoreg.datasets.lab_archives import open_archive

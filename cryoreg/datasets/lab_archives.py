@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from cryoreg.datasets.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.lab import LAB_AXES, LAB_TILT_AXIS
 from cryoreg.datasets.restricted_pickle import StoredArray, plain, read_pickle
 from cryoreg.datasets.volume_files import (
-    CommonBox,
-    VolumeFiles,
     check_kind,
+    is_hdf5,
     one_line,
     one_volume,
     place,
@@ -27,7 +27,6 @@ from cryoreg.datasets.volume_files import (
 
 VOLUMES = "dataset_1"
 LABELS = "target"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _LISTED = 8
 
 
@@ -40,7 +39,7 @@ class _Entry(NamedTuple):
     label: str
 
 
-class LabPickle(VolumeFiles):
+class LabPickle(FileDataset):
     """A pickle that is a list of ``{"v": volume, "id": class}``, or a dictionary ``{class: volumes}``.
 
     Volumes are an array (N, D, H, W) or (N, D, H, W, 1), a list of arrays, or one array. Their axes (z, y, x), the beam
@@ -121,7 +120,7 @@ def _name(file: str, where: str, value: Any) -> str:
     return str(name).strip()
 
 
-class LabHdf5(VolumeFiles):
+class LabHdf5(FileDataset):
     """HDF5 with ``dataset_1`` (N, D, H, W) or (N, D, H, W, 1) and, unless it is unlabelled, ``target``.
 
     ``target`` holds class numbers (N,), names, or one-hot rows (N, classes). Axes are those of `LabPickle`, ids are
@@ -205,12 +204,6 @@ def _listed(keys: Any) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") or "nothing"
 
 
-def open_archive(root: str | Path, voxel_size: float | None = None) -> VolumeFiles:
+def open_archive(root: str | Path, voxel_size: float | None = None) -> FileDataset:
     """Open a pickle or an HDF5 file, by how it begins."""
     return LabHdf5(root, voxel_size) if is_hdf5(root) else LabPickle(root, voxel_size)
-
-
-def is_hdf5(path: str | Path) -> bool:
-    """Tell whether a file begins as HDF5 does; raise `DataError` where it cannot be read."""
-    with one_line(path, "an archive"), open(path, "rb") as stream:
-        return stream.read(len(_HDF5)) == _HDF5

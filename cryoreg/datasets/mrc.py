@@ -8,15 +8,17 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from mrcfile.constants import MAP_ID
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp, dtype_from_mode
 
-from cryoreg.contracts import Box
 from cryoreg.datasets.volume_files import check_voxels, limits, one_line, place, plausible, refuse, times
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Box
 
 _HEADERS = {order: HEADER_DTYPE.newbyteorder(order) for order in "<>"}
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open}

@@ -8,8 +8,8 @@ import numpy as np
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.class_folders import check_unique as check_unique  # where others look for it
+from cryoreg.datasets.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.mrc import MrcHeader, read_header, read_volume
-from cryoreg.datasets.volume_files import CommonBox, VolumeFiles
 from cryoreg.errors import DataError
 
 SAME_VOXEL_SIZE = 0.01
@@ -17,7 +17,7 @@ SAME_VOXEL_SIZE = 0.01
 _OVERRULE = "--set dataset.voxel_size=<Å>"
 
 
-class MrcFiles(VolumeFiles):
+class MrcFiles(FileDataset):
     """A `SubtomogramDataset` of MRC files that have one box and one voxel size; headers are read and compared once."""
 
     def __init__(

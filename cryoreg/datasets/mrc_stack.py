@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from cryoreg.datasets.class_folders import FileKind, find_files
+from cryoreg.datasets.file_dataset import FileDataset
 from cryoreg.datasets.mrc import compressed, read_header, read_slot
 from cryoreg.datasets.mrc_files import common_geometry_of
-from cryoreg.datasets.volume_files import VolumeFiles
 
 STACKS = FileKind("MRC stacks", ".mrcs, .mrc, .st, .map, .rec", packed=True)
 
 
-class MrcStack(VolumeFiles):
+class MrcStack(FileDataset):
     """One stack, unlabelled, or a folder of them: ``root/<class>.mrcs`` or ``root/<class>/*.mrcs``.
 
     A flat folder's stacks are the classes, unless it holds but one. An id is the stack's path below ``root`` without

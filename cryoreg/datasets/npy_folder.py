@@ -8,9 +8,8 @@ import numpy as np
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.class_folders import FileKind, find_files
+from cryoreg.datasets.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.volume_files import (
-    CommonBox,
-    VolumeFiles,
     check_kind,
     one_line,
     place,
@@ -22,7 +21,7 @@ from cryoreg.datasets.volume_files import (
 NPY = FileKind("NumPy files", ".npy")
 
 
-class NpyFolder(VolumeFiles):
+class NpyFolder(FileDataset):
     """``root/<class>/*.npy``, flat and unlabelled ``root/*.npy``, or one file.
 
     Each is a volume (D, H, W), or a stack of them (N, D, H, W) or (N, D, H, W, 1); axes are (z, y, x). An id is the

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from cryoreg.datasets.class_folders import FileKind, find_files
-from cryoreg.datasets.volume_files import VolumeFiles, check_voxels, one_line, refuse
+from cryoreg.datasets.file_dataset import FileDataset
+from cryoreg.datasets.volume_files import check_voxels, one_line, refuse
 from cryoreg.errors import ConfigError, DataError
 
 PNG = FileKind("PNG files", ".png")
@@ -23,7 +24,7 @@ _LOOKED_AT = 8
 _GREY = ("L", "I", "F")
 
 
-class PngMontage(VolumeFiles):
+class PngMontage(FileDataset):
     """``root/<class>/*.png``, flat and unlabelled ``root/*.png``, or one file.
 
     A file is a grid of square patches, filled row by row: the slices along z, from z = 0, each with y down and x to the

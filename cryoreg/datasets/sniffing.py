@@ -106,10 +106,12 @@ def _listed(path: Path, found: Counter[str]) -> str:
 
 
 def _sniff_file(path: Path) -> list[Match]:
+    from cryoreg.datasets.volume_files import is_hdf5
+
     extension = _extension(path.name)
     if extension == ".star":
         return _sniff_star(path)
-    if _is_hdf5(path):
+    if is_hdf5(path):
         return [_sniff_hdf5(path)]
     if extension in _LISTS:
         return [Match("tomogram", f"a particle list ({extension})")]
@@ -161,12 +163,6 @@ def _star_columns(path: Path) -> set[str]:
             return {line.split()[0][1:] for line in lines if line.startswith("_") and line.split()}
     except OSError as error:
         raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
-
-
-def _is_hdf5(path: Path) -> bool:
-    from cryoreg.datasets.lab_archives import is_hdf5
-
-    return is_hdf5(path)
 
 
 def _sniff_hdf5(path: Path) -> Match:

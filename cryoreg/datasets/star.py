@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.contracts import Origin
+from cryoreg.datasets.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.mrc import MrcHeader, read_header, read_slot, read_volume
 from cryoreg.datasets.mrc_files import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.star_files import class_labels, numbers, read_star
 from cryoreg.datasets.tomogram_names import find_above, stem
-from cryoreg.datasets.volume_files import CommonBox, VolumeFiles, refuse
+from cryoreg.datasets.volume_files import refuse
 from cryoreg.errors import DataError
 
 _IMAGE = "rlnImageName"
@@ -32,7 +33,7 @@ class _Image(NamedTuple):
     """Counted from 0; None where the file is one volume."""
 
 
-class Star(VolumeFiles):
+class Star(FileDataset):
     """The volumes that a STAR file of RELION 3, 3.1, 4 or 5, Warp or M names in ``rlnImageName``.
 
     A name is a file or ``slot@stack``, slots counted from 1, and an id is that name. Voxel sizes come from the optics
