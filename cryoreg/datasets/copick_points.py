@@ -50,7 +50,7 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
 
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
     try:
-        x, y, z = (float(point["location"][axis]) + _shift(point, row) for row, axis in enumerate("xyz"))
+        x, y, z = (float(point["location"][axis]) + _shift(point, i) for i, axis in enumerate("xyz"))
     except (TypeError, KeyError, ValueError, IndexError):
         x = y = z = float("nan")
     if not np.isfinite([x, y, z]).all():
@@ -58,7 +58,7 @@ def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _shift(point: Any, row: int) -> float:
+def _shift(point: Any, axis: int) -> float:
     """Return an entry of the last column of copick's matrix from object to tomogram."""
     matrix = point.get("transformation_")
-    return float(matrix[row][3]) if matrix else 0.0
+    return float(matrix[axis][3]) if matrix else 0.0

@@ -1,0 +1,109 @@
+"""The picks of a copick project as cryoreg's particles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryoreg.datasets.particle_lists import ParticleList
+from cryoreg.datasets.tomogram import ParticleBoxes
+from cryoreg.datasets.tomogram_coordinates import Placed
+from cryoreg.datasets.tomogram_names import Described
+from cryoreg.datasets.volume_files import refuse
+from cryoreg_copick.specs import CopickSpec
+from cryoreg_copick.tomograms import CopickTomogram, open_project
+
+_SAME_SPACING = 1e-3
+_COLUMNS = ["x", "y", "z", "run", "object", "user", "session"]
+
+
+def open_picks(spec: CopickSpec) -> ParticleBoxes:
+    """Return the boxes around a project's picks; raise `DataError`, one line, where there are none or none fit."""
+    config = os.fspath(spec.root)
+    project = open_project(config)
+    table = _table(config, project, spec)
+    particles = ParticleList(
+        path=config,
+        coordinates=table[["x", "y", "z"]].to_numpy(dtype=np.float64),
+        unit="angstrom",
+        tomograms=list(table["run"]),
+        columns=table,
+        label="object",
+    )
+    boxes = ParticleBoxes(particles, list(_placed(config, project, table, spec)), spec.box, spec.rescale_to)
+    boxes.notes = [*boxes.notes, *_together(table)]
+    return boxes
+
+
+def _table(config: str, project: Any, spec: CopickSpec) -> pd.DataFrame:
+    """Return a row for each picked point."""
+    _check_names(config, spec.objects, (each.name for each in project.pickable_objects), "object", "objects")
+    runs = {run.name: run for run in project.runs}
+    _check_names(config, spec.runs, runs, "run", "runs")
+    rows: list[tuple[Any, ...]] = []
+    for name in spec.runs or sorted(runs):
+        for picks in _picks(runs[name], spec):
+            told = (name, picks.pickable_object_name, picks.user_id, picks.session_id)
+            rows += [(*place, *told) for place in picks.full_positions().tolist()]
+    if not rows:
+        refuse(config, "has no picks of these objects, users, sessions and runs; check them")
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _picks(run: Any, spec: CopickSpec) -> list[Any]:
+    """Return the picks of a run that a spec asks for, in an order that depends on nothing but their names."""
+    found = run.get_picks(spec.objects or None, spec.users or None, spec.sessions or None)
+    return sorted(found, key=lambda picks: (picks.pickable_object_name, picks.user_id, picks.session_id))
+
+
+def _check_names(config: str, wanted: Sequence[str], known: Iterable[str], what: str, setting: str) -> None:
+    have = sorted(known)
+    for name in wanted:
+        if name not in have:
+            refuse(config, f"has no {what} '{name}' (it has: {', '.join(have)}); check dataset.{setting}")
+
+
+def _placed(config: str, project: Any, table: pd.DataFrame, spec: CopickSpec) -> Iterable[Placed]:
+    """Yield the tomogram of each run with picks, and the rows of these."""
+    available = {name: _tomograms(project.get_run(name)) for name in dict.fromkeys(table["run"])}
+    spacing, kind = _choose(config, available, spec)
+    for name, found in available.items():
+        match = [each for each in found if _fits(each, spacing, kind)]
+        if not match:
+            refuse(config, f"has no tomogram '{kind}' at {spacing:g} Å in run '{name}'; leave it out of dataset.runs")
+        tomogram = CopickTomogram(config, name, *match[0], spec.voxel_size)
+        yield Placed(tomogram, Described(None), np.flatnonzero(table["run"] == name))
+
+
+def _tomograms(run: Any) -> list[tuple[float, str]]:
+    return [(spacing.voxel_size, each.tomo_type) for spacing in run.voxel_spacings for each in spacing.tomograms]
+
+
+def _choose(config: str, available: dict[str, list[tuple[float, str]]], spec: CopickSpec) -> tuple[float, str]:
+    """Return the voxel spacing and the type of tomogram that the spec asks for, or the only ones there are."""
+    every = {each for found in available.values() for each in found}
+    fitting = sorted(each for each in every if _fits(each, spec.voxel_spacing, spec.tomogram_type))
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{kind} at {spacing:g} Å" for spacing, kind in sorted(fitting or every)) or "none"
+    what = "several tomograms that fit" if fitting else "no tomogram that fits"
+    refuse(config, f"has {what} (of {listed}); choose with dataset.voxel_spacing and dataset.tomogram_type")
+
+
+def _fits(each: tuple[float, str], spacing: float | None, kind: str | None) -> bool:
+    return (spacing is None or abs(each[0] - spacing) <= _SAME_SPACING) and kind in (None, each[1])
+
+
+def _together(table: pd.DataFrame) -> list[str]:
+    """Return a line where one object of one run was picked more than once, which may list particles twice."""
+    sources = table.groupby(["run", "object"])[["user", "session"]].apply(lambda rows: len(rows.drop_duplicates()))
+    if sources.max() == 1:
+        return []
+    (run, name), count = sources.idxmax(), sources.max()
+    return [
+        f"{count} sets of picks of '{name}' in run '{run}' are read together; choose with dataset.users or sessions"
+    ]

@@ -1,0 +1,43 @@
+"""What cryoreg's registry reads. Imports neither torch nor copick."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from cryoreg.datasets.specs import FileDatasetSpec
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import SubtomogramDataset
+
+
+class CopickSpec(FileDatasetSpec):
+    """Picks of a copick project, cut on the fly from its tomograms; the picked objects are the classes.
+
+    ``root`` is the project's configuration (JSON), local or remote storage is what it says
+    (https://copick.github.io/copick). A particle is at its location plus the translation of its transformation. Boxes
+    that reach beyond a tomogram repeat its outermost voxels, and are counted.
+    """
+
+    objects: tuple[str, ...] = Field((), description="names of the objects, hence classes [all that are picked]")
+    users: tuple[str, ...] = Field((), description="whose picks: user or tool ids [all]")
+    sessions: tuple[str, ...] = Field((), description="session ids of the picks [all]")
+    runs: tuple[str, ...] = Field((), description="names of the runs [all that have picks]")
+    voxel_spacing: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Å per voxel of the tomograms to cut from [the only one]"
+    )
+    tomogram_type: str | None = Field(None, description="type of the tomograms: wbp, denoised, ... [the only one]")
+    box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
+
+    def build(self) -> SubtomogramDataset:
+        """Open the project; boxes are cut at the voxel size asked for, not rescaled after."""
+        from cryoreg.datasets.conventions import Conventional
+
+        return Conventional(self.open(), self.contrast, None, self.tilt_range, self.tilt_axis)
+
+    def open(self) -> SubtomogramDataset:
+        """Read the picks and the tomograms' metadata."""
+        from cryoreg_copick.dataset import open_picks
+
+        return open_picks(self)
