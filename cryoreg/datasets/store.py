@@ -135,6 +135,8 @@ class Store:
             self._refuse(
                 f"is unfinished ({done:,} of {len(state):,} subtomograms); run the command that wrote it again"
             )
+        if not np.isin(state, (fmt.WRITTEN, fmt.LEFT_OUT)).all():
+            self._refuse("is damaged (its account of what was written); copy it again")
 
     def _read_table(self, file: h5py.File) -> None:
         """Read all that is known without a voxel, and leave out the rows that were left out."""
@@ -145,14 +147,14 @@ class Store:
         self.ids: Sequence[str] = fmt.texts(file, "ids")
         self.labels = fmt.optional(file["labels"][()])
         self.groups = fmt.named(file, "groups", "group_names")
-        if fingerprint(self) != file.attrs["fingerprint"]:
+        if fingerprint(self) != fmt.attribute(file, "fingerprint"):
             self._refuse("has ids, labels or groups that are not as they were written; copy it again")
         self.settings: Mapping[str, Any] = json.loads(file["settings"].asstr()[()])
         self._read_attributes(file)
         self._select(file)
 
     def _read_attributes(self, file: h5py.File) -> None:
-        attributes = {name: file.attrs.get(name) for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis")}
+        attributes = {name: fmt.attribute(file, name) for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis")}
         size, tilts = attributes["voxel_size"], attributes["tilt_range"]
         self.voxel_size: float | None = self._overrule or (None if size is None else float(size))
         self.contrast: Contrast | None = attributes["contrast"]

@@ -34,7 +34,6 @@ HASH_BYTES = 16
 MISSING, WRITTEN, LEFT_OUT = 0, 1, 2
 """What `state` says of a row: still to be written, written, or left out as it could not be read."""
 _UNKNOWN = -1
-_TEXT = h5py.string_dtype("utf-8")
 _NUMERIC = "biufcS"
 
 
@@ -133,6 +132,12 @@ def places(file: h5py.File) -> dict[str, Place]:
     return {name: _place(file[name]) for name in names}
 
 
+def attribute(file: h5py.File, name: str) -> Any:
+    """Return an attribute of the file, None where it has none of that name."""
+    value = file.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def texts(file: h5py.File, name: str) -> list[str]:
     """Return an array of strings."""
     return file[name].asstr("utf-8", "surrogateescape")[()].tolist()
@@ -152,20 +157,19 @@ def optional(values: np.ndarray) -> list[Any]:
 
 def _write_attributes(file: h5py.File, layout: StoreLayout) -> None:
     file.attrs[FORMAT] = VERSION
-    file.attrs["cryoreg"] = cryoreg.__version__
-    file.attrs["layout"] = layout.digest()
-    file.attrs["fingerprint"] = fingerprint(cast(SubtomogramDataset, layout))
-    for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis"):
-        value = getattr(layout, name)
+    known: dict[str, Any] = {"cryoreg": cryoreg.__version__, "layout": layout.digest()}
+    known["fingerprint"] = fingerprint(cast(SubtomogramDataset, layout))
+    known |= {name: getattr(layout, name) for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis")}
+    for name, value in known.items():
         if value is not None:
-            file.attrs[name] = value
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
 def _write_known(file: h5py.File, layout: StoreLayout) -> None:
     _write_texts(file, "ids", layout.ids)
     _write_texts(file, "classes", layout.classes)
     # Datasets hold what attributes cannot: more than 64 kB.
-    file.create_dataset("settings", data=json.dumps(layout.settings, default=_plain), dtype=_TEXT)
+    _write_text(file, "settings", json.dumps(layout.settings, default=_plain).encode())
     file["labels"] = np.array([_UNKNOWN if label is None else label for label in layout.labels], dtype="<i4")
     _write_named(file, "groups", "group_names", layout.groups)
     if layout.origins is not None:
@@ -185,7 +189,13 @@ def _write_texts(file: h5py.File, name: str, values: Sequence[str]) -> None:
         if "\0" in value:
             raise DataError(f"{value!r} holds a NUL character, which cannot be stored; rename it")
     encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-    file.create_dataset(name, data=np.array(encoded, dtype=object), shape=(len(encoded),), dtype=_TEXT)
+    _write_text(file, name, encoded)
+
+
+def _write_text(file: h5py.File, name: str, encoded: bytes | list[bytes]) -> None:
+    """Write UTF-8 at its full length: strings of variable length lie in a heap, where damage makes HDF5 hang."""
+    longest = len(encoded) if isinstance(encoded, bytes) else max(map(len, encoded), default=0)
+    file.create_dataset(name, data=np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, longest))))
 
 
 def _write_named(file: h5py.File, numbers: str, names: str, values: Sequence[str | None]) -> None:

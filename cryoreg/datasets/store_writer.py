@@ -144,7 +144,7 @@ class StoreWriter:
     def _open(self) -> dict[str, Place]:
         try:
             with h5py.File(self.part, "r", locking=False) as file:
-                begun_with, found = file.attrs["layout"], fmt.places(file)
+                begun_with, found = fmt.attribute(file, "layout"), fmt.places(file)
         except (OSError, KeyError, ValueError):
             raise DataError(f"{self.part}: is damaged, so its store cannot be gone on with; remove it") from None
         if begun_with != self.layout.digest():
