@@ -14,6 +14,7 @@ from refusing import check_dataset, refused
 
 from cryoreg.datasets.lab import Lab, open_lab
 from cryoreg.datasets.specs import LabSpec
+from cryoreg.errors import DataError
 
 SHAPE = (6, 5, 4)
 VOLUMES = noise((5, *SHAPE))
@@ -222,3 +223,33 @@ def test_empty_and_missing_files(tmp_path):
     (tmp_path / "a.pkl").touch()
     refused(lambda: open_lab(tmp_path / "a.pkl"), "truncated", root=tmp_path / "a.pkl")
     refused(lambda: open_lab(tmp_path / "b.pkl"), root=tmp_path / "b.pkl")
+
+
+@pytest.mark.parametrize("name", ["ä プ.pkl", "ä プ.h5", "\udcff.pkl", "\udcff.h5"], ids=ascii)
+def test_names_beyond_ascii_and_read_only_folders(tmp_path, name):
+    """Also one that is no UTF-8, as old file systems have them."""
+    path = tmp_path / "ö" / name
+    path.parent.mkdir()
+    if name.endswith(".pkl"):
+        write_pickle(path, records())
+    else:
+        write_hdf5(tmp_path / "a.h5", dataset_1=VOLUMES, target=IDS).rename(path)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        check_dataset(open_lab(path), SERVED, tmp_path)
+    finally:
+        path.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.h5"])
+def test_files_without_permission(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.touch()
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", denied)  # the superuser may read everything
+    with pytest.raises(DataError, match=r"may not be read; ask its owner"):
+        open_lab(path)

@@ -230,3 +230,27 @@ def test_experimental_averages(tmp_path, name):
     assert dataset.voxel_size == pytest.approx(7.84)
     assert dataset[0].volume.shape == (1, *dataset.box)
     assert dataset[0].volume.std() > 0
+
+
+@pytest.mark.parametrize("name", ["Übung プ [1]", "\udcff"], ids=ascii)
+def test_names_beyond_ascii_and_read_only_media(tmp_path, name):
+    """Also one that is no UTF-8; a folder that may not be written stands for a mounted disc."""
+    root = tmp_path / name
+    write_mrc(tmp_path / "a.mrc", noise())
+    (root / name).mkdir(parents=True)
+    (tmp_path / "a.mrc").rename(root / name / "a.mrc")
+    (root / name).chmod(0o555)
+    try:
+        before = state(root)
+        dataset = MrcFolder(root)
+        assert (dataset.ids, dataset.classes) == ([f"{name}/a"], [name])
+        np.testing.assert_array_equal(dataset[0].volume[0], noise())
+        assert state(root) == before
+    finally:
+        (root / name).chmod(0o755)
+
+
+def test_classes_of_unequal_size(tmp_path):
+    for name in ("a/1", "a/2", "a/3", "b/1"):
+        write_mrc(tmp_path / f"{name}.mrc", noise())
+    assert list(MrcFolder(tmp_path).labels) == [0, 0, 0, 1]
