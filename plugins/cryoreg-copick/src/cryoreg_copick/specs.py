@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cryoreg.datasets.specs import FileDatasetSpec
+from cryoreg.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset
@@ -37,7 +38,12 @@ class CopickSpec(FileDatasetSpec):
         return Conventional(self.open(), self.contrast, None, self.tilt_range, self.tilt_axis)
 
     def open(self) -> SubtomogramDataset:
-        """Read the picks and the tomograms' metadata."""
-        from cryoreg_copick.dataset import open_picks
+        """Read the picks and the tomograms' metadata; raise `ConfigError` where copick is not installed."""
+        try:
+            from cryoreg_copick.dataset import open_picks
+        except ModuleNotFoundError as error:
+            if error.name != "copick":
+                raise
+            raise ConfigError("dataset copick needs the package copick: pip install copick") from None
 
         return open_picks(self)

@@ -1,0 +1,172 @@
+"""A copick project with bright voxels under its picks, as copick itself writes it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+copick = pytest.importorskip("copick", reason="needs copick, which is not installed: pip install copick")
+
+from cryoreg.contracts import SubtomogramDataset  # noqa: E402
+from cryoreg.errors import DataError  # noqa: E402
+from cryoreg_copick.specs import CopickSpec  # noqa: E402
+
+SHAPE = (40, 44, 48)
+PICKS = {
+    ("TS_1", "ribosome"): [(20, 25, 30), (30, 12, 9)],
+    ("TS_1", "ferritin"): [(24, 30, 20)],
+    ("TS_2", "ribosome"): [(33, 21, 15), (2, 20, 20)],
+}
+"""x, y, z in voxels."""
+ORDER = [*PICKS["TS_1", "ferritin"], *PICKS["TS_1", "ribosome"], *PICKS["TS_2", "ribosome"]]
+
+
+def volume(run: str) -> np.ndarray:
+    """Faint noise, and a bright voxel under each pick."""
+    data = np.random.default_rng(len(run)).normal(0, 0.1, SHAPE).astype(np.float32)
+    for (name, _), points in PICKS.items():
+        for x, y, z in points if name == run else ():
+            data[z, y, x] = 100 + x
+    return data
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    path = folder / "config.json"
+    names = ("ribosome", "ferritin", "unpicked")
+    objects = [{"name": name, "is_particle": True, "label": i + 1, "radius": 60} for i, name in enumerate(names)]
+    storage = {"overlay_root": f"local://{folder}/data", "overlay_fs_args": {"auto_mkdir": True}}
+    path.write_text(json.dumps({"config_type": "filesystem", "pickable_objects": objects} | storage))
+    project = copick.from_file(str(path))
+    for run in ("TS_1", "TS_2", "TS_3"):
+        made = project.new_run(run)
+        made.new_voxel_spacing(10.0).new_tomogram("wbp").from_numpy(volume(run), levels=2)
+        for (name, what), points in PICKS.items():
+            if name == run:
+                picks = made.new_picks(what, session_id="1", user_id="curator")
+                shift = np.array([5.0, -10.0, 20.0])
+                matrix = np.eye(4)
+                matrix[:3, 3] = shift
+                picks.from_numpy(np.array(points) * 10.0 - shift, np.stack([matrix] * len(points)))
+    return path
+
+
+def build(config: Path, **settings: object) -> SubtomogramDataset:
+    return CopickSpec(root=config, **{"box": 8} | settings).build()
+
+
+@pytest.mark.parametrize("box", [8, 9])
+def test_the_bright_voxel_is_in_the_middle(config: Path, box: int) -> None:
+    dataset = build(config, box=box)
+    assert len(dataset) == len(ORDER)
+    for i, (x, _, _) in enumerate(ORDER):
+        voxels = dataset[i].volume[0].numpy()
+        assert np.unravel_index(voxels.argmax(), voxels.shape) == (box // 2,) * 3
+        assert voxels.max() == 100 + x
+
+
+def test_classes_groups_and_sizes(config: Path) -> None:
+    dataset = build(config)
+    assert dataset.classes == ["ferritin", "ribosome"]
+    assert dataset.labels == [0, 1, 1, 1, 1]
+    assert dataset.groups == ["TS_1"] * 3 + ["TS_2"] * 2
+    assert dataset.ids == ["TS_1/0", "TS_1/1", "TS_1/2", "TS_2/3", "TS_2/4"]
+    assert (dataset.voxel_size, dataset.box) == (10.0, (8, 8, 8))
+    assert dataset.notes == [
+        "1 of 5 boxes reach beyond their tomograms (the first: TS_2/4); the outermost voxels are repeated there"
+    ]
+    assert isinstance(dataset, SubtomogramDataset)
+
+
+def test_filters(config: Path) -> None:
+    assert len(build(config, objects=["ribosome"])) == 4
+    assert len(build(config, runs=["TS_2"])) == 2
+    assert len(build(config, users=["curator"], sessions=["1"])) == 5
+
+
+def test_rescaling(config: Path) -> None:
+    dataset = build(config, rescale_to=20.0)
+    assert dataset.voxel_size == 20.0
+    voxels = dataset[0].volume[0].numpy()
+    assert voxels.shape == (8, 8, 8)
+    assert np.unravel_index(voxels.argmax(), voxels.shape) == (4, 4, 4)
+
+
+def read(dataset: SubtomogramDataset) -> np.ndarray:
+    return dataset[0].volume.numpy()
+
+
+def test_another_process_reads_the_same(config: Path) -> None:
+    dataset = build(config)
+    here = read(dataset)
+    np.testing.assert_array_equal(read(pickle.loads(pickle.dumps(dataset))), here)
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        np.testing.assert_array_equal(pool.submit(read, dataset).result(timeout=60), here)
+
+
+def test_picks_of_two_users_are_noted(config: Path) -> None:
+    run = copick.from_file(str(config)).get_run("TS_3")
+    for user in ("a", "b"):
+        run.new_picks("ribosome", session_id="1", user_id=user, exist_ok=True).from_numpy(np.full((1, 3), 200.0))
+    try:
+        assert "2 sets of picks of 'ribosome' in run 'TS_3' are read together" in build(config).notes[-1]
+        assert build(config, users=["a"]).notes == []
+    finally:
+        for picks in list(run.get_picks()):
+            picks.delete()
+
+
+BAD = {
+    "missing": (lambda c: {"root": c.with_name("no.json")}, "does not exist"),
+    "object": ({"objects": ["virus"]}, r"has no object 'virus' \(it has: ferritin, ribosome, unpicked\)"),
+    "run": ({"runs": ["TS_9"]}, "has no run 'TS_9'"),
+    "no picks": ({"objects": ["unpicked"]}, "has no picks of these"),
+    "user": ({"users": ["nobody"]}, "has no picks of these"),
+    "spacing": ({"voxel_spacing": 5.0}, r"no tomogram that fits \(of wbp at 10 Å\)"),
+    "type": ({"tomogram_type": "denoised"}, r"no tomogram that fits \(of wbp at 10 Å\)"),
+    "outside": ({"voxel_size": 20.0, "objects": ["nothing"]}, "has no object"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_settings(case: str, config: Path) -> None:
+    given, message = BAD[case]
+    settings = {"root": config} | (given(config) if callable(given) else given)
+    with pytest.raises(DataError, match=message) as caught:
+        CopickSpec(**settings).build()
+    assert str(settings["root"]) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config_type": "filesystem"}', '{"config_type": "odd"}'])
+def test_bad_configurations(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"config\.json: (is not the configuration|cannot be read)") as caught:
+        CopickSpec(root=path).build()
+    assert "\n" not in str(caught.value)
+
+
+def test_picks_outside_are_refused(config: Path) -> None:
+    with pytest.raises(DataError, match=r"particles outside their tomograms, the first in row"):
+        build(config, voxel_size=2.0)
+
+
+def test_two_kinds_of_tomograms_must_be_told_apart(config: Path) -> None:
+    spacing = copick.from_file(str(config)).get_run("TS_1").get_voxel_spacing(10.0)
+    spacing.new_tomogram("denoised").from_numpy(volume("TS_1") * 2, levels=1)
+    try:
+        with pytest.raises(DataError, match=r"several tomograms that fit \(of denoised at 10 Å, wbp at 10 Å\)"):
+            build(config)
+        assert build(config, tomogram_type="denoised", runs=["TS_1"])[0].volume.max() == 2 * (100 + ORDER[0][0])
+        with pytest.raises(DataError, match=r"no tomogram 'denoised' at 10 Å in run 'TS_2'"):
+            build(config, tomogram_type="denoised")
+    finally:
+        spacing.get_tomograms("denoised")[0].delete()
