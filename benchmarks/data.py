@@ -8,6 +8,7 @@ Three parts, all at 32³ and float32, in a temporary folder of about a GB:
   of one volume), from Zarr 3 (uncompressed, a chunk of one volume), and from MRC files. The page cache is warm.
 * rates: pretraining steps of RB3D + MoCo with gupta2022 at batch 16, from memory and streamed. Contenders take turns in
   one process; ratios are those of one round, and their median is given. "cold" has its pages dropped from the cache.
+  On a busy machine these scatter; so those that need no workers also take turns step by step.
 * memory: a whole epoch over a set five times its memory budget; proportional memory (PSS) of the process and its
   readers, which shares out among them what they have in common. The network's activations come and go with the
   allocator's moods; so the same number of steps on a few volumes, held, stands beside it.
@@ -144,6 +145,27 @@ def training_rates(store: Path, mrc: Path, few: int, rounds: int) -> dict[str, l
     return rates
 
 
+def alternating(store: Path, mrc: Path, few: int, rounds: int) -> dict[str, float]:
+    """Return the median ms of a step, batch included, where contenders without workers take turns step by step.
+
+    What else the machine does then hits all alike, as it does not where each has an epoch of its own.
+    """
+    job, config, fabric = job_of(InMemory(BATCH), "cpu", "auto")
+    step = raw_stepper(job, config, fabric)
+    contenders = {name: loader for name, loader in loaders(store, mrc, few).items() if loader.workers == 0}
+    contenders = {"in memory": loaders(store, mrc, few)["in memory"], **contenders}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for epoch in range(rounds):
+        drop_pages(store)
+        epochs = {name: loader.epoch(epoch) for name, loader in contenders.items() if "cold" not in name}
+        for number in range(few // BATCH):
+            for name, batches in epochs.items():
+                started = time.perf_counter()
+                step(next(batches), number)
+                times[name].append(1e3 * (time.perf_counter() - started))
+    return {name: round(statistics.median(values), 2) for name, values in times.items() if values}
+
+
 def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
     """Return the median over rounds of each contender's rate over that from memory."""
     memory = rates["in memory"]
@@ -225,6 +247,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     store, mrc = write(folder, arguments.count, few)
     reads = read_times(readers(folder, store, mrc, few), few, arguments.rounds)
     rates = training_rates(store, mrc, few, arguments.rounds)
+    steps = alternating(store, mrc, few, 4)
     set_mb = arguments.count * 4 * BOX**3 / 1e6
     budget_gb = set_mb / 1e3 / 5
     memory = {f"streamed, {workers} workers": memory_apart(store, budget_gb, workers) for workers in (0, 2)}
@@ -238,6 +261,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         "read_us": reads,
         "subtomograms_per_s": rates,
         "of_the_rate_in_memory": ratios(rates),
+        "ms_per_step_in_alternation": steps,
         "memory_mb": {"set": round(set_mb), "budget": round(1e3 * budget_gb), **memory},
     }
 
