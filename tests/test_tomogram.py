@@ -94,6 +94,21 @@ def test_relion5_without_any_table_of_tomograms(tmp_path: Path) -> None:
     check_centres(open_list(path), 1e-4)
 
 
+def test_a_folder_given_overrules_the_binning_of_other_tomograms(tmp_path: Path) -> None:
+    """tomograms.star tells of a reconstruction at binning 2; the folder holds others at binning 4."""
+    write_mrc(tmp_path / "rec" / "TS_01.mrc", noise((8, 8, 8)), 5.0)
+    write_tomogram(tmp_path / "denoised" / "TS_01.mrc")
+    path = lists.relion5(tmp_path)
+    write_tomograms_star(tmp_path / "tomograms.star", SIZE * 4, 2.0, rlnTomoReconstructedTomogram=["rec/TS_01.mrc"])
+    check_centres(open_list(path, tomograms=tmp_path / "denoised"), 1e-4)
+    check_centres(open_list(path, tomograms=tmp_path / "denoised" / "TS_01.mrc"), 1e-4)
+    with pytest.raises(DataError, match=r"particles outside their tomograms"):
+        open_list(path)
+    write_mrc(tmp_path / "rec" / "TS_01.mrc", noise((8, 8, 8)), 7.5)
+    with pytest.raises(DataError, match=r"has voxels of 7.5 Å, but its tomograms.star tells of 2.5 Å binned by 2"):
+        open_list(path)
+
+
 def test_relion5_origins_are_turned_and_subtracted(tmp_path: Path) -> None:
     """Rot = 90°: RELION's matrix maps an origin along x to -y, an origin along y to x."""
     write_tomogram(tmp_path / "TS_01.mrc")
@@ -277,6 +292,10 @@ BAD = {
     "empty STAR": (lambda d: text(d, "p.star", ""), "holds no STAR table"),
     "STAR without rows": (lambda d: text(d, "p.star", "data_\n\nloop_\n_rlnCoordinateX #1\n"), "lists no particles"),
     "STAR without coordinates": (lambda d: write_star(d / "p.star", {"rlnTomoName": ["a"]}), "no column rlnCenter"),
+    "optimisation set": (
+        lambda d: text(d, "p.star", "data_\n\n_rlnTomoParticlesFile   a.star\n"),
+        r"it has: rlnTomoParticlesFile\); give the list of particles",
+    ),
     "STAR without z": (
         lambda d: write_star(d / "p.star", {"rlnCoordinateX": [1], "rlnCoordinateY": [1]}),
         "no column rlnCoordinateZ, though",

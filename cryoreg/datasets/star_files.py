@@ -37,7 +37,7 @@ def read_star(path: str | Path, needed: Iterable[str], what: str) -> pd.DataFram
             if table.empty:
                 refuse(path, f"lists no {what}; check how it was written")
             return _with_optics(path, table.reset_index(drop=True), blocks.get("optics"))
-    listed = ", ".join(str(column) for table in tables.values() for column in table.columns)
+    listed = ", ".join(str(column) for block in blocks.values() for column in block)
     refuse(path, f"has no column {' or '.join(wanted)} (it has: {listed or 'no columns'}); give the list of {what}")
 
 

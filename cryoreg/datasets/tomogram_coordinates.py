@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg.datasets.mrc_files import SAME_VOXEL_SIZE
 from cryoreg.datasets.particle_lists import ParticleList
 from cryoreg.datasets.tomogram_files import Tomogram
 from cryoreg.datasets.tomogram_names import Described
@@ -94,10 +95,24 @@ def _from_centre(
             "has centred coordinates (RELION 5), but neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize; "
             "say --set dataset.coordinate_size=<Å per pixel of the tilt series>",
         )
-    binning = described.binning or _ratio(_voxel_size(particles, placed), tilt, True)
+    binning = _binning(particles, placed, tilt)
     shape = np.array(placed.tomogram.shape[::-1], dtype=np.float64)
     unbinned = shape * binning if described.unbinned is None else described.unbinned
     return (xyz / tilt + unbinned / 2) / binning
+
+
+def _binning(particles: ParticleList, placed: Placed, tilt: float) -> float:
+    """Return the voxels of the tilt series to one of the tomogram, as stated and as measured."""
+    stated, size = placed.described.binning, placed.tomogram.voxel_size
+    if stated is None:
+        return _ratio(_voxel_size(particles, placed), tilt, True)
+    if size is not None and abs(size / tilt - stated) > SAME_VOXEL_SIZE * stated:
+        refuse(
+            placed.tomogram.path,
+            f"has voxels of {size:.4g} Å, but its tomograms.star tells of {tilt:g} Å binned by {stated:g}; "
+            "say --set dataset.voxel_size=<Å>, or with dataset.tomograms which folder holds the right ones",
+        )
+    return stated
 
 
 def check_inside(

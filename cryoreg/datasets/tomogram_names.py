@@ -54,8 +54,15 @@ def describe_tomograms(
     for name in distinct:
         entry = told.get(stem(name), Described(None)) if name else Described(None)
         known = index.get(int(name)) if name and name.isdecimal() else None
-        found[name] = entry if entry.file else entry._replace(file=search.find(known or name))
+        beside = tomograms is not None and tomograms.is_dir()
+        found[name] = entry if entry.file and not beside else _at(entry, search.find(known or name), beside)
     return found
+
+
+def _at(entry: Described, file: str, told: bool) -> Described:
+    """Return an entry with the file that the user ``told``, of which the binning may be another than the table's."""
+    same = not told or entry.file is None or os.path.realpath(entry.file) == os.path.realpath(file)
+    return entry._replace(file=file, binning=entry.binning if same else None)
 
 
 def is_tomogram(path: str | Path) -> bool:
@@ -90,7 +97,7 @@ def _only(list_path: str, names: Sequence[str | None], file: str) -> dict[str | 
             f"({file}); give their folder",
         )
     told = _tables(list_path, None).get(stem(names[0])) if names[0] else None
-    return {names[0]: (told or Described(None))._replace(file=file)}
+    return {names[0]: _at(told or Described(None), file, True)}
 
 
 class _Search:
