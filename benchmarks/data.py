@@ -120,7 +120,7 @@ def loaders(store: Path, mrc: Path, few: int) -> dict[str, VolumeLoader]:
     from_store, from_mrc = StoreSpec(root=store).build(), MrcFolderSpec(root=mrc).build()
     streamed = {f"store, {w} workers": VolumeLoader(from_store, order, CPU, False, w) for w in (0, 1, 2)}
     return {
-        "in memory": VolumeLoader(from_store, order, CPU, True),
+        "in memory": VolumeLoader(from_store, order, CPU, True, 0),
         **streamed,
         "store, 0 workers, cold": VolumeLoader(from_store, order, CPU, False, 0),
         **{f"mrc_folder, {w} workers": VolumeLoader(from_mrc, order, CPU, False, w) for w in (0, 2)},
@@ -153,7 +153,6 @@ def alternating(store: Path, mrc: Path, few: int, rounds: int) -> dict[str, floa
     job, config, fabric = job_of(InMemory(BATCH), "cpu", "auto")
     step = raw_stepper(job, config, fabric)
     contenders = {name: loader for name, loader in loaders(store, mrc, few).items() if loader.workers == 0}
-    contenders = {"in memory": loaders(store, mrc, few)["in memory"], **contenders}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for epoch in range(rounds):
         drop_pages(store)
