@@ -253,3 +253,20 @@ def test_files_without_permission(tmp_path, monkeypatch, name):
     monkeypatch.setattr("builtins.open", denied)  # the superuser may read everything
     with pytest.raises(DataError, match=r"may not be read; ask its owner"):
         open_lab(path)
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.h5"])
+def test_any_damage_ends_in_one_line(tmp_path, name):
+    """A few hundred flipped bytes, one or two at a time; what is still readable is read."""
+    path = tmp_path / name
+    whole = (write_pickle(path, records()) if name == "a.pkl" else write_hdf5(path, dataset_1=VOLUMES)).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 3)):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            list(open_lab(path))
+        except DataError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017

@@ -121,6 +121,7 @@ DAMAGED = {
         "not a NumPy file",
     ),
     "code in the header": (lambda path: path.write_bytes(b"\x93NUMPY\x01\0\x10\0exit(open('x'))\n"), "cannot be read"),
+    "open bracket in the header": (lambda path: path.write_bytes(b"\x93NUMPY\x01\0\x08\0{'a': (\n"), "cannot be read"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), "holds no NumPy files"),
     "missing": (lambda path: path.unlink(), "does not exist"),
 }

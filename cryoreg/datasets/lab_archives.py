@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from cryoreg.datasets.volume_files import (
     stack_of_volumes,
     to_float32,
 )
+from cryoreg.errors import DataError
 
 VOLUMES = "dataset_1"
 LABELS = "target"
@@ -133,15 +135,11 @@ class LabHdf5(FileDataset):
     def __init__(self, root: str | Path, voxel_size: float | None = None) -> None:
         """Open a file; ``voxel_size`` in Å, as it has none. Raises `DataError`, one line, for bad input."""
         file = os.fspath(root)
-        with one_line(file, "an HDF5 file"):
-            try:
-                with h5py.File(file, "r", locking=False) as archive:
-                    volumes = _volumes(file, archive)
-                    self._dtype, self._offset = volumes.dtype, volumes.id.get_offset()
-                    count, box = stack_of_volumes(file, volumes.shape)
-                    target = archive[LABELS][()] if LABELS in archive else None
-            except (RuntimeError, KeyError) as error:  # what h5py makes of damaged files
-                raise ValueError(str(error)) from error
+        with _archive(file) as archive:
+            volumes = _volumes(file, archive)
+            self._dtype, self._offset = volumes.dtype, volumes.id.get_offset()
+            count, box = stack_of_volumes(file, volumes.shape)
+            target = archive[LABELS][()] if LABELS in archive else None
         check_kind(file, self._dtype)
         if count is None:
             refuse(file, f"has a '{VOLUMES}' that is one volume, not (N, D, H, W); add the axis of subtomograms")
@@ -159,10 +157,23 @@ class LabHdf5(FileDataset):
 
     def _stored(self, file: str, slot: int) -> np.ndarray:
         if self._offset is None:
-            with h5py.File(file, "r", locking=False) as archive:
+            with _archive(file) as archive:
                 return np.asarray(archive[VOLUMES][slot])
         count = math.prod(self._stored_box)
         return np.fromfile(file, self._dtype, count, offset=self._offset + slot * count * self._dtype.itemsize)
+
+
+@contextmanager
+def _archive(file: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file; whatever h5py makes of a damaged one becomes a `DataError` of one line."""
+    with one_line(file, "an HDF5 file"):
+        try:
+            with h5py.File(file, "r", locking=False) as archive:
+                yield archive
+        except (OSError, DataError):
+            raise
+        except Exception as error:
+            raise ValueError(str(error)) from error
 
 
 def _volumes(file: str, archive: h5py.File) -> h5py.Dataset:

@@ -66,9 +66,11 @@ def _open(file: str) -> np.ndarray:
     with one_line(file, "a NumPy file"):
         try:
             return np.lib.format.open_memmap(file, mode="r")
-        except ValueError as error:
-            _explain(file, str(error))
+        except OSError:
             raise
+        except Exception as error:  # numpy lets through what Python's tokenizer makes of a damaged header
+            _explain(file, str(error))
+            raise ValueError(str(error)) from error
 
 
 def _explain(file: str, reason: str) -> None:
@@ -77,5 +79,5 @@ def _explain(file: str, reason: str) -> None:
         check_kind(file, np.dtype(object))
     if "magic string is not correct" in reason or "EOF: reading magic" in reason:
         refuse(file, "is not a NumPy file (.npy), or empty; copy or export it again")
-    if "greater than file size" in reason or "EOF" in reason:
+    if "greater than file size" in reason or "EOF: reading" in reason:
         refuse(file, "is truncated; copy or export it again")
