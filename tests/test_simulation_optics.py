@@ -7,7 +7,7 @@ import pytest
 from scipy import constants
 from scipy.ndimage import center_of_mass
 
-from cryoreg.simulation.optics import ctf, frequencies, gaussian, splat, wavelength, wedge
+from cryoreg.simulation.optics import ctf, envelope, frequencies, gaussian, splat, wavelength, wedge
 
 VOXEL = 5.0
 
@@ -106,3 +106,44 @@ def test_wedge_is_hermitian_so_filtering_is_idempotent(shape: tuple[int, int, in
     volume = np.random.default_rng(0).normal(size=shape)
     once = np.fft.irfftn(np.fft.rfftn(volume) * mask, s=shape, axes=(0, 1, 2))
     np.testing.assert_allclose(np.fft.rfftn(once), np.fft.rfftn(volume) * mask, atol=1e-9)
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.1])
+@pytest.mark.parametrize(("defocus", "voltage", "cs"), [(5.0, 300.0, 2.0), (2.5, 200.0, 2.7), (-1.0, 100.0, 1.0)])
+def test_ctf_against_torch_ctf(defocus: float, voltage: float, cs: float, amplitude: float) -> None:
+    """torch-ctf has underfocus positive, µm, kV and mm too, but counts contrast the other way: protein is positive."""
+    torch_ctf = pytest.importorskip("torch_ctf", reason="needs torch-ctf, of the extra dev")
+    theirs = torch_ctf.calculate_ctf_2d(
+        defocus=defocus,
+        astigmatism=0.0,
+        astigmatism_angle=0.0,
+        voltage=voltage,
+        spherical_aberration=cs,
+        amplitude_contrast=amplitude,
+        phase_shift=0.0,
+        pixel_size=4.0,
+        image_shape=(64, 64),
+        rfft=True,
+        fftshift=False,
+    ).numpy()
+    k_squared = np.fft.fftfreq(64, 4.0)[:, None] ** 2 + np.fft.rfftfreq(64, 4.0) ** 2
+    ours = ctf(k_squared, defocus, cs, voltage, amplitude)
+    assert np.abs(ours).max() > 0.9
+    np.testing.assert_allclose(ours, -np.squeeze(theirs), atol=2e-4)
+
+
+def test_envelope() -> None:
+    assert envelope(np.array([0.0, 0.04]), 100.0).tolist() == pytest.approx([1, np.exp(-1)])
+
+
+@pytest.mark.parametrize("tilts", [(-60.0, 20.0), (10.0, 50.0), (-90.0, 0.0)])
+def test_wedge_of_a_range_of_tilts(tilts: tuple[float, float]) -> None:
+    """Section by section: the frequencies along (cos θ, 0, sin θ), x, y, z, on both sides of the origin."""
+    k = frequencies((24, 6, 24), VOXEL)
+    mask = wedge(k, tilts)
+    for theta in np.arange(-89.5, 90, 1.0):
+        for radius in (5.2, 8.7):
+            x, z = np.rint(radius * np.array([np.cos(np.deg2rad(theta)), np.sin(np.deg2rad(theta))])).astype(int)
+            exact = np.rad2deg(np.arctan2(z, x))
+            if abs(x) and abs(exact - tilts[0]) > 1e-6 and abs(exact - tilts[1]) > 1e-6:
+                assert mask[z, 1, x] == (tilts[0] < exact < tilts[1])

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from cryoreg.datasets.simulate import SimulatedSet, simulate
 from cryoreg.simulation import optics
+from cryoreg.simulation import simulator as module
+from cryoreg.simulation.microscope import Microscope
 from cryoreg.simulation.packing import place_around
+from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.simulator import SceneSettings, Simulator
 from cryoreg.simulation.streams import Purpose, stream
 from cryoreg.simulation.structures import Structure
@@ -29,6 +33,7 @@ CLEAN = replace(ALONE, snr=np.inf)
 DIGEST = """
 import hashlib, numpy as np
 from cryoreg.simulation.assemblies import make_assemblies
+from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.simulator import SceneSettings, Simulator
 simulator = Simulator(make_assemblies(0, ("C4", "O")), SceneSettings(box=16), 0)
 print(hashlib.sha256(b"".join(simulator.scene(i).volume.tobytes() for i in {order})).hexdigest())
@@ -151,3 +156,113 @@ def test_packed_spheres_do_not_overlap(clearance: float) -> None:
 def test_too_many_neighbours_are_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
         place_around(50.0, [50.0] * 14, 0.0, np.random.default_rng(0))
+
+
+LIU = make_settings("liu2020", box=16, snr_box=100)
+
+
+@pytest.mark.parametrize("settings", [LIU, replace(LIU, precision="double"), replace(LIU, packing="sequential")])
+def test_the_same_bits_for_any_batch(
+    bodies: list[Structure], settings: SceneSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by one, in another order, and in batches of 3, against one batch of all."""
+    simulator = Simulator(bodies, settings, 8)
+    whole = [scene.volume for scene in simulator.scenes(range(10))]
+    one_by_one = [simulator.scene(index).volume for index in reversed(range(10))]
+    monkeypatch.setattr(module, "BATCH", 3)
+    by_three = [scene.volume for scene in simulator.scenes([4, 5, 6, 7, 8, 0, 1, 2, 3, 9])]
+    np.testing.assert_array_equal(one_by_one[::-1], whole)
+    np.testing.assert_array_equal([by_three[i] for i in (5, 6, 7, 8, 0, 1, 2, 3, 4, 9)], whole)
+
+
+def test_the_same_bits_for_any_number_of_workers(bodies: list[Structure]) -> None:
+    simulated = SimulatedSet(tuple(bodies), LIU, seed=3, per_class=30)
+    alone = list(simulate(simulated, simulated.indices))
+    shared = list(simulate(simulated, simulated.indices, workers=2))
+    assert len(alone) == len(shared) == 90
+    for one, other in zip(alone, shared, strict=True):
+        assert one.volume.tobytes() == other.volume.tobytes()
+        assert one.clean.tobytes() == other.clean.tobytes()
+        assert (one.snr_crop, one.snr_box, one.defocus) == (other.snr_crop, other.snr_box, other.defocus)
+
+
+@pytest.mark.parametrize("snr", [0.05, 2.0])
+def test_crop_snr_of_single_precision(bodies: list[Structure], snr: float) -> None:
+    """Measured on what comes out: the clean copy's variance over that of the difference."""
+    settings = replace(make_settings("hard", snr=snr), neighbours=0)
+    for scene in Simulator(bodies, settings, 1).scenes(range(4)):
+        noise = scene.volume - scene.clean
+        assert scene.clean.var() / noise.var() == pytest.approx(snr, rel=0.02)
+        assert scene.snr_crop == pytest.approx(snr, rel=1e-3)
+
+
+def test_box_snr_is_the_variance_ratio_in_a_literal_box(bodies: list[Structure]) -> None:
+    """The padded box is as large as the box meant, so that nothing need be reckoned: target and noise are all of it.
+
+    Their common scale is taken from what comes out: clean copy and noise of the crop.
+    """
+    settings = replace(LIU, box=16, pad=16, snr_box=48, neighbours=0, precision="double", snr=0.2, max_shift=1.0)
+    simulator = Simulator(bodies, settings, 2)
+    ratios = []
+    for plan, scene in zip(simulator.plans(range(12)), simulator.scenes(range(12)), strict=True):
+        body, scope = bodies[plan.label], simulator.microscope
+        points = Rotation.from_matrix(scene.rotation).apply(body.points) + scene.shift
+        density = optics.splat(points, body.masses, scope.shape, 10.0)
+        whole = np.fft.irfftn(scope.signal(density, scope.transfer(scene.resolution, scene.defocus)), axes=(0, 1, 2))
+        inside = slice(16, 32)
+        gain = scene.clean.std() / whole[inside, inside, inside].std()
+        noise = np.fft.irfftn(scope.noise(plan.rng, scene.defocus), axes=(0, 1, 2))
+        noise_gain = (scene.volume - scene.clean).std() / noise[inside, inside, inside].std()
+        ratios.append(gain**2 * whole.var() / (noise_gain**2 * noise.var()))
+        assert scene.snr_box == pytest.approx(0.2)
+    np.testing.assert_allclose(ratios, 0.2, rtol=0.02)
+
+
+def test_box_variance_counts_neighbours_beyond_the_pad(bodies: list[Structure]) -> None:
+    """Against imaging whole scenes in a cube that holds them all. What bodies close by add together averages out."""
+    simulator = Simulator(bodies, replace(LIU, precision="double", snr_box=64), 0)
+    scope, wide = simulator.microscope, Microscope(replace(LIU, precision="double", pad=24))
+    ratios = []
+    for plan in simulator.plans(range(24)):
+        parts = (bodies[plan.label], *plan.neighbours)
+        turns = (plan.rotation, *plan.rotations)
+        centres = np.concatenate([np.zeros((1, 3)), plan.centres]) + plan.shift
+        assert np.abs(centres).max() < 300
+        points = [b.points @ t.T + c for b, t, c in zip(parts, turns, centres, strict=True)]
+        density = optics.splat(np.concatenate(points), np.concatenate([b.masses for b in parts]), wide.shape, 10.0)
+        literal = np.fft.irfftn(wide.signal(density, wide.transfer(50.0, 5.0)), axes=(0, 1, 2)).var()
+        own = scope.signal(optics.splat(points[0], parts[0].masses, scope.shape, 10.0), scope.transfer(50.0, 5.0))
+        ratios.append(simulator._box_variance(plan, scope.transfer(50.0, 5.0), own) / literal)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+    assert np.abs(np.array(ratios) - 1).max() < 0.25
+
+
+def test_packed_scenes_hold_no_overlapping_pair(bodies: list[Structure]) -> None:
+    for plan in Simulator(bodies, LIU, 5).plans(range(200)):
+        radii = np.array([bodies[plan.label].radius, *(body.radius for body in plan.neighbours)])
+        centres = np.concatenate([np.zeros((1, 3)), plan.centres])
+        first, second = np.triu_indices(len(radii), 1)
+        gaps = np.linalg.norm(centres[first] - centres[second], axis=1) - radii[first] - radii[second]
+        assert gaps.min() > -1e-9
+
+
+def test_scenes_of_the_same_number_share_poses_and_noise_for_any_snr(bodies: list[Structure]) -> None:
+    one, other = (Simulator(bodies, replace(LIU, snr=snr), 0).scene(3) for snr in (0.05, 0.01))
+    np.testing.assert_array_equal(one.rotation, other.rotation)
+    noise, weaker = one.volume - one.clean, other.volume - other.clean
+    np.testing.assert_allclose(noise, weaker, atol=2 * module.GRID)
+
+
+def test_the_noise_comes_from_the_scenes_stream_alone(bodies: list[Structure]) -> None:
+    """Two ranges of one seed, and two seeds, give noise that has nothing in common."""
+    ranges = [
+        SimulatedSet(bodies, LIU, 0, 4, 0),
+        SimulatedSet(bodies, LIU, 0, 4, 4),
+        SimulatedSet(bodies, LIU, 1, 4, 0),
+    ]
+    ids = [name for part in ranges for name in part.layout("liu2020", False).ids]
+    assert len(set(ids)) == len(ids) == 36
+    noises = [(s.volume - s.clean).ravel() for part in ranges for s in simulate(part, part.indices)]
+    correlation = np.corrcoef(noises) - np.eye(36)
+    # Noise is correlated between voxels: about 1 in 4 of its 4096 counts.
+    assert np.abs(correlation).max() < 6 / np.sqrt(4096 / 4)
