@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from mrc_writing import edit, noise, open_files, state, write_mrc
 from PIL import Image
 from tomograms import POINTS, SHAPE, bright, write_ome_zarr, write_tomogram
 
-from cryoreg.datasets.tomogram_files import cut, open_tomogram
+from cryoreg.datasets.tomogram_files import Tomogram, cut, open_tomogram
 from cryoreg.errors import DataError
 
 
@@ -250,3 +252,16 @@ def test_bad_tomograms(case: str, tmp_path: Path) -> None:
 
 def test_the_rest_of_a_tomogram_with_nan_can_be_cut(tmp_path: Path) -> None:
     cut(open_tomogram(nan_near(tmp_path / "t.mrc")), (30, 30, 30), 8)
+
+
+def _first_box(tomogram: Tomogram) -> np.ndarray:
+    return cut(tomogram, (20, 20, 20), 8)[0]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("kind", ["zarr2", "zarr3", "tif"])
+def test_another_process_reads_what_this_one_opened(kind: str, start: str, tmp_path: Path) -> None:
+    tomogram = open_tomogram(write_any(tmp_path, kind, bright()))
+    here = _first_box(tomogram)
+    with ProcessPoolExecutor(1, get_context(start)) as pool:
+        np.testing.assert_array_equal(pool.submit(_first_box, tomogram).result(timeout=60), here)
