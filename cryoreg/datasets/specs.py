@@ -169,7 +169,8 @@ class TomogramSpec(FileDatasetSpec):
 class StoreSpec(FileDatasetSpec):
     """cryoreg's own store, one HDF5 file: what `cryoreg convert`, `simulate` and `extract` write.
 
-    Each subtomogram is one chunk with its own checksum, so that training reads it at random without reading others.
+    Each subtomogram is one run of bytes with its own checksum, so that training reads it at random without reading
+    others. Noise-free copies of simulated subtomograms are kept beside them where asked for; duplicates are known.
     """
 
     def open(self) -> SubtomogramDataset:
