@@ -57,7 +57,7 @@ class MrcFolderSpec(FileDatasetSpec):
 
 
 class MrcStackSpec(FileDatasetSpec):
-    """Stacks of volumes: one MRC file, or a folder with one for each class (``root/<class>.mrcs``).
+    """Stacks of volumes: one MRC file, or a folder of them: ``root/<class>.mrcs`` or ``root/<class>/*.mrcs``.
 
     A stack is an MRC2014 volume stack (space group 401), or a series of images that is cut into cubes.
     """
