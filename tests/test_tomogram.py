@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import particle_writing as lists
 import pytest
+import starfile
 from mrc_writing import noise, state, write_mrc
 from particle_writing import FORMATS, SIZE, XYZ, coordinates, write_star, write_tomograms_star
 from tomograms import POINTS, bright, brightest, write_ome_zarr, write_tomogram
@@ -208,6 +209,30 @@ def test_tilt_ranges(tmp_path: Path) -> None:
     dataset = open_list(csv_of(tmp_path, rows, ("x", "y", "z", "tilt_min", "tilt_max")))
     assert dataset.tilt_range is None
     assert dataset.origin(2).tilt_range == (-52, 60)
+
+
+@pytest.mark.parametrize("column", ["rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"])
+def test_tilt_ranges_of_relion_tilt_series(column: str, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    path = lists.relion5(tmp_path)
+    (tmp_path / "tilt_series").mkdir()
+    series = pd.DataFrame({"rlnMicrographName": list("abc"), column: [0.1, -57.3, 60.2]})
+    starfile.write({"TS_01": series}, tmp_path / "tilt_series" / "TS_01.star")
+    write_tomograms_star(
+        tmp_path / "tomograms.star", SIZE * 4, 4.0, rlnTomoTiltSeriesStarFile=["tilt_series/TS_01.star"]
+    )
+    dataset = open_list(path)
+    assert dataset.tilt_range == dataset.origin(3).tilt_range == (-57.3, 60.2)
+
+
+def test_the_exact_name_wins_and_folders_above_are_not_searched(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "lists" / "TS_01.rec")
+    for name in ("lists/TS_01.mrc", "TS_01.mrc", "TS_02.mrc"):
+        write_mrc(tmp_path / name, noise((8, 8, 8)))
+    rows = [(*p, "TS_01.rec") for p in POINTS]
+    check_centres(open_list(csv_of(tmp_path / "lists", rows, ("x", "y", "z", "tomogram"))))
+    with pytest.raises(DataError, match=r"'TS_02.mrc', which is not in .*lists"):
+        open_list(csv_of(tmp_path / "lists", [(1, 2, 3, "TS_02.mrc")], ("x", "y", "z", "tomogram")))
 
 
 def test_boxes_over_the_edge_are_padded_and_counted(tmp_path: Path) -> None:

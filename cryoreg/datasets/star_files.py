@@ -17,6 +17,7 @@ _NAMES = (
     "rlnMicrographName",
     "rlnImageName",
     "rlnTomoReconstructedTomogram",
+    "rlnTomoTiltSeriesStarFile",
     "rlnTomoParticleName",
     "rlnOpticsGroupName",
 )

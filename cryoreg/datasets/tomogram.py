@@ -50,8 +50,9 @@ class ParticleBoxes:
         self._which = np.empty(len(particles), dtype=np.int64)
         for number, each in enumerate(placed):
             self._which[each.rows] = number
-        self._tilt_ranges = particles.tilt_ranges
-        self.tilt_range = _common(particles.tilt_ranges)
+        tilts = [each.described.tilt_range for each in placed]
+        self._tilt_ranges = particles.tilt_ranges or [tilts[number] for number in self._which]
+        self.tilt_range = _common(self._tilt_ranges)
         self.voxel_size = rescale_to or _common_size(self._tomograms)
         self._steps = [_step(tomogram, rescale_to) for tomogram in self._tomograms]
         self.box: Box = (box, box, box)
@@ -76,8 +77,8 @@ class ParticleBoxes:
 
     def origin(self, index: int) -> Origin:
         """Return the row of particle ``index`` in the list, and the voxel size of its tomogram."""
-        tilts = None if self._tilt_ranges is None else self._tilt_ranges[index]
-        return Origin(self.path, index, self._tomograms[self._which[index]].voxel_size, tilts)
+        voxel_size = self._tomograms[self._which[index]].voxel_size
+        return Origin(self.path, index, voxel_size, self._tilt_ranges[index])
 
     def __len__(self) -> int:
         return len(self.places)
@@ -165,6 +166,6 @@ def _group(name: str | None, tomogram: Tomogram) -> str:
     return stem(tomogram.path) if name is None or name.isdecimal() else stem(os.fspath(name))
 
 
-def _common(tilt_ranges: Sequence[tuple[float, float] | None] | None) -> tuple[float, float] | None:
-    different = set(tilt_ranges or ())
+def _common(tilt_ranges: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    different = set(tilt_ranges)
     return different.pop() if len(different) == 1 else None

@@ -19,6 +19,7 @@ from cryoreg.datasets.volume_files import one_line, refuse
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
+_TILTS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 _ALIKE = 3
 """Files named in a message."""
 
@@ -32,6 +33,8 @@ class Described(NamedTuple):
     unbinned: NDArray[np.float64] | None = None
     """Size x, y, z in voxels of that size."""
     binning: float | None = None
+    tilt_range: tuple[float, float] | None = None
+    """Smallest and largest tilt, degrees."""
 
 
 def describe_tomograms(
@@ -84,8 +87,9 @@ def stem(name: str) -> str:
 def find_above(name: str, folder: str | Path) -> str | None:
     """Return the path of a file that is named relative to a folder or one above it; None where it is in none."""
     for start in (Path(folder).absolute(), *Path(folder).absolute().parents):
-        if (start / name).exists():
-            return os.fspath(start / name)
+        path = os.path.join(start, name)
+        if os.path.exists(path):
+            return path
     return None
 
 
@@ -112,9 +116,12 @@ class _Search:
     def find(self, name: str | None) -> str:
         if name is None:
             return self._single()
-        direct = find_above(name, self._folder) or find_above(name, Path(self._list).parent)
-        if direct and is_tomogram(direct):
-            return direct
+        if os.path.dirname(name):
+            direct = find_above(name, self._folder) or find_above(name, Path(self._list).parent)
+            if direct and is_tomogram(direct):
+                return direct
+        if os.path.basename(name) in self._files:
+            return os.fspath(self._folder / os.path.basename(name))
         for matches in self._rules(stem(name)):
             found = [file for file in self._files if matches(file)]
             if found:
@@ -189,6 +196,7 @@ def read_tomograms_star(path: Path) -> dict[str, Described]:
             tilts[row] if tilts else None,
             None if sizes is None else sizes[row],
             binnings[row] if binnings else None,
+            _tilt_range(path, table, row),
         )
     return told
 
@@ -204,7 +212,18 @@ def _optional(path: Path, table: pd.DataFrame, column: str) -> list[float] | Non
 
 def _reconstruction(path: Path, table: pd.DataFrame, row: int) -> str | None:
     """Return the file of a reconstructed tomogram, None where the table has none or it is not there."""
-    if "rlnTomoReconstructedTomogram" not in table:
+    return _beside(path, table, row, "rlnTomoReconstructedTomogram")
+
+
+def _tilt_range(path: Path, table: pd.DataFrame, row: int) -> tuple[float, float] | None:
+    """Return the smallest and largest tilt of a tilt series, None where its own table is not there."""
+    file = _beside(path, table, row, "rlnTomoTiltSeriesStarFile")
+    if file is None:
         return None
-    name = str(table["rlnTomoReconstructedTomogram"][row])
-    return find_above(name, path.parent)
+    tilts = read_star(file, _TILTS, "tilt images")
+    angles = numbers(file, tilts, next(column for column in _TILTS if column in tilts))
+    return float(angles.min()), float(angles.max())
+
+
+def _beside(path: Path, table: pd.DataFrame, row: int, column: str) -> str | None:
+    return find_above(str(table[column][row]), path.parent) if column in table else None
