@@ -306,6 +306,13 @@ def constant(folder: Path) -> Path:
     return csv_of(folder, [(20, 20, 30), (20, 20, 8)])
 
 
+def nan_near_the_second(folder: Path) -> Path:
+    volume = bright()
+    volume[10, 13, 14] = np.nan
+    write_mrc(folder / "TS_01.mrc", volume)
+    return csv_of(folder, XYZ)
+
+
 def two_only(folder: Path) -> Path:
     write_tomogram(folder / "TS_02.mrc")
     return csv_of(folder, XYZ)
@@ -369,6 +376,7 @@ BAD = {
         lambda d: csv_of(d, XYZ * 4),
         r"in voxels from before binning by 4 \(--set dataset.coordinate_size=2.5\)",
     ),
+    "NaN in a box": (nan_near_the_second, r"TS_01.mrc at x 13-20.*NaN .*\(row 1 of .*list.csv\)"),
     "constant box": (constant, "the box of row 1 in .* is constant"),
     "voxel size of 0": (lambda d: star_of(d, rlnPixelSize=0.0), "voxel size of 0 Å .rlnPixelSize. in row 0"),
     "mixed sizes": (lambda d: star_of(d, rlnPixelSize=[5.0, 10, 5, 5]), "voxel sizes from 5 to 10 Å"),

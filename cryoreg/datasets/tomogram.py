@@ -87,7 +87,10 @@ class ParticleBoxes:
         """Cut one box; raise `DataError` where its voxels are at fault."""
         number = self._which[index]
         tomogram = self._tomograms[number]
-        volume, _ = cut(tomogram, self.places[index, ::-1], self.box, self._steps[number])
+        try:
+            volume, _ = cut(tomogram, self.places[index, ::-1], self.box, self._steps[number])
+        except DataError as error:
+            raise DataError(f"{error} (row {index} of {self.path})") from None
         if volume.min() == volume.max():
             raise DataError(
                 f"{self.path}: the box of row {index} in {tomogram.path} is constant (every voxel is "
