@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryoreg.datasets.simulate import SimulatedSet, simulate
+from cryoreg.errors import ConfigError
 from cryoreg.simulation import optics
 from cryoreg.simulation import simulator as module
 from cryoreg.simulation.microscope import Microscope
@@ -154,7 +155,7 @@ def test_packed_spheres_do_not_overlap(clearance: float) -> None:
 
 
 def test_too_many_neighbours_are_refused() -> None:
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(ConfigError, match="no room"):
         place_around(50.0, [50.0] * 14, 0.0, np.random.default_rng(0))
 
 

@@ -68,6 +68,7 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
     folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
     _require_free(folders)
     simulated = _set_of(settings, given)
+    _list_structures(simulated)
     from cryoreg.datasets.simulate import write
 
     outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
@@ -89,6 +90,14 @@ def _set_of(settings: Any, given: dict[str, Any]) -> SimulatedSet:
         options = StructureOptions(settings.point_spacing, given["assembly"], size, threshold)
         bodies = read_structures(given["structures"], options)
     return SimulatedSet(bodies, settings, given["seed"], given["per_class"], given["first"])
+
+
+def _list_structures(simulated: SimulatedSet) -> None:
+    extent = simulated.settings.box * simulated.settings.voxel_size
+    for body in simulated.structures:
+        note = "; larger than the box" if 2 * body.radius > extent else ""
+        said = f"{body.mass / 1e3:.0f} kDa, radius {body.radius:.0f} Å, {len(body.points):,} points{note}"
+        click.echo(f"structure {body.name}: {said}", err=True)
 
 
 def _require_free(folders: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from cryoreg.errors import ConfigError
 from cryoreg.simulation.poses import random_direction
 
 ATTEMPTS = 100
@@ -17,7 +18,7 @@ def place_around(radius: float, neighbours: Sequence[float], clearance: float, r
     """Return centres (M, 3), Å, of hard spheres with radii ``neighbours`` around one of ``radius`` at the origin.
 
     Each lies in a random direction, up to ``clearance`` Å from touching the target; one that finds no room among those
-    placed before it raises `ValueError`.
+    placed before it raises `ConfigError`.
     """
     centres = np.zeros((1, 3))
     radii = np.array([radius, *neighbours])
@@ -34,7 +35,7 @@ def _free_place(
         centre = random_direction(rng) * (radii[0] + own + rng.uniform(0, clearance))
         if np.all(np.linalg.norm(centre - centres, axis=1) >= radii + own):
             return centre
-    raise ValueError(f"no room for neighbour {len(radii)} of radius {own:.0f} Å; ask for fewer neighbours")
+    raise ConfigError(f"no room for neighbour {len(radii)} of radius {own:.0f} Å; ask for fewer neighbours")
 
 
 STEPS = 120

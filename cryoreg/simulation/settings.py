@@ -129,8 +129,9 @@ PRESETS: dict[str, SceneSettings] = {
 }
 """The recipe of the simulated data of Gupta et al. 2022 (Liu et al. 2020), and the same at other noise.
 
-What their papers leave open is as in the lab's published program (aitom): pure phase contrast, an envelope that falls to
-1/e at 0.4 of Nyquist (here `resolution`, 50 Å), half of the noise before the CTF and half after it. `liu2020` counts its SNR of 0.05 over a mostly empty box of 300³ voxels; `hard` and `extreme` count it in the volume.
+What their papers leave open is as in the lab's published program (aitom): pure phase contrast, an envelope that falls
+to 1/e at 0.4 of Nyquist (here `resolution`, 50 Å), half of the noise before the CTF and half after it. `liu2020` counts
+its SNR of 0.05 over a mostly empty box of 300³ voxels; `hard` and `extreme` count it in the volume.
 """
 
 

@@ -136,7 +136,8 @@ def _read_map(path: Path, options: StructureOptions) -> tuple[Points, NDArray[np
     density, voxel_size = _refined(density, voxel_size, options.spacing)
     kept = density > options.map_threshold * density.max()
     z, y, x = np.nonzero(kept)
-    return np.stack([x, y, z], axis=1) * voxel_size, density[kept] * (mass / density[kept].sum())
+    points = np.stack([x, y, z], axis=1).astype(np.float64) * voxel_size
+    return points, density[kept] * (mass / density[kept].sum())
 
 
 def _map_voxel_size(path: Path) -> float:
@@ -156,8 +157,8 @@ def _refined(density: NDArray[np.float64], voxel_size: float, spacing: float) ->
     factor = math.ceil(voxel_size / spacing * (1 - SAME_VOXEL_SIZE))
     if factor <= 1:
         return density, voxel_size
-    finer: NDArray[np.float64] = zoom(_trimmed(density), factor, order=3, mode="grid-constant", grid_mode=True)
-    return np.maximum(finer, 0.0, dtype=np.float64), voxel_size / factor
+    finer = zoom(_trimmed(density), factor, order=3, mode="grid-constant", grid_mode=True)
+    return np.maximum(finer, 0), voxel_size / factor
 
 
 def _trimmed(density: NDArray[np.float64], rim: int = 3) -> NDArray[np.float64]:
