@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PLUGINS := plugins/cryoreg-barlowtwins
+PLUGINS := barlowtwins copick
 
 # Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
 # More processes need more memory (each holds torch), so four at most.
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && echo 4 || echo $$cores)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PLUGIN_TESTS = @for plugin in $(PLUGINS); do folder=plugins/cryoreg-$$plugin; echo "pytest $$folder/tests"; \
+	  PYTHONPATH=$$folder/src $(PYTEST) $$folder/tests || exit 1; done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format reference clean
@@ -33,17 +35,18 @@ demo: $(READY)  ## Pretrain, fine-tune and evaluate on the embedded data: minute
 
 test: lint  ## Run all checks and tests.
 	$(PYTEST) tests
-	PYTHONPATH=$(PLUGINS)/src $(PYTEST) $(PLUGINS)/tests
+	$(PLUGIN_TESTS)
 
 test-fast: lint  ## The same without the slow tests.
 	$(PYTEST) -m "not slow" tests
-	PYTHONPATH=$(PLUGINS)/src $(PYTEST) -m "not slow" $(PLUGINS)/tests
+	$(PLUGIN_TESTS)
 
 lint: $(READY)  ## Run ruff and mypy.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	MYPYPATH=cli:$(PLUGINS)/src $(BIN)/mypy -p cryoreg_barlowtwins
+	@for plugin in $(PLUGINS); do echo "mypy -p cryoreg_$$plugin"; \
+	  MYPYPATH=cli:plugins/cryoreg-$$plugin/src $(BIN)/mypy -p cryoreg_$$plugin || exit 1; done
 
 format: $(READY)  ## Let ruff mend style and formatting.
 	$(BIN)/ruff check --fix

@@ -139,12 +139,16 @@ class StarSpec(FileDatasetSpec):
 class TomogramSpec(FileDatasetSpec):
     """Boxes cut on the fly from tomograms at the coordinates of a particle list.
 
-    The list is a STAR file, a Dynamo table (.tbl), CSV or copick-style points (.ndjson, .json); tomograms are MRC or
-    OME-Zarr. Boxes that reach beyond a tomogram repeat its outermost voxels, and are counted. Centred coordinates of
-    RELION 5 are understood: pixel = Å / pixel size of the tilt series + size / 2, both unbinned, then over the binning.
+    The list is a STAR file, a Dynamo table (.tbl), CSV or copick-style points (.ndjson, .json); tomograms are MRC,
+    OME-Zarr or TIFF stacks. Boxes that reach beyond a tomogram repeat its outermost voxels, and are counted. Centred
+    coordinates of RELION 5 are understood: pixel = Å / pixel size of the tilt series + size / 2, both unbinned, then
+    over the binning.
     """
 
-    tomograms: Path | None = Field(None, description="folder of the tomograms, or the only one [beside the list]")
+    tomograms: Path | None = Field(
+        None,
+        description="folder of the tomograms, the only one, RELION's tomograms.star or Dynamo's .doc [beside the list]",
+    )
     box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
     coordinate_size: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Å per unit of the coordinates, where they are in other voxels"

@@ -11,11 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-copick = pytest.importorskip("copick", reason="needs copick, which is not installed: pip install copick")
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.errors import DataError
+from cryoreg_copick.specs import CopickSpec
 
-from cryoreg.contracts import SubtomogramDataset  # noqa: E402
-from cryoreg.errors import DataError  # noqa: E402
-from cryoreg_copick.specs import CopickSpec  # noqa: E402
+try:
+    import copick
+except ModuleNotFoundError:
+    copick = None
+
+pytestmark = pytest.mark.skipif(copick is None, reason="needs copick, which is not installed: pip install copick")
 
 SHAPE = (40, 44, 48)
 PICKS = {
