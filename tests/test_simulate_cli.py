@@ -20,11 +20,11 @@ from click.testing import CliRunner, Result
 from mrc_writing import state, write_mrc
 from PIL import Image
 
-from cryoreg.datasets import simulate as module
 from cryoreg.datasets.simulate import SimulatedSet, write
 from cryoreg.datasets.specs import LabSpec, MrcFolderSpec, StoreSpec
 from cryoreg.datasets.store_writer import StoreWriter
 from cryoreg.errors import CryoregError
+from cryoreg.simulation import processes
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.simulator import Simulator
 from cryoreg.simulation.structures import Structure
@@ -194,9 +194,9 @@ def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subproces
 
 def test_a_killed_worker_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated = SimulatedSet([Structure("a", np.zeros((1, 3)), np.ones(1))], make_settings("clean", ["box=12"]))
-    monkeypatch.setattr(module, "_simulate_batch", _die)
+    monkeypatch.setattr(processes, "_simulate_batch", _die)
     with pytest.raises(CryoregError, match=r"a worker was killed.*--workers"):
-        list(module.simulate(simulated, simulated.indices, workers=2))
+        list(simulated.scenes(simulated.indices, workers=2))
 
 
 def _die(_: object) -> None:

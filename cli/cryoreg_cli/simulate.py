@@ -128,10 +128,9 @@ def _export(output: Path, folders: dict[str, Path]) -> None:
 
 
 def _draw(simulated: SimulatedSet, path: Path) -> None:
-    from cryoreg.datasets.simulate import simulate as scenes
     from cryoreg.simulation.montage import write_montage
 
-    shown = list(scenes(simulated, simulated.indices[: len(simulated.structures)]))
+    shown = list(simulated.scenes(simulated.indices[: len(simulated.structures)]))
     write_montage(path, shown, [body.name for body in simulated.structures], simulated.settings.voxel_size)
     click.echo(f"montage   {path}")
 

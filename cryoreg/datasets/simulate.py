@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import multiprocessing
-import os
-import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +16,9 @@ from rich.progress import track
 
 from cryoreg.datasets.store_format import StoreLayout
 from cryoreg.datasets.store_writer import StoreWriter
-from cryoreg.errors import ProcessLostError
+from cryoreg.simulation.processes import simulate
 from cryoreg.simulation.settings import SceneSettings
-from cryoreg.simulation.simulator import BATCH, Scene, Simulator
+from cryoreg.simulation.simulator import Scene
 from cryoreg.simulation.structures import Structure
 
 COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -61,6 +53,10 @@ class SimulatedSet:
         """The numbers of the scenes, row by row."""
         classes = len(self.structures)
         return range(self.first * classes, (self.first + self.per_class) * classes)
+
+    def scenes(self, indices: Iterable[int], workers: int = 1) -> Iterator[Scene]:
+        """Simulate scenes in the order of their numbers; the same bits for any number of workers."""
+        return simulate(self.structures, self.settings, self.seed, indices, workers)
 
     def layout(self, preset: str, clean: bool) -> StoreLayout:
         """Return what is known of the set before it is simulated.
@@ -128,57 +124,9 @@ def write(
 
 def _shown(simulated: SimulatedSet, indices: Sequence[int], workers: int) -> Iterator[Scene]:
     console = Console(stderr=True)
-    scenes = simulate(simulated, indices, workers)
+    scenes = simulated.scenes(indices, workers)
     shown = track(scenes, "simulating", len(indices), console=console, transient=True, disable=not console.is_terminal)
     return iter(shown)
-
-
-def simulate(simulated: SimulatedSet, indices: Iterable[int], workers: int = 1) -> Iterator[Scene]:
-    """Simulate scenes in order, in this process or in others; the same bits for any number of workers."""
-    if workers <= 1:
-        return Simulator(simulated.structures, simulated.settings, simulated.seed).scenes(indices)
-    return _in_processes(simulated, iter(indices), workers)
-
-
-def _in_processes(simulated: SimulatedSet, indices: Iterator[int], workers: int) -> Iterator[Scene]:
-    """Hand out batches, a few ahead of what is taken, so that memory stays bounded."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (simulated,))
-    waiting: deque[Future[list[Scene]]] = deque()
-    try:
-        while True:
-            while len(waiting) < 2 * workers and (batch := list(islice(indices, BATCH))):
-                waiting.append(pool.submit(_simulate_batch, batch))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise ProcessLostError(
-            "a worker was killed, perhaps for want of memory; repeat the command, with fewer --workers, to go on"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_simulator: Simulator | None = None
-"""A worker's own."""
-
-
-def _start_worker(simulated: SimulatedSet) -> None:
-    global _simulator
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _simulator = Simulator(simulated.structures, simulated.settings, simulated.seed)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _simulate_batch(indices: Sequence[int]) -> list[Scene]:
-    assert _simulator is not None, "workers are started by _start_worker"
-    return list(_simulator.scenes(indices))
 
 
 def _digest(body: Structure) -> str:

@@ -1,0 +1,74 @@
+"""Scenes from several processes: the same bits as from one, in the same order. Workers import no torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import connection
+
+from cryoreg.errors import ProcessLostError
+from cryoreg.simulation.settings import SceneSettings
+from cryoreg.simulation.simulator import BATCH, Scene, Simulator
+from cryoreg.simulation.structures import Structure
+
+
+def simulate(
+    structures: Sequence[Structure], settings: SceneSettings, seed: int, indices: Iterable[int], workers: int = 1
+) -> Iterator[Scene]:
+    """Simulate scenes in the order of their indices, in this process or in ``workers`` others, in bounded memory.
+
+    Raises `ProcessLostError` where a worker was killed.
+    """
+    if workers <= 1:
+        return Simulator(structures, settings, seed).scenes(indices)
+    return _in_processes((tuple(structures), settings, seed), iter(indices), workers)
+
+
+def _in_processes(
+    scenery: tuple[Sequence[Structure], SceneSettings, int], indices: Iterator[int], workers: int
+) -> Iterator[Scene]:
+    """Hand out batches, a few ahead of what is taken."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, scenery)
+    waiting: deque[Future[list[Scene]]] = deque()
+    try:
+        while True:
+            while len(waiting) < 2 * workers and (batch := list(islice(indices, BATCH))):
+                waiting.append(pool.submit(_simulate_batch, batch))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ProcessLostError(
+            "a worker was killed, perhaps for want of memory; repeat the command, with fewer --workers, to go on"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_simulator: Simulator | None = None
+"""A worker's own."""
+
+
+def _start_worker(structures: Sequence[Structure], settings: SceneSettings, seed: int) -> None:
+    global _simulator
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _simulator = Simulator(structures, settings, seed)
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, after which nobody would stop this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _simulate_batch(indices: Sequence[int]) -> list[Scene]:
+    assert _simulator is not None, "workers are started by _start_worker"
+    return list(_simulator.scenes(indices))
