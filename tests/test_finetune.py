@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from synthetic import write_classes
 
 import cryoreg
@@ -21,6 +22,7 @@ from cryoreg.training.export import load_weights
 from cryoreg.training.finetune import FinetuneJob
 from cryoreg.training.loading import normalise
 from cryoreg.training.pretrain import pretraining_samples
+from cryoreg_cli.main import cryoreg as command_line
 
 ENCODER = {"name": "rb3d", "width": 4}
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32"}
@@ -177,6 +179,20 @@ def test_a_data_set_that_moved_is_named_anew(tuned, source, tmp_path):
     moved = tmp_path / "elsewhere"
     moved.symlink_to(source["root"])
     assert cryoreg.evaluate(tuned, dataset={"root": moved}).accuracy == cryoreg.evaluate(tuned).accuracy
+
+
+def test_copies_in_other_parts_are_told(tuned, source, tmp_path):
+    data = shutil.copytree(source["root"], tmp_path / "copied")
+    dataset = cryoreg.create_dataset("mrc_folder", root=data)
+    parts = split(dataset, seed=3)
+    tested, learnt = dataset.ids[parts.test[0]], dataset.ids[parts.train[0]]
+    shutil.copyfile(data / f"{learnt}.mrc", data / f"{tested}.mrc")
+    assert cryoreg.evaluate(tuned, dataset={"root": data}).copied == (tested,)
+    assert json.loads((tuned / "evaluation_test.json").read_text())["copied_in_other_parts"] == [tested]
+    said = CliRunner().invoke(command_line, ["evaluate", str(tuned), "--data", str(data)])
+    assert said.exit_code == 0
+    assert f"warning: 1 of them are in another part as well, voxel by voxel (the first: {tested})" in said.stderr
+    assert cryoreg.evaluate(tuned).copied == ()
 
 
 def test_voxel_size_box_and_normalisation_are_on_the_card(pretrained):

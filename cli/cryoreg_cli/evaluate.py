@@ -42,3 +42,10 @@ def _print(evaluation: Evaluation) -> None:
         f"accuracy {100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} % "
         f"(standard error over {len(evaluation.labels)} subtomograms), macro-F1 {evaluation.macro_f1:.3f}"
     )
+    if evaluation.copied:
+        click.echo(
+            f"warning: {len(evaluation.copied)} of them are in another part as well, voxel by voxel "
+            f"(the first: {evaluation.copied[0]}); remove copies, or `cryoreg convert` the data: a store keeps them "
+            "together",
+            err=True,
+        )

@@ -177,7 +177,9 @@ def _read_text(path: str) -> pd.DataFrame:
         counts = {mark: header.count(mark) for mark in ",;\t"}
         mark = max(counts, key=lambda each: counts[each])
         delimiter = re.escape(mark) if counts[mark] else r"\s+"
-        table = pd.read_csv(path, sep=delimiter, encoding="utf-8-sig", dtype=str, skipinitialspace=True, comment="#")
+        table = pd.read_csv(
+            path, sep=delimiter, encoding="utf-8-sig", dtype=str, skipinitialspace=True, comment="#", engine="python"
+        )
     return table.rename(
         columns={name: re.sub(r"[\s\[\(\]\)]+", "_", str(name).strip().lower()).strip("_") for name in table}
     )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,6 +16,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from cryoreg.config import Layer, RunConfig, check_same_run, resolve
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -39,6 +41,8 @@ class Evaluation(NamedTuple):
     """int64 (N,)."""
     confidences: np.ndarray
     """float64 (N,): softmax probability of the prediction, not calibrated."""
+    copied: tuple[str, ...] = ()
+    """Ids of the part's subtomograms that occur, voxel by voxel, in another part as well: they make it look better."""
 
     @property
     def accuracy(self) -> float:
@@ -66,6 +70,7 @@ class Evaluation(NamedTuple):
         return {
             "part": self.part,
             "subtomograms": len(self.labels),
+            "copied_in_other_parts": list(self.copied),
             "accuracy": self.accuracy,
             "accuracy_standard_error": self.accuracy_error,
             "macro_f1": self.macro_f1,
@@ -132,7 +137,8 @@ def _evaluate(
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
     fill(classifier, tensors, path)
     place(classifier, fabric, config.training)
-    samples = torch.from_numpy(getattr(split(dataset, config.split.fractions, config.split.seed), part))
+    parts = split(dataset, config.split.fractions, config.split.seed)
+    samples = torch.from_numpy(getattr(parts, part))
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
     order = BatchOrder(samples, 64, seed=0, shuffle=False, drop_last=False)
@@ -140,4 +146,7 @@ def _evaluate(
     logits, labels = predict(fabric.setup(classifier), loader)
     confidences, predictions = logits.double().softmax(1).max(1)
     ids = tuple(dataset.ids[i] for i in samples.tolist())
-    return Evaluation(part, tuple(dataset.classes), ids, labels.numpy(), predictions.numpy(), confidences.numpy())
+    copies = set(chain.from_iterable(across_splits(dataset, parts)))
+    copied = tuple(name for name in ids if name in copies)
+    figures = (labels.numpy(), predictions.numpy(), confidences.numpy())
+    return Evaluation(part, tuple(dataset.classes), ids, *figures, copied)
