@@ -21,10 +21,15 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
 @click.option("--assembly", default="1", show_default=True, help="Biological assembly, or 'none' for atoms as listed.")
-@click.option("--map-voxel-size", type=float, metavar="Å", help="Of MRC maps, where headers do not say or are wrong.")
+@click.option(
+    "--map-voxel-size",
+    type=click.FloatRange(0, min_open=True),
+    metavar="Å",
+    help="Of MRC maps, where headers do not say or are wrong.",
+)
 @click.option(
     "--map-threshold",
-    type=click.FloatRange(0, 1),
+    type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
     show_default=True,
     metavar="FRACTION",
