@@ -25,6 +25,15 @@ class DataError(CryoregError):
     """Input data is missing, damaged or inconsistent."""
 
 
+class MixedError(DataError):
+    """Files of one data set differ in their boxes or voxel sizes."""
+
+    def __init__(self, message: str, counts: dict[str, dict[str, int]]) -> None:
+        """Take what differs: ``"box"`` -> ``"32×32×32"`` -> files that have it, and the same for ``"voxel size"``."""
+        super().__init__(message)
+        self.counts = counts
+
+
 class CheckpointError(CryoregError):
     """A checkpoint is missing, damaged, or does not fit."""
 

@@ -118,12 +118,13 @@ REFUSED = {
     "missing": (lambda p: None, "nowhere", "no such file or directory"),
     "broken link": (lambda p: (p / "a.mrcs").symlink_to("nowhere"), "a.mrcs", "does not exist"),
     "other HDF5": (lambda p: hdf5(p / "a.h5", images=noise()), "a.h5", "is HDF5 with images"),
-    "TIFF": (lambda p: (p / "a.tif").touch(), "a.tif", "convert it to MRC"),
+    "TIFF": (lambda p: (p / "a.tif").touch(), "a.tif", "`cryoreg pick` reads it; else convert it to MRC"),
     "one volume": (lambda p: write_mrc(p / "a.mrc", noise()), "a.mrc", "is a single volume"),
     "tomogram": (tomogram, "tomo.mrc", "is a whole tomogram by its size", "cryoreg pick"),
     "tomograms": (tomogram, ".", "is a whole tomogram by its size"),
     "OME-Zarr": (lambda p: (p / ".zattrs").touch(), ".", "OME-Zarr", "--dataset tomogram"),
-    "run": (lambda p: (p / "config.toml").touch(), ".", "belongs to a run", "reads data sets for now"),
+    "run": (lambda p: (p / "config.toml").touch(), ".", "belongs to a run", "not to a data set; the run's config.toml"),
+    "folder of runs": (lambda p: (folder(p / "pre") / "config.toml").touch(), ".", "belongs to a run"),
     "checkpoint": (lambda p: (p / "last.ckpt").touch(), "last.ckpt", "belongs to a run"),
     "weights": (lambda p: (p / "encoder.safetensors").touch(), "encoder.safetensors", "belongs to a run"),
     "no MRC file": (lambda p: (p / "a.mrc").write_text("text" * 500), ".", "a.mrc: is not an MRC file"),
@@ -212,6 +213,25 @@ def test_unlabelled_without_voxel_size(tmp_path):
     assert result.exit_code == 0
     assert "none: unlabelled" in result.stdout
     assert "voxel size: the files do not say; give it with --set dataset.voxel_size" in result.stdout
+
+
+def test_mixed_boxes_and_voxel_sizes_are_counted(tmp_path):
+    for i, (edge, size) in enumerate([(8, 10), (6, 10), (6, 12.5), (6, 0)]):
+        write_mrc(tmp_path / f"{i}.mrc", noise((edge,) * 3, i), voxel_size=size)
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "mixed box sizes: " in result.stderr
+    counted = [line.rsplit(maxsplit=1) for line in result.stdout.splitlines() if line and line[0] != "─"]
+    assert counted[:3] == [["box", "files"], ["6×6×6", "3"], ["8×8×8", "1"]]
+    assert counted[3:] == [["voxel size", "files"], ["10 Å", "2"], ["12.5 Å", "1"], ["none in its header", "1"]]
+    assert json.loads(run(tmp_path, "--json").stdout)["mixed"]["box"] == {"6×6×6": 3, "8×8×8": 1}
+    (tmp_path / "0.mrc").unlink()
+    assert "mixed voxel sizes: " in run(tmp_path).stderr
+
+
+def test_boxes_that_are_no_cubes():
+    assert "no cube" in problems(Volumes([noise((4, 6, 6), i) for i in range(3)]))["box"]
 
 
 def problems(dataset, everything=False) -> dict[str, str]:
@@ -376,7 +396,9 @@ def test_the_labs_layout_is_recognised(shared_data):
 
 
 def test_density_maps_of_mixed_sizes_are_refused(shared_data):
-    assert "mixed box sizes" in run(shared_data / "density_maps").stderr
+    result = run(shared_data / "density_maps")
+    assert "mixed box sizes" in result.stderr
+    assert "52×52×52" in result.stdout
 
 
 def test_every_match_is_listed(tmp_path):

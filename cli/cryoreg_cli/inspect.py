@@ -30,10 +30,11 @@ _PROBLEMS = 20
 def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, assignments: tuple[str, ...]) -> None:
     """Show what DATA holds and what is wrong with it; nothing is changed, nothing is guessed.
 
-    The exit status is 1 where a subtomogram cannot be read.
+    The exit status is 1 where a subtomogram cannot be read, or boxes or voxel sizes are mixed, which are then listed.
     """
     from cryoreg.config import absolute, build_spec
     from cryoreg.datasets.sniffing import Match, choose
+    from cryoreg.errors import MixedError
 
     root = absolute(data)
     match = Match(dataset, "as told") if dataset else choose(root)
@@ -41,7 +42,11 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     spec = build_spec("dataset", match.name, {"root": root, **parameters}).spec
     from cryoreg.datasets.inspection import inspect as look
 
-    found = look(spec.build(), everything)
+    try:
+        found = look(spec.build(), everything)
+    except MixedError as error:
+        _print_mixed(error.counts, as_json)
+        raise
     further = [f"--set dataset.{key}={_as_typed(value)}" for key, value in parameters.items()]
     command = " ".join(["cryoreg pretrain", f"--dataset {match.name}", f"--data {shlex.quote(str(data))}", *further])
     record = {"path": str(root), "reader": match.name, "why": match.why, **_plain(found), "next": command}
@@ -80,10 +85,23 @@ def _plain(found: Inspection) -> dict[str, Any]:
     return fields | {"problems": [problem._asdict() for problem in found.problems], "sound": found.sound}
 
 
-def _print(record: dict[str, Any], found: Inspection) -> None:
+def _print_mixed(counts: dict[str, dict[str, int]], as_json: bool) -> None:
+    """List how many files have which box and voxel size."""
+    if as_json:
+        click.echo(describing.to_json({"mixed": counts, "sound": False}))
+        return
+    for name, files in counts.items():
+        _print_counts(_console(), name, files, "files")
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
+    return Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
+
+
+def _print(record: dict[str, Any], found: Inspection) -> None:
+    console = _console()
     for name, value in _facts(record, found).items():
         console.print(f"{name:<14}{value}", markup=False)
     _print_counts(console, "class", found.classes)
@@ -130,7 +148,7 @@ def _intensity(found: Inspection) -> str:
     return f"{names} ({seen})"
 
 
-def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
+def _print_counts(console: Console, name: str, counts: dict[str, int], unit: str = "subtomograms") -> None:
     from rich import box
     from rich.table import Table
 
@@ -139,14 +157,14 @@ def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
     shown = counts if len(counts) <= _ROWS else dict(sorted(counts.items(), key=lambda item: -item[1])[:_ROWS])
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(name)
-    table.add_column("subtomograms", justify="right")
+    table.add_column(unit, justify="right")
     for key, count in shown.items():
         table.add_row(key.replace("[", r"\["), f"{count:,}")
     console.print()
     console.print(table)
     if len(shown) < len(counts):
         rest = sum(counts.values()) - sum(shown.values())
-        console.print(f"and {len(counts) - len(shown):,} more with {rest:,} subtomograms; --json lists all")
+        console.print(f"and {len(counts) - len(shown):,} more with {rest:,} {unit}; --json lists all")
 
 
 def _print_problems(console: Console, found: Inspection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import torch
 
 from cryoreg.contracts import Box, Origin, Sample
 from cryoreg.datasets.volume_files import times
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, MixedError
 
 
 class FileDataset(ABC):
@@ -65,22 +66,36 @@ class FileDataset(ABC):
 
 
 class CommonBox:
-    """Checks, volume by volume, that all have the box of the first."""
+    """The box that all volumes have; those that differ are counted."""
 
     def __init__(self) -> None:
-        self._first: tuple[str, Box] | None = None
+        self._first: dict[Box, str] = {}
+        self._counts: Counter[Box] = Counter()
+
+    def add(self, file: str, box: Box) -> None:
+        """Take the box (z, y, x) of a file."""
+        self._first.setdefault(box, file)
+        self._counts[box] += 1
 
     @property
     def box(self) -> Box:
-        """The box (z, y, x) that all have."""
-        assert self._first is not None
-        return self._first[1]
+        """The box (z, y, x) that all have; raises `MixedError` where two differ."""
+        mixed = self.mixed()
+        if mixed:
+            raise MixedError(mixed, {"box": self.counts})
+        return next(iter(self._first))
 
-    def add(self, file: str, box: Box) -> None:
-        """Take the box of a file; raise `DataError`, with both, where it differs from the first."""
-        self._first = self._first or (file, box)
-        if box != self._first[1]:
-            raise DataError(
-                f"mixed box sizes: {self._first[0]} is {times(self._first[1])} and {file} is {times(box)} voxels "
-                "(z, y, x); extract all subtomograms with one box"
-            )
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files have each box, the commonest first."""
+        return {times(box): count for box, count in self._counts.most_common()}
+
+    def mixed(self) -> str | None:
+        """Name two files whose boxes differ, and what to do; None where all are alike."""
+        if len(self._first) < 2:
+            return None
+        (box, file), (other, other_file) = list(self._first.items())[:2]
+        return (
+            f"mixed box sizes: {file} is {times(box)} and {other_file} is {times(other)} voxels (z, y, x); "
+            "extract all subtomograms with one box"
+        )

@@ -209,9 +209,12 @@ def _of_classes(classes: dict[str, int]) -> list[Problem]:
 
 
 def _of_geometry(dataset: SubtomogramDataset) -> list[Problem]:
+    problems = []
     if dataset.voxel_size is None:
-        return [Problem("voxel size", "the files do not say; give it with --set dataset.voxel_size=<Å>")]
-    return []
+        problems.append(Problem("voxel size", "the files do not say; give it with --set dataset.voxel_size=<Å>"))
+    if len(set(dataset.box)) > 1:
+        problems.append(Problem("box", "is no cube, as subtomograms are: whole tomograms, or slabs? (`cryoreg pick`)"))
+    return problems
 
 
 def _of_origins(dataset: SubtomogramDataset) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from cryoreg.contracts import Box
 from cryoreg.datasets.class_folders import check_unique as check_unique  # where others look for it
 from cryoreg.datasets.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.mrc import MrcHeader, read_header, read_volume
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, MixedError
 
 SAME_VOXEL_SIZE = 0.01
 """Voxel sizes that differ by a smaller fraction count as the same."""
@@ -43,17 +44,19 @@ def common_geometry(files: Iterable[str], voxel_size: float | None) -> tuple[Box
 
 
 def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: float | None) -> tuple[Box, float | None]:
-    """Do the same for files whose headers are read."""
+    """Do the same for files whose headers are read; the error, a `MixedError`, counts what all files have."""
     boxes = CommonBox()
-    first: tuple[str, float | None] | None = None
+    sizes: list[tuple[str, float | None]] = []
     for file, header in headers:
-        size = voxel_size or edge_length(file, header.voxel_sizes)
-        first = first or (file, size)
         boxes.add(file, header.box)
-        _compare(first, (file, size))
-    if first is None:
+        sizes.append((file, voxel_size or edge_length(file, header.voxel_sizes)))
+    if not sizes:
         raise DataError("no MRC files; check the path")
-    return boxes.box, first[1]
+    mixed = boxes.mixed() or _mixed_sizes(sizes)
+    if mixed:
+        counted = Counter(_in_angstrom(size) for _, size in sizes)
+        raise MixedError(mixed, {"box": boxes.counts, "voxel size": dict(counted.most_common())})
+    return boxes.box, sizes[0][1]
 
 
 def edge_length(file: str, sizes: tuple[float, float, float] | None) -> float | None:
@@ -66,12 +69,16 @@ def edge_length(file: str, sizes: tuple[float, float, float] | None) -> float | 
     return float(np.mean(sizes))
 
 
-def _compare(first: tuple[str, float | None], other: tuple[str, float | None]) -> None:
-    if not _same(first[1], other[1]):
-        raise DataError(
-            f"mixed voxel sizes: {first[0]} has {_in_angstrom(first[1])} and {other[0]} {_in_angstrom(other[1])}; "
-            f"resample them to one, or overrule the headers with {_OVERRULE}"
-        )
+def _mixed_sizes(sizes: Sequence[tuple[str, float | None]]) -> str | None:
+    """Name two files whose voxel sizes (Å) differ, and what to do; None where all are alike."""
+    first, size = sizes[0]
+    other = next(((file, each) for file, each in sizes if not _same(size, each)), None)
+    if other is None:
+        return None
+    return (
+        f"mixed voxel sizes: {first} has {_in_angstrom(size)} and {other[0]} {_in_angstrom(other[1])}; "
+        f"resample them to one, or overrule the headers with {_OVERRULE}"
+    )
 
 
 def _same(a: float | None, b: float | None) -> bool:

@@ -49,9 +49,16 @@ def sniff(path: Path) -> list[Match]:
 
 
 def _refuse_runs(path: Path) -> None:
-    is_run = (path / "config.toml").is_file() if path.is_dir() else path.suffix.lower() in _RUNS
+    is_run = _holds_runs(path) if path.is_dir() else path.suffix.lower() in _RUNS
     if is_run:
-        raise DataError(f"{path}: belongs to a run or a model; `cryoreg inspect` reads data sets for now")
+        raise DataError(
+            f"{path}: belongs to a run or a model, not to a data set; the run's config.toml and card.json describe it"
+        )
+
+
+def _holds_runs(path: Path) -> bool:
+    """Tell whether a folder is a run, or has runs in it."""
+    return (path / "config.toml").is_file() or any(path.glob("*/config.toml"))
 
 
 def _sniff_folder(path: Path) -> list[Match]:
@@ -123,7 +130,10 @@ def _sniff_file(path: Path) -> list[Match]:
         return [Match("mrc_stack", f"the extension {extension}")]
     if extension in _VOLUMES:
         return [_mrc_match(path, "an MRC file", in_folder=False)]
-    hint = "convert it to MRC" if extension in (".tif", ".tiff", ".hdf", ".em") else _READERS
+    hint = {
+        **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
+        **dict.fromkeys((".hdf", ".em"), "convert it to MRC"),
+    }.get(extension, _READERS)
     raise DataError(f"{path}: no reader fits a file that ends with '{path.suffix}'; {hint}")
 
 
