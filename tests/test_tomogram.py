@@ -69,6 +69,16 @@ def test_coordinates_before_binning(binning: int, tmp_path: Path) -> None:
     check_centres(open_list(csv_of(tmp_path, XYZ * binning), coordinate_size=10 / binning))
 
 
+@pytest.mark.parametrize("kind", ["csv", "dynamo", "ndjson", "relion3", "warp", "relion4"])
+def test_tomograms_star_states_the_unit_of_relions_lists_alone(kind: str, tmp_path: Path) -> None:
+    """Who puts a CSV file beside RELION's tomograms.star still counts voxels of the tomogram."""
+    write_tomogram(tmp_path / "tomograms" / "TS_01.mrc")
+    write_tomograms_star(tmp_path / "tomograms.star", SIZE * 4, 4.0, rlnTomoReconstructedTomogram="tomograms/TS_01.mrc")
+    path = lists.FORMATS[kind](tmp_path)
+    dataset = open_list(path, tomograms=tmp_path / "tomograms")
+    check_centres(dataset, 1e-4)
+
+
 @pytest.mark.parametrize("binning", [2.0, 4.0])
 def test_relion5_centred_of_odd_sizes(binning: float, tmp_path: Path) -> None:
     """A tomogram of which the unbinned size is no multiple of the binning, as RELION rounds it."""

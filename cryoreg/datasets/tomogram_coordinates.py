@@ -49,7 +49,10 @@ def _unit(particles: ParticleList, placed: Placed) -> float | None:
     """Return Å per unit of the coordinates; None where they are voxels of the tomogram."""
     if particles.unit == "angstrom":
         return 1.0
-    return _stated_size(particles, placed.rows) or placed.described.tilt_size
+    stated = _stated_size(particles, placed.rows)
+    if stated is None and "rlnTomoName" in particles.columns:  # others do not count as RELION, even beside its files
+        return placed.described.tilt_size
+    return stated
 
 
 def _stated_size(particles: ParticleList, rows: NDArray[np.int64]) -> float | None:
