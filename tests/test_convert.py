@@ -343,6 +343,34 @@ def test_the_command(tmp_path):
     assert len(Lab(tmp_path / "lab")) == 6
 
 
+@pytest.mark.parametrize(("to", "axis", "said"), [("mrc_folder", "x", True), ("lab", "y", True), ("lab", "x", False)])
+def test_what_mrc_files_cannot_hold_can_be_said_again(tmp_path, to, axis, said):
+    root = write_classes(tmp_path / "source", per_class=3)
+    known = [f"dataset.{each}" for each in ("contrast=dark", "tilt_range=[-50, 55]", f"tilt_axis={axis}")]
+    sets = [part for each in known for part in ("--set", each)]
+    call = ("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "out", "--to", to)
+    code, output = run(*call, *sets)
+    assert code == 0, output
+    hint = output.splitlines()[1].partition("when you read it: ")[2]
+    assert (f"dataset.tilt_axis={axis}" in hint) is said
+    code, output = run("--dataset", to, "--data", tmp_path / "out", "--output", tmp_path / "s.h5", *hint.split())
+    assert code == 0, output
+    dataset = Store(tmp_path / "s.h5")
+    assert (dataset.contrast, dataset.tilt_range, dataset.tilt_axis) == ("bright", (-50, 55), axis)
+
+
+def test_an_interrupted_command_says_that_nothing_is_lost(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "source", per_class=3)
+
+    def interrupted(self, row, *content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cryoreg.datasets.store_writer.StoreWriter.put", interrupted)
+    code, output = run("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "s.h5")
+    assert code == 130
+    assert "what was written is kept; the same command goes on" in output
+
+
 def test_the_command_lists_what_it_left_out(tmp_path):
     root = write_classes(tmp_path / "source", per_class=3)
     write_mrc(root / "class1" / "001.mrc", np.ones((8, 8, 8), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,27 @@ def convert(
     from cryoreg.datasets.convert import convert as write
 
     dataset = resolved.spec("dataset").build()
-    done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
+    with run_options.resumable():
+        done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
     for reason in done.left_out.values():
         click.echo(f"left out  {reason}", err=True)
     click.echo(f"{to:<10} {done.path}  {done.written:,} subtomograms" + _gone_on(done.resumed) + _lost(done.left_out))
+    if to != "store":
+        _tell_what_folders_cannot_hold(dataset, to)
+
+
+def _tell_what_folders_cannot_hold(dataset: Any, to: str) -> None:
+    """Print the settings by which a folder of MRC files is read as what it was."""
+    known = {key: getattr(dataset, key, None) for key in ("contrast", "tilt_range", "tilt_axis")}
+    if to == "lab" and known["tilt_axis"] == "x":
+        del known["tilt_axis"]  # as its reader takes it to be
+    said = [f"--set dataset.{key}={_typed(value)}" for key, value in known.items() if value is not None]
+    if said:
+        click.echo(f"not in MRC files, so say when you read it: {' '.join(said)}")
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
 
 
 def _gone_on(resumed: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from itertools import chain, count
 from pathlib import Path
@@ -27,6 +28,16 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Tell who interrupts a command that its work is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("what was written is kept; the same command goes on from there", err=True)
+        raise
 
 
 class Shorthand(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cryoreg_cli import run_options
 from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
     _list_structures(simulated)
     from cryoreg.datasets.simulate import write
 
-    outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
+    with run_options.resumable():
+        outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
     _report(outcome, output)
     _export(output, folders)
     if given["montage"]:
