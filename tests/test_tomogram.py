@@ -69,6 +69,14 @@ def test_coordinates_before_binning(binning: int, tmp_path: Path) -> None:
     check_centres(open_list(csv_of(tmp_path, XYZ * binning), coordinate_size=10 / binning))
 
 
+def test_a_wrong_folder_is_refused_even_where_a_table_knows_the_tomograms(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    path = lists.csv(tmp_path)
+    write_tomograms_star(tmp_path / "tomograms.star", SIZE, 1.0, rlnTomoReconstructedTomogram="TS_01.mrc")
+    with pytest.raises(DataError, match="nowhere: does not exist; check dataset.tomograms"):
+        open_list(path, tomograms=tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("kind", ["csv", "dynamo", "ndjson", "relion3", "warp", "relion4"])
 def test_tomograms_star_states_the_unit_of_relions_lists_alone(kind: str, tmp_path: Path) -> None:
     """Who puts a CSV file beside RELION's tomograms.star still counts voxels of the tomogram."""

@@ -46,6 +46,8 @@ def describe_tomograms(
     beside the list. Names match files exactly, without extensions, or as a part of the file's name: ``TS_01`` is
     ``TS_01_10.00Apx.mrc``. Numbers match the number in a file's name.
     """
+    if tomograms is not None and not tomograms.exists():
+        refuse(tomograms, "does not exist; check dataset.tomograms")
     distinct = list(dict.fromkeys(names))
     if tomograms is not None and is_tomogram(tomograms):
         return _only(list_path, distinct, os.fspath(tomograms))
