@@ -12,6 +12,7 @@ import numpy as np
 from cryoreg.contracts import Box
 from cryoreg.datasets.mrc import read_header, read_volume
 from cryoreg.datasets.resampling import resample
+from cryoreg.datasets.volume_files import times
 from cryoreg.errors import DataError
 from cryoreg.picking.ranking import Array, Templates, make_templates, microscope, uniform_rotations
 
@@ -32,8 +33,8 @@ def load_templates(tomogram: Tomogram, voxel_size: float, settings: PickSettings
     volume = resampled(settings.template, voxel_size, MASK * settings.radius / voxel_size)
     if any(edge > limit for edge, limit in zip(volume.shape, tomogram.shape, strict=True)):
         raise DataError(
-            f"{settings.template}: the template is {_times(volume.shape)} voxels of {voxel_size:g} Å, larger "
-            f"than {tomogram.path} ({_times(tomogram.shape)}); crop it, or check the voxel sizes"
+            f"{settings.template}: the template is {times(volume.shape)} voxels of {voxel_size:g} Å, larger "
+            f"than {tomogram.path} ({times(tomogram.shape)}); crop it, or check the voxel sizes"
         )
     return _prepared(settings, voxel_size)
 
@@ -68,7 +69,3 @@ def resampled(path: Path, voxel_size: float, radius: float) -> Array:
 def _background(volume: Array) -> np.float32:
     faces = [np.take(volume, index, axis) for axis in range(3) for index in (0, -1)]
     return np.float32(np.median(np.concatenate([face.ravel() for face in faces])))
-
-
-def _times(shape: Box) -> str:
-    return "×".join(map(str, shape))
