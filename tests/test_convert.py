@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from mrc_writing import edit, state, write_mrc
+from mrc_writing import edit, noise, state, write_mrc
 from scipy.spatial.transform import Rotation
 from storing import dies, kill_self, layout, rich_layout, volume, write_store
 from synthetic import write_classes
@@ -357,6 +357,23 @@ def test_what_mrc_files_cannot_hold_can_be_said_again(tmp_path, to, axis, said):
     assert code == 0, output
     dataset = Store(tmp_path / "s.h5")
     assert (dataset.contrast, dataset.tilt_range, dataset.tilt_axis) == ("bright", (-50, 55), axis)
+
+
+def test_home_is_where_the_tilde_points(tmp_path, monkeypatch):
+    """The shell leaves --output=~/s.h5 as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = write_classes(tmp_path / "source", per_class=3)
+    code, output = run("--dataset", "mrc_folder", "--data", root, "--output=~/s.h5")
+    assert code == 0, output
+    assert (tmp_path / "s.h5").is_file()
+
+
+def test_notes_of_the_reader_are_shown(tmp_path):
+    for name in "ab":
+        write_mrc(tmp_path / "stacks" / f"{name}.mrcs", noise((2, 8, 8, 8)))
+    code, output = run("--dataset", "mrc_stack", "--data", tmp_path / "stacks", "--output", tmp_path / "s.h5")
+    assert code == 0, output
+    assert "note: every stack is taken for a class" in output
 
 
 def test_an_interrupted_command_says_that_nothing_is_lost(tmp_path, monkeypatch):

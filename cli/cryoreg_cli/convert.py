@@ -43,6 +43,8 @@ def convert(
     from cryoreg.datasets.convert import convert as write
 
     dataset = resolved.spec("dataset").build()
+    for note in getattr(dataset, "notes", ()):
+        click.echo(f"note: {note}", err=True)
     with run_options.resumable():
         done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
     for reason in done.left_out.values():

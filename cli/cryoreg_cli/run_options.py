@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -18,13 +19,13 @@ Command = Callable[..., Any]
 
 
 class _Path(click.Path):
-    """A path that is not empty: an unset shell variable must not mean the current folder."""
+    """A path that is not empty: an unset shell variable must not mean the current folder. ``~`` is the home folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         if value == "":
             self.fail("the path is empty", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 PATH = _Path(path_type=Path)
