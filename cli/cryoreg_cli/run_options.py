@@ -64,7 +64,7 @@ AUGMENTATION_2 = Shorthand(
     "--augmentation-2", "augmentation_2.name", "Another recipe for every second view.", str, "NAME"
 )
 DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.")
-DATA = Shorthand("--data", "dataset.root", "Folder of the data set.", PATH, "PATH")
+DATA = Shorthand("--data", "dataset.root", "File or folder of the data set.", PATH, "PATH")
 EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
 BATCH_SIZE = Shorthand("--batch-size", "training.batch_size", "Subtomograms per step.", int, "N")
 SEED = Shorthand("--seed", "training.seed", "Seed of weights, order and augmentation.", int, "N")
