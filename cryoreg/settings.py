@@ -73,6 +73,7 @@ class PretrainSettings(TrainingSettings):
     labels: float = Field(
         1.0, gt=0, le=1, description="fraction of the train split's labels that a method which uses labels is shown"
     )
+    labels_per_class: int | None = Field(None, ge=1, description="so many labels of each class, instead of a fraction")
     probe_every_epochs: int = Field(
         5, ge=0, description="epochs between kNN and linear probes, where there are labels; 0: never"
     )
@@ -92,3 +93,4 @@ class FinetuneSettings(TrainingSettings):
     labels: float = Field(
         1.0, gt=0, le=1, description="fraction of the train split's labels to use; nested, and drawn by training.seed"
     )
+    labels_per_class: int | None = Field(None, ge=1, description="so many labels of each class, instead of a fraction")

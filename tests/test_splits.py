@@ -264,7 +264,22 @@ def test_label_fraction_is_not_the_head_of_the_split():
     assert set(label_fraction(dataset, train, 0.5, 0)) != set(train[:30])
 
 
+def test_labels_per_class_are_the_first_of_each_class_in_the_order_of_the_fractions():
+    dataset = Set([0] * 40 + [1] * 60 + [2] * 20)
+    train = split(dataset, FRACTIONS, 0).train
+    five = label_fraction(dataset, train, 1.0, 3, per_class=5)
+    assert counts(dataset, five).tolist() == [5, 5, 5]
+    assert set(label_fraction(dataset, train, 1.0, 3, per_class=1)) < set(five)
+    assert set(five) < set(label_fraction(dataset, train, 0.5, 3))
+
+
 # ---- what is refused
+
+
+def test_more_labels_per_class_than_there_are():
+    dataset = Set([0] * 40 + [1] * 10)
+    with pytest.raises(DataError, match="class 'c1' has 6 subtomograms in the train split, fewer than .* 7"):
+        label_fraction(dataset, split(dataset, FRACTIONS, 0).train, 1.0, per_class=7)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan")])

@@ -84,10 +84,13 @@ FROM = Shorthand(
     "PATH",
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
+LABELS_PER_CLASS = Shorthand(
+    "--labels-per-class", "training.labels_per_class", "So many labels of each class, instead.", int, "N"
+)
 
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
 PRETRAIN = (METHOD, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
-FINETUNE = (FROM, LABELS, ENCODER, AUGMENTATION, *_DATA)
+FINETUNE = (FROM, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
 
 

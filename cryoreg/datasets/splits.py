@@ -67,17 +67,33 @@ def split(dataset: SubtomogramDataset, fractions: tuple[float, float, float] = (
     return Split(*(order[parts == part] for part in range(len(fractions))))
 
 
-def label_fraction(dataset: SubtomogramDataset, train: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
+def label_fraction(
+    dataset: SubtomogramDataset, train: np.ndarray, fraction: float, seed: int = 0, per_class: int | None = None
+) -> np.ndarray:
     """Return the ``train`` indices whose labels are used: ``fraction`` of each class, rounded, at least one.
 
-    Nested: with one seed, a smaller fraction is a subset of every larger one, and 1 is all of ``train``.
+    With ``per_class``, so many of each class instead. Nested: with one seed, fewer labels are a subset of more, and a
+    fraction of 1 is all of ``train``. Raises `ConfigError` for a fraction outside (0, 1], `DataError` where a class has
+    fewer than ``per_class``.
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"label fraction {fraction} is not above 0 and at most 1")
     order = train[_hashed_order([dataset.ids[i] for i in train], seed, "label fraction")]
     members = _positions([dataset.labels[i] for i in order])
-    chosen = [part[: max(1, math.floor(fraction * len(part) + 0.5))] for part in members.values()]
+    if per_class is not None:
+        _require_members(dataset, members, per_class)
+    counts = {label: per_class or max(1, math.floor(fraction * len(part) + 0.5)) for label, part in members.items()}
+    chosen = [part[: counts[label]] for label, part in members.items()]
     return order[np.sort(np.concatenate(chosen))]
+
+
+def _require_members(dataset: SubtomogramDataset, members: dict[int | None, np.ndarray], per_class: int) -> None:
+    for label, part in members.items():
+        if len(part) < per_class:
+            raise DataError(
+                f"{_name(dataset, label)} has {len(part)} subtomograms in the train split, fewer than "
+                f"training.labels_per_class {per_class}; lower it"
+            )
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

@@ -64,9 +64,11 @@ class FinetuneJob(Job):
         parts = split(dataset, config.split.fractions, config.split.seed)
         if len(parts.val) == 0:
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
-        train = torch.from_numpy(label_fraction(dataset, parts.train, settings.labels, settings.seed))
+        labelled = label_fraction(
+            dataset, parts.train, settings.labels, settings.seed, per_class=settings.labels_per_class
+        )
         order = BatchOrder(
-            train,
+            torch.from_numpy(labelled),
             settings.batch_size,
             settings.seed,
             drop_last=False,

@@ -98,7 +98,8 @@ def shown_labels(config: RunConfig, dataset: SubtomogramDataset) -> torch.Tensor
     labels = torch.full((len(dataset),), UNLABELLED)
     if dataset.classes:
         train = split(dataset, config.split.fractions, config.split.seed).train
-        for index in label_fraction(dataset, train, config.training.labels, config.training.seed):
+        settings = config.training
+        for index in label_fraction(dataset, train, settings.labels, settings.seed, settings.labels_per_class):
             labels[index] = dataset.labels[index]
     return labels
 
