@@ -19,6 +19,8 @@ class Encoder(nn.Module, ABC):
     """A network from subtomograms to feature vectors, with timm's habits."""
 
     num_features: int
+    map_margin: int = 0
+    """Voxels at each face of the box that the feature map does not reach, as without padding."""
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class ViT3D(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, 1, D, H, W) to features (B, width)."""
-        return self.encode(self.embed(x)).mean(1)
+        return self.forward_features(x).mean((2, 3, 4))
 
 
 def _initialise(layer: nn.Module) -> None:

@@ -24,6 +24,7 @@ class YOPO(Encoder):
     """
 
     num_features = 290
+    map_margin = 6
 
     def __init__(self) -> None:
         super().__init__()

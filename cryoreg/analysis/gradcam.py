@@ -1,0 +1,151 @@
+"""Where a network looks: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) in 3D, by MONAI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.visualize import GradCAM
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cryoreg.analysis.inference import Trained
+from cryoreg.errors import ConfigError
+from cryoreg.training.classifier import Classifier
+from cryoreg.training.device import make_fabric, place
+from cryoreg.training.loading import normalise
+
+_MAP = "feature_map"
+_COARSE = "take an encoder with a finer map, such as rb3d, or a larger box"
+
+
+def grad_cam(trained: Trained, index: int, target: int | None = None) -> NDArray[np.float32]:
+    """Return where ``trained`` finds in a subtomogram what speaks for ``target``: (D, H, W), from 0 to 1.
+
+    For a classifier, ``target`` is a class; None: the predicted one. An encoder has no classes and takes no target: the
+    score is then the projection of the features on their own direction, so that any two encoders can be compared, a
+    random one among them (after Chen et al. 2020, arXiv 2001.06538, who explain embeddings). The last feature map,
+    weighted by its channels' mean gradients and rectified, is interpolated linearly to the subtomogram's voxels and
+    divided by its maximum; all are 0 where nothing speaks for the target. Computed in float32.
+
+    Raises `ConfigError` where the feature map is a single cell, or the features do not come from it, or there is no
+    such class.
+    """
+    fabric = make_fabric(trained.config.training, alone=True)
+    place(trained.module, fabric, trained.config.training)
+    volume = normalise(trained.dataset[index].volume[None]).to(fabric.device)
+    name = trained.config.choices["encoder"].component.name
+    try:
+        return explain(trained.module, volume, target)
+    except ConfigError as error:
+        raise ConfigError(f"encoder '{name}': {error}") from None
+
+
+def encoder_of(trained: Trained) -> Trained:
+    """Return the same without its classifier."""
+    module = getattr(trained.module, "encoder", trained.module)
+    return type(trained)(trained.path, trained.card, trained.config, trained.dataset, module)
+
+
+def explain(module: nn.Module, volume: Tensor, target: int | None = None) -> NDArray[np.float32]:
+    """Return the Grad-CAM of a normalised volume (1, 1, D, H, W), as `grad_cam` does, of an encoder or classifier."""
+    module.eval()
+    network = _Explained(module, volume)
+    scores = network.scores_without_gradient(volume)
+    if target is None:
+        target = int(scores.argmax())
+    if not 0 <= target < scores.shape[1]:
+        raise ConfigError(f"there is no class {target} to explain, but {scores.shape[1]} (counted from 0)")
+    margin = network.encoder.map_margin
+    cam = GradCAM(network, _MAP, upsampler=lambda size: _Upsample(size, margin), postprocessing=_relative_to_maximum)
+    with torch.enable_grad():
+        result = cam(volume.clone().requires_grad_(), class_idx=target)
+    module.zero_grad(set_to_none=True)
+    return result[0, 0].detach().float().cpu().numpy()
+
+
+class _Explained(nn.Module):
+    """A network whose feature map passes through a module of its own, ``feature_map``, to which hooks can be tied.
+
+    Raises `ConfigError` where the map of ``volume`` is a single cell.
+    """
+
+    def __init__(self, module: nn.Module, volume: Tensor) -> None:
+        super().__init__()
+        self.module, self.feature_map = module, nn.Identity()
+        self.encoder: Any = getattr(module, "encoder", module)
+        with torch.no_grad():
+            self._expected = self.encoder.forward_features(volume)
+        if self._expected[0, 0].numel() == 1:
+            box = "×".join(map(str, volume.shape[2:]))
+            raise ConfigError(f"reduces a box of {box} voxels to a single cell, which has no places to tell; {_COARSE}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the volume (1, 1, D, H, W) to scores (1, classes), or (1, 1) without a classifier."""
+        with _Through(self.feature_map, self._expected) as passed:
+            scores = self._scores(x)
+        if not passed.done:
+            raise ConfigError("its features are not computed from the map that forward_features returns")
+        return scores
+
+    def scores_without_gradient(self, x: Tensor) -> Tensor:
+        """Return the scores, or raise as ``forward`` does."""
+        with torch.no_grad():
+            return self(x)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        if isinstance(self.module, Classifier):
+            return self.module(x)[0]
+        features = self.module(x)
+        return (features * F.normalize(features.detach())).sum(1, keepdim=True)
+
+
+class _Through(TorchFunctionMode):
+    """Sends the first result of any operation that equals ``expected`` through ``module``.
+
+    Encoders need not call ``forward_features`` themselves to be explained, and no layer's name need be known.
+    """
+
+    def __init__(self, module: nn.Module, expected: Tensor) -> None:
+        super().__init__()
+        self.module, self.expected, self.done = module, expected, False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.done or not (isinstance(result, Tensor) and _same(result, self.expected)):
+            return result
+        self.done = True
+        return self.module(result).clone()  # what comes next may write into it, which a hooked result forbids
+
+
+def _same(result: Tensor, expected: Tensor) -> bool:
+    return result.shape == expected.shape and torch.equal(result.detach(), expected)
+
+
+class _Upsample:
+    """Interpolates a map (1, 1, d, h, w) linearly, cells and voxels being divisions of the same box.
+
+    ``margin`` voxels at each face of the box lie outside the map, and become 0.
+    """
+
+    def __init__(self, size: Iterable[int], margin: int = 0) -> None:
+        self.size, self.margin = tuple(size), margin
+
+    def __call__(self, cam: Tensor) -> Tensor:
+        inner = [edge - 2 * self.margin for edge in self.size]
+        return F.pad(F.interpolate(cam, inner, mode="trilinear", align_corners=False), [self.margin] * 6)
+
+
+def _relative_to_maximum(cam: Tensor) -> Tensor:
+    """Divide by the maximum; 0 keeps its meaning, which MONAI's own normaliser takes from it."""
+    return cam / cam.max().clamp_min(torch.finfo(cam.dtype).tiny)
