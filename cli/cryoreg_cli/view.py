@@ -1,0 +1,84 @@
+"""`cryoreg view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+
+if TYPE_CHECKING:
+    from cryoreg.analysis.view import Subject
+
+_VIEWS = ("oblique", "z", "y", "x")
+
+
+@click.command()
+@click.argument("data", type=run_options.PATH)
+@run_options.options(())
+@click.option("--dataset", metavar="NAME", help="The reader, where several fit. [worked out from what is there]")
+@click.option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
+@click.option("--count", type=click.IntRange(1, 50), default=6, show_default=True, help="So many, without --ids.")
+@click.option("--level", type=float, default=2.0, show_default=True, help="Surface: σ above the mean.")
+@click.option(
+    "--low-pass",
+    type=click.FloatRange(0),
+    metavar="Å",
+    help="Surface: filter to this resolution; 0: no filter. [4 voxels]",
+)
+@click.option(
+    "--dust", type=click.IntRange(0), default=10, show_default=True, help="Surface: leave out what has fewer voxels."
+)
+@click.option(
+    "--views",
+    multiple=True,
+    type=click.Choice(_VIEWS),
+    default=_VIEWS[:1],
+    show_default=True,
+    help="See the surface from here; may be repeated.",
+)
+@click.option("--invert", is_flag=True, help="Density is dark.")
+@click.option("--output", type=run_options.PATH, metavar="PNG", help="The figure: .png, .pdf or .svg.  [view.png]")
+@click.option("--html", type=run_options.PATH, metavar="HTML", help="A page with surfaces to be turned by mouse.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def view(
+    data: Path,
+    dataset: str | None,
+    ids: str | None,
+    count: int,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    html: Path | None,
+    invert: bool,
+    overwrite: bool,
+    **surface: Any,
+) -> None:
+    """Draw subtomograms of DATA, a data set or one MRC volume: central slices and the surface at a level."""
+    from cryoreg.analysis.view import Look, run_view
+
+    shown = _read(data, dataset, ids, count, assignments)
+    if invert:
+        shown = [subject._replace(volume=-subject.volume) for subject in shown]
+    if html is None and output is None:
+        output = Path("view.png")
+    run_view(shown, Look(**surface), output, html, overwrite)
+    for path in filter(None, (output, html)):
+        click.echo(f"view      {path}")
+
+
+def _read(data: Path, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]) -> list[Subject]:
+    from cryoreg.analysis import view as library
+    from cryoreg.analysis.preview import choose
+    from cryoreg.config import absolute, build_spec
+
+    root = absolute(data)
+    if dataset is None and library.is_single_volume(root):
+        return [library.single(root)]
+    from cryoreg.datasets import sniffing
+    from cryoreg_cli.inspect import _parameters
+
+    reader = dataset or sniffing.choose(root).name
+    opened = build_spec("dataset", reader, {"root": root, **_parameters(assignments)}).spec.build()
+    return library.subjects(opened, library.find(opened, ids.split(",")) if ids else choose(opened, count))

@@ -1,0 +1,205 @@
+"""Subtomograms as figures: central slices and isosurfaces, as in Figures 4 to 7 of Gupta et al. 2022."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from cryoreg.analysis import slices
+from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.mrc import is_stack, read_header, read_volume
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import write_atomically, write_text
+from cryoreg.registry import suggestion
+
+Array = NDArray[np.float32]
+
+FORMATS = ("png", "pdf", "svg")
+VIEWS = {"oblique": (25, -60), "z": (90, -90), "y": (0, -90), "x": (0, 0)}
+"""Name -> where a surface is seen from, as (elevation, azimuth) in degrees; z, y and x look as the slices do."""
+_COLOUR = "#9cc0ea"
+_AMBIENT = 0.25
+"""Brightness of what is turned away from the light."""
+_GREY = (0.5, 99.8)
+"""Percentiles of a volume that are drawn black and white."""
+_PANEL = 1.9
+_LABEL = 1.3
+_HEADING = 0.3
+"""Inches."""
+_VOLUMES = tuple(f"{extension}{packed}" for extension in (".mrc", ".map", ".rec") for packed in ("", ".gz", ".bz2"))
+_PAGE_COLUMNS = 4
+_PAGE_ROW = 420
+"""Pixels."""
+
+
+class Subject(NamedTuple):
+    """A volume to look at."""
+
+    name: str
+    volume: Array
+    """(D, H, W); density is bright."""
+    voxel_size: float | None
+    """Å."""
+
+
+class Look(NamedTuple):
+    """How surfaces are made."""
+
+    level: float = 2.0
+    """Standard deviations of the filtered volume above its mean."""
+    low_pass: float | None = None
+    """Å, or voxels where their size is unknown: where the filter passes half; None: 4 voxels; 0: no filter."""
+    dust: int = 10
+    """Connected regions of fewer voxels are left out."""
+    views: tuple[str, ...] = ("oblique",)
+    """Of `VIEWS`."""
+
+
+def run_view(shown: Sequence[Subject], look: Look, output: Path | None, page: Path | None, overwrite: bool) -> None:
+    """Write the figure of some volumes as ``output`` (PNG, PDF or SVG by its name) and as ``page`` (HTML).
+
+    Raises `ConfigError` where a volume has no surface at the level or a file exists, unless ``overwrite`` is set.
+    """
+    for path in (output, page):
+        if path is not None and path.exists() and not overwrite:
+            raise ConfigError(f"{path}: exists already; choose another name, or --overwrite it")
+    if output is not None:
+        kind = output.suffix[1:].lower()
+        if kind not in FORMATS:
+            raise ConfigError(f"{output}: a figure is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, by the file's name")
+        figure = draw(shown, look)
+        write_atomically(output, lambda file: figure.savefig(file, format=kind))
+    if page is not None:
+        write_text(page, to_html(shown, look))
+
+
+def is_single_volume(path: Path) -> bool:
+    """Tell whether a path is one MRC file that is not a stack."""
+    return path.is_file() and path.name.lower().endswith(_VOLUMES) and not is_stack(path)
+
+
+def single(path: Path) -> Subject:
+    """Read one MRC volume; raise `DataError` where it is not sound."""
+    sizes = read_header(path).voxel_sizes
+    return Subject(path.name, read_volume(path), sizes[0] if sizes else None)
+
+
+def subjects(dataset: SubtomogramDataset, indices: Sequence[int]) -> list[Subject]:
+    """Read subtomograms; where the data set says that density is dark, they are inverted."""
+    sign = -1 if getattr(dataset, "contrast", None) == "dark" else 1
+    return [
+        Subject(_name(dataset, index), sign * dataset[index].volume[0].numpy(), dataset.voxel_size) for index in indices
+    ]
+
+
+def find(dataset: SubtomogramDataset, ids: Sequence[str]) -> list[int]:
+    """Return the indices of subtomograms by id; raise `DataError` for an id that is not there."""
+    known = {name: index for index, name in enumerate(dataset.ids)}
+    unknown = next((name for name in ids if name not in known), None)
+    if unknown is not None:
+        raise DataError(
+            f"there is no subtomogram '{unknown}'{suggestion(unknown, known)}; the first of {len(known):,} ids is "
+            f"'{dataset.ids[0]}'"
+        )
+    return [known[name] for name in ids]
+
+
+def surface(subject: Subject, look: Look) -> Surface:
+    """Return the surface of a volume; raise `ConfigError` where it has none at that level."""
+    resolution = 4.0 if look.low_pass is None else look.low_pass / (subject.voxel_size or 1)
+    smooth = z_score(low_pass(subject.volume, resolution))
+    if smooth.max() <= look.level:
+        raise ConfigError(
+            f"{subject.name}: no voxel reaches {look.level:g} σ after the filter, but {smooth.max():.2g} σ; "
+            "say --level or --low-pass"
+        )
+    return isosurface(without_dust(smooth, look.level, look.dust), look.level, subject.voxel_size)
+
+
+def draw(shown: Sequence[Subject], look: Look) -> Figure:
+    """Draw for each volume a row of its central slices across z, y and x, and its surface from each of the views."""
+    columns = 3 + len(look.views)
+    height = _PANEL * len(shown) + _HEADING
+    figure = Figure(figsize=(_LABEL + _PANEL * columns, height), dpi=200)
+    left, top = _LABEL / figure.get_figwidth(), 1 - _HEADING / height
+    grid = figure.add_gridspec(
+        len(shown), columns, left=left, right=0.995, bottom=0.01, top=top, wspace=0.04, hspace=0.04
+    )
+    for row, subject in enumerate(shown):
+        grey = Normalize(*np.percentile(subject.volume, _GREY))
+        for column, plane in enumerate(slices.central_slices(subject.volume)):
+            panel = figure.add_subplot(grid[row, column])
+            slices.show(panel, plane.image, norm=grey)
+            slices.scale_bar(panel, plane.image.shape[1], subject.voxel_size)
+            if row == 0:
+                panel.set_title(f"across {plane.normal}: {plane.right} right, {plane.up} up", fontsize=8, pad=3)
+            if column == 0:
+                panel.set_ylabel(subject.name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6)
+        mesh = surface(subject, look)
+        for column, view in enumerate(look.views, start=3):
+            scene: Any = figure.add_subplot(grid[row, column], projection="3d")
+            _draw_surface(scene, mesh, subject, view)
+            if row == 0:
+                scene.set_title(f"{look.level:g} σ, {'' if view == 'oblique' else 'along '}{view}", fontsize=8, pad=3)
+    return figure
+
+
+def _draw_surface(scene: Axes3D, mesh: Surface, subject: Subject, view: str) -> None:
+    colours = np.outer(_brightness(mesh, view), to_rgb(_COLOUR))
+    scene.add_collection3d(Poly3DCollection(mesh.vertices[mesh.faces], facecolors=colours, antialiased=False))
+    voxel = subject.voxel_size or 1.0
+    extent = [edge * voxel for edge in subject.volume.shape[::-1]]
+    limits = {f"{axis}lim": (-voxel / 2, length - voxel / 2) for axis, length in zip("xyz", extent, strict=True)}
+    scene.set(**limits)
+    scene.set_box_aspect(extent, zoom=1.5)
+    scene.set_proj_type("ortho")
+    scene.view_init(*VIEWS[view])
+    scene.set_axis_off()
+
+
+def _brightness(mesh: Surface, view: str) -> NDArray[np.float64]:
+    """Return that of each triangle, in a light from above the viewer's left shoulder."""
+    elevation, azimuth = np.radians(VIEWS[view])
+    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    light = towards + 0.6 * np.cross(towards, right) - 0.5 * right
+    lit = (mesh.normals @ (light / np.linalg.norm(light))).clip(0)
+    return _AMBIENT + (1 - _AMBIENT) * lit
+
+
+def _name(dataset: SubtomogramDataset, index: int) -> str:
+    label = dataset.labels[index]
+    return "\n".join([dataset.ids[index], *([] if label is None else [dataset.classes[label]])])
+
+
+def to_html(shown: Sequence[Subject], look: Look) -> str:
+    """Return a page that needs no network: the surface of each volume, to be turned with the mouse."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    columns = min(len(shown), _PAGE_COLUMNS)
+    rows = -(-len(shown) // columns)
+    titles = [subject.name.replace("\n", "<br>") for subject in shown]
+    page = make_subplots(rows, columns, specs=[[{"type": "scene"}] * columns] * rows, subplot_titles=titles)
+    for number, subject in enumerate(shown):
+        x, y, z = (mesh := surface(subject, look)).vertices.T
+        i, j, k = mesh.faces.T
+        triangles = go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, color=_COLOUR, flatshading=False, hoverinfo="skip")
+        page.add_trace(triangles, number // columns + 1, number % columns + 1)
+    page.update_scenes(_axes(shown), aspectmode="data", camera_projection_type="orthographic")
+    page.update_layout(height=_PAGE_ROW * rows, margin={"l": 0, "r": 0, "b": 0, "t": 60})
+    return page.to_html(include_plotlyjs=True)
+
+
+def _axes(shown: Sequence[Subject]) -> dict[str, Any]:
+    unit = "Å" if all(subject.voxel_size for subject in shown) else "voxels"
+    return {f"{axis}axis": {"title": f"{axis} ({unit})"} for axis in "xyz"}
