@@ -36,6 +36,8 @@ _LABEL = 1.3
 _HEADING = 0.3
 """Inches."""
 _VOLUMES = tuple(f"{extension}{packed}" for extension in (".mrc", ".map", ".rec") for packed in ("", ".gz", ".bz2"))
+_SAME_SCALE = 1.5
+"""Zoom at which matplotlib draws a cubic box, seen along an axis, as large as its slices."""
 _PAGE_COLUMNS = 4
 _PAGE_ROW = 420
 """Pixels."""
@@ -160,7 +162,7 @@ def _draw_surface(scene: Axes3D, mesh: Surface, subject: Subject, view: str) -> 
     extent = [edge * voxel for edge in subject.volume.shape[::-1]]
     limits = {f"{axis}lim": (-voxel / 2, length - voxel / 2) for axis, length in zip("xyz", extent, strict=True)}
     scene.set(**limits)
-    scene.set_box_aspect(extent, zoom=1.5)
+    scene.set_box_aspect(extent, zoom=1.15 if view == "oblique" else _SAME_SCALE)
     scene.set_proj_type("ortho")
     scene.view_init(*VIEWS[view])
     scene.set_axis_off()
