@@ -1,0 +1,151 @@
+"""Grad-CAM as files: volumes that ChimeraX overlays, a script that does it, and a figure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import NamedTuple
+
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.analysis.gradcam import draw_comparison, encoder_of, grad_cam, predicted_class
+from cryoreg.analysis.inference import Trained
+from cryoreg.analysis.preview import choose
+from cryoreg.config import Layer
+from cryoreg.datasets.splits import split
+from cryoreg.errors import ConfigError, DataError, RunFolderError
+from cryoreg.files import write_atomically, write_text
+from cryoreg.registry import suggestion
+from cryoreg.training.classifier import Classifier
+from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_weights
+
+FIGURE = "gradcam.png"
+SCRIPT = "open.cxc"
+_SIGMA = 2
+"""Standard deviations above its mean at which the script contours a subtomogram."""
+_PALETTE = "0,#3b4cc0:0.5,#dddddd:1,#b40426"
+
+
+class Written(NamedTuple):
+    """The files of one subtomogram."""
+
+    volume: Path
+    maps: tuple[Path, ...]
+    """Grad-CAM of the network, then of a random encoder where that is wanted."""
+    level: float
+    """The density at which the script contours the volume."""
+
+
+def open_run(run: Path, layers: Sequence[Layer]) -> Trained:
+    """Open the classifier of a run where it has one, else its encoder; raises as `Trained` does."""
+    path = find_weights(run, CLASSIFIER_FILE)
+    if path.exists() and "head.weight" in load_weights(path).tensors:
+        return Trained.classifier(path, layers)
+    return Trained.encoder(run, layers)
+
+
+def part_of(trained: Trained, part: str, number: int) -> list[int]:
+    """Return ``number`` subtomograms of a part of the split ("train", "val", "test", or "all"), classes in turn."""
+    dataset = trained.dataset
+    if part == "all":
+        return choose(dataset, number)
+    parts = split(dataset, trained.config.split.fractions, trained.config.split.seed)
+    within = set(getattr(parts, part).tolist())
+    if not within:
+        raise DataError(f"the {part} split is empty; say --part all")
+    return [index for index in choose(dataset, len(dataset)) if index in within][:number]
+
+
+def class_index(trained: Trained, name: str) -> int:
+    """Return a class of the classifier by name; raise `ConfigError` where there is none."""
+    if not isinstance(trained.module, Classifier):
+        raise ConfigError(f"{trained.path} is an encoder, which has no classes to explain; leave out --target")
+    classes = list(trained.card["classes"])
+    if name not in classes:
+        raise ConfigError(f"there is no class '{name}'{suggestion(name, classes)}; known: {', '.join(classes)}")
+    return classes.index(name)
+
+
+def run_explain(
+    trained: Trained,
+    indices: Sequence[int],
+    output: Path,
+    *,
+    target: int | None = None,
+    random: bool = False,
+    overwrite: bool = False,
+) -> list[Written]:
+    """Write into ``output``, for each subtomogram, its volume and Grad-CAM as MRC, and a figure and ChimeraX script.
+
+    ``target`` is a class, None the predicted one; ``random`` adds the Grad-CAM of an encoder with random weights.
+    Raises `RunFolderError` where the folder holds anything, unless ``overwrite`` is set; else as `grad_cam` does.
+    """
+    if output.exists() and not (overwrite and output.is_dir()) and (output.is_file() or any(output.iterdir())):
+        raise RunFolderError(f"{output}: exists already; choose another folder, or --overwrite what is in it")
+    figure = draw_comparison(trained, indices, target)
+    output.mkdir(parents=True, exist_ok=True)
+    stems = file_stems([trained.dataset.ids[index] for index in indices])
+    written = [
+        _write_one(trained, index, output / stem, target, random) for index, stem in zip(indices, stems, strict=True)
+    ]
+    write_atomically(output / FIGURE, lambda file: figure.savefig(file, format="png"))
+    write_text(output / SCRIPT, chimerax_script(written))
+    return written
+
+
+def _write_one(trained: Trained, index: int, stem: Path, target: int | None, random: bool) -> Written:
+    volume = trained.dataset[index].volume[0].numpy()
+    chosen = predicted_class(trained, index) if target is None else target
+    name = "features" if chosen is None else file_stems([trained.card["classes"][chosen]])[0]
+    maps = {name: grad_cam(trained, index, chosen)}
+    if random:
+        maps["random"] = grad_cam(encoder_of(trained).untrained(), index)
+    files = {stem.with_name(f"{stem.name}_gradcam_{key}.mrc"): value for key, value in maps.items()}
+    for path, data in {(whole := stem.with_name(f"{stem.name}.mrc")): volume, **files}.items():
+        write_mrc(path, data, trained.dataset.voxel_size)
+    return Written(whole, tuple(files), float(volume.mean() + _SIGMA * volume.std()))
+
+
+def write_mrc(path: Path, volume: NDArray[np.float32], voxel_size: float | None) -> None:
+    """Write a volume (D, H, W) as MRC, float32, voxel size (Å; 0 where unknown) in the header and origin at 0."""
+
+    def write(name: str) -> None:
+        with mrcfile.new(name, np.ascontiguousarray(volume, np.float32), overwrite=True) as mrc:
+            mrc.set_volume()
+            mrc.voxel_size = voxel_size or 0
+
+    write_atomically(path, lambda file: write(file.name))
+
+
+def file_stems(names: Sequence[str]) -> list[str]:
+    """Return a name for each that every file system takes, all different whatever their case."""
+    stems: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^\w.+-]+", "_", name, flags=re.ASCII).strip("._") or "unnamed"
+        numbered = chain([plain], (f"{plain}-{number}" for number in count(2)))
+        stem = next(stem for stem in numbered if stem.casefold() not in stems)
+        stems[stem.casefold()] = stem
+    return list(stems.values())
+
+
+def chimerax_script(written: Sequence[Written]) -> str:
+    """Return commands for a ChimeraX without models: surfaces coloured by Grad-CAM, the first of them shown.
+
+    They lie in one place, where their maps are sampled again whenever a level is changed. ChimeraX runs a script in the
+    folder that holds it, so that file names suffice.
+    """
+    lines, model = [], 1
+    for files in written:
+        lines += [f'open "{path.name}"' for path in (files.volume, *files.maps)]
+        lines += [
+            f"volume #{model} style surface step 1 level {files.level:.6g}",
+            *(f"hide #{model + number} models" for number in range(1, 1 + len(files.maps))),
+            f"color sample #{model} map #{model + 1} palette {_PALETTE}",
+            *([f"hide #{model} models"] if model > 1 else []),
+        ]
+        model += 1 + len(files.maps)
+    return "\n".join([*lines, "view", ""])
