@@ -29,7 +29,11 @@ _VIEWS = ("oblique", "z", "y", "x")
     help="Surface: filter to this resolution; 0: no filter. [4 voxels]",
 )
 @click.option(
-    "--dust", type=click.IntRange(0), default=10, show_default=True, help="Surface: leave out what has fewer voxels."
+    "--dust",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Surface: leave out regions of fewer voxels, but the largest.",
 )
 @click.option(
     "--views",
@@ -72,9 +76,12 @@ def _read(data: Path, dataset: str | None, ids: str | None, count: int, assignme
     from cryoreg.analysis import view as library
     from cryoreg.analysis.preview import choose
     from cryoreg.config import absolute, build_spec
+    from cryoreg.errors import DataError
 
     root = absolute(data)
     if dataset is None and library.is_single_volume(root):
+        if ids:
+            raise DataError(f"{data}: is a single volume; leave out --ids")
         return [library.single(root)]
     from cryoreg.datasets import sniffing
     from cryoreg_cli.inspect import _parameters

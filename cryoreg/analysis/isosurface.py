@@ -51,11 +51,14 @@ def z_score(volume: Array) -> Array:
 
 
 def without_dust(volume: Array, level: float, fewest: int) -> Array:
-    """Return a volume in which connected regions above ``level`` of fewer than ``fewest`` voxels are at its minimum."""
+    """Return a volume in which connected regions above ``level`` of fewer than ``fewest`` voxels are at its minimum.
+
+    The largest region is never dust.
+    """
     regions, _ = ndimage.label(volume > level, np.ones((3, 3, 3)))
-    dust = np.bincount(regions.ravel()) < fewest
-    dust[0] = False
-    return np.where(dust[regions], volume.min(), volume)
+    sizes = np.bincount(regions.ravel())[1:]
+    dust = np.flatnonzero(sizes < min(fewest, sizes.max(initial=0))) + 1
+    return np.where(np.isin(regions, dust), volume.min(), volume)
 
 
 def isosurface(volume: Array, level: float, voxel_size: float | None = None) -> Surface:
