@@ -1,0 +1,202 @@
+"""A study as data: which data, methods, encoders, labels, seeds and settings are compared. Imports no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from cryoreg.errors import ConfigError
+from cryoreg.registry import suggestion
+from cryoreg.specs import Settings
+
+RANDOM = "random"
+"""The start from random weights, with which all others are compared."""
+SHIPPED = "studies"
+ALIASES = {"gupta2022": "gupta2022-sim"}
+
+Table = dict[str, Any]
+
+
+class Simulation(Settings):
+    """A data set that the study makes itself, as `cryoreg simulate` does."""
+
+    preset: str = Field("liu2020", description="settings of scenes")
+    per_class: int = Field(500, ge=1, description="subtomograms of each class, at scale 1")
+    seed: int = Field(0, ge=0, description="of all random draws")
+    first: int = Field(0, ge=0, description="scenes of each class to pass over")
+    structures: Path | None = Field(None, description="folder of PDB, mmCIF and MRC files; unset: procedural")
+    scenes: Table = Field(default_factory=dict, description="other settings of scenes: snr, snr_region, box, ...")
+
+
+class DataSource(Settings):
+    """A data set: simulated, or opened by a reader."""
+
+    simulate: Simulation | None = Field(None, description="make it; a store")
+    dataset: Table = Field(default_factory=dict, description="reader and its parameters; over a simulated store too")
+    compared: bool = Field(True, description="false: only for pretraining on")
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> DataSource:
+        if self.simulate is None and "name" not in self.dataset:
+            raise ValueError("needs 'simulate' or a 'dataset' with a name")
+        return self
+
+
+class Start(Settings):
+    """Where weights come from: a method to pretrain with, or random weights where there is none."""
+
+    method: Table = Field(default_factory=dict, description="name and hyper-parameters; empty: random weights")
+    augmentation: Table = Field(default_factory=dict, description="over that of [pretrain]")
+    augmentation_2: Table = Field(default_factory=dict, description="for every second view")
+    training: Table = Field(default_factory=dict, description="over that of [pretrain]")
+    data: str | None = Field(None, description="another data set to pretrain on; unset: the compared one's train split")
+    encoder: Table = Field(default_factory=dict, description="over the study's encoders")
+
+
+class Setting(Settings):
+    """A way to fine-tune, the same for every start."""
+
+    augmentation: Table = Field(default_factory=dict, description="name and parameters")
+    training: Table = Field(default_factory=dict, description="optimizer, lr, epochs, ...")
+    min_steps: int = Field(0, ge=0, description="epochs are raised until so many steps are taken, for few labels")
+    search: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="section.key -> values: all combinations are tried for each start, on validation, and the best kept",
+    )
+    search_labels: str | int = Field("25 %", description="labels with which is searched")
+    search_seeds: list[int] = Field([0], description="seeds with which is searched")
+    labels: list[str | int] | None = Field(None, description="its columns, where fewer than the study's")
+
+
+class Stage(Settings):
+    """What all pretraining runs share."""
+
+    augmentation: Table = Field(default_factory=dict, description="name and parameters")
+    training: Table = Field(default_factory=dict, description="optimizer, lr, epochs, ...")
+
+
+class Study(Settings):
+    """A comparison of starts; every combination of data, encoder, start, setting, labels and seed is a cell."""
+
+    title: str = Field("", description="shown above the table")
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of weights, order, augmentation and labels")
+    labels: list[str | int] = Field(min_length=1, description="columns: '25 %' of the labels, or so many per class")
+    probes: bool = Field(True, description="also classify frozen features: linear and kNN")
+    scale: float = Field(1.0, gt=0, description="factor on simulated subtomograms per class and on all epochs")
+    split: Table = Field(default_factory=dict, description="fractions, seed")
+    data: dict[str, DataSource] = Field(min_length=1, description="name -> data set")
+    encoders: dict[str, Table] = Field(min_length=1, description="name -> encoder and its parameters")
+    pretrain: Stage = Field(default_factory=Stage, description="of all methods")
+    starts: dict[str, Start] = Field(min_length=1, description="name -> method; 'random' has none")
+    settings: dict[str, Setting] = Field(min_length=1, description="name -> how to fine-tune")
+    paper: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict, description="data -> start -> labels -> the accuracy that the paper reports, percent"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: list[str | int]) -> list[str | int]:
+        for each in value:
+            parse_labels(each)
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Study:
+        for name, start in self.starts.items():
+            if start.data is not None and start.data not in self.data:
+                raise ValueError(f"starts.{name}.data names no data set of the study: {start.data}")
+            if not start.method and name != RANDOM:
+                raise ValueError(f"starts.{name} has no method; only '{RANDOM}' may do without")
+        return self
+
+    def scaled(self, number: int) -> int:
+        """Return a number of subtomograms or epochs at the study's scale, at least 1."""
+        return max(1, round(number * self.scale))
+
+
+class Labels(NamedTuple):
+    """How many labels a classifier learns from, as settings of a run."""
+
+    column: str
+    """As the table's head shows it."""
+    training: dict[str, Any]
+
+
+def parse_labels(value: str | int) -> Labels:
+    """Read "25 %" or 5 (of each class); raise `ValueError` for anything else."""
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError(f"labels {value}: at least 1 of each class")
+        return Labels(f"{value} per class", {"labels_per_class": value})
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError:
+        share = -1
+    if not (value.endswith("%") and 0 < share <= 1):
+        raise ValueError(f"labels '{value}': a share such as '25 %', or a number for each class")
+    return Labels(f"{100 * share:g} %", {"labels": share})
+
+
+def shipped() -> dict[str, str]:
+    """Return the studies that cryoreg brings: name -> TOML."""
+    folder = resources.files("cryoreg.benchmark") / SHIPPED
+    return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in sorted_files(folder)}
+
+
+def sorted_files(folder: Any) -> Iterator[Any]:
+    """Yield the TOML files of a folder of the package, by name."""
+    yield from sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+
+
+def load_study(name: str, changes: Mapping[str, Any] | None = None) -> Study:
+    """Return a shipped study by name or one by the path of its TOML file, with ``changes`` laid over it.
+
+    ``changes`` are nested as in the file. Raises `ConfigError`, one line, for an unknown name, unreadable TOML or a
+    value out of its limits.
+    """
+    known = shipped()
+    path = Path(name).expanduser()
+    if path.suffix == ".toml":
+        source, text = name, _read(path)
+    elif ALIASES.get(name, name) in known:
+        source = text = known[ALIASES.get(name, name)]
+        source = f"study {name}"
+    else:
+        raise ConfigError(
+            f"no study '{name}'{suggestion(name, known)}; known: {', '.join(known)}; or the path of a .toml file"
+        )
+    try:
+        return Study.model_validate(_laid_over(tomllib.loads(text), changes or {}))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first(error)}") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read study {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{place}: not a setting of a study"
+    return f"{place or 'the study'}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested tables, ``changes`` over ``values``."""
+    merged = dict(values)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = _laid_over(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
