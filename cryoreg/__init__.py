@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from cryoreg.analysis.predict import predict
     from cryoreg.api import create_augmentation, create_dataset, create_encoder, create_method
     from cryoreg.training.evaluate import evaluate
     from cryoreg.training.finetune import finetune
@@ -23,6 +24,7 @@ _HOMES = {
     "create_method": "cryoreg.api",
     "evaluate": "cryoreg.training.evaluate",
     "finetune": "cryoreg.training.finetune",
+    "predict": "cryoreg.analysis.predict",
     "pretrain": "cryoreg.training.pretrain",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "create_method",
     "evaluate",
     "finetune",
+    "predict",
     "pretrain",
 ]
 

@@ -21,6 +21,7 @@ from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
+from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric, place
 from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_weights
@@ -40,9 +41,13 @@ class Evaluation(NamedTuple):
     predictions: np.ndarray
     """int64 (N,)."""
     confidences: np.ndarray
-    """float64 (N,): softmax probability of the prediction, not calibrated."""
+    """float64 (N,): probability of the prediction, calibrated where the run has a temperature."""
     copied: tuple[str, ...] = ()
     """Ids of the part's subtomograms that occur, voxel by voxel, in another part as well: they make it look better."""
+    temperature: float | None = None
+    """By which logits were divided; None where the run was not calibrated."""
+    uncalibrated: np.ndarray | None = None
+    """float64 (N,): softmax probability of the prediction at a temperature of 1; None: as ``confidences``."""
 
     @property
     def accuracy(self) -> float:
@@ -64,6 +69,14 @@ class Evaluation(NamedTuple):
         """Counts (classes, classes): rows true, columns predicted."""
         return confusion_matrix(self.labels, self.predictions, labels=range(len(self.classes)))
 
+    @property
+    def calibration_error(self) -> dict[str, float | None]:
+        """Expected calibration error "before" and "after" logits were divided by the temperature."""
+        right = self.labels == self.predictions
+        raw = self.confidences if self.uncalibrated is None else self.uncalibrated
+        after = None if self.temperature is None else expected_calibration_error(self.confidences, right)
+        return {"before": expected_calibration_error(raw, right), "after": after}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values."""
         recall = np.diag(self.confusion) / np.maximum(1, self.confusion.sum(1))
@@ -74,6 +87,8 @@ class Evaluation(NamedTuple):
             "accuracy": self.accuracy,
             "accuracy_standard_error": self.accuracy_error,
             "macro_f1": self.macro_f1,
+            "temperature": self.temperature,
+            "expected_calibration_error": self.calibration_error,
             "per_class_accuracy": dict(zip(self.classes, recall.tolist(), strict=True)),
             "confusion": self.confusion.tolist(),
         }
@@ -118,7 +133,7 @@ def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation
     check_same_run(card["config"], config, "evaluate")
     dataset = config.spec("dataset").build()
     _check_data(dataset, card, path)
-    evaluation = _evaluate(config, dataset, tensors, part, path)
+    evaluation = _evaluate(config, dataset, tensors, part, path, temperature_of(card))
     evaluation.save(path.parent)
     return evaluation
 
@@ -131,7 +146,12 @@ def _check_data(dataset: SubtomogramDataset, card: dict[str, Any], path: Path) -
 
 
 def _evaluate(
-    config: RunConfig, dataset: SubtomogramDataset, tensors: dict[str, torch.Tensor], part: Part, path: Path
+    config: RunConfig,
+    dataset: SubtomogramDataset,
+    tensors: dict[str, torch.Tensor],
+    part: Part,
+    path: Path,
+    temperature: float | None,
 ) -> Evaluation:
     fabric = make_fabric(config.training, alone=True)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
@@ -144,9 +164,11 @@ def _evaluate(
     order = BatchOrder(samples, 64, seed=0, shuffle=False, drop_last=False)
     loader = VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)
     logits, labels = predict(fabric.setup(classifier), loader)
-    confidences, predictions = logits.double().softmax(1).max(1)
+    predictions = logits.argmax(1).numpy()
+    raw, confidences = (probabilities(logits.numpy(), t).max(1) for t in (None, temperature))
     ids = tuple(dataset.ids[i] for i in samples.tolist())
     copies = set(chain.from_iterable(across_splits(dataset, parts)))
     copied = tuple(name for name in ids if name in copies)
-    figures = (labels.numpy(), predictions.numpy(), confidences.numpy())
-    return Evaluation(part, tuple(dataset.classes), ids, *figures, copied)
+    return Evaluation(
+        part, tuple(dataset.classes), ids, labels.numpy(), predictions, confidences, copied, temperature, raw
+    )

@@ -16,6 +16,7 @@ from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import CheckpointError, DataError
 from cryoreg.randomness import SampleRng
 from cryoreg.settings import SCRATCH, FinetuneSettings
+from cryoreg.training.calibration import calibrate
 from cryoreg.training.checkpoint import load_checkpoint
 from cryoreg.training.classifier import Classifier, predict, supervised_step
 from cryoreg.training.device import make_fabric
@@ -138,14 +139,21 @@ def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
         if fabric.is_global_zero:
-            _export_best(job, config, folder)
+            _export_best(job, config, folder, fabric)
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, job.best["val_accuracy"], int(job.best["epoch"]))
 
 
-def _export_best(job: FinetuneJob, config: RunConfig, folder: RunFolder) -> None:
+def _export_best(job: FinetuneJob, config: RunConfig, folder: RunFolder, fabric: Fabric) -> None:
     job.classifier.load_state_dict(load_checkpoint(folder.best)["module"])
     dataset, encoder = job.loader.dataset, job.classifier.encoder
-    card = make_card(config, dataset, encoder.num_features, classes=list(dataset.classes), metrics=job.best)
+    with fabric.autocast():
+        logits, labels = predict(job.classifier, job.val_loader)
+    known = {
+        "classes": list(dataset.classes),
+        "metrics": job.best,
+        "calibration": calibrate(logits.double().numpy(), labels.numpy()).to_dict(),
+    }
+    card = make_card(config, dataset, encoder.num_features, **known)
     save_weights(folder.path / ENCODER_FILE, encoder.state_dict(), card)
     save_weights(folder.path / CLASSIFIER_FILE, job.classifier.state_dict(), card)
 
