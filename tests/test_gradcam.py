@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import cryoreg
 from cryoreg import registry
 from cryoreg.analysis import slices
-from cryoreg.analysis.explain import Written, chimerax_script, file_stems
+from cryoreg.analysis.explain import Written, chimerax_script, file_stems, part_of
 from cryoreg.analysis.gradcam import draw_comparison, encoder_of, explain, grad_cam, predicted_class
 from cryoreg.analysis.inference import Trained
 from cryoreg.contracts import Encoder
@@ -267,6 +267,16 @@ def test_test_part_features_and_overwriting(tuned, tmp_path):
     volumes_of = {path.name.replace("_gradcam_features.mrc", "") for path in tmp_path.glob("*_features.mrc")}
     assert len(volumes_of) == 3
     assert volumes_of <= set(file_stems(held_out))
+    assert {stem.partition("_")[0] for stem in volumes_of} == {"class0", "class1"}
+
+
+@pytest.mark.parametrize(("part", "size"), [("test", 4), ("val", 4), ("train", 12), ("all", 20)])
+def test_classes_take_turns_in_a_part(tuned, part, size):
+    trained = Trained.classifier(tuned)
+    chosen = part_of(trained, part, 99)
+    assert len(set(chosen)) == size
+    assert [trained.dataset.labels[index] for index in chosen] == [0, 1] * (size // 2)
+    assert part_of(trained, part, 3) == chosen[:3]
 
 
 @pytest.mark.parametrize(

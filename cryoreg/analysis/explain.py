@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryoreg.analysis.gradcam import draw_comparison, encoder_of, grad_cam, predicted_class
 from cryoreg.analysis.inference import Trained
-from cryoreg.analysis.preview import choose
+from cryoreg.analysis.preview import in_turns
 from cryoreg.config import Layer
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError, RunFolderError
@@ -51,13 +51,13 @@ def open_run(run: Path, layers: Sequence[Layer]) -> Trained:
 def part_of(trained: Trained, part: str, number: int) -> list[int]:
     """Return ``number`` subtomograms of a part of the split ("train", "val", "test", or "all"), classes in turn."""
     dataset = trained.dataset
-    if part == "all":
-        return choose(dataset, number)
-    parts = split(dataset, trained.config.split.fractions, trained.config.split.seed)
-    within = set(getattr(parts, part).tolist())
+    within = list(range(len(dataset)))
+    if part != "all":
+        parts = split(dataset, trained.config.split.fractions, trained.config.split.seed)
+        within = sorted(getattr(parts, part).tolist())
     if not within:
         raise DataError(f"the {part} split is empty; say --part all")
-    return [index for index in choose(dataset, len(dataset)) if index in within][:number]
+    return [within[place] for place in in_turns([dataset.labels[index] for index in within], number)]
 
 
 def class_index(trained: Trained, name: str) -> int:

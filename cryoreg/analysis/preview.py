@@ -87,9 +87,14 @@ def look(
 
 def choose(dataset: SubtomogramDataset, count: int) -> list[int]:
     """Return indices of up to ``count`` subtomograms: the first of each class, then the second of each, and so on."""
+    return in_turns(dataset.labels, count)
+
+
+def in_turns(labels: Sequence[int | None], count: int) -> list[int]:
+    """Return the places of up to ``count`` labels, as `choose` does."""
     seen: dict[int | None, int] = {}
     turns = []
-    for index, label in enumerate(dataset.labels):
+    for index, label in enumerate(labels):
         seen[label] = seen.get(label, 0) + 1
         turns.append((seen[label], -1 if label is None else label, index))
     return [index for _, _, index in sorted(turns)[:count]]
