@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
+from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
 from cryoreg.analysis import slices

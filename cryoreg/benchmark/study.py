@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cryoreg.errors import ConfigError
 from cryoreg.registry import suggestion
@@ -66,11 +66,11 @@ class Setting(Settings):
     min_steps: int = Field(0, ge=0, description="epochs are raised until so many steps are taken, for few labels")
     search: dict[str, list[Any]] = Field(
         default_factory=dict,
-        description="section.key -> values: all combinations are tried for each start, on validation, and the best kept",
+        description="section.key -> values: each start gets the combination that does best on validation",
     )
     search_labels: str | int = Field("25 %", description="labels with which is searched")
     search_seeds: list[int] = Field([0], description="seeds with which is searched")
-    labels: list[str | int] | None = Field(None, description="its columns, where fewer than the study's")
+    at: dict[str, Table] = Field(default_factory=dict, description="labels -> other training values with so many")
 
 
 class Stage(Settings):
@@ -98,12 +98,12 @@ class Study(Settings):
         default_factory=dict, description="data -> start -> labels -> the accuracy that the paper reports, percent"
     )
 
-    @field_validator("labels")
-    @classmethod
-    def _are_labels(cls, value: list[str | int]) -> list[str | int]:
-        for each in value:
+    @model_validator(mode="after")
+    def _are_labels(self) -> Study:
+        few = [setting.search_labels for setting in self.settings.values()]
+        for each in (*self.labels, *few):
             parse_labels(each)
-        return value
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Study:
@@ -153,10 +153,17 @@ def sorted_files(folder: Any) -> Iterator[Any]:
     yield from sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
 
 
-def load_study(name: str, changes: Mapping[str, Any] | None = None) -> Study:
+def load_study(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    structures: Path | None = None,
+    data: Path | None = None,
+    dataset: str | None = None,
+) -> Study:
     """Return a shipped study by name or one by the path of its TOML file, with ``changes`` laid over it.
 
-    ``changes`` are nested as in the file. Raises `ConfigError`, one line, for an unknown name, unreadable TOML or a
+    ``changes`` are nested as in the file. ``structures`` goes to all simulated data, ``data`` (a path) and ``dataset``
+    (a reader) to all others. Raises `ConfigError`, one line, for an unknown name, unreadable TOML or a
     value out of its limits.
     """
     known = shipped()
@@ -171,11 +178,26 @@ def load_study(name: str, changes: Mapping[str, Any] | None = None) -> Study:
             f"no study '{name}'{suggestion(name, known)}; known: {', '.join(known)}; or the path of a .toml file"
         )
     try:
-        return Study.model_validate(_laid_over(tomllib.loads(text), changes or {}))
+        values = _laid_over(tomllib.loads(text), changes or {})
+        return Study.model_validate(_with_sources(values, structures, data, dataset))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not TOML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first(error)}") from error
+
+
+def _with_sources(
+    values: dict[str, Any], structures: Path | None, data: Path | None, dataset: str | None
+) -> dict[str, Any]:
+    given = {"root": str(data.absolute()) if data else None, "name": dataset}
+    reader = {key: value for key, value in given.items() if value is not None}
+    sources = dict(values.get("data", {}))
+    for name, source in sources.items():
+        if "simulate" in source and structures is not None:
+            sources[name] = _laid_over(source, {"simulate": {"structures": str(structures)}})
+        elif "simulate" not in source:
+            sources[name] = _laid_over(source, {"dataset": reader})
+    return values | {"data": sources}
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,153 @@
+"""What the jobs of a study do, each in a process of its own: simulate, pretrain, fine-tune, probe frozen features.
+
+Each takes its own folder, its payload and the folders of the jobs that it needs, goes on where an interrupted one
+ended, and returns plain figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cryoreg.analysis.inference import Trained
+from cryoreg.benchmark.study import parse_labels
+from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.simulate import SimulatedSet, write
+from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.simulation.assemblies import make_assemblies
+from cryoreg.simulation.settings import make_settings
+from cryoreg.simulation.structure_files import StructureOptions, read_structures
+from cryoreg.training.engine import build_seeded
+from cryoreg.training.evaluate import Evaluation, run_evaluation
+from cryoreg.training.export import with_pretrained
+from cryoreg.training.finetune import run_finetuning
+from cryoreg.training.pretrain import run_pretraining
+
+STORE = "data.h5"
+RUN = "run"
+NEIGHBOURS = 20
+REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Values of scikit-learn's C, of which validation chooses one."""
+
+
+def simulate(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+    """Write a store of simulated subtomograms, with clean copies for the methods that compare with them."""
+    settings = make_settings(payload["preset"], (), **payload["scenes"])
+    if payload["structures"] is None:
+        bodies = make_assemblies(0)
+    else:
+        bodies = read_structures(Path(payload["structures"]), StructureOptions(settings.point_spacing))
+    made = SimulatedSet(bodies, settings, payload["seed"], payload["per_class"], payload["first"])
+    outcome = write(made, folder / STORE, payload["preset"], clean=True)
+    return {"subtomograms": outcome.total, "snr_crop": outcome.snr_crop, "snr_box": outcome.snr_box}
+
+
+def pretrain(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+    """Pretrain an encoder; return the last epoch's loss."""
+    config = resolve("pretrain", _layers(payload, needs))
+    result = run_pretraining(config, folder / RUN, resume=_is_begun(folder / RUN))
+    return {"loss": result.loss}
+
+
+def finetune(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+    """Train a classifier and return its figures on the parts that the payload names, and on validation."""
+    config = resolve("finetune", with_pretrained(_with_steps(payload, _layers(payload, needs))))
+    result = run_finetuning(config, folder / RUN, resume=_is_begun(folder / RUN))
+    parts = {part: _figures_of(run_evaluation(folder / RUN, part, [])) for part in payload["parts"]}
+    return {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch, **parts}
+
+
+def probe(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+    """Classify the test split by frozen features, linearly and by neighbours; return labels -> classifier -> figures.
+
+    Linear: logistic regression on standardised features, its regularisation chosen on the validation split. kNN: up to
+    20 neighbours by cosine, weighted by nearness.
+    """
+    config = resolve("finetune", with_pretrained(_layers(payload, needs)))
+    dataset: SubtomogramDataset = config.spec("dataset").build()
+    encoder = _encoder(config, dataset)
+    parts = split(dataset, config.split.fractions, config.split.seed)
+    features = {part: encoder.features(samples) for part, samples in parts._asdict().items()}
+    truth = {part: np.array([dataset.labels[i] for i in samples]) for part, samples in parts._asdict().items()}
+    found: dict[str, Any] = {}
+    for labels in map(parse_labels, payload["labels"]):
+        seed, share = config.training.seed, labels.training.get("labels", 1.0)
+        known = label_fraction(dataset, parts.train, share, seed, labels.training.get("labels_per_class"))
+        rows = np.flatnonzero(np.isin(parts.train, known))
+        x, y = features["train"][rows], truth["train"][rows]
+        predicted = {
+            "linear": _linear(x, y, features["val"], truth["val"]).predict(features["test"]),
+            "kNN": _neighbours(x, y).predict(features["test"]),
+        }
+        found[labels.column] = {name: figures(truth["test"], p, dataset.classes) for name, p in predicted.items()}
+    return found
+
+
+def figures(labels: np.ndarray, predictions: np.ndarray, classes: Any) -> dict[str, Any]:
+    """Return accuracy, macro-F1 and the accuracy of each class, all in 0..1."""
+    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    recall = np.diag(counts) / np.maximum(1, counts.sum(1))
+    return {
+        "accuracy": float(np.mean(labels == predictions)),
+        "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0)),
+        "per_class": dict(zip(classes, recall.tolist(), strict=True)),
+    }
+
+
+def _figures_of(evaluation: Evaluation) -> dict[str, Any]:
+    return figures(evaluation.labels, evaluation.predictions, evaluation.classes)
+
+
+def _layers(payload: Mapping[str, Any], needs: list[Path]) -> list[Layer]:
+    """Return the payload's config, with the places of the data and weights that other jobs have made."""
+    layers = [Layer("study", payload["config"])]
+    if payload["simulated"]:
+        layers.append(Layer("study", {"dataset": {"root": str(needs[0] / STORE)}}))
+    if payload.get("pretrained"):
+        layers.append(Layer("study", {"training": {"pretrained": str(needs[-1] / RUN)}}))
+    return layers
+
+
+def _with_steps(payload: Mapping[str, Any], layers: list[Layer]) -> list[Layer]:
+    """Raise the epochs until the least number of steps is taken."""
+    config = resolve("finetune", layers)
+    settings = config.training
+    dataset = config.spec("dataset").build()
+    train = split(dataset, config.split.fractions, config.split.seed).train
+    known = label_fraction(dataset, train, settings.labels, settings.seed, settings.labels_per_class)
+    steps = math.ceil(len(known) / settings.batch_size)
+    epochs = max(settings.epochs, math.ceil(payload["min_steps"] / steps))
+    return [*layers, Layer("study", {"training": {"epochs": epochs}})]
+
+
+def _is_begun(run: Path) -> bool:
+    return (run / "checkpoints" / "last.ckpt").exists()
+
+
+def _encoder(config: RunConfig, dataset: SubtomogramDataset) -> Trained:
+    """Return the pretrained encoder that the config names, or one of random weights."""
+    if config.training.pretrained != "scratch":
+        path = Path(config.training.pretrained)
+        return Trained.encoder(path, [Layer("study", {"dataset": config.to_dict()["dataset"]})])
+    module = build_seeded(config.training.seed, lambda: config.spec("encoder").build())
+    return Trained(Path(), {}, config, dataset, torch.nn.Module.eval(module))
+
+
+def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Any:
+    tried = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(x, y) for c in REGULARISATION]
+    return max(tried, key=lambda classifier: classifier.score(val, val_labels))
+
+
+def _neighbours(x: np.ndarray, y: np.ndarray) -> Any:
+    return KNeighborsClassifier(min(NEIGHBOURS, len(x)), metric="cosine", weights="distance").fit(x, y)

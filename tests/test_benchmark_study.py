@@ -1,0 +1,237 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cryoreg.benchmark import study as studies
+from cryoreg.benchmark.plan import Candidate, Plan, choose
+from cryoreg.benchmark.study import load_study, parse_labels, shipped
+from cryoreg.config import resolve
+from cryoreg.errors import ConfigError
+from cryoreg_cli.main import cryoreg
+
+TINY = """
+labels = ["25 %", 5]
+seeds = [0, 1]
+[data.a.simulate]
+per_class = 40
+[encoders.net]
+name = "rb3d"
+[starts.random]
+[starts.moco]
+method = { name = "moco" }
+[starts.supcon]
+method = { name = "supcon" }
+[settings.plain]
+training = { epochs = 10 }
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    def load(text="", **changes):
+        file = tmp_path / "tiny.toml"
+        file.write_text(TINY + text)
+        return load_study(str(file), changes)
+
+    return load
+
+
+def cells_of(plan, start):
+    return [cell for cell in plan.cells() if cell.start == start]
+
+
+def pretraining(cell):
+    return next((job for job in cell.job.needs if job.function.endswith(":pretrain")), None)
+
+
+# ---- what a study says
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_every_run_of_a_shipped_study_is_a_valid_one(name, tmp_path):
+    changes = {"data": {"real": {"dataset": {"name": "demo"}}}} if name == "gupta2022-real" else {}
+    study = load_study(name, changes)
+    for cell in Plan(study).cells():
+        for job, task in ((cell.job, "finetune"), (pretraining(cell), "pretrain")):
+            if job is not None:
+                config = dict(job.payload["config"])
+                if job.payload["simulated"]:
+                    config["dataset"] = config["dataset"] | {"root": "x.h5"}
+                resolve(task, [SimpleNamespace(source="t", values=config)])  # type: ignore[list-item]
+    assert json.dumps([dict(cell.job.payload) for cell in Plan(study).cells()])
+
+
+def test_the_paper_as_the_issue_quotes_it():
+    paper = load_study("gupta2022").paper["SNR 0.05"]
+    quarter = {start: figures["25 %"] for start, figures in paper.items()}
+    assert quarter == {"random": 12.9, "simclr": 33.9, "swav": 34.8, "moco": 27.5}
+    assert [figures["100 %"] for figures in paper.values()] == [47.9, 63.1, 65.8, 67.3]
+
+
+def test_the_paper_s_settings():
+    study = load_study("gupta2022")
+    assert [study.data[name].simulate.per_class for name in study.data] == [500, 500, 500]
+    first = next(cell for cell in Plan(study).cells() if cell.start == "moco" and cell.setting == "paper")
+    tuning, pre = first.job.payload["config"]["training"], pretraining(first).payload["config"]
+    assert (tuning["epochs"], tuning["optimizer"], tuning["lr"], tuning["batch_size"]) == (50, "sgd", 5e-4, 16)
+    assert (pre["training"]["epochs"], pre["training"]["optimizer"], pre["training"]["lr"]) == (200, "adam", 1e-4)
+    assert (pre["method"]["queue_size"], pre["method"]["momentum"]) == (128, 0.999)
+    real = load_study("gupta2022-real", {"data": {"real": {"dataset": {"name": "demo"}}}})
+    rates = {
+        cell.labels: cell.job.payload["config"]["training"]["lr"]
+        for cell in Plan(real).cells()
+        if cell.setting == "paper"
+    }
+    assert (rates["25 %"], rates["50 %"], rates["75 %"], rates["100 %"]) == (1e-4, 1e-4, 5e-4, 5e-4)
+
+
+@pytest.mark.parametrize(("value", "column", "training"), [
+    ("25 %", "25 %", {"labels": 0.25}), ("12.5%", "12.5 %", {"labels": 0.125}), (5, "5 per class", {"labels_per_class": 5}),
+])  # fmt: skip
+def test_labels(value, column, training):
+    assert parse_labels(value) == (column, training)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("x = 1", "x: not a setting of a study"),
+    ('[settings.plain2]\nlearning = 1', "settings.plain2.learning: not a setting"),
+    ('[starts.mine]\ndata = "b"\nmethod = { name = "moco" }', "starts.mine.data names no data set of the study: b"),
+    ("[starts.empty]", "starts.empty has no method"),
+    ("[data.b]", "data.b: needs 'simulate' or a 'dataset'"),
+    ("= 3", "is not TOML"),
+])  # fmt: skip
+def test_mistakes_in_a_study_are_one_line(tiny, text, message):
+    if text == "x = 1":
+        with pytest.raises(ConfigError, match=message):
+            tiny(x=1)
+        return
+    with pytest.raises(ConfigError, match=message) as raised:
+        tiny(text)
+    assert "tiny.toml" in str(raised.value)
+    assert "\n" not in str(raised.value).replace("\n", " ", 0) or "TOML" in message
+
+
+@pytest.mark.parametrize("labels", [["25"], ["0 %"], ["101 %"], [0], []])
+def test_impossible_labels(tiny, labels):
+    with pytest.raises(ConfigError, match="labels"):
+        tiny(labels=labels)
+
+
+def test_an_unknown_study():
+    with pytest.raises(ConfigError, match="no study 'smok'.*smoke"):
+        load_study("smok")
+
+
+# ---- what it makes of it
+
+
+def test_cells_are_every_combination_and_share_what_they_can(tiny):
+    plan = Plan(tiny())
+    cells = list(plan.cells())
+    assert len(cells) == 3 * 2 * 2  # starts, seeds, labels
+    moco = {cell.seed: {pretraining(c).key for c in cells_of(plan, "moco") if c.seed == cell.seed} for cell in cells}
+    assert all(len(keys) == 1 for keys in moco.values()), "one pretraining for all fractions of labels"
+    assert moco[0] != moco[1], "but one for each seed"
+    assert all(pretraining(cell) is None for cell in cells_of(plan, "random"))
+    assert len({cell.job.needs[0].key for cell in cells}) == 1, "all look at one simulation"
+
+
+def test_a_method_that_uses_labels_sees_those_of_its_cell_alone(tiny):
+    plan = Plan(tiny())
+    for cell in cells_of(plan, "supcon"):
+        training = pretraining(cell).payload["config"]["training"]
+        assert training.get("labels_per_class") == (5 if cell.labels == "5 per class" else None)
+        assert training["labels"] == (0.25 if cell.labels == "25 %" else 1.0)
+    assert "supcon" not in {cell.start for cell in plan.probes()}
+
+
+def test_a_search_sees_neither_test_nor_another_seed(tiny):
+    text = 'search = { "training.lr" = [1e-3, 1e-2], "training.optimizer" = ["sgd", "adamw"] }\n'
+    plan = Plan(tiny(text))
+    searches = dict(plan.searches())
+    assert set(searches) == {("a", "net", "plain", start) for start in ("random", "moco", "supcon")}
+    candidates = searches["a", "net", "plain", "moco"]
+    assert len(candidates) == 4
+    assert all(job.payload["parts"] == [] and job.payload["config"]["training"]["seed"] == 0
+               for candidate in candidates for job in candidate.jobs)  # fmt: skip
+    accuracies = iter([0.3, 0.6, 0.5, 0.6])
+    found = {job.key: {"val_accuracy": next(accuracies)} for c in candidates for job in c.jobs}
+    plan.chosen = {("a", "net", "plain", "moco"): choose(candidates, found)}
+    (first, *_) = cells_of(plan, "moco")
+    training = first.job.payload["config"]["training"]
+    assert (training["lr"], training["optimizer"]) == (1e-3, "adamw")
+    assert training["epochs"] == 10
+    assert cells_of(plan, "random")[0].job.payload["config"]["training"]["optimizer"] == "sgd"
+
+
+def test_choose_averages_over_seeds():
+    jobs = [SimpleNamespace(key=str(n)) for n in range(4)]
+    candidates = [Candidate({"x": 1}, jobs[:2]), Candidate({"x": 2}, jobs[2:])]  # type: ignore[arg-type]
+    found = {str(n): {"val_accuracy": a} for n, a in enumerate([0.9, 0.1, 0.5, 0.6])}
+    assert choose(candidates, found) == {"x": 2}
+
+
+def test_scale(tiny):
+    plan = Plan(tiny(scale=0.1))
+    (cell, *_) = cells_of(plan, "moco")
+    assert cell.job.needs[0].payload["per_class"] == 4
+    assert cell.job.payload["config"]["training"]["epochs"] == 1
+    assert pretraining(cell).payload["config"]["training"]["epochs"] == 20
+
+
+def test_other_structures_under_an_old_name_make_another_job(tiny, tmp_path):
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    keys = []
+    for content in ("one", "two"):
+        (folder / "a.pdb").write_text(content)
+        study = tiny(data={"a": {"simulate": {"structures": str(folder)}}})
+        keys.append(next(Plan(study).cells()).job.key)
+    assert keys[0] != keys[1]
+
+
+# ---- figures of cells
+
+
+def test_figures_against_counting_by_hand():
+    from cryoreg.benchmark.cells import figures
+
+    found = figures(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ["a", "b"])
+    assert found["accuracy"] == 0.75
+    assert found["per_class"] == pytest.approx({"a": 2 / 3, "b": 1.0})
+    assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)  # a: P 1, R 2/3; b: P 1/2, R 1
+
+
+# ---- the command
+
+
+def test_dry_run_lists_jobs(tmp_path):
+    run = CliRunner().invoke(
+        cryoreg, ["benchmark", "smoke", "--dry-run", "--run-dir", str(tmp_path / "r"), "--seeds", "1"]
+    )
+    assert run.exit_code == 0, run.output
+    assert run.output.count("fine-tune") == 3 * 2 + 2 * 2 - 2  # cells, and candidates of which one is a cell... by lr
+    assert "pretrain" in run.output
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["nonsense"], "no study 'nonsense'"),
+    (["smoke", "--starts", "mocco"], "the study has no 'mocco'"),
+    (["smoke", "--set", "x"], "expected key=value"),
+    (["smoke", "--set", "settings.strong.training.lrr=3"], "lrr"),
+    (["gupta2022", "--structures", "nowhere"], "cannot read structures"),
+    (["gupta2022-real", "--data", "nowhere"], "nowhere"),
+])  # fmt: skip
+def test_mistakes_on_the_command_line(options, message, tmp_path):
+    run = CliRunner().invoke(cryoreg, ["benchmark", *options, "--dry-run", "--run-dir", str(tmp_path / "r")])
+    assert run.exit_code != 0
+    assert message in run.output
+    assert "Traceback" not in run.output
+
+
+def test_aliases_name_shipped_studies():
+    assert set(studies.ALIASES.values()) <= set(shipped())
