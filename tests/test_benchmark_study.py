@@ -89,7 +89,9 @@ def test_the_paper_s_settings():
 
 
 @pytest.mark.parametrize(("value", "column", "training"), [
-    ("25 %", "25 %", {"labels": 0.25}), ("12.5%", "12.5 %", {"labels": 0.125}), (5, "5 per class", {"labels_per_class": 5}),
+    ("25 %", "25 %", {"labels": 0.25}),
+    ("12.5%", "12.5 %", {"labels": 0.125}),
+    (5, "5 per class", {"labels_per_class": 5}),
 ])  # fmt: skip
 def test_labels(value, column, training):
     assert parse_labels(value) == (column, training)
@@ -121,7 +123,7 @@ def test_impossible_labels(tiny, labels):
 
 
 def test_an_unknown_study():
-    with pytest.raises(ConfigError, match="no study 'smok'.*smoke"):
+    with pytest.raises(ConfigError, match=r"no study 'smok'.*smoke"):
         load_study("smok")
 
 

@@ -16,7 +16,13 @@ from cryoreg_cli.run_options import FINETUNE
 @run_options.options(FINETUNE)
 @run_options.run_options
 def finetune(
-    config: Path | None, run_dir: Path | None, resume: bool, dry_run: bool, assignments: tuple[str, ...], **given: Any
+    recipe: str | None,
+    config: Path | None,
+    run_dir: Path | None,
+    resume: bool,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Train a classifier on labelled subtomograms, from pretrained weights or from scratch.
 
@@ -34,7 +40,7 @@ def finetune(
         from cryoreg.training.export import with_pretrained
 
         layers = with_pretrained(layers)
-    resolved = resolve("finetune", layers)
+    resolved = resolve("finetune", [*run_options.recipe(recipe, "finetune"), *layers])
     if dry_run:
         return run_options.print_values(resolved)
     from cryoreg.training.finetune import run_finetuning

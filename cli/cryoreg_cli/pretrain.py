@@ -16,7 +16,13 @@ from cryoreg_cli.run_options import PRETRAIN
 @run_options.options(PRETRAIN)
 @run_options.run_options
 def pretrain(
-    config: Path | None, run_dir: Path | None, resume: bool, dry_run: bool, assignments: tuple[str, ...], **given: Any
+    recipe: str | None,
+    config: Path | None,
+    run_dir: Path | None,
+    resume: bool,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Train an encoder on unlabelled subtomograms.
 
@@ -29,7 +35,7 @@ def pretrain(
         from cryoreg.training.run_folder import with_run
 
         layers = with_run("pretrain", layers, run_options.to_resume(run_dir))
-    resolved = resolve("pretrain", layers)
+    resolved = resolve("pretrain", [*run_options.recipe(recipe, "pretrain"), *layers])
     if dry_run:
         return run_options.print_values(resolved)
     from cryoreg.training.pretrain import run_pretraining

@@ -109,7 +109,8 @@ def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
 def run_options(command: Command) -> Command:
     """Add the options of a command that starts or continues a run."""
     decorators = (
-        click.option("--config", type=PATH, metavar="TOML", help="Settings to start from."),
+        click.option("--recipe", metavar="NAME", help="Known good settings to start from: best, gupta2022."),
+        click.option("--config", type=PATH, metavar="TOML", help="Settings over those."),
         click.option("--run-dir", type=PATH, metavar="DIR", help="Where the run's files go."),
         click.option("--resume", is_flag=True, help="Go on with the run in --run-dir, from its last checkpoint."),
         click.option("--dry-run", is_flag=True, help="Print every value and where it came from, and stop."),
@@ -129,6 +130,15 @@ def layers(
             section, key = shorthand.key.split(".")
             found.append(Layer(shorthand.flag, {section: {key: given[shorthand.parameter]}}))
     return found + [parse_assignment(text) for text in assignments]
+
+
+def recipe(name: str | None, task: str) -> list[Layer]:
+    """Return the layer of --recipe, over which all others are laid."""
+    if name is None:
+        return []
+    from cryoreg.recipes import recipe_layer
+
+    return [recipe_layer(name, task)]
 
 
 def to_resume(run_dir: Path | None) -> Path:
