@@ -1,0 +1,119 @@
+"""`cryoreg cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import DATA, DATASET, DEVICE
+
+if TYPE_CHECKING:
+    from cryoreg.analysis.clustering import Agreement, Clustering
+
+OPTIONS = (DATASET, DATA, DEVICE)
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@run_options.options(OPTIONS)
+@click.option(
+    "--method", type=click.Choice(["kmeans", "gmm", "leiden"]), default="kmeans", show_default=True, help="Algorithm."
+)
+@click.option(
+    "--clusters",
+    default="auto",
+    metavar="N|FIRST-LAST|auto",
+    show_default=True,
+    help="How many; auto tries 2 to 20, a range all in it. Leiden finds out itself.",
+)
+@click.option(
+    "--resolution", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Of Leiden."
+)
+@click.option(
+    "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="Of each, in Leiden's graph."
+)
+@click.option(
+    "--pca", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Principal components kept."
+)
+@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of the algorithm.")
+@click.option(
+    "--output",
+    type=run_options.PATH,
+    required=True,
+    metavar="FILE",
+    help=".csv, .parquet, or the data's list with clusters: .star, .tbl.",
+)
+@click.option("--montage", type=run_options.PATH, metavar="PNG", help="Draw what each cluster looks like.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def cluster(
+    run: Path,
+    method: Any,
+    clusters: str,
+    resolution: float,
+    neighbours: int,
+    pca: int,
+    seed: int,
+    output: Path,
+    montage: Path | None,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Sort subtomograms into clusters by the features of RUN's encoder, with no labels.
+
+    Where there are labels, they are compared with the clusters.
+    """
+    from cryoreg.analysis.cluster_files import run_cluster
+    from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
+
+    settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
+    layers = run_options.layers(OPTIONS, given, assignments)
+    found = run_cluster(run, layers, settings, output, montage, overwrite, lambda line: click.echo(line, err=True))
+    _print_curve(found.clustering, method)
+    _print_sizes(found.clustering)
+    if found.agreement is not None:
+        _print_agreement(found.agreement, found.dataset.classes, found.seen)
+    for what, path in (("clusters", output), ("montage", montage)):
+        if path:
+            click.echo(f"{what:<9} {path}")
+
+
+def _print_curve(clustering: Clustering, method: str) -> None:
+    if not clustering.curve:
+        return
+    name, better = ("BIC", "lowest") if method == "gmm" else ("silhouette", "highest")
+    click.echo(f"clusters  {name} (the {better} is taken)")
+    for count, value in clustering.curve.items():
+        taken = "  <-" if count == clustering.wanted else ""
+        click.echo(f"{count:8d}  {value:.{0 if method == 'gmm' else 3}f}{taken}")
+
+
+def _print_sizes(clustering: Clustering) -> None:
+    sizes = ", ".join(f"{size:,}" for size in clustering.sizes)
+    click.echo(f"{len(clustering.sizes)} clusters of {sizes} subtomograms")
+    click.echo(
+        f"stability {clustering.stability:.3f}: the mean adjusted Rand index between runs with different seeds "
+        "(1: always the same clusters)"
+    )
+
+
+def _print_agreement(agreement: Agreement, classes: Sequence[str], seen: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("#", *classes, title="subtomograms of each class, by cluster")
+    for column in table.columns:
+        column.justify = "right"
+    for number, row in enumerate(agreement.table, 1):
+        table.add_row(str(number), *(str(count) if count else "·" for count in row))
+    Console().print(table)
+    click.echo(
+        f"ARI {agreement.ari:.3f}, NMI {agreement.nmi:.3f}, purity {100 * agreement.purity:.1f} %, "
+        f"accuracy with clusters matched to classes {100 * agreement.accuracy:.1f} %"
+    )
+    if seen:
+        click.echo("note: this network was fine-tuned on labels, so that its agreement with them is no discovery")

@@ -1,0 +1,144 @@
+"""Clustering from a run to files: tables of subtomograms, and particle lists that keep all that they had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
+from cryoreg.analysis.inference import Trained
+from cryoreg.analysis.predict import Predictions
+from cryoreg.analysis.prediction_files import origins_of, plan
+from cryoreg.config import Layer
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.errors import ConfigError
+from cryoreg.files import write_atomically
+
+_LISTS = (".star", ".tbl")
+_TABLES = (".csv", ".parquet")
+
+
+class Clustered(NamedTuple):
+    """What `run_cluster` has found."""
+
+    dataset: SubtomogramDataset
+    clustering: Clustering
+    agreement: Agreement | None
+    """With the labels, where there are any."""
+    seen: bool
+    """Whether the network was fine-tuned on labels, which makes the agreement no discovery."""
+
+
+def run_cluster(
+    run: Path,
+    layers: Sequence[Layer],
+    settings: ClusterSettings,
+    output: Path,
+    montage: Path | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Clustered:
+    """Cluster a data set by the features of a run's encoder and write ``output`` and, where wanted, a picture.
+
+    ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
+    begins. Raises a `CryoregError` for bad input, before anything is written.
+    """
+    trained = Trained.encoder(run, layers)
+    dataset = trained.dataset
+    write = _writer(output, dataset, overwrite)
+    if montage is not None:
+        _check_montage(montage, output, overwrite)
+    for line in [*(f"differs: {text}" for text in trained.differences()), *_notes(dataset)]:
+        say(line)
+    clustering = cluster(trained.features(), settings)
+    if montage is not None:
+        from cryoreg.analysis.cluster_montage import write_montage
+
+        write_montage(montage, dataset, clustering)
+    data = write(clustering)
+    write_atomically(output, lambda file: file.write(data))
+    found = agreement(clustering.clusters, dataset.labels, len(dataset.classes))
+    return Clustered(dataset, clustering, found, "classes" in trained.card)
+
+
+def _notes(dataset: SubtomogramDataset) -> list[str]:
+    return [f"note: {text}" for text in getattr(dataset, "notes", ())]
+
+
+def _writer(output: Path, dataset: SubtomogramDataset, overwrite: bool) -> Callable[[Clustering], bytes]:
+    """Return what makes the content of ``output``; refuse, before any work, what cannot or must not be written."""
+    suffix = output.suffix.lower()
+    if suffix not in (*_TABLES, *_LISTS):
+        raise ConfigError(f"{output}: clusters are written as {', '.join((*_TABLES, *_LISTS))}, by the file's name")
+    _check_folder(output)
+    write = plan(output, None if suffix in _LISTS else "csv", dataset, overwrite)
+    if suffix in _LISTS:
+        return lambda clustering: write(as_predictions(dataset, clustering)).encode(errors="surrogateescape")
+    return lambda clustering: _encoded(table(dataset, clustering), suffix)
+
+
+def _check_montage(montage: Path, output: Path, overwrite: bool) -> None:
+    if montage.suffix.lower() != ".png":
+        raise ConfigError(f"{montage}: the montage is a .png")
+    if montage.exists() and not overwrite:
+        raise ConfigError(f"{montage}: exists; choose another --montage, or say --overwrite")
+    _check_folder(montage)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[Any]]:
+    """Return a value for each subtomogram: id, file, row, tomogram, cluster (from 1), confidence, distance, label."""
+    from cryoreg.analysis.embedding import readable
+
+    def text(value: str | None) -> str | None:
+        return None if value is None else readable(value)
+
+    origins = origins_of(dataset)
+    return {
+        "id": [text(name) for name in dataset.ids],
+        "file": [text(origin.file) for origin in origins],
+        "row": [origin.row for origin in origins],
+        "tomogram": [text(group) for group in dataset.groups],
+        "cluster": (clustering.clusters + 1).tolist(),
+        "confidence": clustering.confidence.round(4).tolist(),
+        "distance": clustering.distance.round(4).tolist(),
+        "label": [None if label is None else text(dataset.classes[label]) for label in dataset.labels],
+    }
+
+
+def _encoded(columns: dict[str, Sequence[Any]], suffix: str) -> bytes:
+    import pandas as pd
+
+    frame = pd.DataFrame(columns).astype({"row": "Int64"})
+    if suffix == ".csv":
+        return frame.to_csv(index=False, lineterminator="\n").encode()
+    text = dict.fromkeys(("id", "file", "tomogram", "label"), "string")
+    buffer = BytesIO()
+    frame.astype(text).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def as_predictions(dataset: SubtomogramDataset, clustering: Clustering) -> Predictions:
+    """Return clusters as classes "1", "2", ..., none of them unsure, for the writers of particle lists."""
+    count = len(dataset)
+    return Predictions(
+        ids=tuple(dataset.ids),
+        classes=tuple(str(number + 1) for number in range(len(clustering.sizes))),
+        probabilities=np.empty((count, 0)),
+        predictions=clustering.clusters,
+        confidences=clustering.confidence,
+        unsure=np.zeros(count, dtype=bool),
+        threshold=0.0,
+        temperature=None,
+        origins=tuple(origins_of(dataset)),
+        groups=tuple(dataset.groups),
+        left_out={},
+    )

@@ -1,0 +1,77 @@
+"""A picture of what each cluster of subtomograms looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cryoreg.analysis.clustering import Clustering
+from cryoreg.analysis.slices import central_slices, scale_bar, show
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.files import write_atomically
+from cryoreg.training.loading import normalise
+
+MEMBERS = 8
+"""Shown of each cluster."""
+_MOST_ROWS = 100
+_PANEL = 1.0
+_HEADING = 0.6
+_LABEL = 1.1
+"""Inches."""
+
+
+def write_montage(path: Path, dataset: SubtomogramDataset, clustering: Clustering) -> None:
+    """Write a PNG with a row for each cluster: the mean of its central slices, and those of its nearest members."""
+    figure = draw_montage(dataset, clustering)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+
+
+def draw_montage(dataset: SubtomogramDataset, clustering: Clustering) -> Figure:
+    """Draw the central z slices, z-scored, of up to 100 clusters; a mean has contrast of its own, as noise averages."""
+    means = mean_slices(dataset, clustering)
+    rows = min(len(clustering.sizes), _MOST_ROWS)
+    width, height = _LABEL + _PANEL * (1 + MEMBERS), _PANEL * rows + _HEADING
+    figure = Figure(figsize=(width, height), dpi=100)
+    axes = figure.subplots(rows, 1 + MEMBERS, squeeze=False)
+    figure.subplots_adjust(_LABEL / width, 0.005, 0.995, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
+    for cluster, panels in enumerate(axes):
+        _fill(panels, means[cluster], [_slice(dataset, int(i)) for i in clustering.nearest(cluster, MEMBERS)])
+        size = np.count_nonzero(clustering.clusters == cluster)
+        panels[0].set_ylabel(f"cluster {cluster + 1}\n{size:,}", rotation=0, fontsize=8, ha="right", va="center")
+    axes[0, 0].set_title("mean", fontsize=8, pad=3)
+    axes[0, 1].set_title("the members nearest to the cluster's centre", fontsize=8, pad=3, loc="left")
+    scale_bar(axes[0, 0], dataset.box[2], dataset.voxel_size)
+    of_how_many = f"the {rows} largest of " if rows < len(clustering.sizes) else ""
+    title = f"{of_how_many}{len(clustering.sizes)} clusters: central z slices of z-scored volumes, not aligned"
+    figure.text(0.01, 1 - 0.08 / height, title, fontsize=9, va="top")
+    return figure
+
+
+def _fill(panels: NDArray[np.object_], mean: NDArray[np.float64], images: list[NDArray[np.float32]]) -> None:
+    first: Axes = panels[0]
+    show(first, mean.astype(np.float32), norm=None)
+    for panel, image in zip(panels[1:], images, strict=False):
+        show(panel, image)
+    for panel in panels[1 + len(images) :]:
+        panel.axis("off")
+
+
+def mean_slices(dataset: SubtomogramDataset, clustering: Clustering) -> NDArray[np.float64]:
+    """Return the mean central z slice (clusters, H, W) of z-scored volumes; all of them are read."""
+    sums = np.zeros((len(clustering.sizes), *dataset.box[1:]))
+    for cluster, image in zip(clustering.clusters, _slices(dataset), strict=True):
+        sums[cluster] += image
+    return sums / np.bincount(clustering.clusters)[:, None, None]
+
+
+def _slices(dataset: SubtomogramDataset) -> Iterator[NDArray[np.float32]]:
+    return (_slice(dataset, index) for index in range(len(dataset)))
+
+
+def _slice(dataset: SubtomogramDataset, index: int) -> NDArray[np.float32]:
+    return central_slices(normalise(dataset[index].volume[None])[0, 0].numpy())[0].image

@@ -1,0 +1,290 @@
+"""Clusters of subtomograms by an encoder's features, with no labels: k-means, Gaussian mixtures, Leiden communities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler, normalize
+
+from cryoreg.errors import ConfigError, DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Method = Literal["kmeans", "gmm", "leiden"]
+
+AUTO = range(2, 21)
+"""The numbers of clusters that "auto" tries."""
+STABILITY_RUNS = 5
+_RESTARTS = 10
+_SILHOUETTE_SAMPLE = 2000
+"""Its cost grows with the square of the number."""
+
+
+class ClusterSettings(NamedTuple):
+    """How to cluster."""
+
+    method: Method = "kmeans"
+    clusters: range = AUTO
+    """Numbers of clusters to try; Leiden finds its own."""
+    resolution: float = 1.0
+    """Of Leiden: more, smaller clusters as it grows."""
+    neighbours: int = 15
+    """Of each subtomogram in Leiden's graph."""
+    components: int = 50
+    """Principal components kept."""
+    seed: int = 0
+
+
+class Clustering(NamedTuple):
+    """A cluster for each of N subtomograms; clusters count from 0, the largest first."""
+
+    clusters: Integers
+    """(N,)."""
+    confidence: Floats
+    """(N,), 0 to 1. k-means: 1 − distance to its centre / to the next one; Gaussian mixture: posterior probability;
+    Leiden: the share of its edges' weight that stays in the cluster."""
+    distance: Floats
+    """(N,): to the mean of its cluster, in the space of the principal components."""
+    curve: dict[int, float]
+    """Number of clusters -> silhouette (k-means: high is good) or BIC (Gaussian mixture: low is good); may be empty."""
+    wanted: int | None
+    """The number that was given, or that the curve led to (a mixture may leave some empty); None for Leiden."""
+    stability: float
+    """Mean adjusted Rand index of all pairs of `STABILITY_RUNS` runs with different seeds."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of members of each."""
+        return np.bincount(self.clusters).tolist()
+
+    def nearest(self, cluster: int, number: int) -> Integers:
+        """Return the indices of up to ``number`` members, the nearest to the cluster's mean first."""
+        members = np.flatnonzero(self.clusters == cluster)
+        return members[np.argsort(self.distance[members], kind="stable")[:number]]
+
+
+class Agreement(NamedTuple):
+    """How clusters compare with labels, over the subtomograms that have one."""
+
+    ari: float
+    """Adjusted Rand index (Hubert & Arabie 1985): 1 for the same partition, 0 on average for a random one."""
+    nmi: float
+    """Mutual information over the arithmetic mean of the entropies."""
+    purity: float
+    """The share that is in the commonest class of its cluster; it grows with the number of clusters."""
+    accuracy: float
+    """The share that is right if each cluster stands for one class, and each class for one cluster, as well as can be
+    (Kuhn 1955)."""
+    table: Integers
+    """Counts (clusters, classes)."""
+
+
+class _Fit(NamedTuple):
+    clusters: Integers
+    confidence: Floats
+
+
+class _Plan(NamedTuple):
+    fit: Callable[[int], _Fit]
+    """From a seed."""
+    curve: dict[int, float]
+    wanted: int | None
+
+
+def parse_clusters(text: str, method: Method = "kmeans") -> range:
+    """Read "auto", a number, or a range such as "5-40", of clusters; raise `ConfigError` for anything else."""
+    if text == "auto":
+        return AUTO
+    if method == "leiden":
+        raise ConfigError(f"--clusters {text}: Leiden finds their number; more of them with a higher --resolution")
+    first, dash, last = text.partition("-")
+    try:
+        found = range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        found = range(0)
+    if not found or found[0] < 2:
+        raise ConfigError(f"--clusters {text}: should be auto, a number from 2 on, or a range such as 5-40")
+    return found
+
+
+def cluster(features: NDArray[Any], settings: ClusterSettings) -> Clustering:
+    """Cluster features (N, C): standardised, scaled to length 1, reduced to principal components.
+
+    Raises `DataError` for features that do not differ or are too few, `ConfigError` where Leiden is not installed.
+    """
+    points = principal_components(features, settings.components)
+    plan = _METHODS[settings.method](points, settings)
+    first, *others = (plan.fit(settings.seed + run) for run in range(STABILITY_RUNS))
+    clusters = _by_size(first.clusters)
+    return Clustering(
+        clusters,
+        first.confidence,
+        _distances(points, clusters),
+        plan.curve,
+        plan.wanted,
+        stability([clusters, *(other.clusters for other in others)]),
+    )
+
+
+def principal_components(features: NDArray[Any], components: int) -> Floats:
+    """Return standardised features, each vector scaled to length 1, in their first principal components (N, ≤ C)."""
+    _require(len(features) > 2, f"{len(features)} subtomograms", "clusters")
+    if not np.isfinite(features).all():
+        raise DataError("the encoder's features are not finite; train it again")
+    spread = features.std(axis=0)
+    kept = features[:, spread > 1e-6 * max(1e-12, float(np.abs(features).max()))]
+    if not kept.shape[1]:
+        raise DataError("the encoder gives all subtomograms the same features: it has collapsed; train it again")
+    scaled = normalize(StandardScaler().fit_transform(kept.astype(np.float64)))
+    return PCA(min(components, *scaled.shape), svd_solver="full").fit_transform(scaled)
+
+
+def agreement(clusters: Integers, labels: Sequence[int | None], classes: int) -> Agreement | None:
+    """Compare clusters (N,) with labels, None being unknown; None where fewer than two are known."""
+    known = np.array([label is not None for label in labels], dtype=bool)
+    if known.sum() < 2:
+        return None
+    true = np.array([label for label in labels if label is not None], dtype=np.int64)
+    found = clusters[known]
+    table = np.zeros((int(clusters.max()) + 1, classes), dtype=np.int64)
+    np.add.at(table, (found, true), 1)
+    matched = table[linear_sum_assignment(table, maximize=True)].sum()
+    return Agreement(
+        float(adjusted_rand_score(true, found)),
+        float(normalized_mutual_info_score(true, found)),
+        float(table.max(axis=1).sum() / len(true)),
+        float(matched / len(true)),
+        table,
+    )
+
+
+def stability(runs: Sequence[Integers]) -> float:
+    """Return the mean adjusted Rand index of all pairs of partitions."""
+    return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]))
+
+
+def _kmeans(points: Floats, settings: ClusterSettings) -> _Plan:
+    def run(count: int, seed: int) -> KMeans:
+        return KMeans(count, n_init=_RESTARTS, random_state=seed).fit(points)
+
+    def score(count: int) -> float:
+        found = run(count, settings.seed).labels_
+        sample = min(len(points), _SILHOUETTE_SAMPLE)
+        return float(silhouette_score(points, found, sample_size=sample, random_state=settings.seed))
+
+    count, curve = _best(points, settings.clusters, score, max)
+
+    def fit(seed: int) -> _Fit:
+        model = run(count, seed)
+        near, next_ = np.sort(model.transform(points), axis=1)[:, :2].T
+        return _Fit(model.labels_.astype(np.int64), 1 - near / np.maximum(next_, np.finfo(float).tiny))
+
+    return _Plan(fit, curve, count)
+
+
+def _gmm(points: Floats, settings: ClusterSettings) -> _Plan:
+    floor = 1e-4 * points.var(axis=0).mean()
+
+    def run(count: int, seed: int) -> GaussianMixture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return GaussianMixture(count, random_state=seed, reg_covar=floor).fit(points)
+
+    def score(count: int) -> float:
+        return float(run(count, settings.seed).bic(points))
+
+    count, curve = _best(points, settings.clusters, score, min)
+
+    def fit(seed: int) -> _Fit:
+        chances = run(count, seed).predict_proba(points)
+        return _Fit(chances.argmax(axis=1), chances.max(axis=1))
+
+    return _Plan(fit, curve, count)
+
+
+def _best(
+    points: Floats, counts: range, score: Callable[[int], float], best: Callable[..., int]
+) -> tuple[int, dict[int, float]]:
+    """Return the number of clusters with the best score, and all scores; a single number needs none."""
+    _require(len(points) > counts[0], f"{len(points)} subtomograms", f"{counts[0]} clusters")
+    if len(counts) == 1:
+        return counts[0], {}
+    curve = {count: score(count) for count in counts if count < len(points)}
+    return best(curve, key=lambda count: curve[count]), curve
+
+
+def _leiden(points: Floats, settings: ClusterSettings) -> _Plan:
+    """Traag et al. 2019, on the graph of nearest neighbours by cosine, weighted by it."""
+    try:
+        import igraph
+        import leidenalg
+    except ImportError as error:
+        raise ConfigError(f'--method leiden needs {error.name}; pip install "cryoreg[cluster]"') from None
+    edges, weights = neighbour_graph(points, settings.neighbours)
+    graph = igraph.Graph(n=len(points), edges=edges)
+
+    def fit(seed: int) -> _Fit:
+        found = leidenalg.find_partition(
+            graph,
+            leidenalg.RBConfigurationVertexPartition,
+            weights=weights,
+            resolution_parameter=settings.resolution,
+            seed=seed,
+        )
+        clusters = np.array(found.membership, dtype=np.int64)
+        return _Fit(clusters, _kept_weight(clusters, edges, weights))
+
+    return _Plan(fit, {}, None)
+
+
+def neighbour_graph(points: Floats, neighbours: int) -> tuple[Integers, Floats]:
+    """Return edges (E, 2), i < j, between each point and its nearest by cosine, and weights: the cosine, at least 0."""
+    count = min(neighbours, len(points) - 1)
+    distances, others = NearestNeighbors(n_neighbors=count, metric="cosine").fit(points).kneighbors()
+    pairs = np.sort(np.stack([np.repeat(np.arange(len(points)), count), others.ravel()], axis=1), axis=1)
+    edges, first = np.unique(pairs, axis=0, return_index=True)
+    return edges, np.clip(1 - distances.ravel()[first], 1e-6, 1)
+
+
+def _kept_weight(clusters: Integers, edges: Integers, weights: Floats) -> Floats:
+    ends = edges.ravel()
+    inside = np.repeat(clusters[edges[:, 0]] == clusters[edges[:, 1]], 2)
+    both = np.repeat(weights, 2)
+    return np.bincount(ends, both * inside) / np.bincount(ends, both)
+
+
+_METHODS: dict[Method, Callable[[Floats, ClusterSettings], _Plan]] = {
+    "kmeans": _kmeans,
+    "gmm": _gmm,
+    "leiden": _leiden,
+}
+
+
+def _by_size(clusters: Integers) -> Integers:
+    """Number clusters from 0, the largest first, without gaps."""
+    _, numbers, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-counts, kind="stable"))[numbers]
+
+
+def _distances(points: Floats, clusters: Integers) -> Floats:
+    sums = np.zeros((int(clusters.max()) + 1, points.shape[1]))
+    np.add.at(sums, clusters, points)
+    means = sums / np.bincount(clusters)[:, None]
+    return np.linalg.norm(points - means[clusters], axis=1)
+
+
+def _require(enough: bool, found: str, wanted: str) -> None:
+    if not enough:
+        raise DataError(f"{found} are too few for {wanted}")
