@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -66,6 +66,15 @@ class Embedding:
     def confidences(self) -> NDArray[np.float64] | None:
         """(N,): probability of the prediction, calibrated where the card has a temperature."""
         return None if self.logits is None else probabilities(self.logits, temperature_of(self.card)).max(1)
+
+    def take(self, rows: NDArray[np.int64]) -> Embedding:
+        """Return some rows, by number."""
+        picked: dict[str, Any] = {
+            name: [getattr(self, name)[row] for row in rows]
+            for name in ("ids", "groups", "files", "rows", "labels", "parts")
+        }
+        logits = None if self.logits is None else self.logits[rows]
+        return replace(self, samples=self.samples[rows], features=self.features[rows], logits=logits, **picked)
 
     def known(self) -> dict[str, Sequence[Any]]:
         """Return the columns id, group, file, row, label, split, and a classifier's prediction and confidence."""

@@ -1,0 +1,46 @@
+"""`cryoreg report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import DATA, DATASET, DEVICE, PRECISION
+
+OPTIONS = (DATASET, DATA, DEVICE, PRECISION)
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@run_options.options(OPTIONS)
+@click.option(
+    "--part",
+    type=click.Choice(["test", "val", "train", "all"]),
+    help="The figures are of this part. [test; all where another data set is given]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=5000, show_default=True, help="Show so many subtomograms in the map."
+)
+@click.option("--output", type=run_options.PATH, metavar="FILE", help="The page to write. [RUN/report.html]")
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+def report(
+    run: Path,
+    part: str | None,
+    limit: int,
+    output: Path | None,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Write a report of RUN as one HTML page, which opens offline.
+
+    Settings, training curves, confusion matrix, an interactive map of the features, nearest neighbours, Grad-CAM,
+    mistakes and calibration.
+    """
+    from cryoreg.analysis.report import run_report
+
+    written = run_report(run, run_options.layers(OPTIONS, given, assignments), output, limit, part, overwrite)
+    click.echo(f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,63 @@
+"""A run's report: one HTML file that opens anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryoreg.config import Layer
+
+NAME = "report.html"
+
+
+def report(
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    limit: int = 5000,
+    part: str | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Path:
+    """Write a run's report as HTML, and return where: ``output``, or report.html in the run directory.
+
+    ``limit`` subtomograms are shown in the map; figures are of ``part`` of the run's own data set (None: test).
+    ``dataset`` and ``settings`` are as for `cryoreg.evaluate`. Raises a `CryoregError` where weights or data are
+    missing or unfit, or ``output`` exists.
+    """
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
+    return run_report(Path(run), layers, None if output is None else Path(output), limit, part)
+
+
+def run_report(
+    run: Path,
+    layers: Sequence[Layer],
+    output: Path | None = None,
+    limit: int = 5000,
+    part: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a run's report with its own config, over which ``layers`` are laid; see `report`."""
+    from cryoreg.analysis.explain import open_run
+    from cryoreg.analysis.report.contents import gather
+    from cryoreg.analysis.report.page import render
+    from cryoreg.files import write_text
+
+    _check(output, overwrite)
+    trained = open_run(run, layers)
+    output = output or trained.path.parent / NAME
+    write_text(output, render(gather(trained, limit, part)))
+    return output
+
+
+def _check(output: Path | None, overwrite: bool) -> None:
+    """Refuse, before any work, a file that exists; the run's own report is derived and may be replaced."""
+    from cryoreg.errors import ConfigError
+
+    if output is None:
+        return
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already; choose another name, or --overwrite it")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")

@@ -1,0 +1,146 @@
+"""The charts of a report by plotly, without colours of text and paper: the page adds those, light or dark."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from cryoreg.analysis.report.quality import Reliability
+from cryoreg.analysis.report.run_facts import Course, Series
+from cryoreg.training.evaluate import Evaluation
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+"""Okabe & Ito 2008, Color universal design: told apart by colour-blind readers. More classes also differ in shape."""
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "diamond", "x", "star", "pentagon")
+UNKNOWN = "#999999"
+_BLUES = [[0, "rgba(0,114,178,0)"], [1, "rgba(0,114,178,1)"]]
+_MARGIN = {"l": 56, "r": 16, "t": 36, "b": 44}
+_COUNTS_UP_TO = 12
+_SHARES_UP_TO = 25
+"""Classes up to which there is room for numbers in the confusion matrix."""
+_LONGEST_NAME = 18
+
+CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("loss", (("loss", "training"), ("val_loss", "validation"))),
+    (
+        "validation accuracy",
+        (("val_accuracy", "classifier"), ("linear_accuracy", "linear probe"), ("knn_accuracy", "kNN probe")),
+    ),
+    ("learning rate", (("lr", "learning rate"),)),
+    ("rank of the features (RankMe)", (("rankme", "RankMe"),)),
+    ("alignment", (("alignment", "alignment"),)),
+    ("uniformity", (("uniformity", "uniformity"),)),
+)
+"""Title, and the columns of the logs with their names."""
+
+Spec = dict[str, Any]
+"""What plotly.js takes: data and layout."""
+
+
+def curves(course: Course) -> list[Spec]:
+    """Return a chart for each group of logged figures that a run has."""
+    found = []
+    for title, columns in CURVES:
+        lines = [line for column, name in columns if (line := _line(course, column, name))]
+        if lines:
+            found.append(_spec(go.Figure(lines), title, x="epoch", height=240, showlegend=len(lines) > 1))
+    return found
+
+
+def _line(course: Course, column: str, name: str) -> go.Scatter | None:
+    """Draw a column over epochs: those of steps lie between them, those after an epoch at its end."""
+    if column in course.epochs:
+        places, values = [epoch + 1 for epoch in course.epochs["epoch"]], course.epochs[column]
+    elif column in course.steps:
+        places, values = _steps_in_epochs(course), course.steps[column]
+    else:
+        return None
+    known = [(x, y) for x, y in zip(places, values, strict=True) if not math.isnan(y)]
+    if not known:
+        return None
+    x, y = zip(*known, strict=True)
+    return go.Scatter(x=x, y=y, name=name, mode="lines+markers" if len(x) < 10 else "lines")
+
+
+def _steps_in_epochs(course: Course) -> list[float]:
+    steps: Series = course.steps
+    per_epoch = (steps["step"][-1] + 1) / (steps["epoch"][-1] + 1) if steps["step"] else 1
+    return [step / per_epoch for step in steps["step"]]
+
+
+def confusion(evaluation: Evaluation) -> Spec:
+    """Return the confusion matrix: rows true, columns predicted; shaded by the share of the row, in per cent."""
+    counts = evaluation.confusion
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
+    names = [plain(name) for name in evaluation.classes]
+    size = len(names)
+    heat = go.Heatmap(
+        z=shares.round(2).tolist(),
+        customdata=counts.tolist(),
+        zmin=0,
+        zmax=100,
+        colorscale=_BLUES,
+        xgap=1,
+        ygap=1,
+        colorbar={"title": {"text": "% of row"}, "thickness": 12, "outlinewidth": 0},
+        texttemplate=_cell(size),
+        hovertemplate="true %{y}<br>predicted %{x}<br>%{customdata} subtomograms, %{z:.1f} % of the row<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    ticks = {"tickmode": "array", "tickvals": list(range(size)), "ticktext": names, "showgrid": False}
+    figure.update_xaxes(**ticks, title="predicted", tickangle=-40 if size > 6 else 0)
+    figure.update_yaxes(**ticks, title="true", autorange="reversed")
+    return _spec(figure, None, height=140 + min(760, 44 * size), margin={"l": 20, "r": 10, "t": 10, "b": 20})
+
+
+def _cell(classes: int) -> str:
+    if classes <= _COUNTS_UP_TO:
+        return "%{customdata}<br>%{z:.0f} %"
+    return "%{z:.0f}" if classes <= _SHARES_UP_TO else ""
+
+
+def reliability(found: Sequence[Reliability]) -> Spec:
+    """Return accuracy against confidence, with standard errors, and the diagonal on which both agree."""
+    lines = [go.Scatter(x=[0, 1], y=[0, 1], name="ideal", mode="lines", line={"dash": "dot", "color": UNKNOWN})]
+    for one in found:
+        lines.append(
+            go.Scatter(
+                x=[each.confidence for each in one.bins],
+                y=[each.accuracy for each in one.bins],
+                error_y={"array": [each.error for each in one.bins], "thickness": 1},
+                customdata=[each.subtomograms for each in one.bins],
+                name=f"{one.name}: ECE {one.error:.3f}",
+                mode="lines+markers",
+                hovertemplate="confidence %{x:.2f}<br>accuracy %{y:.2f}<br>%{customdata} subtomograms<extra></extra>",
+            )
+        )
+    figure = go.Figure(lines)
+    figure.update_yaxes(range=[0, 1.02], title="share that is right")
+    figure.update_xaxes(range=[0, 1.02])
+    legend = {"x": 0.02, "y": 0.98, "yanchor": "top"}
+    return _spec(figure, None, x="confidence", height=380, legend=legend)
+
+
+def plain(name: str) -> str:
+    """Return a name as plotly shows it literally: it would take tags for formatting, and long names for room."""
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return html.escape(short)
+
+
+def _spec(figure: go.Figure, title: str | None, x: str | None = None, **layout: Any) -> Spec:
+    figure.update_layout(margin=_MARGIN, colorway=PALETTE)
+    figure.update_layout(**layout)
+    if title:
+        figure.update_layout(title={"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"})
+    if x:
+        figure.update_xaxes(title=x)
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    spec = json.loads(figure.to_json())
+    spec["layout"].pop("template", None)
+    return spec

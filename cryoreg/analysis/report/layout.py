@@ -1,0 +1,78 @@
+"""Where features lie to each other: PCA and UMAP, and nearest neighbours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+SEED = 0
+_COMPONENTS = 50
+"""Principal components that UMAP is given."""
+_UMAP_NEIGHBOURS = 15
+_FEWEST_FOR_UMAP = 20
+
+Floats = NDArray[np.float32]
+
+
+class Layout(NamedTuple):
+    """Points in a plane."""
+
+    name: str
+    points: Floats
+    """(N, 2)."""
+    axes: tuple[str, str]
+
+
+class Neighbours(NamedTuple):
+    """The nearest to each, itself left out."""
+
+    rows: NDArray[np.int64]
+    """(N, k), the nearest first."""
+    cosine: Floats
+    """(N, k): cosine of the angle between the features."""
+
+
+def layouts(features: Floats) -> list[Layout]:
+    """Return the first two principal components of features (N, F), and UMAP of the first 50, with a fixed seed.
+
+    McInnes et al. 2018, arXiv 1802.03426. Fewer than 20 subtomograms, or features that are all alike, have no UMAP.
+    """
+    if len(features) < 2:
+        return [Layout("PCA", np.zeros((len(features), 2), np.float32), ("component 1", "component 2"))]
+    count = min(_COMPONENTS, *features.shape)
+    model = PCA(count, svd_solver="full" if count == min(features.shape) else "randomized", random_state=SEED)
+    with np.errstate(invalid="ignore", divide="ignore"):  # features that are all alike have no shares of variance
+        components = model.fit_transform(features).astype(np.float32)
+        shares = np.nan_to_num(model.explained_variance_ratio_)
+    plane = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - count))))
+    shares = np.pad(shares, (0, 2))
+    names = (f"component 1 ({shares[0]:.0%} of variance)", f"component 2 ({shares[1]:.0%})")
+    found = [Layout("PCA", plane, names)]
+    if len(features) >= _FEWEST_FOR_UMAP and np.ptp(components, axis=0).max() > 0:
+        found.insert(0, Layout("UMAP", umap(components), ("UMAP 1", "UMAP 2")))
+    return found
+
+
+def umap(components: Floats) -> Floats:
+    """Return a UMAP (N, 2) that does not change from one call to the next."""
+    from umap import UMAP
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed means one thread, and that few points are few
+        model = UMAP(n_neighbors=min(_UMAP_NEIGHBOURS, len(components) - 1), random_state=SEED, n_jobs=1)
+        return np.asarray(model.fit_transform(components), np.float32)
+
+
+def nearest(features: Floats, count: int = 5) -> Neighbours:
+    """Return the ``count`` nearest of each by the cosine between features (N, F), or as many as there are."""
+    count = min(count, len(features) - 1)
+    if count < 1:
+        return Neighbours(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
+    search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(features)
+    distances, rows = search.kneighbors()  # without an argument, a point is no neighbour of its own
+    return Neighbours(rows.astype(np.int64), (1 - distances).astype(np.float32))

@@ -1,0 +1,117 @@
+"""The page: contents and charts in one HTML file, which needs no other."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+import cryoreg
+from cryoreg.analysis.embedding import Embedding, readable
+from cryoreg.analysis.report import figures
+from cryoreg.analysis.report.contents import Contents
+from cryoreg.analysis.report.quality import class_rows, reliabilities
+
+_FOLDER = Path(__file__).parent
+_DIGITS = 4
+
+
+def render(contents: Contents) -> str:
+    """Return the page. Names, ids and paths are data: jinja2 escapes them in HTML and JSON, the script never parses."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"readable": readable, "number": _number, "percent": _percent}
+    evaluation = contents.evaluation
+    return environment.get_template("page.html.j2").render(
+        contents=contents,
+        classes=[] if evaluation is None else class_rows(evaluation),
+        charts=_charts(contents),
+        payload=payload(contents),
+        gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/png", contents.gradcam),
+        sprite=_data_uri("image/jpeg", contents.sheet.jpeg),
+        version=cryoreg.__version__,
+        now=f"{datetime.now():%Y-%m-%d %H:%M}",
+        **{name: (_FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")},
+        plotly=get_plotlyjs(),
+    )
+
+
+def _charts(contents: Contents) -> dict[str, Any]:
+    """Return the charts by the id of the element that they go into."""
+    charts = {f"curve-{number}": spec for number, spec in enumerate(figures.curves(contents.course))}
+    if contents.evaluation is not None:
+        charts["confusion"] = figures.confusion(contents.evaluation)
+        charts["reliability"] = figures.reliability(reliabilities(contents.evaluation))
+    return charts
+
+
+def payload(contents: Contents) -> dict[str, Any]:
+    """Return what the map's script needs: columns over the shown subtomograms, and where their slices are."""
+    shown, sheet = contents.shown, contents.sheet
+    return {
+        "ids": shown.ids,
+        "files": _coded(shown.files) if any(shown.files) else None,
+        "rows": shown.rows,
+        "colours": _colours(shown),
+        "confidence": None if shown.confidences is None else [round(value, 3) for value in shown.confidences.tolist()],
+        "layouts": [
+            {"name": one.name, "axes": one.axes, "x": _rounded(one.points[:, 0]), "y": _rounded(one.points[:, 1])}
+            for one in contents.layouts
+        ],
+        "neighbours": contents.neighbours.rows.tolist(),
+        "cosine": np.round(contents.neighbours.cosine.astype(float), 3).tolist(),
+        "sheet": {"columns": sheet.columns, "pitch": sheet.pitch, "tile": sheet.tile},
+        "palette": figures.PALETTE,
+        "symbols": figures.SYMBOLS,
+        "unknown": figures.UNKNOWN,
+    }
+
+
+def _colours(shown: Embedding) -> dict[str, Any]:
+    """Return the columns to colour by: name -> names of the values and, for each subtomogram, which it has."""
+    columns: dict[str, Sequence[str | None] | None] = {
+        "label": shown.labels,
+        "prediction": shown.predictions,
+        "right or wrong": _verdicts(shown),
+        "split": shown.parts,
+        "tomogram": shown.groups,
+    }
+    return {name: _coded(values) for name, values in columns.items() if values is not None and any(values)}
+
+
+def _verdicts(shown: Embedding) -> list[str | None] | None:
+    if shown.predictions is None:
+        return None
+    pairs = zip(shown.labels, shown.predictions, strict=True)
+    return [None if label is None else "right" if label == said else "wrong" for label, said in pairs]
+
+
+def _coded(values: Sequence[str | None]) -> dict[str, Any]:
+    names = sorted({value for value in values if value is not None})
+    numbers = {name: number for number, name in enumerate(names)}
+    return {"names": names, "codes": [-1 if value is None else numbers[value] for value in values]}
+
+
+def _rounded(values: NDArray[np.float32]) -> list[float]:
+    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.1f} %"

@@ -1,0 +1,180 @@
+"""What a run was: its settings and packages, its course, and what to be wary of."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryoreg import registry
+from cryoreg.analysis.inference import Trained
+from cryoreg.config import PROVENANCE_SECTION, Layer, RunConfig, kind_of, resolve
+from cryoreg.errors import CryoregError
+from cryoreg.training.run_folder import CsvLog
+
+_CURVE_POINTS = 500
+"""A curve of more steps is thinned to about so many."""
+
+
+class Setting(NamedTuple):
+    """One value."""
+
+    key: str
+    value: str
+    changed: bool
+    """It is not the default."""
+
+
+class Section(NamedTuple):
+    """A component or group of settings."""
+
+    name: str
+    component: str
+    package: str
+    """That brought the component, with its version; empty for settings of cryoreg itself."""
+    settings: list[Setting]
+
+
+Series = dict[str, list[float]]
+"""Column -> values, NaN where a cell is empty."""
+
+
+class Course(NamedTuple):
+    """How training went."""
+
+    epochs: Series
+    """metrics.csv."""
+    steps: Series
+    """steps.csv, thinned."""
+
+
+def task_of(card: dict[str, Any]) -> str:
+    """Return "pretrain" or "finetune"."""
+    return str(card["config"]["task"])
+
+
+def facts(trained: Trained) -> list[tuple[str, str]]:
+    """Return what a reader wants to know first of a run, as (name, value)."""
+    config, dataset, card = card_config(trained), trained.dataset, trained.card
+    recorded = card["config"]
+    how = [("method", recorded["method"]["name"])] if "method" in recorded else _fine_tuning(recorded["training"])
+    root = getattr(trained.config.spec("dataset"), "root", None)
+    size = "×".join(map(str, dataset.box))
+    voxel = f", {dataset.voxel_size:.4g} Å per voxel" if dataset.voxel_size else ", voxel size not known"
+    return [
+        ("run", str(trained.path.parent)),
+        ("finished", when(trained.path)),
+        *how,
+        ("encoder", f"{recorded['encoder']['name']}, {card['num_features']} features"),
+        ("augmentation", recorded["augmentation"]["name"]),
+        ("data", f"{trained.config.choices['dataset'].component.name}{f', {root}' if root else ''}"),
+        ("subtomograms", f"{len(dataset)} of {size} voxels{voxel}"),
+        ("tomograms", str(len(set(dataset.groups) - {None})) if any(dataset.groups) else "not known"),
+        ("classes", str(len(card.get("classes") or dataset.classes)) or "not labelled"),
+        ("epochs", str(recorded["training"]["epochs"]) if config is None else str(config.training.epochs)),
+        ("cryoreg", str(card["cryoreg"])),
+    ]
+
+
+def when(path: Path) -> str:
+    """Return when a file was last written, to the minute."""
+    return f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
+
+
+def _fine_tuning(training: dict[str, Any]) -> list[tuple[str, str]]:
+    per_class = training.get("labels_per_class")
+    labels = f"{per_class} of each class" if per_class else f"{training['labels']:.0%} of those of the train split"
+    return [("starts from", str(training.get("pretrained", "scratch"))), ("labels", labels)]
+
+
+def card_config(trained: Trained) -> RunConfig | None:
+    """Return the run's own config; None where one of its packages is not installed any more."""
+    recorded = trained.card["config"]
+    try:
+        return resolve(recorded["task"], [Layer(str(trained.path), recorded)])
+    except CryoregError:
+        return None
+
+
+def sections(trained: Trained) -> list[Section]:
+    """Return all settings that the card records, as they were; those that are not the default are marked."""
+    recorded = dict(trained.card["config"])
+    packages, config = recorded.pop(PROVENANCE_SECTION), card_config(trained)
+    recorded.pop("task")
+    found = []
+    for name, values in recorded.items():
+        settings = [_setting(config, name, key, value) for key, value in values.items() if key != "name"]
+        found.append(Section(name, str(values.get("name", "")), packages.get(name, ""), settings))
+    return found
+
+
+def _setting(config: RunConfig | None, section: str, key: str, value: Any) -> Setting:
+    return Setting(key, _text(value), config is not None and not _is_default(config, section, key))
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def _is_default(config: RunConfig, section: str, key: str) -> bool:
+    model = config.choices[section].spec if section in config.choices else getattr(config, section)
+    field = type(model).model_fields.get(key)
+    return field is not None and getattr(model, key) == field.get_default(call_default_factory=True)
+
+
+def course(folder: Path) -> Course:
+    """Read the logs of a run; empty where they are not beside its weights."""
+    epochs, steps = (CsvLog(folder / name).read() for name in ("metrics.csv", "steps.csv"))
+    return Course(_series(epochs), _series(steps[:: max(1, len(steps) // _CURVE_POINTS)]))
+
+
+def _series(rows: list[dict[str, str]]) -> Series:
+    return {name: [_number(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return math.nan
+
+
+def last(series: Series, name: str) -> float:
+    """Return the last value of a column that is known, else NaN."""
+    return next((value for value in reversed(series.get(name, [])) if not math.isnan(value)), math.nan)
+
+
+def warnings_of_run(trained: Trained, course: Course) -> list[str]:
+    """Return a line for each reason to distrust a run: collapse, an early end, other data, other packages."""
+    found = []
+    alarms = [int(epoch) for epoch, on in zip(*_pair(course.epochs, "epoch", "collapsed"), strict=True) if on == 1]
+    if alarms:
+        found.append(
+            f"the features had collapsed after {len(alarms)} epochs (the first: {alarms[0]}): all subtomograms looked "
+            "alike to the encoder; try another method, a lower learning rate or stronger augmentation"
+        )
+    metrics = trained.card.get("metrics", {})
+    if "epoch" in metrics and metrics["epoch"] == last(course.epochs, "epoch"):
+        found.append("the last epoch validated best: the network was still learning; train for more epochs")
+    found += [f"these are not the training data: {line}" for line in trained.differences()]
+    return found + _changed_packages(trained)
+
+
+def _pair(series: Series, *names: str) -> list[list[float]]:
+    present = all(name in series for name in names)
+    return [series[name] if present else [] for name in names]
+
+
+def _changed_packages(trained: Trained) -> list[str]:
+    """Return a line for each component that is not installed as the run recorded it."""
+    recorded, found = trained.card["config"], []
+    for section, package in recorded[PROVENANCE_SECTION].items():
+        try:
+            component = registry.find_spec(kind_of(section), recorded[section]["name"])[0]
+        except CryoregError:
+            found.append(f"{section} '{recorded[section]['name']}' came from {package}, which is not installed here")
+            continue
+        if (now := f"{component.dist} {component.version}") != package:
+            found.append(f"{section} '{component.name}' came from {package}; here it is {now}")
+    return found
