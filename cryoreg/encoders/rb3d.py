@@ -47,8 +47,9 @@ class RB3D(Encoder):
 
     def _stem(self, x: Tensor) -> Tensor:
         """Convolve, pool, then ReLU: the last two commute, and there is eight times less to do after the pool."""
-        chunk = _STEM_CHUNK if x.device.type == "cpu" and isinstance(self.norm1, nn.Identity) else len(x)
-        return torch.cat([self._pool(self.norm1(self.conv1(part))) for part in x.split(chunk)]).relu_()
+        chunked = x.device.type == "cpu" and isinstance(self.norm1, nn.Identity) and not torch.compiler.is_exporting()
+        parts = x.split(_STEM_CHUNK) if chunked else [x]
+        return torch.cat([self._pool(self.norm1(self.conv1(part))) for part in parts]).relu_()
 
     def _pool(self, x: Tensor) -> Tensor:
         # A maximum is exact in any precision, but autocast on a CPU would copy its largest tensor to float32.

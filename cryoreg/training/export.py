@@ -58,12 +58,17 @@ def _without_initial_weights(config: RunConfig) -> dict[str, Any]:
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write tensors and card to one safetensors file, and the card as card.json beside it."""
+    write_weights(path, tensors, card)
+    write_text(path.parent / CARD_FILE, json.dumps(card, indent=2) + "\n")
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors and card to one safetensors file."""
     text = json.dumps(card, indent=2)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checksum = _checksum(safetensors.torch.save(plain), text)
     data = safetensors.torch.save(plain, metadata={"card": text, "sha256": checksum})
     write_atomically(path, lambda file: file.write(data), check=load_weights)
-    write_text(path.parent / CARD_FILE, text + "\n")
 
 
 def load_weights(path: Path) -> Weights:
