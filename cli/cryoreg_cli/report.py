@@ -28,7 +28,7 @@ OPTIONS = (DATASET, DATA, DEVICE, PRECISION)
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def report(
     run: Path,
-    part: str | None,
+    part: Any,
     limit: int,
     output: Path | None,
     overwrite: bool,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryoreg.config import Layer
+
+if TYPE_CHECKING:
+    from cryoreg.analysis.embedding import Part
 
 NAME = "report.html"
 
@@ -16,7 +19,7 @@ def report(
     output: str | Path | None = None,
     *,
     limit: int = 5000,
-    part: str | None = None,
+    part: Part | None = None,
     dataset: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
@@ -35,7 +38,7 @@ def run_report(
     layers: Sequence[Layer],
     output: Path | None = None,
     limit: int = 5000,
-    part: str | None = None,
+    part: Part | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a run's report with its own config, over which ``layers`` are laid; see `report`."""

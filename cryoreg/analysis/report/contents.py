@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.analysis.embedding import Embedding, embedding_of, parts_of, samples_of
+from cryoreg.analysis.embedding import Embedding, Part, embedding_of, parts_of, samples_of
 from cryoreg.analysis.gradcam import draw_comparison
 from cryoreg.analysis.inference import Trained
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
@@ -20,11 +20,11 @@ from cryoreg.analysis.report.run_facts import Course, Section, course, facts, la
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
-from cryoreg.errors import CryoregError
+from cryoreg.errors import CheckpointError, CryoregError
 from cryoreg.training.evaluate import Evaluation
 from cryoreg.training.probe import LARGEST
 
-_QUERIES = 8
+_QUERIES = 10
 _EXPLAINED = 4
 
 
@@ -66,11 +66,18 @@ class Contents:
     """Rows of ``shown``."""
     sheet: Sheet
     """Slices of ``shown``."""
+    slices: str
+    """How the slices lie, in a sentence."""
     gradcam: bytes | str
     """A PNG, or why there is none."""
 
+    @property
+    def agreement(self) -> tuple[float, float]:
+        """Share of the neighbours that have the label of their query, and the same by chance; NaN without labels."""
+        return self.neighbours.agreement(self.shown.labels)
 
-def gather(trained: Trained, limit: int = 5000, part: str | None = None) -> Contents:
+
+def gather(trained: Trained, limit: int = 5000, part: Part | None = None) -> Contents:
     """Return the contents of a run's report.
 
     Figures are of all labelled subtomograms of ``part`` (None: test, or all where the data have no such part). The map
@@ -78,32 +85,44 @@ def gather(trained: Trained, limit: int = 5000, part: str | None = None) -> Cont
     """
     parts = parts_of(trained)
     part = part or ("test" if parts is not None and "test" in parts else "all")
-    measured = samples_of(trained, part)  # type: ignore[arg-type]
-    shown = choose_shown(measured, len(trained.dataset), limit)
-    both = np.union1d(measured, shown)
-    embedding = embedding_of(trained, both)
-    evaluation = evaluation_of(embedding, np.searchsorted(both, measured), part)
-    map_rows = embedding.take(np.searchsorted(both, shown))
+    measured = samples_of(trained, part)
+    samples = choose_shown(measured, len(trained.dataset), limit)
+    evaluation, shown = _embed(trained, measured, samples, part)
+    within = np.flatnonzero(np.isin(samples, measured))
+    queries = _in_turn(shown, within, _QUERIES)
     progress = course(trained.path.parent)
     return Contents(
         title=trained.path.parent.absolute().name,
         task=task_of(trained.card),
         part=part,
-        figures=_figures(trained, evaluation, progress, parts),
+        figures=_figures(evaluation, progress, parts),
         facts=facts(trained),
         warnings=[*warnings_of_run(trained, progress), *_warnings_of_data(trained, parts, part, evaluation, limit)],
         sections=sections(trained),
         course=progress,
         evaluation=evaluation,
-        shown=map_rows,
+        shown=shown,
         whole=len(trained.dataset),
-        layouts=layouts(map_rows.features),
-        neighbours=nearest(map_rows.features),
-        queries=_in_turn(map_rows, np.flatnonzero(np.isin(shown, measured)), _QUERIES),
-        mistakes=confident_mistakes(map_rows, np.flatnonzero(np.isin(shown, measured))),
-        sheet=slice_sheet(trained.dataset, shown.tolist()),
-        gradcam=_gradcam(trained, shown[_in_turn(map_rows, np.flatnonzero(np.isin(shown, measured)), _EXPLAINED)]),
+        layouts=layouts(shown.features),
+        neighbours=nearest(shown.features),
+        queries=queries,
+        mistakes=confident_mistakes(shown, within),
+        sheet=slice_sheet(trained.dataset, samples.tolist()),
+        slices=_about_slices(trained),
+        gradcam=_gradcam(trained, samples[queries[:_EXPLAINED]]),
     )
+
+
+def _embed(
+    trained: Trained, measured: NDArray[np.int64], shown: NDArray[np.int64], part: str
+) -> tuple[Evaluation | None, Embedding]:
+    """Embed what is measured and what is shown, once; return the figures of the former, and the latter."""
+    both = np.union1d(measured, shown)
+    embedding = embedding_of(trained, both)
+    if not np.isfinite(embedding.features).all():
+        raise CheckpointError(f"the features by {trained.path} are not finite; train anew with a lower learning rate")
+    evaluation = evaluation_of(embedding, np.searchsorted(both, measured), part)
+    return evaluation, embedding.take(np.searchsorted(both, shown))
 
 
 def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int = 0) -> NDArray[np.int64]:
@@ -114,26 +133,32 @@ def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int 
 
 
 def _in_turn(embedding: Embedding, rows: NDArray[np.int64], count: int) -> list[int]:
-    """Return up to ``count`` rows: the first of each class, then the second of each, and so on."""
+    """Return up to ``count`` rows, drawn with a fixed seed: one of each class, then a second of each, and so on."""
     seen: dict[str | None, int] = {}
     turns = []
-    for row in rows.tolist():
+    for row in np.random.default_rng(0).permutation(rows).tolist():
         label = embedding.labels[row]
         seen[label] = seen.get(label, 0) + 1
-        turns.append((seen[label], row))
-    return [row for _, row in sorted(turns)[:count]]
+        turns.append((seen[label], label or "", row))
+    return [row for _, _, row in sorted(turns)[:count]]
 
 
-def _figures(
-    trained: Trained, evaluation: Evaluation | None, progress: Course, parts: NDArray[np.object_] | None
-) -> list[Figure]:
+def _about_slices(trained: Trained) -> str:
+    width, voxel_size = trained.dataset.box[2], trained.dataset.voxel_size
+    extent = f"{width} voxels" if voxel_size is None else f"{width * voxel_size:.0f} Å"
+    return f"Slices are central, across the beam: y up, x right, {extent} wide."
+
+
+def _figures(evaluation: Evaluation | None, progress: Course, parts: NDArray[np.object_] | None) -> list[Figure]:
+    """Return what the network achieves: on labelled subtomograms, else in its probes, else its loss."""
     if evaluation is not None:
-        note = f"{evaluation.part} split, {len(evaluation.labels)} subtomograms"
-        if evaluation.part == "all":
-            note = f"{len(evaluation.labels)} labelled subtomograms"
+        where = "labelled" if evaluation.part == "all" else f"{evaluation.part} split"
+        note = f"{where}, {len(evaluation.labels)} subtomograms"
+        largest = evaluation.confusion.sum(1).max() / len(evaluation.labels)
         return [
             Figure("accuracy", evaluation.accuracy, evaluation.accuracy_error, note),
             Figure("macro-F1", evaluation.macro_f1, math.nan, "mean over the classes", percent=False),
+            Figure("largest class", float(largest), math.nan, "accuracy of always saying it"),
         ]
     probed = 0 if parts is None else min(LARGEST, int((parts == "val").sum()))
     names = {"linear_accuracy": "linear probe", "knn_accuracy": "kNN probe"}

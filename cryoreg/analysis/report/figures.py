@@ -14,11 +14,20 @@ from cryoreg.analysis.report.quality import Reliability
 from cryoreg.analysis.report.run_facts import Course, Series
 from cryoreg.training.evaluate import Evaluation
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-"""Okabe & Ito 2008, Color universal design: told apart by colour-blind readers. More classes also differ in shape."""
-SYMBOLS = ("circle", "square", "triangle-up", "cross", "diamond", "x", "star", "pentagon")
-UNKNOWN = "#999999"
-_BLUES = [[0, "rgba(0,114,178,0)"], [1, "rgba(0,114,178,1)"]]
+PALETTE = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+"""Petroff 2021, arXiv 2107.02270: ten colours that colour-blind readers tell apart. More classes differ in shape."""
+ON_DARK = (
+    *("#6face3", "#ffbf4a", "#e8583c", "#afbbba", "#b577da"),
+    *("#c59081", "#f08c47", "#cbc494", "#969aa6", "#ade3e5"),
+)
+"""The same, lighter, on dark paper."""
+SYMBOLS = ("circle", "triangle-up", "square", "cross", "diamond", "x", "star", "pentagon")
+UNKNOWN = "#888888"
+_SHADES = [[0, "#ffffff"], [1, PALETTE[0]]]
+"""The page replaces the first by the colour of its own paper."""
 _MARGIN = {"l": 56, "r": 16, "t": 36, "b": 44}
 _COUNTS_UP_TO = 12
 _SHARES_UP_TO = 25
@@ -33,8 +42,8 @@ CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     ("learning rate", (("lr", "learning rate"),)),
     ("rank of the features (RankMe)", (("rankme", "RankMe"),)),
-    ("alignment", (("alignment", "alignment"),)),
-    ("uniformity", (("uniformity", "uniformity"),)),
+    ("alignment of views (0: they agree)", (("alignment", "alignment"),)),
+    ("uniformity (0: features all alike)", (("uniformity", "uniformity"),)),
 )
 """Title, and the columns of the logs with their names."""
 
@@ -81,18 +90,25 @@ def confusion(evaluation: Evaluation) -> Spec:
     size = len(names)
     heat = go.Heatmap(
         z=shares.round(2).tolist(),
-        customdata=counts.tolist(),
+        text=counts.tolist(),
         zmin=0,
         zmax=100,
-        colorscale=_BLUES,
+        colorscale=_SHADES,
         xgap=1,
         ygap=1,
         colorbar={"title": {"text": "% of row"}, "thickness": 12, "outlinewidth": 0},
         texttemplate=_cell(size),
-        hovertemplate="true %{y}<br>predicted %{x}<br>%{customdata} subtomograms, %{z:.1f} % of the row<extra></extra>",
+        hovertemplate="true %{y}<br>predicted %{x}<br>%{text} subtomograms, %{z:.1f} % of the row<extra></extra>",
     )
     figure = go.Figure(heat)
-    ticks = {"tickmode": "array", "tickvals": list(range(size)), "ticktext": names, "showgrid": False}
+    ticks = {
+        "tickmode": "array",
+        "tickvals": list(range(size)),
+        "ticktext": names,
+        "showgrid": False,
+        "zeroline": False,
+        "ticks": "",
+    }
     figure.update_xaxes(**ticks, title="predicted", tickangle=-40 if size > 6 else 0)
     figure.update_yaxes(**ticks, title="true", autorange="reversed")
     return _spec(figure, None, height=140 + min(760, 44 * size), margin={"l": 20, "r": 10, "t": 10, "b": 20})
@@ -100,20 +116,21 @@ def confusion(evaluation: Evaluation) -> Spec:
 
 def _cell(classes: int) -> str:
     if classes <= _COUNTS_UP_TO:
-        return "%{customdata}<br>%{z:.0f} %"
+        return "%{text}<br>%{z:.0f} %"
     return "%{z:.0f}" if classes <= _SHARES_UP_TO else ""
 
 
 def reliability(found: Sequence[Reliability]) -> Spec:
     """Return accuracy against confidence, with standard errors, and the diagonal on which both agree."""
     lines = [go.Scatter(x=[0, 1], y=[0, 1], name="ideal", mode="lines", line={"dash": "dot", "color": UNKNOWN})]
-    for one in found:
+    for one, colour in zip(found, PALETTE, strict=False):
         lines.append(
             go.Scatter(
                 x=[each.confidence for each in one.bins],
                 y=[each.accuracy for each in one.bins],
                 error_y={"array": [each.error for each in one.bins], "thickness": 1},
                 customdata=[each.subtomograms for each in one.bins],
+                line={"color": colour},
                 name=f"{one.name}: ECE {one.error:.3f}",
                 mode="lines+markers",
                 hovertemplate="confidence %{x:.2f}<br>accuracy %{y:.2f}<br>%{customdata} subtomograms<extra></extra>",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +38,20 @@ class Neighbours(NamedTuple):
     cosine: Floats
     """(N, k): cosine of the angle between the features."""
 
+    def agreement(self, labels: Sequence[str | None]) -> tuple[float, float]:
+        """Return which share of the neighbours has the label of its query, and which would by chance.
+
+        Unlabelled ones are left out; NaN where no pair is left.
+        """
+        known, codes = np.unique([label or "" for label in labels], return_inverse=True)
+        named = np.array([label is not None for label in labels], bool)
+        pairs = named[:, None] & named[self.rows]
+        if not pairs.any():
+            return math.nan, math.nan
+        same = (codes[:, None] == codes[self.rows])[pairs]
+        shares = np.bincount(codes[named], minlength=len(known)) / named.sum()
+        return float(same.mean()), float((shares**2).sum())
+
 
 def layouts(features: Floats) -> list[Layout]:
     """Return the first two principal components of features (N, F), and UMAP of the first 50, with a fixed seed.
@@ -51,7 +67,7 @@ def layouts(features: Floats) -> list[Layout]:
         shares = np.nan_to_num(model.explained_variance_ratio_)
     plane = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - count))))
     shares = np.pad(shares, (0, 2))
-    names = (f"component 1 ({shares[0]:.0%} of variance)", f"component 2 ({shares[1]:.0%})")
+    names = (f"component 1 ({100 * shares[0]:.0f} % of the variance)", f"component 2 ({100 * shares[1]:.0f} %)")
     found = [Layout("PCA", plane, names)]
     if len(features) >= _FEWEST_FOR_UMAP and np.ptp(components, axis=0).max() > 0:
         found.insert(0, Layout("UMAP", umap(components), ("UMAP 1", "UMAP 2")))
@@ -65,7 +81,7 @@ def umap(components: Floats) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed means one thread, and that few points are few
         model = UMAP(n_neighbors=min(_UMAP_NEIGHBOURS, len(components) - 1), random_state=SEED, n_jobs=1)
-        return np.asarray(model.fit_transform(components), np.float32)
+        return np.nan_to_num(np.asarray(model.fit_transform(components), np.float32))  # NaN: connected to nothing
 
 
 def nearest(features: Floats, count: int = 5) -> Neighbours:

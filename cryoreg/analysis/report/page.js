@@ -3,7 +3,9 @@
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const data = read("payload"), charts = read("charts");
   const find = (selector) => document.querySelector(selector);
-  const config = { responsive: true, displaylogo: false, scrollZoom: false };
+  // No button of plotly's that would send the data anywhere.
+  const buttons = [["toImage"], ["zoom2d", "pan2d", "select2d", "lasso2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]];
+  const config = { responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtons: buttons };
   const scatter = find("#scatter"), card = find("#card"), sprite = find("#sprite");
   const state = { layout: 0, colour: null, selected: [] };
 
@@ -29,6 +31,7 @@
   function drawCharts() {
     for (const [id, spec] of Object.entries(charts)) {
       const element = document.getElementById(id);
+      for (const heat of spec.data.filter((trace) => trace.type === "heatmap")) heat.colorscale[0][1] = colourOf("--paper");
       if (element) Plotly.react(element, spec.data, { ...spec.layout, template: themeLayout() }, { ...config, displayModeBar: false });
     }
   }
@@ -51,11 +54,11 @@
 
   // The map
   function traces() {
-    const layout = data.layouts[state.layout];
+    const layout = data.layouts[state.layout], palette = data.palettes[themed()], many = data.ids.length > 2000;
     const trace = (rows, name, marker) => ({
       type: "scatter", mode: "markers", name, customdata: rows, hoverinfo: "none",
       x: rows.map((row) => layout.x[row]), y: rows.map((row) => layout.y[row]),
-      marker: { size: data.ids.length > 2000 ? 5 : 7, opacity: 0.8, line: { width: 0.4, color: colourOf("--paper") }, ...marker },
+      marker: { size: many ? 5 : 8, opacity: 0.85, line: { width: many ? 0 : 0.5, color: colourOf("--paper") }, ...marker },
       unselected: { marker: { opacity: 0.12 } },
     });
     const all = data.ids.map((_, row) => row);
@@ -64,27 +67,30 @@
       return [trace(all, "confidence", { color: data.confidence, colorscale: "Cividis", cmin: 0, cmax: 1, colorbar: bar })];
     }
     const column = data.colours[state.colour];
-    if (!column) return [trace(all, "subtomograms", { color: data.palette[0] })];
+    if (!column) return [trace(all, "subtomograms", { color: palette[0] })];
     const members = [...column.names.map(() => []), []];
     column.codes.forEach((code, row) => members[code < 0 ? column.names.length : code].push(row));
     const named = column.names.map((name, code) => trace(members[code], plain(short(name)), {
-      color: data.palette[code % data.palette.length],
-      symbol: data.symbols[Math.floor(code / data.palette.length) % data.symbols.length],
+      color: palette[code % palette.length],
+      symbol: data.symbols[Math.floor(code / palette.length) % data.symbols.length],
     }));
     const rest = members[column.names.length];
     return rest.length ? [...named, trace(rest, "unknown", { color: data.unknown, symbol: "circle-open" })] : named;
   }
   function drawMap() {
     const [across, up] = data.layouts[state.layout].axes;
+    const umap = data.layouts[state.layout].name === "UMAP";  // whose axes have no meaning
+    find("#umap-note").hidden = !umap;
+    const axis = (title) => ({ title: { text: title }, zeroline: false, showgrid: !umap, showticklabels: !umap });
     const several = state.colour !== "confidence" && state.colour !== null;
     select([]);
     return Plotly.react(scatter, traces(), {
       template: themeLayout(), dragmode: "lasso", hovermode: "closest", hoverdistance: 12,
-      margin: { l: 52, r: 16, t: 16, b: 44 }, height: 640, showlegend: several,
+      margin: { l: 52, r: 16, t: 36, b: 44 }, height: 640, showlegend: several,
       legend: { itemsizing: "constant", title: { text: state.colour || "" } },
-      xaxis: { title: { text: across }, zeroline: false }, yaxis: { title: { text: up }, zeroline: false },
+      xaxis: axis(across), yaxis: axis(up),
       uirevision: state.layout, selectionrevision: Math.random(),
-    }, { ...config, modeBarButtonsToRemove: ["autoScale2d"] });
+    }, config);
   }
   function describe(row, element) {
     element.replaceChildren();

@@ -70,7 +70,7 @@ def payload(contents: Contents) -> dict[str, Any]:
         "neighbours": contents.neighbours.rows.tolist(),
         "cosine": np.round(contents.neighbours.cosine.astype(float), 3).tolist(),
         "sheet": {"columns": sheet.columns, "pitch": sheet.pitch, "tile": sheet.tile},
-        "palette": figures.PALETTE,
+        "palettes": {"light": figures.PALETTE, "dark": figures.ON_DARK},
         "symbols": figures.SYMBOLS,
         "unknown": figures.UNKNOWN,
     }

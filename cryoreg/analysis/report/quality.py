@@ -86,7 +86,7 @@ def _most_confused(classes: tuple[str, ...], confusion: NDArray[np.int64], label
     others[label] = 0
     if not others.any():
         return ""
-    return f"{classes[others.argmax()]} ({others.max() / confusion[label].sum():.0%})"
+    return f"{classes[others.argmax()]} ({100 * others.max() / confusion[label].sum():.0f} %)"
 
 
 def reliabilities(evaluation: Evaluation) -> list[Reliability]:

@@ -56,7 +56,7 @@ def task_of(card: dict[str, Any]) -> str:
 
 def facts(trained: Trained) -> list[tuple[str, str]]:
     """Return what a reader wants to know first of a run, as (name, value)."""
-    config, dataset, card = card_config(trained), trained.dataset, trained.card
+    dataset, card = trained.dataset, trained.card
     recorded = card["config"]
     how = [("method", recorded["method"]["name"])] if "method" in recorded else _fine_tuning(recorded["training"])
     root = getattr(trained.config.spec("dataset"), "root", None)
@@ -71,8 +71,8 @@ def facts(trained: Trained) -> list[tuple[str, str]]:
         ("data", f"{trained.config.choices['dataset'].component.name}{f', {root}' if root else ''}"),
         ("subtomograms", f"{len(dataset)} of {size} voxels{voxel}"),
         ("tomograms", str(len(set(dataset.groups) - {None})) if any(dataset.groups) else "not known"),
-        ("classes", str(len(card.get("classes") or dataset.classes)) or "not labelled"),
-        ("epochs", str(recorded["training"]["epochs"]) if config is None else str(config.training.epochs)),
+        ("classes", str(len(card.get("classes") or dataset.classes) or "not labelled")),
+        *_best(card.get("metrics", {}), recorded["training"]["epochs"]),
         ("cryoreg", str(card["cryoreg"])),
     ]
 
@@ -84,8 +84,16 @@ def when(path: Path) -> str:
 
 def _fine_tuning(training: dict[str, Any]) -> list[tuple[str, str]]:
     per_class = training.get("labels_per_class")
-    labels = f"{per_class} of each class" if per_class else f"{training['labels']:.0%} of those of the train split"
+    labels = f"{per_class} of each class" if per_class else f"{100 * training['labels']:.4g} % of the train split"
     return [("starts from", str(training.get("pretrained", "scratch"))), ("labels", labels)]
+
+
+def _best(metrics: dict[str, Any], epochs: int) -> list[tuple[str, str]]:
+    """Return which epoch was exported, where one was chosen by validation; epochs are counted from 1."""
+    if "val_accuracy" not in metrics:
+        return [("epochs", str(epochs))]
+    accuracy = f"{100 * metrics['val_accuracy']:.1f} %"
+    return [("best epoch", f"{int(metrics['epoch']) + 1} of {epochs}, validation accuracy {accuracy}")]
 
 
 def card_config(trained: Trained) -> RunConfig | None:
