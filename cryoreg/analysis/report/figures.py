@@ -20,10 +20,10 @@ PALETTE = (
 )
 """Petroff 2021, arXiv 2107.02270: ten colours that colour-blind readers tell apart. More classes differ in shape."""
 ON_DARK = (
-    *("#6face3", "#ffbf4a", "#e8583c", "#afbbba", "#b577da"),
-    *("#c59081", "#f08c47", "#cbc494", "#969aa6", "#ade3e5"),
+    *("#589fdf", "#ffb227", "#c23115", "#99a8a6", "#9144be"),
+    *("#b07766", "#e76503", "#c2b782", "#727682", "#a4e0e2"),
 )
-"""The same, lighter, on dark paper."""
+"""The same, mixed with white until they stand out from dark paper."""
 SYMBOLS = ("circle", "triangle-up", "square", "cross", "diamond", "x", "star", "pentagon")
 UNKNOWN = "#888888"
 _SHADES = [[0, "#ffffff"], [1, PALETTE[0]]]
