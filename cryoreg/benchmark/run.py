@@ -54,9 +54,10 @@ def write_tables(plan: Plan, root: Path) -> tables.Table:
 
 
 def paper_figures(study: Study) -> list[tables.PaperFigure]:
-    """Return the accuracies that the study's file quotes."""
+    """Return the accuracies that the study's file quotes, beside every way to fine-tune."""
     return [
-        tables.PaperFigure(data, start, parse_labels(_labels(labels)).column, mean, None)
+        tables.PaperFigure(data, setting, start, parse_labels(_labels(labels)).column, mean)
+        for setting in study.settings
         for data, starts in study.paper.items()
         for start, columns in starts.items()
         for labels, mean in columns.items()

@@ -1,0 +1,53 @@
+"""Runs one job: `python -m cryoreg.benchmark.job_worker FOLDER`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cryoreg.benchmark.jobs import JOB, RESULT, lock_of
+from cryoreg.errors import CryoregError
+from cryoreg.files import write_text
+
+
+def run(folder: Path) -> None:
+    """Call the function that a folder's job names, and write what it returns as the folder's result.
+
+    The folder is locked meanwhile; where another process was first, its result is taken.
+    """
+    with lock_of(folder):
+        if not (folder / RESULT).exists():
+            _run(folder)
+
+
+def _run(folder: Path) -> None:
+    record = json.loads((folder / JOB).read_text("utf-8"))
+    module, _, name = record["job"]["function"].partition(":")
+    started = time.monotonic()
+    result = getattr(importlib.import_module(module), name)(
+        folder, record["job"]["payload"], [Path(need) for need in record["needs"]]
+    )
+    figures = {"job": record["job"], "result": result, "seconds": time.monotonic() - started, "machine": _machine()}
+    write_text(folder / RESULT, json.dumps(figures, indent=1) + "\n")
+
+
+def _machine() -> dict[str, Any]:
+    """Say what computed; torch is asked only where the job has loaded it."""
+    torch = sys.modules.get("torch")
+    known = {"python": platform.python_version(), "machine": platform.machine()}
+    if torch is None:
+        return known
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return known | {"torch": torch.__version__, "device": gpu or "cpu", "threads": torch.get_num_threads()}
+
+
+if __name__ == "__main__":
+    try:
+        run(Path(sys.argv[1]))
+    except CryoregError as error:
+        sys.exit(f"Error: {error}")
