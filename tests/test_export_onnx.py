@@ -14,18 +14,16 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 from encoding import default_spec, smallest_edge, volumes
-from synthetic import write_classes
 from torch import nn
+from untrained import make_run
 
 from cryoreg import registry
 from cryoreg.analysis.exporting import Network, open_network
 from cryoreg.analysis.inference import Trained
 from cryoreg.analysis.onnx_export import CARD_KEY, SeparablePool, export_onnx
-from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Encoder
 from cryoreg.errors import CheckpointError
-from cryoreg.training.classifier import Classifier
-from cryoreg.training.export import load_weights, make_card, save_weights
+from cryoreg.training.export import load_weights, save_weights
 from cryoreg_cli.main import cryoreg as command
 
 QUICK = {"rb3d": {"width": 4}, "dsrf3d_v2": {}}
@@ -35,24 +33,6 @@ ENCODERS = [
     for component in registry.components("encoders")
     if component.builtin
 ]
-
-
-def make_run(folder, encoder="rb3d", box=8, classifier=True, **parameters):
-    """Write what a run with random weights leaves, without training, and return the classifier."""
-    data = write_classes(folder.with_name(f"{folder.name}-data"), per_class=3, box=box)
-    dataset = {"name": "mrc_folder", "root": str(data)}
-    config = resolve("finetune", [Layer("test", {"encoder": {"name": encoder, **parameters}, "dataset": dataset})])
-    torch.manual_seed(0)
-    module = Classifier(config.spec("encoder").build(), 2)
-    nn.init.normal_(module.head.weight)
-    opened = config.spec("dataset").build()
-    known = {"classes": list(opened.classes)} if classifier else {}
-    card = make_card(config, opened, module.encoder.num_features, **known)
-    folder.mkdir()
-    save_weights(folder / "encoder.safetensors", module.encoder.state_dict(), card)
-    if classifier:
-        save_weights(folder / "classifier.safetensors", module.state_dict(), card)
-    return module.eval()
 
 
 @pytest.fixture
@@ -151,13 +131,11 @@ class Branching(Twofaced):
         return x.flatten(1)[:, :3] if x.mean() > 0 else x.flatten(1)[:, 3:6]
 
 
-@pytest.mark.parametrize(
-    ("module", "words"), [(Twofaced(), "gives other features"), (Branching(), "cannot be written")]
-)
-def test_what_onnx_cannot_do_is_one_line_and_writes_nothing(run, tmp_path, module, words):
+@pytest.mark.parametrize(("module", "said"), [(Twofaced(), "gives other features"), (Branching(), "cannot be written")])
+def test_what_onnx_cannot_do_is_one_line_and_writes_nothing(run, tmp_path, module, said):
     path = run / "encoder.safetensors"
     network = Network(path, module, {}, load_weights(path).card)
-    with pytest.raises(CheckpointError, match=words) as error:
+    with pytest.raises(CheckpointError, match=said) as error:
         export_onnx(network, tmp_path / "e.onnx")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.onnx"))
