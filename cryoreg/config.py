@@ -248,6 +248,8 @@ def _choose(
     if not isinstance(name, str):
         raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
     kind = kind_of(section)
+    if kind == "dataset" and source == "default" and "root" in entries and _is_path(str(entries["root"][0])):
+        _refuse_to_guess(*entries["root"])
     try:
         component, spec_type = registry.find_spec(kind, name)
     except UnknownComponentError as error:
@@ -258,6 +260,17 @@ def _choose(
     if source == "default":
         what += f" (the default; --{kind} chooses another)"
     return Choice(component, _build(spec_type, section, what, entries))
+
+
+def _refuse_to_guess(root: Any, source: str) -> None:
+    """Say which reader fits data that were given without one; raise `DataError` where none or several do."""
+    from cryoreg.datasets.sniffing import choose
+
+    match = choose(absolute(Path(str(root))))
+    raise ConfigError(
+        f"dataset.root ({source}): {root} needs a reader; as it has {match.why}, say --dataset {match.name} "
+        f"(`cryoreg inspect {root}` shows what is in it)"
+    )
 
 
 def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:

@@ -219,6 +219,7 @@ BAD = {
     "radius tiny": (["one.mrc", "--radius", "9"], "one.mrc: a radius of 9 Å is less than one voxel of 10 Å"),
     "radius huge": (["one.mrc", "--radius", "151"], "one.mrc: particles of radius 151 Å are 30.2 voxels wide"),
     "no voxel size": (["unknown.mrc", "--radius", "30"], "unknown.mrc: has no voxel size; say --voxel-size"),
+    "voxels no cubes": (["oblong.mrc", "--radius", "30"], "or overrule with --voxel-size <Å>"),
     "constant": (["constant.mrc", "--radius", "30"], "constant.mrc: is constant (every voxel is 7)"),
     "nan": (["nan.mrc", "--radius", "30"], "nan.mrc"),
     "missing": (["nowhere.mrc", "--radius", "30"], "nowhere.mrc: does not exist"),
@@ -251,6 +252,7 @@ def workplace(tmp_path, tomogram, template, monkeypatch) -> Path:
     write_mrc(folder / "unknown.mrc", blobs(), voxel_size=None)
     write_mrc(folder / "constant.mrc", np.full(SHAPE, 7, np.float32))
     write_mrc(folder / "big.mrc", noise((40, 40, 40)))
+    write_mrc(folder / "oblong.mrc", blobs(), voxel_size=(10.0, 10.0, 20.0))
     broken = blobs()
     broken[20, 20, 20] = np.nan
     write_mrc(folder / "nan.mrc", broken)

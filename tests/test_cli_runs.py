@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,9 @@ from synthetic import write_classes
 
 from cryoreg.benchmark.demo import paired_difference
 from cryoreg.config import TASKS, resolve
+from cryoreg.datasets.mrc_folder import MrcFolder
 from cryoreg.training.evaluate import Evaluation
+from cryoreg.training.progress import show_notes
 from cryoreg_cli.main import cryoreg as command
 from cryoreg_cli.run_options import new_run_dir
 
@@ -57,6 +60,33 @@ def test_pretrain_finetune_evaluate(cryoreg, data, tmp_path):
     ):
         assert (tmp_path / "pre" / file).is_file(), file
     assert list((tmp_path / "pre" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_what_the_reader_has_to_say_is_shown_once(cryoreg, data, monkeypatch, task):
+    monkeypatch.setattr(MrcFolder, "notes", ["three of them look odd"], raising=False)
+    status, output = cryoreg(task, *data, *TINY, "--run-dir", "run")
+    assert status == 0, output
+    assert output.count("note: three of them look odd") == 1
+
+
+def test_only_the_leading_process_speaks(capsys):
+    dataset = SimpleNamespace(notes=["odd"])
+    show_notes(dataset, SimpleNamespace(is_global_zero=False))
+    assert capsys.readouterr().err == ""
+    show_notes(dataset, SimpleNamespace(is_global_zero=True))
+    assert capsys.readouterr().err == "note: odd\n"
+
+
+def test_data_without_a_reader_are_told_the_one_that_fits(cryoreg, data, tmp_path):
+    assert cryoreg("convert", *data, "--output", "sim.h5")[0] == 0
+    for path, reader in (("sim.h5", "store"), ("data", "mrc_folder")):
+        status, output = cryoreg("pretrain", "--data", path)
+        assert (status, output.count("\n")) == (1, 1)
+        assert f"say --dataset {reader} (`cryoreg inspect {path}`" in output
+    (tmp_path / "both.star").write_text("data_\nloop_\n_rlnImageName\n_rlnCoordinateX\na.mrc 1\n")
+    assert "--dataset star or --dataset tomogram" in cryoreg("pretrain", "--data", "both.star")[1]
+    assert "nothing: no such file" in cryoreg("pretrain", "--data", "nothing")[1]
 
 
 def test_a_resolved_config_runs_again_and_a_run_dir_is_made(cryoreg, data, tmp_path):

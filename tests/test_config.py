@@ -101,7 +101,7 @@ def test_assignments_are_toml_or_else_text(text, value):
         ("training.seed=9223372036854775808", ["training.seed (--set)", "less than 9223372036854775808"]),
         ("split.fractions=[0.5,0.5]", ["split.fractions (--set)", "too few values"]),
         ("split.fractions=[nan,0.5,0.5]", ["split.fractions (--set)", "finite"]),
-        ("dataset.root=x", ["dataset 'demo' (the default; --dataset chooses another)"]),
+        ("dataset.rot=x", ["dataset 'demo' (the default; --dataset chooses another)"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_key_and_source(assignment, words):

@@ -106,6 +106,28 @@ BAD = {
 }
 
 
+OWN_OPTIONS = {
+    "box": (["--box", 400], "too small for boxes of 400 voxels; say --box <fewer voxels>"),
+    "tomograms": (["--tomograms", "."], "say --tomograms <folder>"),
+    "voxel size": (["--tomograms", "sizeless", "--rescale-to", 20], "say --voxel-size <Å>"),
+    "bad value": (["--set", "dataset.box=none"], "--box: should be"),
+    "no own option": (["--tomograms", "sizeless", "--set", "dataset.coordinate_size=x"], "dataset.coordinate_size"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_OPTIONS)
+def test_messages_name_the_options_of_the_command(picked, monkeypatch, name) -> None:
+    monkeypatch.chdir(picked)
+    for tomogram in ("a", "b é"):
+        write_mrc(picked / "sizeless" / f"{tomogram}.mrc", speckled(), voxel_size=None)
+    arguments, message = OWN_OPTIONS[name]
+    result = cli("extract", "--data", "picks.star", "--tomograms", "tomograms", "--output", "set.h5", *arguments)
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert "--set dataset." not in result.output
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(picked, monkeypatch, name) -> None:
     monkeypatch.chdir(picked)

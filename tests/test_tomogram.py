@@ -264,6 +264,23 @@ def test_boxes_over_the_edge_are_padded_and_counted(tmp_path: Path) -> None:
     assert open_list(csv_of(tmp_path, points[1:2])).notes == []
 
 
+@pytest.mark.parametrize(("box", "rescale_to"), [(46, None), (400, None), (24, 20.0)])
+def test_a_box_wider_than_its_tomogram_is_refused(box: int, rescale_to: float | None, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "t.mrc")
+    with pytest.raises(
+        DataError, match=r"t.mrc: is 48 voxels wide along x and 44 along y, too small.*dataset.box="
+    ) as error:
+        open_list(csv_of(tmp_path, XYZ), box=box, rescale_to=rescale_to)
+    assert "\n" not in str(error.value)
+
+
+def test_a_box_deeper_than_a_thin_tomogram_is_padded_with_a_note(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "t.mrc")
+    dataset = open_list(csv_of(tmp_path, XYZ), box=44)
+    assert dataset[0].volume.shape == (1, 44, 44, 44)
+    assert "beyond their tomograms" in dataset.notes[0]
+
+
 def test_rescaling_keeps_the_centre_and_halves_the_grid(tmp_path: Path) -> None:
     grid = np.meshgrid(*(np.arange(n) for n in (50, 52, 54)), indexing="ij")
     for name, scale in (("a", 1.0), ("b", 2.0)):

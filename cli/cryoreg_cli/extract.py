@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cryoreg_cli.convert import convert
-from cryoreg_cli.run_options import PATH
+from cryoreg_cli.run_options import PATH, own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -48,17 +48,18 @@ def extract(
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
     given = [f"dataset.{key}={_toml(value)}" for key, value in settings.items() if value is not None]
-    context.invoke(
-        convert,
-        config=None,
-        output=output,
-        to=to,
-        overwrite=overwrite,
-        skip_bad=skip_bad,
-        assignments=(*given, *assignments),
-        dataset__name="tomogram",
-        dataset__root=data,
-    )
+    with own_options(*settings):
+        context.invoke(
+            convert,
+            config=None,
+            output=output,
+            to=to,
+            overwrite=overwrite,
+            skip_bad=skip_bad,
+            assignments=(*given, *assignments),
+            dataset__name="tomogram",
+            dataset__root=data,
+        )
 
 
 def _toml(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cryoreg_cli.run_options import PATH
+from cryoreg_cli.run_options import PATH, own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -61,5 +61,6 @@ def pick(
     from cryoreg.picking.run import Outputs, run_pick
 
     chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
-    for line in run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size):
-        click.echo(line)
+    with own_options("voxel_size"):
+        for line in run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size):
+            click.echo(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -38,6 +39,20 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         click.echo("what was written is kept; the same command goes on from there", err=True)
+        raise
+
+
+@contextmanager
+def own_options(*keys: str) -> Iterator[None]:
+    """Name a command's own options, such as --voxel-size, where messages name the settings of its data set."""
+    from cryoreg.errors import CryoregError
+
+    settings = re.compile(rf"(?:--set )?\bdataset\.({'|'.join(keys)})\b(?: \(--set\))?(=?)")
+    try:
+        yield
+    except CryoregError as error:
+        named = settings.sub(lambda found: f"--{found[1].replace('_', '-')}{found[2] and ' '}", str(error))
+        error.args = (named, *error.args[1:])
         raise
 
 

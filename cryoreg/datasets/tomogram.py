@@ -39,7 +39,8 @@ class ParticleBoxes:
     ) -> None:
         """Take particles and the tomograms in which they are; ``label`` is the column that holds the class.
 
-        Raises `DataError`, one line, where a particle lies outside of its tomogram or voxel sizes differ.
+        Raises `DataError`, one line, where a particle lies outside of its tomogram, a box is larger than it in x or y
+        (tomograms may be thin along z), or voxel sizes differ.
         """
         self.path = particles.path
         self.places = locate(particles, placed, coordinate_size)
@@ -55,6 +56,8 @@ class ParticleBoxes:
         self.tilt_range = _common(self._tilt_ranges)
         self.voxel_size = rescale_to or _common_size(self._tomograms)
         self._steps = [_step(tomogram, rescale_to) for tomogram in self._tomograms]
+        for tomogram, step in zip(self._tomograms, self._steps, strict=True):
+            _check_width(tomogram, box, step)
         self.box: Box = (box, box, box)
         names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self._which]
@@ -163,6 +166,18 @@ def _step(tomogram: Tomogram, rescale_to: float | None) -> float:
     if tomogram.voxel_size is None:
         refuse(tomogram.path, "has no voxel size to rescale from; say --set dataset.voxel_size=<Å>")
     return rescale_to / tomogram.voxel_size
+
+
+def _check_width(tomogram: Tomogram, box: int, step: float) -> None:
+    """Raise `DataError` where the middles of a box's outer voxels are farther apart than a tomogram's faces."""
+    height, width = tomogram.shape[1:]
+    if step * (box - 1) > min(height, width):
+        wide = f"{box} voxels" if step == 1 else f"{box} voxels, {step * box:.4g} of its own,"
+        refuse(
+            tomogram.path,
+            f"is {width} voxels wide along x and {height} along y, too small for boxes of {wide}; "
+            "say --set dataset.box=<fewer voxels>",
+        )
 
 
 def _group(name: str | None, tomogram: Tomogram) -> str:

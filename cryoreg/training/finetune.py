@@ -34,6 +34,7 @@ from cryoreg.training.export import (
 from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
 from cryoreg.training.launch import launch
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
+from cryoreg.training.progress import show_notes
 from cryoreg.training.run_folder import RunFolder, with_run
 
 
@@ -130,6 +131,7 @@ def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
+    show_notes(dataset, fabric)
     job = FinetuneJob(config, dataset, fabric)
     if config.training.pretrained != SCRATCH and not resume:
         load_pretrained(job.classifier, config)

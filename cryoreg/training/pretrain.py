@@ -22,6 +22,7 @@ from cryoreg.training.export import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.launch import launch
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
+from cryoreg.training.progress import show_notes
 from cryoreg.training.run_folder import RunFolder, with_run
 from cryoreg.training.views import Views
 
@@ -120,6 +121,7 @@ def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
+    show_notes(dataset, fabric)
     job = PretrainJob(config, dataset, fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(job, config, folder, fabric, resumed)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from cryoreg.contracts import SubtomogramDataset
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
 _SECONDS_BETWEEN_LINES = 15.0
@@ -19,6 +26,13 @@ _SHOWN = {
     "linear_accuracy": ("linear", ".1%"),
 }
 """Columns of metrics.csv -> name and format in the line."""
+
+
+def show_notes(dataset: SubtomogramDataset, fabric: Fabric) -> None:
+    """Print, in the leading process, what the reader of a data set has to say of it."""
+    if fabric.is_global_zero:
+        for note in getattr(dataset, "notes", ()):
+            print(f"note: {note}", file=sys.stderr)
 
 
 class ProgressLine:
