@@ -115,10 +115,8 @@ def test_all_formats_hold_the_same(tuned, tmp_path, dataset):
 
 
 def test_another_set_keeps_its_files_and_rows_and_has_no_parts(pretrained, tmp_path):
-    box = (8, 8, 8)
-    store = write_store(
-        tmp_path / "s.h5", layout(6, box=box, labels=[0, None, 1, 0, 1, 0], groups=["t"] * 3 + [None] * 3)
-    )
+    plan = layout(6, box=(8, 8, 8), labels=[0, None, 1, 0, 1, 0], groups=["t"] * 3 + [None] * 3)
+    store = write_store(tmp_path / "s.h5", plan)
     out = tmp_path / "e.parquet"
     arguments = ["embed", str(pretrained), "--dataset", "store", "--data", str(store), "--output", str(out)]
     result = CliRunner().invoke(command, arguments)

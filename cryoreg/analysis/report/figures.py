@@ -57,7 +57,8 @@ def curves(course: Course) -> list[Spec]:
     for title, columns in CURVES:
         lines = [line for column, name in columns if (line := _line(course, column, name))]
         if lines:
-            found.append(_spec(go.Figure(lines), title, x="epoch", height=240, showlegend=len(lines) > 1))
+            ticks = {"yaxis_tickformat": ".0%"} if "accuracy" in title else {}
+            found.append(_spec(go.Figure(lines), title, x="epoch", height=240, showlegend=len(lines) > 1, **ticks))
     return found
 
 
