@@ -32,18 +32,28 @@ def _run(folder: Path) -> None:
     result = getattr(importlib.import_module(module), name)(
         folder, record["job"]["payload"], [Path(need) for need in record["needs"]]
     )
-    figures = {"job": record["job"], "result": result, "seconds": time.monotonic() - started, "machine": _machine()}
-    write_text(folder / RESULT, json.dumps(figures, indent=1) + "\n")
+    seconds = time.monotonic() - started
+    whole = {"name": record["name"], "job": record["job"], "result": result, "seconds": seconds, "machine": _machine()}
+    write_text(folder / RESULT, json.dumps(whole, indent=1) + "\n")
 
 
 def _machine() -> dict[str, Any]:
     """Say what computed; torch is asked only where the job has loaded it."""
     torch = sys.modules.get("torch")
-    known = {"python": platform.python_version(), "machine": platform.machine()}
+    known = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _processor()}
     if torch is None:
         return known
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return known | {"torch": torch.__version__, "device": gpu or "cpu", "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    """Return the name of the CPU, which `platform` leaves empty on most Linux systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":
