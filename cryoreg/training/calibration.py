@@ -51,16 +51,16 @@ def calibrate(logits: Floats, labels: NDArray[np.int64]) -> Calibration:
 
 
 def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """Return the T within 0.01 to 100 that makes softmax(logits / T) most likely.
+    """Return the T within 0.01 to 100 that makes the labels most likely under softmax(logits / T).
 
-    Where all is classified correctly, the likelihood alone would have T fall to 0. Targets are hence those of Platt
-    1999: of N + 2 subtomograms one is wrong, so a small or perfect validation split earns no full confidence.
+    Where all N are classified correctly there is no such T: the smaller the better. Labels are then softened as by
+    Platt 1999, as if of N + 2 subtomograms one were wrong, so that a small split earns no full confidence.
     """
     from scipy.optimize import minimize_scalar
 
     logits = np.asarray(logits, np.float64)
     count, classes = logits.shape
-    wrong = 1 / (count + 2)
+    wrong = 1 / (count + 2) if (logits.argmax(1) == labels).all() else 0.0
     targets = np.full(logits.shape, wrong / (classes - 1))
     targets[np.arange(count), labels] = 1 - wrong
 
