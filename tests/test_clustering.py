@@ -236,7 +236,7 @@ def test_without_labels_and_in_a_star_file(run, tmp_path):
     paths = [write_mrc(tmp_path / "flat" / f"{number}.mrc", noise((8, 8, 8), number)) for number in range(12)]
     particles = {"rlnImageName": [str(path) for path in reversed(paths)], "rlnLogLikeliContribution": np.arange(12) / 8}
     starfile.write({"particles": pd.DataFrame(particles)}, tmp_path / "p.star")
-    words = ["--dataset", "star", "--data", "p.star", "--clusters", 3, "--output"]
+    words = ["--data", "p.star", "--clusters", 3, "--output"]
     for file in ("c.star", "c.csv"):
         status, output = cryoreg(run, *words, file)
         assert status == 0, output

@@ -11,12 +11,13 @@ import numpy as np
 
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
 from cryoreg.analysis.inference import Trained
-from cryoreg.analysis.predict import Predictions
+from cryoreg.analysis.predict import Predictions, suited
 from cryoreg.analysis.prediction_files import origins_of, plan
 from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
+from cryoreg.training.export import ENCODER_FILE
 
 _LISTS = (".star", ".tbl")
 _TABLES = (".csv", ".parquet")
@@ -47,7 +48,7 @@ def run_cluster(
     ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
     begins. Raises a `CryoregError` for bad input, before anything is written.
     """
-    trained = Trained.encoder(run, layers)
+    trained = Trained.encoder(run, suited(run, layers, ENCODER_FILE))
     dataset = trained.dataset
     write = _writer(output, dataset, overwrite)
     if montage is not None:

@@ -90,7 +90,7 @@ def run_prediction(
     say: Callable[[str], object] = lambda line: None,
 ) -> Predictions:
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
-    trained = Trained.classifier(run, _suited(run, layers))
+    trained = Trained.classifier(run, suited(run, layers))
     threshold = threshold_of(trained.card, unsure)
     write = None if output is None else plan(output, form, trained.dataset, overwrite)
     for line in remarks(trained):
@@ -101,12 +101,16 @@ def run_prediction(
     return predictions
 
 
-def _suited(run: Path, layers: Sequence[Layer]) -> list[Layer]:
-    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels."""
+def suited(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> list[Layer]:
+    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels.
+
+    ``file`` holds the network, where ``run`` is a folder.
+    """
     given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
     if "root" not in given:
         return list(layers)
-    card = load_weights(find_weights(run, CLASSIFIER_FILE)).card if find_weights(run, CLASSIFIER_FILE).exists() else {}
+    path = find_weights(run, file)
+    card = load_weights(path).card if path.exists() else {}
     recorded = card.get("config", {}).get("dataset", {})
     name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded.get("name"))
     follows: dict[str, Any] = {"name": name}
