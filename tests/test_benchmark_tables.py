@@ -8,9 +8,11 @@ from scipy import stats
 from cryoreg.benchmark.tables import (
     PaperFigure,
     Score,
+    paired,
     per_class_markdown,
     summarise,
     text_of,
+    text_rows,
     to_csv,
     to_latex,
     to_markdown,
@@ -62,6 +64,35 @@ def test_no_p_value_where_there_is_no_test(one, other):
     assert welch(one, other) is None
 
 
+def test_paired_runs_are_matched_by_seed():
+    moco = [(2, 68.0), (0, 60.0), (1, 61.0)]
+    random = [(0, 50.0), (1, 54.0), (2, 52.0)]
+    expected = stats.ttest_rel([60, 61, 68], [50, 54, 52]).pvalue
+    assert paired(moco, random) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([(0, 1.0), (1, 2.0)], [(0, 3.0), (2, 5.0)]),
+        ([(0, 1.0)], [(0, 3.0)]),
+        ([(0, 1.0), (0, 2.0)], [(0, 3.0), (0, 5.0)]),
+        ([(0, 1.0), (1, 2.0)], [(0, 3.0), (1, 4.0)]),
+        ([(0, 1.0), (1, 2.0)], []),
+    ],
+    ids=["other seeds", "single", "a seed twice", "all differ alike", "no random"],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_paired_p_value_where_there_is_no_test(one, other):
+    assert paired(one, other) is None
+
+
+def test_runs_without_the_figure_leave_the_cell_empty(scores):
+    extra = Score("a", "rb3d", "strong", "moco", "50 %", 0, {"accuracy": 0.7, "macro_f1": 0.6})
+    table = summarise([*scores, extra], "macro_f1")
+    assert text_rows(table) == [["start", "n", "50 %"], ["moco", "1", "60.0"]]
+
+
 @pytest.mark.filterwarnings("error")
 def test_equal_runs_on_one_side_do_not_warn():
     p = welch([0.1 + 0.2, 0.3, 0.3], [1.0, 2.0, 3.0])
@@ -89,19 +120,23 @@ def test_markdown(scores):
     stars = "**" if p < 0.01 else "*" if p < 0.05 else ""
     assert rows[2:] == [
         ["random", "3", "52.0 ± 2.0", "–"],
-        ["moco", "1–3", f"63.0 ± 4.4 (+11.0{stars}) [27.5]", "90.0"],
+        ["moco", "1–3", f"63.0 ± 4.4 (+11.0{stars}) [27.5, +35.5]", "90.0"],
     ]
     assert len({len(line) for line in lines if line.startswith("|")}) == 1
     assert "Welch" in lines[-1]
+    assert "a single run has neither ± nor test" in lines[-1]
 
 
 def test_csv_is_read_back(scores):
-    table = summarise(scores)
+    table = summarise(scores, paper=[PaperFigure("a", "strong", "moco", "25 %", 27.5)])
     read = pd.read_csv(io.StringIO(to_csv([table])))
     row = read[(read.start == "moco") & (read.labels == "25 %")].iloc[0]
     assert (row["n"], row["mean"], row["figure"]) == (3, pytest.approx(63), "accuracy")
     assert row["p"] == pytest.approx(cell(table, "moco").p, rel=1e-5)
-    assert read[read.start == "random"]["p"].isna().all()
+    assert (row["paper_mean"], row["paper_difference"]) == (27.5, pytest.approx(35.5))
+    assert row["p_paired"] == pytest.approx(stats.ttest_rel(MOCO, RANDOM).pvalue, rel=1e-5)
+    assert read[read.start == "random"][["p", "p_paired", "paper_mean"]].isna().all().all()
+    assert len(read) == 3
 
 
 def test_latex_escapes():
@@ -109,6 +144,11 @@ def test_latex_escapes():
     assert r"SNR\_0.05 \& 3\% & rb3d & s & random & 1 & 50.0 \\" in text
     assert text.startswith(r"\begin{tabular}{llllrr}")
     assert r"\toprule" in text
+
+
+def test_latex_rows_may_begin_with_a_bracket():
+    text = to_latex(summarise([Score("[a]", "rb3d", "x < y", "random", "25 %", 0, {"accuracy": 0.5})]))
+    assert r"{[}a] & rb3d & x \textless{} y &" in text
 
 
 def test_per_class():

@@ -17,7 +17,7 @@ _SAME = 1e-9
 _STARS = ((0.01, "**"), (0.05, "*"))
 CSV_COLUMNS = (
     *("data", "encoder", "setting", "start", "labels", "figure"),
-    *("n", "mean", "sd", "difference", "p", "paper_mean"),
+    *("n", "mean", "sd", "difference", "p", "paper_mean", "paper_difference", "p_paired"),
 )
 
 
@@ -45,6 +45,10 @@ class PaperFigure(NamedTuple):
     mean: float
 
 
+Runs = list[tuple[int, float]]
+"""Seeds and their figures, percent."""
+
+
 class Row(NamedTuple):
     """What all runs of a row share."""
 
@@ -66,6 +70,13 @@ class Summary(NamedTuple):
     p: float | None
     """Two-tailed, of Welch's t-test against random weights; None where either has fewer than two runs."""
     paper: float | None
+    paired: float | None = None
+    """Two-tailed, of the paired t-test; None where the seeds of both are not the same, two at least."""
+
+    @property
+    def paper_difference(self) -> float | None:
+        """Our mean minus the paper's."""
+        return None if self.paper is None else self.mean - self.paper
 
 
 class Table(NamedTuple):
@@ -80,21 +91,23 @@ class Table(NamedTuple):
 def summarise(scores: Iterable[Score], figure: str = "accuracy", paper: Iterable[PaperFigure] = ()) -> Table:
     """Return mean and standard deviation over seeds of each cell, and how it compares with random weights.
 
-    Rows and columns stand in the order of their first scores. The t-test is unpaired and does not assume equal
-    variances (Welch 1947), two-tailed; runs of one seed share their labelled subset, which it leaves aside.
+    Rows and columns stand in the order of their first scores; runs without the figure are left out. Stars are those of
+    the unpaired t-test, as in the paper, which does not assume equal variances (Welch 1947). Runs of one seed share
+    their labelled subset: the paired test makes use of that, and stands beside it in the CSV file.
     """
-    runs: dict[tuple[Row, str], list[float]] = {}
+    runs: dict[tuple[Row, str], Runs] = {}
     for score in scores:
         row = Row(score.data, score.encoder, score.setting, score.start)
-        runs.setdefault((row, score.labels), []).append(100 * score.figures[figure])
+        if figure in score.figures:
+            runs.setdefault((row, score.labels), []).append((score.seed, 100 * score.figures[figure]))
     reported = {each[:-1]: each.mean for each in paper}
     cells = {
         (row, labels): _summary(
-            values,
+            own,
             runs.get((row._replace(start=RANDOM), labels), []) if row.start != RANDOM else [],
             reported.get((row.data, row.setting, row.start, labels)),
         )
-        for (row, labels), values in runs.items()
+        for (row, labels), own in runs.items()
     }
     rows = sorted(dict.fromkeys(row for row, _ in runs), key=_in_order([row for row, _ in runs]))
     return Table(figure, rows, list(dict.fromkeys(labels for _, labels in runs)), cells)
@@ -106,11 +119,12 @@ def _in_order(rows: Sequence[Row]) -> Callable[[Row], list[int]]:
     return lambda row: [place.index(value) for place, value in zip(places, row, strict=True)]
 
 
-def _summary(values: Sequence[float], random: Sequence[float], paper: float | None) -> Summary:
+def _summary(runs: Runs, random: Runs, paper: float | None) -> Summary:
+    values, others = [value for _, value in runs], [value for _, value in random]
     n = len(values)
     sd = float(np.std(values, ddof=1)) if n > 1 else None
-    difference = float(np.mean(values) - np.mean(random)) if random else None
-    return Summary(n, float(np.mean(values)), sd, difference, welch(values, random), paper)
+    difference = float(np.mean(values) - np.mean(others)) if others else None
+    return Summary(n, float(np.mean(values)), sd, difference, welch(values, others), paper, paired(runs, random))
 
 
 def welch(values: Sequence[float], others: Sequence[float]) -> float | None:
@@ -123,6 +137,16 @@ def welch(values: Sequence[float], others: Sequence[float]) -> float | None:
     return float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
 
 
+def paired(runs: Runs, others: Runs) -> float | None:
+    """Return the two-tailed p-value of the paired t-test; None where seeds differ, or differences do not vary."""
+    seeds = [seed for seed, _ in runs]
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds) or sorted(seeds) != sorted(seed for seed, _ in others):
+        return None
+    before = dict(others)
+    differences = [value - before[seed] for seed, value in runs]
+    return float(stats.ttest_1samp(differences, 0).pvalue) if _spread(differences) else None
+
+
 def _spread(values: Sequence[float]) -> float:
     """Return the standard deviation with n − 1, without the rounding noise of equal values."""
     sd = float(np.std(values, ddof=1))
@@ -133,12 +157,19 @@ def to_markdown(table: Table) -> str:
     """Return a table with one row for each start and one column for each share of labels, and a note on its signs."""
     if not table.rows:
         return "no runs"
+    above = ", ".join(f"{name}: {value}" for name, value in _constant(table).items())
+    return "\n\n".join(filter(None, [above, markdown(text_rows(table)), _note(table)]))
+
+
+def text_rows(table: Table) -> list[list[str]]:
+    """Return head and rows as texts, for `markdown` or for rich; what is the same in all rows is left out."""
     constant = _constant(table)
     names = [name for name in Row._fields if name not in constant]
     head = [*names, "n", *table.labels]
-    body = [[*(getattr(row, name) for name in names), _counts(table, row), *_texts(table, row)] for row in table.rows]
-    above = ", ".join(f"{name}: {value}" for name, value in constant.items())
-    return "\n\n".join(filter(None, [above, markdown([head, *body]), _note(table)]))
+    return [
+        head,
+        *([*(getattr(row, name) for name in names), _counts(table, row), *_texts(table, row)] for row in table.rows),
+    ]
 
 
 def _constant(table: Table) -> dict[str, str]:
@@ -161,13 +192,13 @@ def _texts(table: Table, row: Row) -> list[str]:
 
 
 def text_of(cell: Summary | None) -> str:
-    """Write a cell: mean ± sd, the gain over random weights with stars, the paper's figure in brackets."""
+    """Write a cell: mean ± sd, the gain over random weights with stars, the paper's figure and the gain over that."""
     if cell is None:
         return NONE
     text = f"{cell.mean:.1f}" + (f" ± {cell.sd:.1f}" if cell.sd is not None else "")
     if cell.difference is not None:
         text += f" ({cell.difference:+.1f}{_stars(cell.p)})"
-    return text + (f" [{cell.paper:.1f}]" if cell.paper is not None else "")
+    return text + (f" [{cell.paper:.1f}, {cell.paper_difference:+.1f}]" if cell.paper is not None else "")
 
 
 def _stars(p: float | None) -> str:
@@ -181,7 +212,9 @@ def _note(table: Table) -> str:
         said.append("(gain over random weights, points; * p < 0.05, ** p < 0.01, two-tailed Welch t-test)")
         if all(cell.p is None for cell in cells):
             said[-1] = "(gain over random weights, points; no test: it takes two runs on either side)"
-    said.append("[accuracy in the paper]" * any(cell.paper is not None for cell in cells))
+    if any(cell.n == 1 for cell in cells):
+        said.append("a single run has neither ± nor test")
+    said.append("[the paper's accuracy, ours minus that]" * any(cell.paper is not None for cell in cells))
     return "; ".join(filter(None, said)) + "."
 
 
@@ -202,7 +235,8 @@ def to_csv(tables: Sequence[Table]) -> str:
     writer.writerow(CSV_COLUMNS)
     for table in tables:
         for (row, labels), cell in table.cells.items():
-            numbers = (cell.mean, cell.sd, cell.difference, cell.p, cell.paper)
+            compared = (cell.difference, cell.p, cell.paper, cell.paper_difference, cell.paired)
+            numbers = (cell.mean, cell.sd, *compared)
             shown = ("" if number is None else f"{number:.6g}" for number in numbers)
             writer.writerow((*row, labels, table.figure, cell.n, *shown))
     return text.getvalue()
@@ -221,6 +255,7 @@ def to_latex(table: Table) -> str:
 def _escaped(text: str) -> str:
     special = {**{c: rf"\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
     signs = {"±": r"$\pm$", NONE: "--", "^": r"\textasciicircum{}", "³": r"$^3$", "∞": r"$\infty$"}
+    signs |= {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}"}  # after \\, a bare [ would start an option
     return "".join((special | signs).get(character, character) for character in text)
 
 
