@@ -69,7 +69,7 @@ class Contents:
     slices: str
     """How the slices lie, in a sentence."""
     gradcam: bytes | str
-    """A PNG, or why there is none."""
+    """A WebP, or why there is none."""
 
     @property
     def agreement(self) -> tuple[float, float]:
@@ -179,7 +179,7 @@ def _warnings_of_data(
     if parts is None:
         found.append("the run did not split these data, so nobody can tell what the network has seen of them")
     else:
-        found += _copies(trained, parts, limit)
+        found += copies_across(trained, parts, limit)
     if evaluation is None:
         return found
     if part in ("train", "val") or (part == "all" and parts is not None):
@@ -190,8 +190,8 @@ def _warnings_of_data(
     return found
 
 
-def _copies(trained: Trained, parts: NDArray[np.object_], limit: int) -> list[str]:
-    """Look for copies across splits, unless many volumes would have to be read for it."""
+def copies_across(trained: Trained, parts: NDArray[np.object_], limit: int) -> list[str]:
+    """Return a warning of copies across splits, or that none were sought: it would take more than ``limit`` volumes."""
     dataset = trained.dataset
     if getattr(dataset, "duplicates", None) is None and len(dataset) > limit:
         return ["copies across the splits were not looked for, the data set being large; `cryoreg inspect --all` does"]
@@ -212,5 +212,5 @@ def _gradcam(trained: Trained, samples: NDArray[np.int64]) -> bytes | str:
     except CryoregError as error:
         return str(error)
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="webp", pil_kwargs={"quality": 85})
     return file.getvalue()

@@ -147,7 +147,7 @@ def reliability(found: Sequence[Reliability]) -> Spec:
 def plain(name: str) -> str:
     """Return a name as plotly shows it literally: it would take tags for formatting, and long names for room."""
     short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-    return html.escape(short)
+    return html.escape(short, quote=False)
 
 
 def _spec(figure: go.Figure, title: str | None, x: str | None = None, **layout: Any) -> Spec:

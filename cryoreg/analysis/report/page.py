@@ -36,7 +36,7 @@ def render(contents: Contents) -> str:
         classes=[] if evaluation is None else class_rows(evaluation),
         charts=_charts(contents),
         payload=payload(contents),
-        gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/png", contents.gradcam),
+        gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/webp", contents.gradcam),
         sprite=_data_uri("image/jpeg", contents.sheet.jpeg),
         version=cryoreg.__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",

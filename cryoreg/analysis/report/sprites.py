@@ -21,7 +21,7 @@ EDGE = 32
 """Pixels of a tile's longer side, at most."""
 _BLOCK = 8
 """Pixels of a JPEG block: tiles that begin at one do not run into each other."""
-_QUALITY = 60
+_QUALITY = 75
 
 
 class Sheet(NamedTuple):
