@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -96,6 +97,16 @@ def test_a_classifier_has_logits_and_features_and_its_card(run, tmp_path):
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "c.model").metadata_props}
     assert json.loads(properties[CARD_KEY]) == load_weights(run / "classifier.safetensors").card
     assert "raw volumes" in properties["input"]
+
+
+def test_the_python_of_the_page_runs(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cryoreg(run, "--classifier", "--output", "classifier.onnx")[0] == 0
+    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
+    names = {"volumes": raw(2)}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    assert names["logits"].shape == (2, 2)
+    assert names["features"].shape == (2, names["card"]["num_features"])
 
 
 def test_without_normalisation_and_with_a_fixed_batch(run, tmp_path):
