@@ -25,6 +25,7 @@ from cryoreg.analysis.clustering import (
     neighbour_graph,
     parse_clusters,
     principal_components,
+    silhouette,
     stability,
 )
 from cryoreg.datasets.mrc_folder import MrcFolder
@@ -141,6 +142,26 @@ def test_features_count_alike_whatever_their_scale():
     scaled = points * np.geomspace(1e-3, 1e3, points.shape[1], dtype=np.float32)
     one, other = (np.abs(principal_components(each, 4)) for each in (points, scaled))
     np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_silhouette_as_by_hand_and_of_a_lone_outlier():
+    points, labels = blobs(spread=3.0)
+    away = np.linalg.norm(points[:, None] - points[None], axis=2)
+    means = np.stack([away[:, labels == number].sum(axis=1) for number in range(3)]) / np.bincount(labels)[:, None]
+    own = means[labels, np.arange(120)] * (np.bincount(labels) / (np.bincount(labels) - 1))[labels]
+    means[labels, np.arange(120)] = np.inf
+    other = means.min(axis=0)
+    assert silhouette(points, labels, 0) == pytest.approx(np.mean((other - own) / np.maximum(own, other)), abs=1e-5)
+    many = np.random.default_rng(0).normal(size=(20_000, 2))
+    alone = np.zeros(20_000, int)
+    alone[np.random.default_rng(0).permutation(20_000)[-1]] = 1
+    assert silhouette(many, alone, 0) == -1
+
+
+def test_copies_are_no_more_clusters_than_there_are_points():
+    features = np.repeat(np.random.default_rng(5).normal(size=(3, 6)), 8, axis=0)
+    found = cluster(features, ClusterSettings("kmeans"))
+    assert (found.wanted, found.sizes) == (3, [8, 8, 8])
 
 
 def test_confidence_of_kmeans_and_distances_to_the_mean():

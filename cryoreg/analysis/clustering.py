@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -177,12 +178,11 @@ def stability(runs: Sequence[Integers]) -> float:
 
 def _kmeans(points: Floats, settings: ClusterSettings) -> _Plan:
     def run(count: int, seed: int) -> KMeans:
-        return KMeans(count, n_init=_RESTARTS, random_state=seed).fit(points)
+        with _converged_or_not():
+            return KMeans(count, n_init=_RESTARTS, random_state=seed).fit(points)
 
     def score(count: int) -> float:
-        found = run(count, settings.seed).labels_
-        sample = min(len(points), _SILHOUETTE_SAMPLE)
-        return float(silhouette_score(points, found, sample_size=sample, random_state=settings.seed))
+        return silhouette(points, run(count, settings.seed).labels_, settings.seed)
 
     count, curve = _best(points, settings.clusters, score, max)
 
@@ -198,8 +198,7 @@ def _gmm(points: Floats, settings: ClusterSettings) -> _Plan:
     floor = 1e-4 * points.var(axis=0).mean()
 
     def run(count: int, seed: int) -> GaussianMixture:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with _converged_or_not():
             return GaussianMixture(count, random_state=seed, reg_covar=floor).fit(points)
 
     def score(count: int) -> float:
@@ -212,6 +211,21 @@ def _gmm(points: Floats, settings: ClusterSettings) -> _Plan:
         return _Fit(chances.argmax(axis=1), chances.max(axis=1))
 
     return _Plan(fit, curve, count)
+
+
+@contextmanager
+def _converged_or_not() -> Iterator[None]:
+    """Keep scikit-learn from warning: the stability says what a fit is worth."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def silhouette(points: Floats, clusters: Integers, seed: int) -> float:
+    """Return the mean silhouette (Rousseeuw 1987) of up to 2,000 points; -1 where these show no two clusters."""
+    sample = np.random.default_rng(seed).permutation(len(points))[:_SILHOUETTE_SAMPLE]
+    shown = len(np.unique(clusters[sample]))
+    return float(silhouette_score(points[sample], clusters[sample])) if 1 < shown < len(sample) else -1.0
 
 
 def _best(
