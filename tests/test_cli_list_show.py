@@ -160,7 +160,7 @@ def test_show_moco() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("lst",), "unknown command 'lst'; did you mean 'list'?; `cryoreg --help` shows what is installed"),
+        (("finetun",), "unknown command 'finetun'; did you mean 'finetune'?; `cryoreg --help` shows what is installed"),
         (("show", "method", "mocco"), "unknown method 'mocco'; did you mean 'moco'?"),
         (("show", "encoder", "wonky"), "encoder 'wonky' of aaa 0.9 cannot be loaded: ModuleNotFoundError: No module"),
         (("crash",), "command 'crash' of aaa 0.9 cannot be loaded: ModuleNotFoundError: No module named 'absent'"),

@@ -278,7 +278,7 @@ def test_labels_per_class_are_the_first_of_each_class_in_the_order_of_the_fracti
 
 def test_more_labels_per_class_than_there_are():
     dataset = Set([0] * 40 + [1] * 10)
-    with pytest.raises(DataError, match="class 'c1' has 6 subtomograms in the train split, fewer than .* 7"):
+    with pytest.raises(DataError, match=r"class 'c1' has 6 subtomograms in the train split, fewer than .* 7"):
         label_fraction(dataset, split(dataset, FRACTIONS, 0).train, 1.0, per_class=7)
 
 

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Another value of the study: a.b.c=TOML."
 )
-@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Jobs at a time.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Jobs at a time; with SLURM, in its queue.",
+)
 @click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs to spread them over.")
 @click.option(
     "--slurm", multiple=True, metavar="KEY=VALUE", help="Submit to SLURM: partition=gpu, timeout_min=600, ..."

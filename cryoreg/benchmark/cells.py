@@ -145,7 +145,10 @@ def _encoder(config: RunConfig, dataset: SubtomogramDataset) -> Trained:
 
 
 def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Any:
-    tried = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500, tol=1e-3)).fit(x, y) for c in REGULARISATION]
+    tried = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500, tol=1e-3)).fit(x, y)
+        for c in REGULARISATION
+    ]
     return max(tried, key=lambda classifier: classifier.score(val, val_labels))
 
 
