@@ -52,7 +52,6 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Any) -> N
     if dry_run:
         return _list(study, root)
     from cryoreg.benchmark.jobs import Execution
-
     from cryoreg.benchmark.run import run_study
 
     execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)
@@ -128,7 +127,6 @@ def _chosen(study: Study, starts: str | None, seeds: int | None) -> Study:
 def _list(study: Study, root: Path) -> None:
     """Print every job that the study would run, and which of them are done."""
     from cryoreg.benchmark.jobs import results
-
     from cryoreg.benchmark.plan import Plan
 
     plan = Plan(study)
