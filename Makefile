@@ -13,7 +13,7 @@ PLUGIN_TESTS = @for plugin in $(PLUGINS); do folder=plugins/cryoreg-$$plugin; ec
 	  PYTHONPATH=$$folder/src $(PYTEST) $$folder/tests || exit 1; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format reference clean
+.PHONY: help setup demo test test-fast lint format reference docs clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +56,9 @@ format: $(READY)  ## Let ruff mend style and formatting.
 
 reference: $(READY)  ## Write the tables of the pages in docs from the specs.
 	$(BIN)/python docs/generate.py
+
+docs: $(READY)  ## Build the documentation site, build/site/index.html, offline; a dead link is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:  ## Remove .venv and caches.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
