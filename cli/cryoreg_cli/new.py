@@ -1,0 +1,33 @@
+"""`cryoreg new`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from cryoreg.kinds import KINDS
+from cryoreg_cli import run_options
+
+
+@click.group()
+def new() -> None:
+    """Start something of your own: a plugin."""
+
+
+@new.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice([*KINDS, "command"]), required=True, help="What the plugin adds.")
+@click.option(
+    "--dir", "folder", type=run_options.PATH, default=".", metavar="DIR", help="Where its folder goes. [here]"
+)
+@click.option("--license", type=click.Choice(["Apache-2.0", "MIT"]), default="Apache-2.0", show_default=True)
+@click.option("--author", help="For pyproject.toml and the licence. [the developers]")
+def plugin(name: str, kind: str, folder: Path, license: str, author: str | None) -> None:
+    """Write the package cryoreg-NAME: a component that works, its tests, and all that publishing needs."""
+    from cryoreg.scaffold.plugin import create_plugin
+
+    written = create_plugin(name, kind, folder, license, author)
+    click.echo(f"wrote {written}")
+    click.echo(f"next: cd {shlex.quote(str(written))} && pip install -e '.[dev]' && pytest")

@@ -1,0 +1,1 @@
+"""A new plugin package that works at once: `cryoreg new plugin`."""

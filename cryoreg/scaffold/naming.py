@@ -1,0 +1,65 @@
+"""What a new plugin's package, module, component and class are called, and whether they are free."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from cryoreg import discovery, registry
+from cryoreg.errors import ConfigError
+
+PREFIX = "cryoreg-"
+LONGEST = 30
+"""Characters: longer names would break the lines of what is written."""
+TAKEN = frozenset(
+    {"Annotated", "Augmentation", "Dataset", "Encoder", "Field", "Figures", "Iterator", "Method", "Path", "Protocol"}
+    | {"Sample", "Sequence", "Spec", "Tensor"}
+)
+"""Classes that the written code imports or declares."""
+
+
+class Names(NamedTuple):
+    """The names of a plugin."""
+
+    package: str
+    """What pip installs: "cryoreg-my-method"."""
+    module: str
+    """What Python imports: "cryoreg_my_method"."""
+    component: str
+    """What cryoreg calls it: "my_method"; commands keep their hyphens."""
+    type: str
+    """Its class: "MyMethod"."""
+
+
+def names_of(name: str, kind: str) -> Names:
+    """Derive all names from one, with or without "cryoreg-"; raises `ConfigError` where it cannot serve as one."""
+    plain = discovery.normalise(name).removeprefix(PREFIX)
+    if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", plain):
+        raise ConfigError(
+            f"'{name}' is no name for a package; take letters, digits and hyphens, a letter first: my-{kind}"
+        )
+    if len(plain) > LONGEST:
+        raise ConfigError(f"'{name}' has {len(plain)} characters; take a name of at most {LONGEST}")
+    type_name = "".join(part.capitalize() for part in plain.split("-"))
+    if keyword.iskeyword(type_name) or type_name in TAKEN:
+        raise ConfigError(
+            f"'{name}' would be the class {type_name}, which has a meaning already; take another name: my-{plain}"
+        )
+    underscored = plain.replace("-", "_")
+    return Names(f"{PREFIX}{plain}", f"cryoreg_{underscored}", plain if kind == "command" else underscored, type_name)
+
+
+def check_free(names: Names, kind: str, target: Path) -> None:
+    """Raise `ConfigError` where the folder, the module or the component is there already."""
+    if target.exists() or target.is_symlink():
+        raise ConfigError(f"{target}: exists already; choose another name or --dir, or remove it")
+    offering = sorted({each.dist for each in registry.components(f"{kind}s") if each.name == names.component})
+    if offering:
+        raise ConfigError(
+            f"{kind} '{names.component}' is offered by {' and '.join(offering)} already; choose another name"
+        )
+    if importlib.util.find_spec(names.module) is not None:
+        raise ConfigError(f"a package '{names.module}' is installed already; choose another name")

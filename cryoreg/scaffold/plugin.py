@@ -1,0 +1,109 @@
+"""Write a plugin's package from templates: all of it or nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+import cryoreg
+from cryoreg.errors import ConfigError, RunFolderError
+from cryoreg.kinds import KINDS
+from cryoreg.scaffold.naming import Names, check_free, names_of
+
+PLUGIN_KINDS = (*KINDS, "command")
+LICENSES = ("Apache-2.0", "MIT")
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Example(NamedTuple):
+    """What a kind's example component is."""
+
+    summary: str
+    dependencies: tuple[str, ...]
+    modules: tuple[str, ...]
+    """Files of the package."""
+    tests: tuple[str, ...]
+
+
+_TORCH = "torch>=2.10"
+EXAMPLES = {
+    "method": Example(
+        "views of one subtomogram close together, subtomograms spread over the sphere",
+        (_TORCH,),
+        ("specs", "method"),
+        ("test_conformance", "test_method"),
+    ),
+}
+
+
+def create_plugin(name: str, kind: str, folder: Path, license: str = "Apache-2.0", author: str | None = None) -> Path:
+    """Write the package of a new plugin into ``folder`` and return its path, ``folder/cryoreg-NAME``.
+
+    Raises `ConfigError` where the name is unfit or taken, `RunFolderError` where the folder cannot be written.
+    """
+    names = names_of(name, kind)
+    target = folder / names.package
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder; create it, or choose another --dir")
+    check_free(names, kind, target)
+    values = {"author": author or f"The {names.package} developers", "license": license}
+    _write_all(target, render(names, kind, values))
+    return target
+
+
+def render(names: Names, kind: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the content of each file of the package, by its path in it."""
+    example = EXAMPLES[kind]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    version = ".".join(cryoreg.__version__.split(".")[:2])
+    shared = {"kind": kind, "example": example, "today": date.today(), "cryoreg_version": version, **names._asdict()}
+    return {
+        path: environment.get_template(template).render(shared, **values)
+        for path, template in _files(names, kind, values["license"]).items()
+    }
+
+
+def _files(names: Names, kind: str, license: str) -> dict[str, str]:
+    """Return path -> template."""
+    source, example = f"src/{names.module}", EXAMPLES[kind]
+    common = {
+        ".github/workflows/ci.yml": "ci.yml",
+        ".gitignore": "gitignore",
+        "CHANGELOG.md": "CHANGELOG.md",
+        "LICENSE": f"LICENSE-{license}",
+        "README.md": "README.md",
+        "pyproject.toml": "pyproject.toml",
+        f"{source}/__init__.py": "__init__.py",
+        f"{source}/py.typed": "py.typed",
+    }
+    own = {f"{source}/{module}.py": f"{module}.py" for module in example.modules}
+    own |= {f"tests/{test}.py": f"{test}.py" for test in example.tests}
+    return {path: f"common/{template}.j2" for path, template in common.items()} | {
+        path: f"{kind}/{template}.j2" for path, template in own.items()
+    }
+
+
+def _write_all(target: Path, contents: Mapping[str, str]) -> None:
+    """Write the files into a temporary folder beside ``target``, then rename it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+            package = Path(temporary) / target.name
+            for path, text in contents.items():
+                file = package / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            package.rename(target)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {target}: {error.strerror or error}") from error
