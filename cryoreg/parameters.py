@@ -74,3 +74,12 @@ def _type_name(annotation: Any) -> str:
     if origin is not None:
         return f"{origin.__name__}[{', '.join(map(_type_name, parts))}]"
     return getattr(annotation, "__name__", str(annotation)).lower()
+
+
+def choices(annotation: Any) -> list[str]:
+    """Return the values that a type lists: those of a ``Literal``, and "true" and "false" of a ``bool``."""
+    if annotation is bool:
+        return ["true", "false"]
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [value for part in get_args(annotation) for value in choices(part)]

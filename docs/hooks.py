@@ -1,4 +1,4 @@
-"""What mkdocs is told beyond mkdocs.yml: pages that live outside docs, and a reference of what cryoreg itself brings."""
+"""What mkdocs is told beyond mkdocs.yml: pages that live outside docs, and that plugins are left out."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import COMPONENT, STUDY
 from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="STUDY")
+@click.argument("name", type=STUDY, metavar="STUDY")
 @click.option(
     "--run-dir", type=PATH, metavar="DIR", help="Where jobs and tables go; the same folder goes on. [runs/STUDY]"
 )
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files for simulated data.")
 @click.option("--data", type=PATH, metavar="PATH", help="File or folder of a study's data set that is not simulated.")
-@click.option("--dataset", metavar="NAME", help="Its reader.")
+@click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader.")
 @click.option("--starts", metavar="NAME,NAME", help="Only these starts (and random). [all]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="So many seeds, from 0 on. [the study's]")
 @click.option("--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs.")

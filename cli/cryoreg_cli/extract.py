@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cryoreg_cli.completion_values import SETTING
 from cryoreg_cli.convert import convert
 from cryoreg_cli.run_options import PATH, own_options
 
@@ -23,7 +24,12 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Of the tomograms; dark is inverted.")
 @click.option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, degrees.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="dataset.KEY=VALUE", help="Any other setting of `tomogram`."
+    "--set",
+    "assignments",
+    type=SETTING,
+    multiple=True,
+    metavar="dataset.KEY=VALUE",
+    help="Any other setting of `tomogram`.",
 )
 @click.option("--output", type=PATH, required=True, metavar="PATH", help="The file or folder to write.")
 @click.option(

@@ -12,6 +12,7 @@ import click
 
 from cryoreg import __version__, registry
 from cryoreg.errors import BrokenComponentError, CryoregError
+from cryoreg_cli import completion
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 """How torch says it, on a GPU and on CPUs."""
@@ -112,6 +113,10 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="replace")  # "Å" on an ASCII terminal
+    if completion.VARIABLE in os.environ:
+        from cryoreg_cli.completion_shells import register
+
+        register()
     try:
         cryoreg(prog_name="cryoreg")
     finally:

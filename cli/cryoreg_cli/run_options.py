@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cryoreg_cli.completion_values import COMPONENT, RECIPE, SETTING, START
+
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
 
@@ -72,13 +74,15 @@ class Shorthand(NamedTuple):
         return self.key.replace(".", "__")
 
 
-METHOD = Shorthand("--method", "method.name", "Self-supervised method.")
-ENCODER = Shorthand("--encoder", "encoder.name", "3D network.")
-AUGMENTATION = Shorthand("--augmentation", "augmentation.name", "Random transformation of each view.")
-AUGMENTATION_2 = Shorthand(
-    "--augmentation-2", "augmentation_2.name", "Another recipe for every second view.", str, "NAME"
+METHOD = Shorthand("--method", "method.name", "Self-supervised method.", COMPONENT["method"])
+ENCODER = Shorthand("--encoder", "encoder.name", "3D network.", COMPONENT["encoder"])
+AUGMENTATION = Shorthand(
+    "--augmentation", "augmentation.name", "Random transformation of each view.", COMPONENT["augmentation"]
 )
-DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.")
+AUGMENTATION_2 = Shorthand(
+    "--augmentation-2", "augmentation_2.name", "Another recipe for every second view.", COMPONENT["augmentation"]
+)
+DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.", COMPONENT["dataset"])
 DATA = Shorthand("--data", "dataset.root", "File or folder of the data set.", PATH, "PATH")
 EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
 BATCH_SIZE = Shorthand("--batch-size", "training.batch_size", "Subtomograms per step.", int, "N")
@@ -95,7 +99,7 @@ FROM = Shorthand(
     "--from",
     "training.pretrained",
     "Run directory, encoder.safetensors or lab checkpoint to start from, or 'scratch'.",
-    str,
+    START,
     "PATH",
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
@@ -112,7 +116,12 @@ EVALUATE = (DATA, DEVICE, PRECISION)
 def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
     """Return a decorator that adds the shorthands and --set."""
     settings = click.option(
-        "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other setting; may be repeated."
+        "--set",
+        "assignments",
+        type=SETTING,
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Any other setting; may be repeated.",
     )
     decorators = [
         *(click.option(s.flag, s.parameter, type=s.type, metavar=s.metavar, help=s.help) for s in shorthands),
@@ -124,7 +133,9 @@ def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
 def run_options(command: Command) -> Command:
     """Add the options of a command that starts or continues a run."""
     decorators = (
-        click.option("--recipe", metavar="NAME", help="Known good settings to start from: best, gupta2022."),
+        click.option(
+            "--recipe", type=RECIPE, metavar="NAME", help="Known good settings to start from: best, gupta2022."
+        ),
         click.option("--config", type=PATH, metavar="TOML", help="Settings over those."),
         click.option("--run-dir", type=PATH, metavar="DIR", help="Where the run's files go."),
         click.option("--resume", is_flag=True, help="Go on with the run in --run-dir, from its last checkpoint."),

@@ -7,11 +7,12 @@ import click
 from cryoreg import registry
 from cryoreg.kinds import KINDS, Kind
 from cryoreg_cli import describing
+from cryoreg_cli.completion_values import COMPONENT_OF_KIND
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
-@click.argument("name")
+@click.argument("name", type=COMPONENT_OF_KIND)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(kind: Kind, name: str, as_json: bool) -> None:
     """Show a component and all its parameters.

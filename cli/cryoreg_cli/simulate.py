@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import SCENE_SETTING
 from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
@@ -18,7 +19,14 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 
 @click.command()
 @click.option("--preset", type=click.Choice(PRESETS), default="liu2020", show_default=True, help="Settings of scenes.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Another setting; may be repeated.")
+@click.option(
+    "--set",
+    "assignments",
+    type=SCENE_SETTING,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another setting; may be repeated.",
+)
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
 @click.option("--assembly", default="1", show_default=True, help="Biological assembly, or 'none' for atoms as listed.")
