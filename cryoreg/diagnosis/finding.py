@@ -1,0 +1,53 @@
+"""What a check finds: one line each, with a fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from cryoreg.errors import CryoregError
+
+Status = Literal["ok", "warning", "problem"]
+
+
+class Finding(NamedTuple):
+    """One line of the diagnosis."""
+
+    status: Status
+    text: str
+    fix: str = ""
+    """What to do, empty where nothing is wrong."""
+
+
+class Section(NamedTuple):
+    """What was found on one topic."""
+
+    title: str
+    findings: list[Finding]
+
+
+def ok(text: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding("ok", text)
+
+
+def warning(text: str, fix: str) -> Finding:
+    """Return what may surprise, but stops nothing."""
+    return Finding("warning", text, fix)
+
+
+def problem(text: str, fix: str) -> Finding:
+    """Return what makes a command fail."""
+    return Finding("problem", text, fix)
+
+
+def of_error(error: CryoregError) -> Finding:
+    """Return an error as a problem: its message says what is wrong and, after the last semicolon, what to do."""
+    text, _, fix = str(error).rpartition("; ")
+    return problem(text, fix) if text else problem(fix, "")
+
+
+def shortened(text: str) -> str:
+    """Return a text with the home folder as ``~``, fit for an issue report."""
+    home = str(Path.home())
+    return text.replace(home, "~") if home != "/" else text
