@@ -1,0 +1,73 @@
+"""`cryoreg check`: does a component keep what cryoreg relies on?"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg.kinds import KINDS, Kind
+from cryoreg_cli import describing
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cryoreg.testing import Result
+
+_COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
+@click.command()
+@click.argument("name", metavar="NAME|PACKAGE")
+@click.option("--kind", type=click.Choice(KINDS), help="Only this kind of component.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KIND.KEY=VALUE", help="A setting to check it with; may be repeated."
+)
+def check(name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
+    """Check that a component, or every component of a package, keeps what cryoreg relies on.
+
+    The exit status is 1 where a check fails. For example: cryoreg check moco --set method.queue_size=16
+    """
+    from cryoreg.testing.runner import run_checks, select, spec_of
+
+    parameters = _parameters(assignments)
+    specs = [(k, c, spec_of(k, c, parameters.get(k, {}))) for k, c in select(name, kind)]
+    results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec)]
+    _print(results)
+    failed = sum(result.outcome == "failed" for _, result in results)
+    click.echo(f"{len(results)} checks, {failed} failed")
+    if failed:
+        raise SystemExit(1)
+
+
+def _parameters(assignments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    from cryoreg.config import parse_assignment
+    from cryoreg.errors import ConfigError
+
+    parameters: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        for section, values in parse_assignment(text).values.items():
+            if section not in KINDS:
+                raise ConfigError(f"--set {text}: begins with none of {', '.join(KINDS)}")
+            parameters.setdefault(section, {}).update(values)
+    return parameters
+
+
+def _print(results: list[tuple[str, Result]]) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
+    console.print(_table(results))
+
+
+def _table(results: list[tuple[str, Result]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "check", "result", "message", box=box.SIMPLE)
+    for name, result in results:
+        outcome = Text(result.outcome, _COLOURS[result.outcome])
+        table.add_row(Text(name), Text(result.check.name), outcome, Text(result.message))
+    return table

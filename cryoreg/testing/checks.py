@@ -1,0 +1,81 @@
+"""What a check is, and which ones a component must pass."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import unittest
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cryoreg.discovery import one_line
+from cryoreg.errors import ConfigError
+from cryoreg.specs import SPEC_TYPES, Spec
+
+
+class CheckFailed(AssertionError):
+    """A promise is broken. The message, one line, says what is wrong and what to change."""
+
+
+class NotApplicable(unittest.SkipTest):
+    """The spec does not make this promise; pytest takes it as a skip."""
+
+
+def require(kept: bool, message: str) -> None:
+    """Raise `CheckFailed` unless the promise is kept."""
+    if not kept:
+        raise CheckFailed(message)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise: a function ``check_*(spec)`` with one reason to fail."""
+
+    function: Callable[[Any], None]
+
+    @property
+    def name(self) -> str:
+        """The function's name, "check_...", as ``expected_failed_checks`` takes it."""
+        return self.function.__name__
+
+    @property
+    def promise(self) -> str:
+        """The first line of the function's docstring."""
+        return inspect.cleandoc(self.function.__doc__ or "").partition("\n")[0]
+
+    def __call__(self, spec: Spec) -> None:
+        """Raise `CheckFailed` where the promise is broken, or where the component's own code raises."""
+        try:
+            self.function(spec)
+        except (CheckFailed, NotApplicable, KeyboardInterrupt):
+            raise
+        except (Exception, SystemExit) as error:
+            raise CheckFailed(
+                f"{type(spec).__name__} raises {type(error).__name__} where that is not expected: {one_line(error)}; "
+                "the traceback shows where"
+            ) from error
+
+
+def checks_for(spec: Spec | type[Spec]) -> Iterator[Check]:
+    """Yield the checks of a spec's kind: those of all specs first, in the order in which they are written."""
+    if getattr(spec, "kind", None) not in SPEC_TYPES:
+        name = spec.__name__ if isinstance(spec, type) else type(spec).__name__
+        raise ConfigError(f"{name} is not a spec of a component; pass a subclass of EncoderSpec, MethodSpec, ...")
+    for module in ("spec_checks", f"{spec.kind}_checks"):
+        yield from _checks_of(f"{__package__}.{module}")
+
+
+def _checks_of(module: str) -> Iterator[Check]:
+    for name, value in vars(importlib.import_module(module)).items():
+        if name.startswith("check_") and inspect.isfunction(value) and value.__module__ == module:
+            yield Check(value)
+
+
+def instance(spec: Spec | type[Spec]) -> Spec:
+    """Return a spec, that of a class's defaults; raise `ConfigError` where a field has none."""
+    if isinstance(spec, Spec):
+        return spec
+    if missing := [parameter.name for parameter in spec.parameters() if parameter.required]:
+        raise ConfigError(f"{spec.__name__} has no default for {', '.join(missing)}; pass an instance")
+    return spec()

@@ -1,0 +1,70 @@
+"""The kit without pytest: what ``cryoreg check`` runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from cryoreg import registry
+from cryoreg.config import build_spec
+from cryoreg.discovery import normalise
+from cryoreg.errors import UnknownComponentError
+from cryoreg.kinds import KINDS, Kind
+from cryoreg.registry import Component
+from cryoreg.specs import Spec
+from cryoreg.testing.checks import Check, CheckFailed, NotApplicable, checks_for, instance
+
+
+class Result(NamedTuple):
+    """How a check went."""
+
+    check: Check
+    outcome: Literal["passed", "failed", "skipped"]
+    message: str
+    """What is wrong and what to change, or why the check does not apply; empty where it passed."""
+    seconds: float
+
+
+def run_checks(spec: Spec | type[Spec]) -> Iterator[Result]:
+    """Run every check of a spec, one after the other; a failed one ends nothing."""
+    spec = instance(spec)
+    for check in checks_for(spec):
+        start = time.perf_counter()
+        outcome, message = _outcome(check, spec)
+        yield Result(check, outcome, message, time.perf_counter() - start)
+
+
+def _outcome(check: Check, spec: Spec) -> tuple[Literal["passed", "failed", "skipped"], str]:
+    try:
+        check(spec)
+    except CheckFailed as error:
+        return "failed", str(error)
+    except NotApplicable as reason:
+        return "skipped", str(reason)
+    return "passed", ""
+
+
+def select(name: str, kind: Kind | None = None) -> list[tuple[Kind, Component]]:
+    """Return the components of that name, or all those of the package of that name.
+
+    Raises `UnknownComponentError` where there is neither, `AmbiguousComponentError` where two packages offer the name.
+    """
+    kinds = (kind,) if kind else KINDS
+    found = [(k, c) for k in kinds for c in registry.components(registry.group_of(k))]
+    named = [k for k in kinds if any(name in (c.name, c.qualified) for each, c in found if each == k)]
+    if named:
+        return [(k, registry.find(registry.group_of(k), name)) for k in named]
+    if of_package := [(k, c) for k, c in found if c.dist == normalise(name)]:
+        return of_package
+    known = [c.reference for _, c in found] + [c.dist for _, c in found]
+    raise UnknownComponentError(
+        f"no {kind or 'component'} and no package is called '{name}'{registry.suggestion(name, dict.fromkeys(known))}; "
+        "`cryoreg list` shows what is installed"
+    )
+
+
+def spec_of(kind: Kind, component: Component, parameters: Mapping[str, Any]) -> Spec:
+    """Return a component's spec with some parameters; raise `ConfigError` where one is unknown, wrong or missing."""
+    spec: Spec = build_spec(kind, component.qualified, parameters).spec
+    return spec
