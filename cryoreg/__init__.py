@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+PLUGIN_API = 1
+"""The version of what plugins build on; `cryoreg.plugin_api` says how a plugin declares its own."""
 
 if TYPE_CHECKING:
     from cryoreg.analysis.predict import predict
@@ -29,6 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "PLUGIN_API",
     "__version__",
     "create_augmentation",
     "create_dataset",

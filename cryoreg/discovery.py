@@ -29,10 +29,22 @@ class Candidate(NamedTuple):
     version: str
     target: str
     """``module:object``, not checked yet."""
+    info: str
+    """The folder of the package's metadata: what was found where."""
 
     def load(self) -> object:
         """Import the module and return the object. Whatever the plugin raises passes through."""
         return entrypoints.EntryPoint.from_string(self.target, self.name).load()
+
+
+class Distribution(NamedTuple):
+    """An installed package, as its metadata folder's name says."""
+
+    name: str
+    """As PEP 503 normalises it."""
+    version: str
+    info: str
+    """The metadata folder."""
 
 
 class Problem(NamedTuple):
@@ -67,17 +79,22 @@ def scan(path: Iterable[str] | None = None) -> Scan:
     candidates: list[Candidate] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    for info in _metadata_folders(sys.path if path is None else path):
-        name, version = _name_and_version(info)
+    for name, version, info in distributions(path):
         if name in seen:
             continue
         seen.add(name)
         file = os.path.join(info, "entry_points.txt")
         try:
-            candidates += (Candidate(group, entry, name, version, target) for group, entry, target in _read(file))
+            candidates += (Candidate(group, entry, name, version, target, info) for group, entry, target in _read(file))
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             problems.append(Problem(file, one_line(error)))
     return Scan(tuple(sorted(candidates)), tuple(sorted(problems)))
+
+
+def distributions(path: Iterable[str] | None = None) -> Iterator[Distribution]:
+    """Yield every package in the folders of ``path`` (default: ``sys.path``), those that are shadowed as well."""
+    for info in _metadata_folders(sys.path if path is None else path):
+        yield Distribution(*_name_and_version(info), info)
 
 
 def _metadata_folders(path: Iterable[str]) -> Iterator[str]:

@@ -31,6 +31,8 @@ class Component(NamedTuple):
     dist: str
     version: str
     target: str
+    info: str
+    """The folder of the package's metadata."""
     shadowed: bool
     """Another package's component owns, or also claims, the bare name."""
 
@@ -50,7 +52,13 @@ class Component(NamedTuple):
         return self.qualified if self.shadowed else self.name
 
     def load(self) -> object:
-        """Import the object; raise `BrokenComponentError` with package, version and reason where that fails."""
+        """Import the object.
+
+        Raises `BrokenComponentError` with package, version and reason where that fails, and before anything is
+        imported where the package needs another version of cryoreg.
+        """
+        if not self.builtin:
+            self._require_this_cryoreg()
         with self._blamed():
             return discovery.Candidate(*self[:-1]).load()
 
@@ -75,12 +83,19 @@ class Component(NamedTuple):
             spec.model_rebuild()
         return spec
 
-    def broken(self, reason: str) -> BrokenComponentError:
+    def broken(self, reason: str, advice: str = "") -> BrokenComponentError:
         """Return the error that says which package is at fault, and why."""
         return BrokenComponentError(
             f"{_singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
-            f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}"
+            + (advice or f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}")
         )
+
+    def _require_this_cryoreg(self) -> None:
+        from cryoreg import plugin_api  # costs nothing where there is no plugin
+
+        need = plugin_api.need_of(self.info)
+        if need is not None and not need.met:
+            raise self.broken(need.complaint, need.advice(self.dist))
 
     @contextlib.contextmanager
     def _blamed(self) -> Iterator[None]:
@@ -108,6 +123,11 @@ def allowed_plugins() -> frozenset[str] | None:
     return frozenset(discovery.normalise(dist.strip()) for dist in value.split(",") if dist.strip())
 
 
+def is_allowed(dist: str, allowed: frozenset[str] | None) -> bool:
+    """Tell whether a package may be loaded, where ``allowed`` is what `allowed_plugins` returns."""
+    return allowed is None or dist == HOME or dist in allowed
+
+
 @functools.cache
 def _scan() -> discovery.Scan:
     return discovery.scan()
@@ -123,10 +143,19 @@ def problems() -> tuple[discovery.Problem, ...]:
     return _scan().problems
 
 
+def plugins() -> dict[str, list[discovery.Candidate]]:
+    """Return all packages but cryoreg with what they offer, also those that the allow-list leaves out; none loaded."""
+    found: dict[str, list[discovery.Candidate]] = {}
+    for candidate in _scan().candidates:
+        if candidate.dist != HOME:
+            found.setdefault(candidate.dist, []).append(candidate)
+    return dict(sorted(found.items()))
+
+
 def components(group: str) -> list[Component]:
     """Return all components of an entry-point group ("encoders", "commands", ...), sorted by name and package."""
     allowed = allowed_plugins()
-    found = [c for c in _candidates(group) if allowed is None or c.dist == HOME or c.dist in allowed]
+    found = [c for c in _candidates(group) if is_allowed(c.dist, allowed)]
     names = [c.name for c in found]
     return [Component(*c, shadowed=c.dist != HOME and names.count(c.name) > 1) for c in found]
 

@@ -39,7 +39,7 @@ def test_finds_what_the_standard_library_finds() -> None:
         if e.dist
     }
     assert expected, "cryoreg is not installed; run `pip install -e .`"
-    assert {tuple(c) for c in discovery.scan().candidates} == expected
+    assert {c[:5] for c in discovery.scan().candidates} == expected
 
 
 DAMAGED = {
