@@ -9,6 +9,15 @@ from typing import BinaryIO
 
 from cryoreg.errors import RunFolderError
 
+CACHE_VARIABLE = "CRYOREG_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return where cryoreg keeps what it can make again: ``$CRYOREG_CACHE``, else a place in the user's cache."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("cryoreg"))
+
 
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None

@@ -143,10 +143,15 @@ def problems() -> tuple[discovery.Problem, ...]:
     return _scan().problems
 
 
+def installed() -> tuple[discovery.Candidate, ...]:
+    """Return all that installed packages offer, whatever the allow-list says; none loaded."""
+    return _scan().candidates
+
+
 def plugins() -> dict[str, list[discovery.Candidate]]:
     """Return all packages but cryoreg with what they offer, also those that the allow-list leaves out; none loaded."""
     found: dict[str, list[discovery.Candidate]] = {}
-    for candidate in _scan().candidates:
+    for candidate in installed():
         if candidate.dist != HOME:
             found.setdefault(candidate.dist, []).append(candidate)
     return dict(sorted(found.items()))
@@ -161,7 +166,7 @@ def components(group: str) -> list[Component]:
 
 
 def _candidates(group: str) -> list[discovery.Candidate]:
-    return [candidate for candidate in _scan().candidates if candidate.group == group]
+    return [candidate for candidate in installed() if candidate.group == group]
 
 
 def find(group: str, name: str) -> Component:

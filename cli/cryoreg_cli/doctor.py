@@ -27,12 +27,12 @@ def doctor(no_training: bool, as_json: bool) -> None:
     """
     from cryoreg.diagnosis import diagnose
 
-    console = _console()
-    sections = []
-    for section in diagnose(training=not no_training):
-        sections.append(section)
-        if not as_json:
-            _print(console, section)
+    console, sections = _console(), []
+    with console.status("looking"):
+        for section in diagnose(training=not no_training):
+            sections.append(section)
+            if not as_json:
+                _print(console, section)
     counts = _counts(sections)
     if as_json:
         click.echo(describing.to_json(_plain(sections, counts)))
@@ -66,7 +66,11 @@ def _counts(sections: list[Section]) -> dict[str, int]:
 
 
 def _plain(sections: list[Section], counts: dict[str, int]) -> dict[str, Any]:
-    from cryoreg import __version__
+    from cryoreg import PLUGIN_API, __version__
+    from cryoreg.diagnosis.finding import shortened
 
-    topics = {section.title: [finding._asdict() for finding in section.findings] for section in sections}
-    return {"cryoreg": __version__, "counts": counts, "sections": topics}
+    topics = {
+        section.title: [{key: shortened(value) for key, value in found._asdict().items()} for found in section.findings]
+        for section in sections
+    }
+    return {"cryoreg": __version__, "plugin_api": PLUGIN_API, "counts": counts, "sections": topics}

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 import math
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, BinaryIO
 
 import filelock
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -23,14 +21,13 @@ from rich.progress import track
 from cryoreg.contracts import Sample
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import CryoregError, DataError
-from cryoreg.files import write_atomically
+from cryoreg.files import CACHE_VARIABLE, cache_folder, write_atomically
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.simulator import Scene, SceneSettings, Simulator
 from cryoreg.simulation.symmetry import POINT_GROUPS
 
 GENERATOR_VERSION = 1
 """Raise it with every change of the simulator's code that changes a voxel: old cache files are then left alone."""
-CACHE_VARIABLE = "CRYOREG_CACHE"
 _QUIET = 100
 """So many scenes take about a second; no progress bar for fewer."""
 
@@ -82,10 +79,9 @@ def load_demo(spec: DemoSpec) -> Demo:
 
 
 def cache_file(spec: DemoSpec) -> Path:
-    """Return where a data set is kept: in ``$CRYOREG_CACHE``, else in the user's cache folder."""
-    folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("cryoreg"))
+    """Return where a data set is kept, in the cache folder."""
     key = f"{GENERATOR_VERSION} {spec.model_dump_json()} {_settings(spec)}"
-    return folder / f"demo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    return cache_folder() / f"demo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
 def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from cryoreg.diagnosis import torch_stack
-from cryoreg.diagnosis.finding import Finding, Section, problem
+from cryoreg.diagnosis import installation, libraries, plugins, storage, system, torch_stack, training
+from cryoreg.diagnosis.finding import Finding, Section, problem, warning
+from cryoreg.diagnosis.installed import packages
 
 Check = Callable[[], Iterable[Finding]]
 
-TOPICS: dict[str, Check] = {"PyTorch": torch_stack.check}
+TOPICS: dict[str, Check] = {
+    "System": system.check,
+    "Libraries": libraries.check,
+    "PyTorch": torch_stack.check,
+    "Installation": installation.check,
+    "Plugins": plugins.check,
+    "Storage": storage.check,
+    "Short training": training.check,
+}
+_IMPORTING = ("PyTorch", "Plugins", "Short training")
+"""Topics that import libraries; a malicious one acts when it is imported."""
 
 
-def diagnose(training: bool = True) -> Iterable[Section]:
-    """Yield a section per topic, as soon as it is known; a check that fails itself is a problem of its section."""
+def diagnose(training: bool = True) -> Iterator[Section]:
+    """Yield a section per topic, as soon as it is known; ``training`` includes the short training.
+
+    A check that itself fails is a problem of its section. Where a library is known to be malicious, nothing that would
+    import it is done.
+    """
+    dangerous = bool(libraries.malicious(packages()))
     for title, check in TOPICS.items():
-        yield Section(title, _findings(check))
+        if title == "Short training" and not training:
+            continue
+        yield Section(title, [_left_out()] if dangerous and title in _IMPORTING else _findings(check))
+
+
+def _left_out() -> Finding:
+    return warning("not looked at, as that would import a malicious library", "remove it first")
 
 
 def _findings(check: Check) -> list[Finding]:
@@ -23,5 +45,6 @@ def _findings(check: Check) -> list[Finding]:
     try:
         found.extend(check())
     except Exception as error:
-        found.append(problem(f"this check failed: {type(error).__name__}: {error}", "please report it as an issue"))
+        reason = " ".join(str(error).split())
+        found.append(problem(f"this check failed: {type(error).__name__}: {reason}", "please report it as an issue"))
     return found

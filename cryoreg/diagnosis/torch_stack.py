@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from cryoreg.diagnosis import probe
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 
-_GET_TORCH = "the selector on https://pytorch.org/get-started gives the command for this machine"
+_GET_TORCH = 'the page "Get started" of PyTorch gives the command for this machine'
 _TORCH = """
 import json, warnings
 with warnings.catch_warnings(record=True) as caught:

@@ -1,0 +1,119 @@
+"""The plugins: what each offers, where it came from, whether it loads, and which of them may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryoreg import PLUGIN_API, plugin_api, registry
+from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
+from cryoreg.discovery import Candidate
+from cryoreg.errors import BrokenComponentError
+from cryoreg.kinds import KINDS
+from cryoreg.provenance import source_of
+from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, suggestion
+
+_GROUPS = (*(registry.group_of(kind) for kind in KINDS), "commands")
+
+
+def check() -> Iterator[Finding]:
+    """Yield a finding for each plugin, and more for what is wrong with it; then clashes and the allow-list."""
+    yield from unreadable()
+    yield from _broken(HOME)
+    plugins, allowed = registry.plugins(), registry.allowed_plugins()
+    for dist, offers in plugins.items():
+        yield from _plugin(dist, offers, registry.is_allowed(dist, allowed))
+    if not plugins:
+        yield ok("no plugins are installed")
+    yield from clashes()
+    yield from allow_list(list(plugins), allowed)
+
+
+def unreadable() -> Iterator[Finding]:
+    """Yield a problem for each metadata file that cannot be read, whose package is therefore left out."""
+    for file, reason in registry.problems():
+        package = Path(file).parent.name.split("-")[0]
+        yield problem(
+            f"{file} cannot be read, so its package is left out: {reason}",
+            f"python -m pip install --force-reinstall --no-deps {package}, or uninstall it",
+        )
+
+
+def _plugin(dist: str, offers: list[Candidate], allowed: bool) -> Iterator[Finding]:
+    version, info = offers[0].version, offers[0].info
+    names = ", ".join(f"{offer.group.removesuffix('s')} {offer.name}" for offer in offers)
+    described = f"{dist} {version}, {source_of(info)}: {names}"
+    if not allowed:
+        yield ok(f"{described}; not loaded, as {ALLOW_LIST_VARIABLE} leaves it out")
+        return
+    yield ok(described)
+    yield from _declared(dist, version, info)
+    yield from _broken(dist)
+
+
+def _declared(dist: str, version: str, info: str) -> Iterator[Finding]:
+    """Yield a warning where a plugin does not say which cryoreg it was built for, or was built for an older API."""
+    need = plugin_api.need_of(info)
+    if need is None:
+        yield warning(
+            f"{dist} {version} does not say which cryoreg it was built for",
+            "ask its author to add, for example, 'cryoreg>=0.1' to its dependencies",
+        )
+    elif need.met and need.api != PLUGIN_API:
+        yield warning(
+            f"{dist} {version} was built for plugin API {need.api} ({need.requirement}); this is {PLUGIN_API}",
+            f"if it misbehaves: python -m pip install --upgrade {dist}",
+        )
+
+
+def _broken(dist: str) -> Iterator[Finding]:
+    """Load all that a package offers; yield a problem for each that fails."""
+    for group in _GROUPS:
+        for component in registry.components(group):
+            if component.dist == dist:
+                yield from _tried(component)
+
+
+def _tried(component: Component) -> Iterator[Finding]:
+    try:
+        if component.group == "commands":
+            component.load()
+        else:
+            component.complete_spec()
+    except BrokenComponentError as error:
+        yield of_error(error)
+
+
+def clashes() -> Iterator[Finding]:
+    """Yield a warning for each name that several packages offer."""
+    for group in _GROUPS:
+        shadowed = [component for component in registry.components(group) if component.shadowed]
+        for name in sorted({component.name for component in shadowed}):
+            yield _clash(group, name, [component for component in shadowed if component.name == name])
+
+
+def _clash(group: str, name: str, rivals: list[Component]) -> Finding:
+    kind, names = group.removesuffix("s"), " or ".join(component.qualified for component in rivals)
+    if any(c.builtin and c.name == name for c in registry.components(group)):
+        offering = " and ".join(component.dist for component in rivals)
+        return warning(f"{kind} '{name}' of {offering} has the name of a built-in, which goes first", f"say {names}")
+    return warning(
+        f"{kind} '{name}' is offered by {len(rivals)} packages, so the bare name is refused",
+        f"say {names}, or uninstall all but one",
+    )
+
+
+def allow_list(installed: list[str], allowed: frozenset[str] | None) -> Iterator[Finding]:
+    """Yield what the allow-list lets run, with a warning for each entry that is not installed."""
+    if allowed is None and installed:
+        yield ok(
+            f"plugins run code as you: {ALLOW_LIST_VARIABLE} is not set, so all may; to allow only those that you "
+            f"trust: export {ALLOW_LIST_VARIABLE}={','.join(installed)} (empty: built-ins only)"
+        )
+    elif allowed is not None:
+        yield ok(f"{ALLOW_LIST_VARIABLE} allows {', '.join(sorted(allowed)) or 'no plugin'}")
+        for absent in sorted(allowed - set(installed) - {HOME}):
+            yield warning(
+                f"{ALLOW_LIST_VARIABLE} allows {absent}, which is not installed{suggestion(absent, installed)}",
+                "correct the name, or install it",
+            )
