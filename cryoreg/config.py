@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from cryoreg import registry
 from cryoreg.errors import ConfigError, UnknownComponentError
+from cryoreg.layers import Layer, parse_assignment, read_toml
 from cryoreg.registry import Component, suggestion
+from cryoreg.requirements import REQUIRED_PLUGINS, require_plugins
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.specs import KINDS, Kind
+from cryoreg.validation import absolute, is_path, validated
 
 if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset
 
-Model = TypeVar("Model", bound=BaseModel)
-
+__all__ = [
+    "PROVENANCE_SECTION",
+    "RUNTIME_KEYS",
+    "SECOND_AUGMENTATION",
+    "TASKS",
+    "Choice",
+    "Layer",
+    "RunConfig",
+    "Task",
+    "absolute",
+    "build_spec",
+    "check_same_run",
+    "kind_of",
+    "parse_assignment",
+    "read_toml",
+    "resolve",
+]
 
 SECOND_AUGMENTATION = "augmentation_2"
 """The section of the recipe for every second view; left out, all views have the same."""
@@ -57,26 +74,8 @@ RUNTIME_KEYS = frozenset(
         *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
     )
-) | {"dataset.root", "dataset.tomograms"}
+) | {"dataset.root", "dataset.tomograms", REQUIRED_PLUGINS}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
-
-
-class Layer(NamedTuple):
-    """Values from one source: section -> key -> value."""
-
-    source: str
-    values: Mapping[str, Mapping[str, Any]]
-
-    @classmethod
-    def of_arguments(
-        cls,
-        components: Mapping[str, str | Mapping[str, Any] | None],
-        split: Mapping[str, Any] | None,
-        training: Mapping[str, Any],
-    ) -> Layer:
-        """Return the layer of a Python call, where a component is a name, a mapping with one, or left open."""
-        chosen = {kind: {"name": c} if isinstance(c, str) else c for kind, c in components.items() if c is not None}
-        return cls("argument", {**chosen, "split": split or {}, "training": training})
 
 
 class Choice(NamedTuple):
@@ -99,6 +98,8 @@ class RunConfig:
     """The task's `TrainingSettings`."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
+    required_plugins: tuple[str, ...] = ()
+    """Packages that the run needs, as its config says them: "cryoreg-x>=0.3"."""
 
     def spec(self, section: str) -> Any:
         """Return the spec chosen for a section."""
@@ -119,6 +120,8 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested values, as TOML and checkpoints hold them; unset values are left out."""
         sections: dict[str, Any] = {"task": self.task}
+        if self.required_plugins:
+            sections[REQUIRED_PLUGINS] = list(self.required_plugins)
         for section, (component, spec) in self.choices.items():
             name = component.name if component.builtin else component.qualified
             sections[section] = {"name": name, **_plain(spec)}
@@ -146,39 +149,14 @@ def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
-def read_toml(path: Path) -> Layer:
-    """Read a config file as a layer."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
-    except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"config {path} is not TOML: {error}") from error
-    return Layer(str(path), values)
-
-
-def parse_assignment(text: str) -> Layer:
-    """Read ``section.key=value``; the value is TOML, or else a plain string."""
-    key, equals, value = text.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not (equals and dot and section and name):
-        raise ConfigError(f"--set {text}: expected section.key=value, for example method.temperature=0.1")
-    return Layer("--set", {section: {name: _toml_value(value.strip())}})
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
     """Merge layers, the later over the earlier, and validate everything.
 
-    Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source.
+    Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source; and, before
+    any component is loaded, for a required plugin that is not here.
     """
     layers = list(layers)
+    required = require_plugins(layers)
     merged = _merge(task, layers)
     choices: dict[str, Choice] = {}
     sources: dict[str, str] = {}
@@ -188,11 +166,11 @@ def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
         name, source = merged[section].pop("name", (default, "default"))
         choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
         sources[f"{section}.name"] = source
-    split = _build(SplitSettings, "split", "a split setting", merged["split"])
-    training = _build(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
+    split = validated(SplitSettings, "split", "a split setting", merged["split"])
+    training = validated(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
     for section, entries in merged.items():
         sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
-    return RunConfig(task, choices, split, training, sources)
+    return RunConfig(task, choices, split, training, sources, required)
 
 
 def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str]]]:
@@ -202,6 +180,8 @@ def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str
         for section, entries in values.items():
             if section == "task":
                 _check_task(task, entries, source)
+                continue
+            if section == REQUIRED_PLUGINS:
                 continue
             _check_section(section, entries, source, merged)
             if section == PROVENANCE_SECTION:
@@ -224,7 +204,8 @@ def _check_section(section: str, entries: Any, source: str, known: Iterable[str]
     known = list(known)
     if section not in (*known, PROVENANCE_SECTION):
         raise ConfigError(
-            f"unknown section '{section}' ({source}){suggestion(section, known)}; known: {', '.join(known)}"
+            f"unknown section '{section}' ({source}){suggestion(section, [*known, REQUIRED_PLUGINS])}; "
+            f"known: {', '.join(known)}"
         )
     if not isinstance(entries, Mapping):
         raise ConfigError(f"'{section}' ({source}) must be a table, for example [{section}]")
@@ -248,7 +229,7 @@ def _choose(
     if not isinstance(name, str):
         raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
     kind = kind_of(section)
-    if kind == "dataset" and source == "default" and "root" in entries and _is_path(str(entries["root"][0])):
+    if kind == "dataset" and source == "default" and "root" in entries and is_path(str(entries["root"][0])):
         _refuse_to_guess(*entries["root"])
     try:
         component, spec_type = registry.find_spec(kind, name)
@@ -259,7 +240,7 @@ def _choose(
     what = f"a parameter of {kind} '{component.name}'"
     if source == "default":
         what += f" (the default; --{kind} chooses another)"
-    return Choice(component, _build(spec_type, section, what, entries))
+    return Choice(component, validated(spec_type, section, what, entries))
 
 
 def _refuse_to_guess(root: Any, source: str) -> None:
@@ -271,53 +252,6 @@ def _refuse_to_guess(root: Any, source: str) -> None:
         f"dataset.root ({source}): {root} needs a reader; as it has {match.why}, say --dataset {match.name} "
         f"(`cryoreg inspect {root}` shows what is in it)"
     )
-
-
-def _build(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:
-    values = {key: value for key, (value, _) in entries.items()}
-    try:
-        built = model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, model, section, what, entries)) from error
-    paths = {key: value for key, value in built if isinstance(value, Path)}
-    for key in paths.keys() & values.keys():
-        if not _is_path(str(values[key])):
-            raise ConfigError(f"{section}.{key} ({entries[key][1]}): should be a path, but it is {values[key]!r}")
-    return built.model_copy(update={key: absolute(path) for key, path in paths.items()})
-
-
-def _is_path(text: str) -> bool:
-    """Tell a path that can be recorded; an empty one would mean the current folder."""
-    return text != "" and "\0" not in text and text.encode(errors="ignore").decode() == text
-
-
-def absolute(path: Path) -> Path:
-    """Make a path independent of the folder that the command runs in; raise `ConfigError` for an unknown ~user."""
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        raise ConfigError(f"{path}: there is no home folder of that name; write the path out") from None
-
-
-def _explain(
-    error: ValidationError,
-    model: type[BaseModel],
-    section: str,
-    what: str,
-    entries: dict[str, tuple[Any, str]],
-) -> str:
-    """Return one line about the first thing that is wrong."""
-    first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0]) if first["loc"] else ""
-    place = f"{section}.{key}" + (f" ({entries[key][1]})" if key in entries else "")
-    if first["type"] == "extra_forbidden":
-        known = list(model.model_fields)
-        return f"{place}: not {what}{suggestion(key, known)}; known are {', '.join(known)}"
-    if first["type"] == "missing" and len(first["loc"]) == 1:
-        return f"{place}: needed and not given; say --set {section}.{key}=..."
-    message = "has too few values" if first["type"] == "missing" else first["msg"]
-    message = message.removeprefix("Value error, ").replace("Input should", "should", 1)
-    return f"{place}: {message}, but it is {first['input']!r}"
 
 
 def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: str | None = None) -> Choice:

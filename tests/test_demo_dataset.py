@@ -120,7 +120,7 @@ def test_another_generator_has_another_file(cache: Path, monkeypatch: pytest.Mon
 
 def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(demo.CACHE_VARIABLE, raising=False)
-    monkeypatch.setattr(demo.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
     assert cache_file(SPEC).parent == tmp_path / "cryoreg"
 
 

@@ -109,9 +109,9 @@ def sections(trained: Trained) -> list[Section]:
     """Return all settings that the card records, as they were; those that are not the default are marked."""
     recorded = dict(trained.card["config"])
     packages, config = recorded.pop(PROVENANCE_SECTION), card_config(trained)
-    recorded.pop("task")
+    tables = {name: values for name, values in recorded.items() if isinstance(values, dict)}
     found = []
-    for name, values in recorded.items():
+    for name, values in tables.items():
         settings = [_setting(config, name, key, value) for key, value in values.items() if key != "name"]
         found.append(Section(name, str(values.get("name", "")), packages.get(name, ""), settings))
     return found

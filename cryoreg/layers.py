@@ -1,0 +1,55 @@
+"""Layers of settings: a file's, an option's, a Python call's; each knows where its values came from."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryoreg.errors import ConfigError
+
+
+class Layer(NamedTuple):
+    """Values from one source: section -> key -> value."""
+
+    source: str
+    values: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of_arguments(
+        cls,
+        components: Mapping[str, str | Mapping[str, Any] | None],
+        split: Mapping[str, Any] | None,
+        training: Mapping[str, Any],
+    ) -> Layer:
+        """Return the layer of a Python call, where a component is a name, a mapping with one, or left open."""
+        chosen = {kind: {"name": c} if isinstance(c, str) else c for kind, c in components.items() if c is not None}
+        return cls("argument", {**chosen, "split": split or {}, "training": training})
+
+
+def read_toml(path: Path) -> Layer:
+    """Read a config file as a layer."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}; check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"config {path} is not TOML: {error}") from error
+    return Layer(str(path), values)
+
+
+def parse_assignment(text: str) -> Layer:
+    """Read ``section.key=value``; the value is TOML, or else a plain string."""
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise ConfigError(f"--set {text}: expected section.key=value, for example method.temperature=0.1")
+    return Layer("--set", {section: {name: _toml_value(value.strip())}})
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
