@@ -19,20 +19,25 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from cryoreg.errors import CryoregError
 
-class _WithOption(ShellComplete):
-    """Completes ``--option=VALUE`` as one word: click drops the option."""
+
+class _Whole(ShellComplete):
+    """Completes ``--option=VALUE`` as one word, where click drops the option, and is silent about a broken command."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         """Return the values with the option that they are glued to."""
-        found = super().get_completions(args, incomplete)
+        try:
+            found = super().get_completions(args, incomplete)
+        except CryoregError:
+            return []
         option, equals, _ = incomplete.partition("=")
         if option.startswith("--") and equals:
             return [CompletionItem(f"{option}={item.value}", item.type, item.help) for item in found]
         return found
 
 
-class Bash(_WithOption, BashComplete):
+class Bash(_Whole, BashComplete):
     """For bash 4.4 and later."""
 
     source_template = """\
@@ -65,7 +70,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return f"{item.type},{item.value[self.cut :]}"
 
 
-class Zsh(_WithOption, ZshComplete):
+class Zsh(_Whole, ZshComplete):
     """For zsh."""
 
     source_template = """\
@@ -87,8 +92,8 @@ class Zsh(_WithOption, ZshComplete):
             dir) _path_files -/ ;;
         esac
     done
-    (( $#described )) && _describe -V unsorted described -U $suffix
-    (( $#plain )) && compadd -U -V unsorted $suffix -a plain
+    (( $#described )) && _describe -V unsorted described -U "${suffix[@]}"
+    (( $#plain )) && compadd -U -V unsorted "${suffix[@]}" -a plain
 }
 
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
@@ -99,7 +104,7 @@ fi
 """
 
 
-class Fish(_WithOption, FishComplete):
+class Fish(_Whole, FishComplete):
     """For fish, which needs no script of its own."""
 
 

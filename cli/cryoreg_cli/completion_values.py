@@ -126,7 +126,8 @@ def _layers(ctx: click.Context, task: str) -> Iterator[Layer]:
 
     given: Mapping[str, Any] = ctx.params
     yield from recipe(given.get("recipe"), task)
-    run = given.get("run") or given.get("run_dir")
+    # Where the line ends in an option that waits for its value, click has not named the arguments yet.
+    run = given.get("run") or given.get("run_dir") or next(iter(ctx.args), None)
     for file in (given.get("config"), run and Path(run) / "config.toml"):
         if file and Path(file).is_file():
             yield read_toml(Path(file))
