@@ -1,0 +1,11 @@
+"""The promises that every method makes to cryoreg, one test each."""
+
+from __future__ import annotations
+
+from cryoreg.testing import Check, parametrize_with_checks
+from cryoreg_autoencoder.specs import AutoencoderSpec
+
+
+@parametrize_with_checks([AutoencoderSpec(width=8)])
+def test_conformance(spec: AutoencoderSpec, check: Check) -> None:
+    check(spec)
