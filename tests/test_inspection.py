@@ -123,10 +123,7 @@ REFUSED = {
     "tomogram": (tomogram, "tomo.mrc", "is a whole tomogram by its size", "cryoreg pick"),
     "tomograms": (tomogram, ".", "is a whole tomogram by its size"),
     "OME-Zarr": (lambda p: (p / ".zattrs").touch(), ".", "OME-Zarr", "--dataset tomogram"),
-    "run": (lambda p: (p / "config.toml").touch(), ".", "belongs to a run", "not to a data set; the run's config.toml"),
-    "folder of runs": (lambda p: (folder(p / "pre") / "config.toml").touch(), ".", "belongs to a run"),
-    "checkpoint": (lambda p: (p / "last.ckpt").touch(), "last.ckpt", "belongs to a run"),
-    "weights": (lambda p: (p / "encoder.safetensors").touch(), "encoder.safetensors", "belongs to a run"),
+    "folder of runs": (lambda p: (folder(p / "pre") / "config.toml").touch(), ".", "holds runs", "one of them"),
     "no MRC file": (lambda p: (p / "a.mrc").write_text("text" * 500), ".", "a.mrc: is not an MRC file"),
 }
 
@@ -142,6 +139,13 @@ def test_nothing_is_guessed(tmp_path, name):
     for phrase in phrases:
         assert phrase in result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize("name", ["config.toml", "last.ckpt", "encoder.safetensors", "model.pth.tar"])
+def test_runs_and_models_are_no_data(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match="belongs to a run or a model"):
+        sniff(tmp_path if name == "config.toml" else tmp_path / name)
 
 
 def run(path: Path, *options: str):

@@ -30,15 +30,23 @@ _PROBLEMS = 20
 def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, assignments: tuple[str, ...]) -> None:
     """Show what DATA holds and what is wrong with it; nothing is changed, nothing is guessed.
 
-    The exit status is 1 where a subtomogram cannot be read, or boxes or voxel sizes are mixed, which are then listed.
+    DATA may also be a run directory, a checkpoint or exported weights: then, where they came from. No plugin is needed
+    for that, and nothing in such a file is executed.
+
+    The exit status is 1 where a subtomogram cannot be read, or boxes or voxel sizes are mixed, which are then listed;
+    also where a checksum does not match.
     """
     from cryoreg.config import absolute, build_spec
     from cryoreg.datasets.sniffing import Match, choose
     from cryoreg.errors import MixedError
 
     root = absolute(data)
+    if dataset is None and _is_record(root):
+        from cryoreg_cli.inspect_run import inspect_run
+
+        return inspect_run(root, as_json)
     match = Match(dataset, "as told") if dataset else choose(root)
-    parameters = _parameters(assignments)
+    parameters = run_options.dataset_settings(assignments, "inspect")
     spec = build_spec("dataset", match.name, {"root": root, **parameters}).spec
     from cryoreg.datasets.inspection import inspect as look
 
@@ -58,20 +66,10 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         raise SystemExit(1)
 
 
-def _parameters(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of the data set; others have no meaning here."""
-    from cryoreg.config import parse_assignment
-    from cryoreg.errors import ConfigError
+def _is_record(path: Path) -> bool:
+    from cryoreg.training.records import is_record
 
-    parameters: dict[str, Any] = {}
-    for text in assignments:
-        values = parse_assignment(text).values
-        if "dataset" not in values:
-            raise ConfigError(
-                f"--set {text}: `cryoreg inspect` takes settings of the data set: --set dataset.key=value"
-            )
-        parameters |= values["dataset"]
-    return parameters
+    return is_record(path)
 
 
 def _as_typed(value: Any) -> str:

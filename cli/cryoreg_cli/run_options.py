@@ -158,6 +158,22 @@ def layers(
     return found + [parse_assignment(text) for text in assignments]
 
 
+def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, Any]:
+    """Return the --set values of a command that takes settings of the data set only."""
+    from cryoreg.config import parse_assignment
+    from cryoreg.errors import ConfigError
+
+    parameters: dict[str, Any] = {}
+    for text in assignments:
+        values = parse_assignment(text).values
+        if "dataset" not in values:
+            raise ConfigError(
+                f"--set {text}: `cryoreg {command}` takes settings of the data set: --set dataset.key=value"
+            )
+        parameters |= values["dataset"]
+    return parameters
+
+
 def recipe(name: str | None, task: str) -> list[Layer]:
     """Return the layer of --recipe, over which all others are laid."""
     if name is None:

@@ -90,8 +90,9 @@ def _read(data: Path, dataset: str | None, ids: str | None, count: int, assignme
             raise DataError(f"{data}: is a single volume; leave out --ids")
         return [library.single(root)]
     from cryoreg.datasets import sniffing
-    from cryoreg_cli.inspect import _parameters
 
     reader = dataset or sniffing.choose(root).name
-    opened = build_spec("dataset", reader, {"root": root, **_parameters(assignments)}).spec.build()
+    opened = build_spec(
+        "dataset", reader, {"root": root, **run_options.dataset_settings(assignments, "view")}
+    ).spec.build()
     return library.subjects(opened, library.find(opened, ids.split(",")) if ids else choose(opened, count))

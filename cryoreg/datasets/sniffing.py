@@ -49,16 +49,11 @@ def sniff(path: Path) -> list[Match]:
 
 
 def _refuse_runs(path: Path) -> None:
-    is_run = _holds_runs(path) if path.is_dir() else path.suffix.lower() in _RUNS
+    is_run = (path / "config.toml").is_file() if path.is_dir() else path.suffix.lower() in _RUNS
     if is_run:
-        raise DataError(
-            f"{path}: belongs to a run or a model, not to a data set; the run's config.toml and card.json describe it"
-        )
-
-
-def _holds_runs(path: Path) -> bool:
-    """Tell whether a folder is a run, or has runs in it."""
-    return (path / "config.toml").is_file() or any(path.glob("*/config.toml"))
+        raise DataError(f"{path}: belongs to a run or a model, not to a data set; `cryoreg inspect` tells what it is")
+    if any(path.glob("*/config.toml")):
+        raise DataError(f"{path}: holds runs, not a data set; `cryoreg inspect` tells what one of them is")
 
 
 def _sniff_folder(path: Path) -> list[Match]:

@@ -47,6 +47,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a checkpoint, as safely as `load_checkpoint`, and what is wrong with it; empty where nothing is.
+
+    Raises `CheckpointError` where it cannot be read at all.
+    """
+    try:
+        return load_checkpoint(path), ""
+    except CheckpointError as error:
+        content = _deserialise(path.read_bytes(), path) if path.is_file() else None
+        if not isinstance(content, dict) or "module" not in content:
+            raise
+        return content, str(error)
+
+
 def _serialise(content: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)

@@ -23,7 +23,7 @@ from cryoreg.errors import NonFiniteError
 from cryoreg.randomness import mix64
 from cryoreg.settings import TrainingSettings
 from cryoreg.training.device import describe, place
-from cryoreg.training.export import fill
+from cryoreg.training.export import about, fill
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
@@ -269,6 +269,7 @@ class Engine:
     def state(self) -> dict[str, Any]:
         """Return all that a resume needs, in tensors and plain types."""
         return {
+            **about(self.job.loader.dataset),
             "config": self.config.to_dict(),
             "data": self._data,
             "progress": asdict(self.position),

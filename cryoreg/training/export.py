@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,17 +38,27 @@ class Weights(NamedTuple):
 def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
-        "cryoreg": cryoreg.__version__,
+        **about(dataset),
         "config": _without_initial_weights(config),
         "data": fingerprint(dataset),
         "num_features": num_features,
+        **more,
+    }
+
+
+def about(dataset: SubtomogramDataset) -> dict[str, Any]:
+    """Return when and by which cryoreg weights are written, and how their data look: plain types only."""
+    known = {
+        "cryoreg": cryoreg.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "subtomograms": len(dataset),
         "voxel_size": dataset.voxel_size,
         "box": list(dataset.box),
         **{name: getattr(dataset, name, None) for name in ("contrast", "tilt_range", "tilt_axis")},
         "normalisation": NORMALISATION,
         "beam_axis": "z (the first array axis)",
-        **more,
     }
+    return json.loads(json.dumps(known, default=float))  # numpy's numbers would not load safely from a checkpoint
 
 
 def _without_initial_weights(config: RunConfig) -> dict[str, Any]:
@@ -86,6 +97,21 @@ def load_weights(path: Path) -> Weights:
     if metadata.get("sha256") != _checksum(data, metadata["card"]):
         raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
     return Weights(tensors, json.loads(metadata["card"]))
+
+
+def read_card(path: Path) -> tuple[Weights, str]:
+    """Read exported weights, and what is wrong with them, one line; empty where they are as they were written.
+
+    Raises `CheckpointError` where there is no card to read.
+    """
+    try:
+        return load_weights(path), ""
+    except CheckpointError as error:
+        try:
+            data = path.read_bytes()
+            return Weights(safetensors.torch.load(data), json.loads(_header(data)["__metadata__"]["card"])), str(error)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            raise error from None
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -24,6 +24,7 @@ from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.export import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
+    about,
     fill,
     find_weights,
     load_weights,
@@ -81,6 +82,7 @@ class FinetuneJob(Job):
         self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
         val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
         self.val_loader = VolumeLoader(dataset, val_order, fabric.device, resident, settings.workers)
+        self.recorded = {**about(dataset), "config": config.to_dict()}
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
 
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
@@ -96,7 +98,7 @@ class FinetuneJob(Job):
         if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
             if self.leads:
-                folder.save_best({"module": self.module.state_dict(), **self.best})
+                folder.save_best({**self.recorded, "module": self.module.state_dict(), **self.best})
         return {"val_accuracy": accuracy, "val_loss": loss}
 
     def state(self) -> dict[str, Any]:
