@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PLUGINS := autoencoder barlowtwins copick
+PLUGINS := autoencoder barlowtwins chimerax copick
 
 # Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
 # More processes need more memory (each holds torch), so four at most.

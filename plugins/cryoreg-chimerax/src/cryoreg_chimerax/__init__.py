@@ -1,0 +1,1 @@
+"""`cryoreg chimerax`: explained subtomograms side by side. Installing this package is all that is needed."""
