@@ -23,7 +23,7 @@ class Source(NamedTuple):
         if self.how == "index":
             return "from a package index, by name"
         if self.how == "unknown":
-            return "from where is not recorded"
+            return "from an unrecorded place"
         return f"{'editable, in' if self.how == 'editable' else f'from the {self.how}'} {self.place}"
 
 

@@ -75,6 +75,33 @@ def test_verbose_adds_parameters_with_defaults_and_the_source(fake_plugin: Insta
     assert re.search(r"^ +norm = none$", text, re.M)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "note"),
+    [
+        (None, "Plugins run code as you. To allow only those that you trust: export CRYOREG_PLUGINS=my-plugin,two"),
+        ("two", "CRYOREG_PLUGINS allows two; others never run."),
+        ("", "CRYOREG_PLUGINS allows no plugin; others never run."),
+    ],
+)
+def test_it_says_where_plugins_came_from_and_how_to_limit_them(
+    fake_plugin: Install, monkeypatch: pytest.MonkeyPatch, allowed: str | None, note: str
+) -> None:
+    assert "CRYOREG_PLUGINS" not in run("list", "--verbose").stdout
+    for dist in ("my-plugin", "two"):
+        url = {"url": f"file:///src/{dist}", "dir_info": {"editable": True}}
+        info = fake_plugin(dist, f"[cryoreg.encoders]\n{dist[:2]} = {dist.replace('-', '_')}_specs:Tiny\n")
+        (info / "direct_url.json").write_text(json.dumps(url))
+    assert "\ninstalled: editable, in /src/two\n" in run("show", "encoder", "tw").stdout
+    assert "CRYOREG_PLUGINS" not in run("list").stdout
+    if allowed is not None:
+        monkeypatch.setenv("CRYOREG_PLUGINS", allowed)
+    text = run("list", "--verbose").stdout
+    assert text.splitlines()[-1].startswith(note)
+    for dist in ("my-plugin", "two"):
+        shown = f"({dist} 1.0: editable, in /src/{dist})" in text
+        assert shown == (allowed is None or dist in allowed.split(","))
+
+
 def test_json_says_everything(fake_plugin: Install) -> None:
     fake_plugin("my-plugin", TINY.format("my_plugin"), version="4.5")
     [entry] = [e for e in listed() if e["name"] == "tiny"]
@@ -87,6 +114,7 @@ def test_json_says_everything(fake_plugin: Install) -> None:
         "package": "my-plugin",
         "version": "4.5",
         "target": "my_plugin_specs:Tiny",
+        "origin": "from an unrecorded place",
         "error": None,
         "summary": "A tiny encoder.",
         "source": "Nobody et al. 2026.",

@@ -46,6 +46,13 @@ def default_text(parameter: Parameter) -> str:
     return str(value)
 
 
+def origin(component: registry.Component) -> str:
+    """Return in a few words where a component's package was installed from."""
+    from cryoreg.provenance import source_of
+
+    return str(source_of(component.info))
+
+
 def record(kind: str, component: registry.Component) -> dict[str, Any]:
     """Return all that is known about a component, in plain types; ``error`` says why a broken one is broken."""
     known: dict[str, Any] = {
@@ -55,6 +62,7 @@ def record(kind: str, component: registry.Component) -> dict[str, Any]:
         "package": component.dist,
         "version": component.version,
         "target": component.target,
+        "origin": origin(component),
         "error": None,
     }
     try:

@@ -35,6 +35,9 @@ def _as_text(kinds: tuple[Kind, ...], verbose: bool) -> str:
                     _write_verbosely(page, component)
             elif components:
                 describing.write_table(page, [_row(component) for component in components])
+    if verbose and (plugins := registry.plugins()):
+        page.write_paragraph()
+        page.write_text(_on_plugins(list(plugins)))
     return page.getvalue().lstrip("\n")
 
 
@@ -56,12 +59,25 @@ def _write_verbosely(page: click.HelpFormatter, component: registry.Component) -
     except BrokenComponentError:
         return
     with page.indentation():
+        if not component.builtin:
+            page.write_text(f"({component.dist} {component.version}: {describing.origin(component)})")
         if spec.source():
             page.write_text(spec.source())
         rows = [(f"{p.name} = {describing.default_text(p)}", p.help) for p in spec.parameters()]
         if rows:
             describing.write_table(page, rows)
     page.write_paragraph()
+
+
+def _on_plugins(dists: list[str]) -> str:
+    """Say that plugins run code, and how to choose those that may."""
+    allowed = registry.allowed_plugins()
+    if allowed is not None:
+        return f"{registry.ALLOW_LIST_VARIABLE} allows {', '.join(sorted(allowed)) or 'no plugin'}; others never run."
+    return (
+        f"Plugins run code as you. To allow only those that you trust: export "
+        f"{registry.ALLOW_LIST_VARIABLE}={','.join(dists)} (empty: built-ins only)."
+    )
 
 
 def _warn() -> None:

@@ -28,6 +28,8 @@ def _as_text(kind: Kind, component: registry.Component) -> str:
     spec = component.spec()
     page = describing.page()
     page.write_text(f"{kind} {component.reference}, from {component.dist} {component.version} ({component.target})")
+    if not component.builtin:
+        page.write_text(f"installed: {describing.origin(component)}")
     for paragraph in (spec.summary(), spec.source()):
         if paragraph:
             page.write_paragraph()
