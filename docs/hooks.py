@@ -16,14 +16,22 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-ELSEWHERE |= {
-    readme.relative_to(ROOT).as_posix(): f"plugins/{readme.parent.name}.md"
-    for readme in sorted(ROOT.glob("plugins/*/README.md"))
+PLUGINS = {
+    f"plugins/{file.parent.name}/README.md": f"plugins/{file.parent.name}.md"
+    for file in ROOT.glob("plugins/*/README.md")
 }
+ELSEWHERE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", **PLUGINS}
 """File of the repository -> page of the site."""
+LINKS = {**ELSEWHERE, "README.md": "index.md"}
 
 os.environ["CRYOREG_PLUGINS"] = ""  # the reference of commands must not depend on what else is installed
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Append the plugins of this repository to the reference."""
+    [reference] = (section["Reference"] for section in config.nav or [] if "Reference" in section)
+    reference.append({"Plugins of this repository": sorted(PLUGINS.values())})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -43,9 +51,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _moved(link: str, source: str, here: str) -> str:
     """Return where a link of the file ``source`` leads on the page ``here``."""
     target = normpath(f"{PurePosixPath(source).parent}/{link}")
-    page = ELSEWHERE.get(target) or ELSEWHERE.get(f"{target}/README.md")
-    if page is None and target == "README.md":
-        page = "index.md"
+    page = LINKS.get(target) or LINKS.get(f"{target}/README.md")
     if page is None and target.startswith("docs/"):
         page = target.removeprefix("docs/")
     return relpath(page, PurePosixPath(here).parent) if page else link
