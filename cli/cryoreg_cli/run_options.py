@@ -149,8 +149,10 @@ def layers(
 ) -> list[Layer]:
     """Return the layers in the order of their precedence: --config, shorthands, --set."""
     from cryoreg.config import Layer, parse_assignment, read_toml
+    from cryoreg.requirements import require_plugins
 
     found = [read_toml(config)] if config else []
+    require_plugins(found)  # before torch is imported
     for shorthand in shorthands:
         if given[shorthand.parameter] is not None:
             section, key = shorthand.key.split(".")

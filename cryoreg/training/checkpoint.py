@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cryoreg.discovery import one_line
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically
 
@@ -55,10 +56,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
     try:
         return load_checkpoint(path), ""
     except CheckpointError as error:
-        content = _deserialise(path.read_bytes(), path) if path.is_file() else None
+        content = _salvaged(path)
         if not isinstance(content, dict) or "module" not in content:
             raise
         return content, str(error)
+
+
+def _salvaged(path: Path) -> Any:
+    """Return what a file holds whose checksum does not match; None where it cannot be read."""
+    try:
+        return _deserialise(path.read_bytes(), path)
+    except (CheckpointError, OSError):
+        return None
 
 
 def _serialise(content: dict[str, Any]) -> bytes:
@@ -75,7 +84,7 @@ def _deserialise(data: bytes, path: Path) -> Any:
             f"checkpoint {path} holds objects other than tensors and plain values, which could run code; refused"
         ) from None
     except Exception as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {one_line(error)}") from error
 
 
 def _with_checksum(archive: bytes) -> bytes:
