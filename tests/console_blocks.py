@@ -115,10 +115,6 @@ def _environment(folder: Path) -> dict[str, str]:
     """Return this environment's programs, a wide terminal, one thread, no GPU, and a home of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CRYOREG")}
     search = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    own = {
-        "COLUMNS": "100",
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "XDG_CACHE_HOME": str(folder / ".cache"),
-    }
+    cache = str(folder / ".cache")
+    own = {"COLUMNS": "100", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": cache}
     return kept | own | {"PATH": search, "PYTHONUTF8": "1"}

@@ -45,7 +45,7 @@ def test_files_and_commands_are_found_in_order():
     assert steps[0] == SavedFile("hello.py", 'print("hello", 1 + 1)\n')
     assert steps[1] == Command("page", 8, "python hello.py", ["hello ..."], True)
     assert steps[2] == Command("page", 10, "printf 'a\\nb\\nc\\n' | \\\n    cat > abc.txt", [], True)
-    assert steps[3] == Command("page", 15, "cat abc.txt", ["z"], False)
+    assert steps[3] == Command("page", 16, "cat abc.txt", ["z"], False)
     assert len(steps) == 4
 
 
