@@ -77,6 +77,8 @@ class EncoderSpec(Spec):
     """Fields that say where the first weights come from: exported weights, which replace those, do not record them."""
     exact_box: ClassVar[bool] = False
     """Whether the network takes cubes of ``min_box`` voxels only."""
+    compiles: ClassVar[bool] = True
+    """Whether `torch.compile` captures the network as one graph."""
 
     def check_box(self, box: tuple[int, int, int]) -> None:
         """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
@@ -142,6 +144,8 @@ class AugmentationSpec(Spec):
     """A random transformation of a batch of subtomograms."""
 
     kind: ClassVar[Kind] = "augmentation"
+    deterministic: ClassVar[bool] = False
+    """Whether views of a subtomogram are all alike: nothing is drawn."""
 
     def check_data(self, dataset: SubtomogramDataset) -> None:
         """Raise `ConfigError` where the transformation contradicts what is known of the data; by default, never."""

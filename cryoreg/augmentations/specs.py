@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class NoAugmentationSpec(AugmentationSpec):
-    """No augmentation: every view is the subtomogram itself."""
+    """No augmentation: every view is the subtomogram itself.
+
+    For comparison, and for methods that make their own task of one view, as `mae` and `rotation` do.
+    """
+
+    deterministic: ClassVar[bool] = True
 
     def build(self) -> Identity:
         """Return the identity."""

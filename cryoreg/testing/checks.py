@@ -67,7 +67,7 @@ def checks_for(spec: Spec | type[Spec]) -> Iterator[Check]:
 
 
 def _checks_of(module: str) -> Iterator[Check]:
-    for name, value in vars(importlib.import_module(module)).items():
+    for name, value in list(vars(importlib.import_module(module)).items()):
         if name.startswith("check_") and inspect.isfunction(value) and value.__module__ == module:
             yield Check(value)
 

@@ -1,1 +1,168 @@
-"""What a data set promises."""
+"""What a data set promises. Its files are those that the spec names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from cryoreg.contracts import Sample, SubtomogramDataset
+from cryoreg.specs import DatasetSpec
+from cryoreg.testing.checks import NotApplicable, require
+from cryoreg.testing.elsewhere import elsewhere
+
+READ = 8
+"""So many subtomograms, evenly spread, are read."""
+
+
+def some_of(dataset: SubtomogramDataset) -> list[int]:
+    """Return indices, evenly spread, the first and last among them."""
+    last = len(dataset) - 1
+    return sorted({round(last * i / (READ - 1)) for i in range(READ)}) if last >= 0 else []
+
+
+def check_build_returns_a_dataset(spec: DatasetSpec) -> None:
+    """`build` returns what has classes, labels, ids, groups, voxel_size, box, a length and items."""
+    dataset = spec.build()
+    missing = [
+        name for name in ("classes", "labels", "ids", "groups", "voxel_size", "box") if not hasattr(dataset, name)
+    ]
+    require(not missing, f"{type(dataset).__name__} lacks {', '.join(missing)}; see contracts.SubtomogramDataset")
+    require(isinstance(dataset, SubtomogramDataset), f"{type(dataset).__name__} needs __len__ and __getitem__")
+
+
+def check_length_is_that_of_labels_ids_and_groups(spec: DatasetSpec) -> None:
+    """`len` is at least 1, and labels, ids and groups have as many entries."""
+    dataset = spec.build()
+    require(len(dataset) > 0, "the data set is empty; raise DataError where there is nothing to read")
+    for name in ("labels", "ids", "groups"):
+        count = len(getattr(dataset, name))
+        require(count == len(dataset), f"there are {count} {name} for {len(dataset)} subtomograms; give one for each")
+
+
+def check_box_and_voxel_size_are_numbers(spec: DatasetSpec) -> None:
+    """``box`` is three counts of voxels, (D, H, W); ``voxel_size`` is Å, positive, or None."""
+    dataset = spec.build()
+    box, size = dataset.box, dataset.voxel_size
+    sound = isinstance(box, tuple) and len(box) == 3 and all(type(edge) is int and edge > 0 for edge in box)
+    require(sound, f"box is {box!r}; let it be a tuple of three positive ints")
+    known = isinstance(size, float) and 0 < size < float("inf")
+    require(size is None or known, f"voxel_size is {size!r}; let it be a positive float, in Å, or None where unknown")
+
+
+def check_labels_index_the_classes(spec: DatasetSpec) -> None:
+    """Every label is None, or an int that is an index into ``classes``."""
+    dataset = spec.build()
+    wrong = [label for label in dataset.labels if label is not None and not _is_index(label, len(dataset.classes))]
+    require(not wrong, f"label {wrong[:1]} is no index into {len(dataset.classes)} classes; use ints, None for unknown")
+
+
+def _is_index(label: object, count: int) -> bool:
+    return type(label) is int and 0 <= label < count
+
+
+def check_ids_are_unique(spec: DatasetSpec) -> None:
+    """No two subtomograms have one id, and ids are text."""
+    ids = list(spec.build().ids)
+    require(all(isinstance(each, str) for each in ids), "an id is no str; write ids as text")
+    twice = {each for each in ids if ids.count(each) > 1} if len(set(ids)) < len(ids) else set()
+    require(not twice, f"the id {sorted(twice)[:1]} comes more than once; add the file or the row to it")
+
+
+def check_volumes_are_float32_of_the_box(spec: DatasetSpec) -> None:
+    """A sample's volume is a float32 tensor (1, D, H, W) of the data set's box."""
+    dataset = spec.build()
+    for index in some_of(dataset):
+        volume = dataset[index].volume
+        require(isinstance(volume, torch.Tensor), f"a volume is {type(volume).__name__}; return a torch.Tensor")
+        require(volume.dtype == torch.float32, f"a volume is {volume.dtype}; return float32")
+        shape, wanted = tuple(volume.shape), (1, *dataset.box)
+        require(shape == wanted, f"volume {index} is {shape}, not (1, D, H, W) = {wanted}; mend box or __getitem__")
+
+
+def check_samples_agree_with_the_lists(spec: DatasetSpec) -> None:
+    """`__getitem__` returns a `Sample` whose label, id and group are those of the data set's lists."""
+    dataset = spec.build()
+    for index in some_of(dataset):
+        sample = dataset[index]
+        require(isinstance(sample, Sample), f"items are {type(sample).__name__}; return a contracts.Sample")
+        for name, values in (("label", dataset.labels), ("id", dataset.ids), ("group", dataset.groups)):
+            got, listed = getattr(sample, name), values[index]
+            require(
+                got == listed, f"sample {index} has the {name} {got!r}, but {name}s[{index}] is {listed!r}; serve one"
+            )
+
+
+def check_same_index_same_volume(spec: DatasetSpec) -> None:
+    """Reading a subtomogram again gives the same voxels; nothing that a reader does to a volume comes back."""
+    dataset = spec.build()
+    first = dataset[0].volume
+    before = first.clone()
+    first.add_(1)
+    require(
+        torch.equal(dataset[0].volume, before),
+        "volume 0 differs when it is read again; return a fresh tensor, and leave random changes to augmentations",
+    )
+
+
+def check_beyond_the_end_is_an_index_error(spec: DatasetSpec) -> None:
+    """``dataset[len(dataset)]`` raises IndexError, by which loops end."""
+    dataset = spec.build()
+    try:
+        dataset[len(dataset)]
+    except IndexError:
+        return
+    except Exception as error:
+        require(False, f"beyond its end the data set raises {type(error).__name__}; raise IndexError")
+    require(False, "beyond its end the data set returns a sample; raise IndexError")
+
+
+def check_it_survives_spawn(spec: DatasetSpec) -> None:
+    """Pickled and read in a spawned process, as by a loader's worker, the data set serves the same."""
+    dataset = spec.build()
+    index = len(dataset) - 1
+    there, here = elsewhere(_read, dataset, index), dataset[index]
+    same = torch.equal(there.volume, here.volume) and (there.id, there.label) == (here.id, here.label)
+    require(same, "a pickled copy serves other subtomograms; keep what it needs in its state")
+
+
+def _read(dataset: SubtomogramDataset, index: int) -> Sample:
+    return dataset[index]
+
+
+def check_files_are_left_alone(spec: DatasetSpec) -> None:
+    """Opening and reading changes no file that the spec names, and makes none beside them."""
+    places = [value for _, value in spec if isinstance(value, Path)]
+    if not places:
+        raise NotApplicable("the spec names no files")
+    before = _states(places)
+    dataset = spec.build()
+    for index in some_of(dataset):
+        dataset[index]
+    after = _states(places)
+    changed = sorted(str(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    require(not changed, f"reading changes {', '.join(changed[:3])}; open files read-only, and cache elsewhere")
+
+
+class _State(NamedTuple):
+    size: int
+    modified: int
+    digest: str
+
+
+def _states(places: list[Path]) -> dict[Path, _State]:
+    """Return the state of all files below some folders, of some files, and of what lies beside those."""
+    return {path: _state(path) for place in places for path in _files(place) if path.is_file()}
+
+
+def _files(place: Path) -> Iterator[Path]:
+    yield from place.rglob("*") if place.is_dir() else place.parent.iterdir()
+
+
+def _state(path: Path) -> _State:
+    stat = os.stat(path)
+    return _State(stat.st_size, stat.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -7,12 +7,16 @@ import json
 import pickle
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import tomli_w
 from pydantic import ValidationError
 
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
+from cryoreg.kinds import Kind
 from cryoreg.specs import Spec
 from cryoreg.testing.checks import NotApplicable, require
 
@@ -68,13 +72,51 @@ def check_every_field_has_help(spec: Spec) -> None:
     require(not bare, f"no help for {', '.join(bare)}; say Field(..., description=...)")
 
 
+def check_defaults_keep_their_own_limits(spec: Spec) -> None:
+    """Every default is a value that the field would take from a user."""
+    kind = type(spec)
+    defaults = {p.name: p.default for p in spec.parameters() if not p.required}
+    try:
+        kind.model_validate(_values(spec) | defaults)
+    except ValidationError as error:
+        require(False, f"a default of {kind.__name__} is outside its own limits: {_first(error)}; mend one of them")
+
+
+def check_defaults_build(spec: Spec) -> None:
+    """With nothing set, the component can be built; but no data set is opened unasked."""
+    if spec.kind == "dataset" or any(parameter.required for parameter in spec.parameters()):
+        raise NotApplicable("no data set is opened unasked" if spec.kind == "dataset" else "a field has no default")
+    default: Any = type(spec)()
+    try:
+        default.build(*_what_build_takes(spec.kind))
+    except Exception as error:
+        require(False, f"{type(spec).__name__}() cannot be built: {type(error).__name__}: {error}; mend the defaults")
+
+
+def _what_build_takes(kind: Kind) -> list[Any]:
+    from cryoreg.testing.samples import TinyEncoder
+
+    return [TinyEncoder()] if kind == "method" else []
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, but it is {first['input']!r}"
+
+
 def check_json_round_trip(spec: Spec) -> None:
     """A spec written as JSON, and as plain values into a config, reads back equal."""
-    kind = type(spec)
-    require(
-        kind.model_validate_json(spec.model_dump_json()) == spec,
-        f"{kind.__name__} reads back from JSON as another spec; let validators return valid values as they are",
-    )
+    kind, plain = type(spec), tomli_w.dumps(spec.model_dump(mode="json", exclude_none=True))
+    read = {
+        "JSON": kind.model_validate_json(spec.model_dump_json()),
+        "a config": kind.model_validate(tomllib.loads(plain)),
+    }
+    for what, other in read.items():
+        require(
+            other == spec,
+            f"{kind.__name__} reads back from {what} as another spec; let validators return valid values as they are, "
+            "and None be the default of what may be None",
+        )
 
 
 def check_pickle_round_trip(spec: Spec) -> None:
@@ -83,15 +125,41 @@ def check_pickle_round_trip(spec: Spec) -> None:
         loaded = pickle.loads(pickle.dumps(spec))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         require(False, f"{type(spec).__name__} cannot be pickled: {error}; keep plain values in it")
-    require(
-        loaded == spec, "the spec is loaded from a pickle as another one; leave its state to pydantic"
-    )
+    require(loaded == spec, "the spec is loaded from a pickle as another one; leave its state to pydantic")
+
+
+def check_values_outside_the_limits_are_refused(spec: Spec) -> None:
+    """A value outside a field's declared limits is an error, never taken or moved silently."""
+    for name, field in type(spec).model_fields.items():
+        for limit, outside in _just_outside(field.metadata):
+            try:
+                type(spec).model_validate(_values(spec) | {name: outside})
+            except ValidationError:
+                continue
+            require(False, f"{name} is declared {limit}, but {outside!r} is taken; raise ValueError in validators")
+
+
+def _just_outside(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each declared limit and a value that breaks it."""
+    limits = {
+        name: getattr(each, name) for each in metadata for name in _OUTSIDE if getattr(each, name, None) is not None
+    }
+    for name, value in limits.items():
+        yield f"{name}={value}", _OUTSIDE[name](value)
+
+
+_OUTSIDE: dict[str, Callable[[Any], Any]] = {
+    "gt": lambda limit: limit,
+    "ge": lambda limit: limit - 1,
+    "lt": lambda limit: limit,
+    "le": lambda limit: limit + 1,
+}
 
 
 def check_unknown_fields_are_refused(spec: Spec) -> None:
     """A misspelt field is an error."""
     try:
-        type(spec)(**_values(spec), no_such_field=1)
+        type(spec).model_validate(_values(spec) | {"no_such_field": 1})
     except ValidationError:
         return
     require(False, f'{type(spec).__name__} takes unknown fields; do not change extra="forbid" in its model_config')

@@ -1,0 +1,113 @@
+"""Other processes, started by spawn, as data loaders and ranks are. They are kept for the checks that follow."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import pickle
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+from cryoreg.testing.checks import CheckFailed
+
+TIMEOUT = 120.0
+"""Seconds after which a process that says nothing is given up."""
+
+
+def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns in a spawned process; raise `CheckFailed` where it cannot go there, or raises."""
+    _worker(0).send(_pickled(function, arguments))
+    return _worker(0).receive()
+
+
+def on_two_ranks(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Return what ``function(rank, *arguments)`` returns on each of two processes of one gloo group."""
+    with tempfile.TemporaryDirectory() as folder:
+        for rank in range(2):
+            _worker(rank).send(_pickled(_on_rank, (rank, f"{folder}/meeting", function, arguments)))
+        return [_worker(rank).receive() for rank in range(2)]
+
+
+def _on_rank(rank: int, meeting: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    from torch import distributed
+
+    limit = timedelta(seconds=TIMEOUT / 4)
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=limit)
+    try:
+        return function(rank, *arguments)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _pickled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    try:
+        return pickle.dumps((sys.path, pickle.dumps((function, arguments))))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise CheckFailed(
+            f"pickling it fails: {error}; keep lambdas, open files and local classes out of it"
+        ) from error
+
+
+class _Worker:
+    """A spawned process that does one job after the other."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def send(self, job: bytes) -> None:
+        self.connection.send_bytes(job)
+
+    def receive(self) -> Any:
+        """Return the result of the job, or raise `CheckFailed`; a process that hangs or died is replaced."""
+        try:
+            answered = self.connection.poll(TIMEOUT)
+            works, result = pickle.loads(self.connection.recv_bytes()) if answered else (False, "it does not end")
+        except (EOFError, OSError):
+            answered, works, result = False, False, "the process died"
+        if not answered:
+            self.process.kill()
+            _worker.cache_clear()
+        if not works:
+            raise CheckFailed(f"in a spawned process: {result}")
+        return result
+
+
+@functools.cache
+def _worker(number: int) -> _Worker:
+    return _Worker()
+
+
+def _serve(connection: Connection) -> None:
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+    import torch
+
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    warnings.simplefilter("ignore")
+    while True:
+        try:
+            job = connection.recv_bytes()
+        except (EOFError, KeyboardInterrupt):
+            return
+        connection.send_bytes(pickle.dumps(_done(job)))
+
+
+def _done(job: bytes) -> tuple[bool, Any]:
+    """Return whether a job ended well, and its result or what went wrong."""
+    try:
+        sys.path[:], work = pickle.loads(job)
+        function, arguments = pickle.loads(work)
+        return True, function(*arguments)
+    except Exception as error:
+        return False, f"{type(error).__name__}: {' '.join(str(error).split())}"
