@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cryoreg.errors import CryoregError
-
 Status = Literal["ok", "warning", "problem"]
 
 
@@ -41,9 +39,9 @@ def problem(text: str, fix: str) -> Finding:
     return Finding("problem", text, fix)
 
 
-def of_error(error: CryoregError) -> Finding:
-    """Return an error as a problem: its message says what is wrong and, after the last semicolon, what to do."""
-    text, _, fix = str(error).rpartition("; ")
+def of_error(message: str) -> Finding:
+    """Return a `CryoregError`'s message as a problem: what is wrong and, after its last semicolon, what to do."""
+    text, _, fix = message.rpartition("; ")
     return problem(text, fix) if text else problem(fix, "")
 
 

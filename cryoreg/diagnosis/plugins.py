@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from cryoreg import PLUGIN_API, plugin_api, registry
+from cryoreg.diagnosis import probe
 from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
 from cryoreg.discovery import Candidate
 from cryoreg.errors import BrokenComponentError
@@ -13,13 +18,20 @@ from cryoreg.kinds import KINDS
 from cryoreg.provenance import source_of
 from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, suggestion
 
+_SECONDS = 60
+_LOADING = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from cryoreg.diagnosis.plugins import broken
+print(json.dumps({"errors": broken(sys.argv[2])}))
+"""
 _GROUPS = (*(registry.group_of(kind) for kind in KINDS), "commands")
 
 
 def check() -> Iterator[Finding]:
     """Yield a finding for each plugin, and more for what is wrong with it; then clashes and the allow-list."""
     yield from unreadable()
-    yield from _broken(HOME)
+    yield from map(of_error, broken(HOME))
     plugins, allowed = registry.plugins(), registry.allowed_plugins()
     for dist, offers in plugins.items():
         yield from _plugin(dist, offers, registry.is_allowed(dist, allowed))
@@ -48,7 +60,7 @@ def _plugin(dist: str, offers: list[Candidate], allowed: bool) -> Iterator[Findi
         return
     yield ok(described)
     yield from _declared(dist, version, info)
-    yield from _broken(dist)
+    yield from _broken(dist, version)
 
 
 def _declared(dist: str, version: str, info: str) -> Iterator[Finding]:
@@ -66,22 +78,35 @@ def _declared(dist: str, version: str, info: str) -> Iterator[Finding]:
         )
 
 
-def _broken(dist: str) -> Iterator[Finding]:
-    """Load all that a package offers; yield a problem for each that fails."""
+def _broken(dist: str, version: str) -> Iterator[Finding]:
+    """Load all that a package offers, in a process of its own; yield a problem for each that fails."""
+    found = probe.run(_LOADING, json.dumps(sys.path), dist, seconds=_SECONDS)
+    if found.error:
+        yield problem(
+            f"{dist} {version} cannot be loaded: it ends Python ({found.error})", f"update or uninstall {dist}"
+        )
+    for message in found.result.get("errors", []):
+        yield of_error(message)
+
+
+def broken(dist: str) -> list[str]:
+    """Load all that a package offers, in this process; return the message of each that fails."""
+    errors = []
     for group in _GROUPS:
         for component in registry.components(group):
-            if component.dist == dist:
-                yield from _tried(component)
+            try:
+                if component.dist == dist:
+                    _load(component)
+            except BrokenComponentError as error:
+                errors.append(str(error))
+    return errors
 
 
-def _tried(component: Component) -> Iterator[Finding]:
-    try:
-        if component.group == "commands":
-            component.load()
-        else:
-            component.complete_spec()
-    except BrokenComponentError as error:
-        yield of_error(error)
+def _load(component: Component) -> None:
+    if component.group != "commands":
+        component.complete_spec()
+    elif not isinstance(component.load(), click.Command):
+        raise component.broken(f"{component.target} is not a click command")
 
 
 def clashes() -> Iterator[Finding]:

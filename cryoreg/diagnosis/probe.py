@@ -33,7 +33,8 @@ def run(code: str, *arguments: str, seconds: float = _SECONDS) -> Probe:
         return Probe({}, f"killed by signal {-ended.returncode}")
     if ended.returncode > 0:
         return Probe({}, _last_line(ended.stderr) or f"exit status {ended.returncode}")
-    return Probe(_parsed(_last_line(ended.stdout)), "")
+    result = _parsed(_last_line(ended.stdout))
+    return Probe(result, "" if result else "it ended without an answer")
 
 
 def _last_line(text: str) -> str:

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+from cryoreg import registry
 from cryoreg.diagnosis import probe
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 
 _GET_TORCH = 'the page "Get started" of PyTorch gives the command for this machine'
+_REINSTALL = f"reinstall torch; {_GET_TORCH}"
 _TORCH = """
 import json, warnings
 with warnings.catch_warnings(record=True) as caught:
@@ -40,7 +42,9 @@ def check() -> Iterator[Finding]:
     """Yield what torch says of itself, of the GPUs, and whether torchvision's operators load."""
     found = probe.run(_TORCH)
     if found.error:
-        yield problem(f"torch cannot be used: {found.error}", f"reinstall torch; {_GET_TORCH}")
+        damaged = found.error.startswith("UnicodeDecodeError") and registry.problems()
+        fix = "mend the unreadable metadata first, which torch reads, too (see Plugins)" if damaged else _REINSTALL
+        yield problem(f"torch cannot be used: {found.error}", fix)
         return
     torch = found.result
     yield ok(f"torch {torch['version']}")
@@ -55,7 +59,7 @@ def _gpus(torch: dict) -> Iterator[Finding]:
     elif trouble:
         yield problem(f"nvidia-smi: {trouble}", "restart the machine, or repair the NVIDIA driver")
     elif driver and not torch["cuda"]:
-        yield warning(f"there is a GPU ({driver}), but this torch is built for CPUs", f"reinstall torch; {_GET_TORCH}")
+        yield warning(f"there is a GPU ({driver}), but this torch is built for CPUs", _REINSTALL)
     elif driver:
         reason = f": {torch['warnings'][0]}" if torch["warnings"] else ""
         yield problem(
