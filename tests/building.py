@@ -19,6 +19,13 @@ def build_wheel(project: Path, into: Path) -> Path:
     return wheel
 
 
+def build_sdist(project: Path, into: Path) -> Path:
+    """Build a project's source distribution."""
+    _run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", into, project)
+    [sdist] = into.glob("*.tar.gz")
+    return sdist
+
+
 class CleanEnvironment:
     """A virtual environment with this one's libraries, but without cryoreg and its plugins.
 

@@ -6,18 +6,22 @@ import configparser
 import os
 import shutil
 import subprocess
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
-from building import ROOT, CleanEnvironment, build_wheel
+from building import ROOT, CleanEnvironment, build_sdist, build_wheel
 
 import cryoreg
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 pytestmark = pytest.mark.xdist_group("packaging")  # one process builds the wheel
 INFO = f"cryoreg-{cryoreg.__version__}.dist-info"
+PACKAGES = {".": ROOT / "cryoreg", "cli": ROOT / "cli" / "cryoreg_cli"}
+IN_SDIST = {"cryoreg", "cli", "docs", "tests", "mkdocs.yml", "pyproject.toml", "Makefile", ".gitignore", "PKG-INFO"}
+IN_SDIST |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", ".pre-commit-config.yaml"}
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +31,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    """Nothing is missing either of what is not Python: types, studies, recipes, templates."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "cryoreg").rglob("*.py")}
-    sources |= {p.relative_to(ROOT / "cli").as_posix() for p in (ROOT / "cli").rglob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == sources
+    sources = {p.relative_to(ROOT / top).as_posix() for top, package in PACKAGES.items() for p in files_of(package)}
+    assert {name for name in names if not name.startswith(f"{INFO}/")} == sources
     assert {name.split("/")[0] for name in names} == {"cryoreg", "cryoreg_cli", INFO}
-    assert {"cryoreg/py.typed", f"{INFO}/licenses/LICENSE"} <= names
-    assert not [name for name in names if "__pycache__" in name]
+    assert {"cryoreg/py.typed", "cryoreg/benchmark/studies/smoke.toml", "cryoreg/recipes/best.toml"} <= names
+    assert f"{INFO}/licenses/LICENSE" in names
+
+
+@pytest.mark.slow
+def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    source = build_sdist(ROOT, tmp_path)
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [unpacked] = (folder for folder in tmp_path.iterdir() if folder.is_dir())
+    assert {path.name for path in unpacked.iterdir()} == IN_SDIST
+    assert contents(build_wheel(unpacked, tmp_path)) == contents(wheel)
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    archive = zipfile.ZipFile(wheel)
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
+def files_of(package: Path) -> list[Path]:
+    return [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
 @pytest.mark.slow
@@ -110,7 +133,15 @@ def test_make_sets_up_again_only_when_pyproject_changes(tmp_path: Path) -> None:
     assert "pip install" in plan()
 
 
-COMMITTED = ["pyproject.toml", "Makefile", ".ci/run", ".pre-commit-config.yaml", "CONTRIBUTING.md"]
+COMMITTED = [
+    "pyproject.toml",
+    "Makefile",
+    "mkdocs.yml",
+    "CITATION.cff",
+    ".ci/run",
+    ".pre-commit-config.yaml",
+    "CONTRIBUTING.md",
+]
 
 
 @pytest.mark.parametrize("name", COMMITTED)
