@@ -10,6 +10,7 @@ import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import DATA, DATASET, DEVICE
+from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.analysis.clustering import Agreement, Clustering
@@ -102,7 +103,6 @@ def _print_sizes(clustering: Clustering) -> None:
 
 
 def _print_agreement(agreement: Agreement, classes: Sequence[str], seen: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("#", *classes, title="subtomograms of each class, by cluster")
@@ -110,7 +110,7 @@ def _print_agreement(agreement: Agreement, classes: Sequence[str], seen: bool) -
         column.justify = "right"
     for number, row in enumerate(agreement.table, 1):
         table.add_row(str(number), *(str(count) if count else "·" for count in row))
-    Console().print(table)
+    console().print(table)
     click.echo(
         f"ARI {agreement.ari:.3f}, NMI {agreement.nmi:.3f}, purity {100 * agreement.purity:.1f} %, "
         f"accuracy with clusters matched to classes {100 * agreement.accuracy:.1f} %"

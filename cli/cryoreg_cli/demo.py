@@ -9,6 +9,7 @@ import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import DEVICE, PRECISION, SEED
+from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.demo import Outcome
@@ -33,7 +34,6 @@ def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: Any) -> No
 
 
 def _print(outcomes: list[Outcome]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from cryoreg.benchmark.demo import paired_difference
@@ -43,7 +43,7 @@ def _print(outcomes: list[Outcome]) -> None:
     for start, evaluation, _ in outcomes:
         accuracy = f"{100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} %"
         table.add_row(f"{start} weights", accuracy, f"{evaluation.macro_f1:.3f}")
-    Console().print(table)
+    console().print(table)
     gain, error = paired_difference(outcomes[0].evaluation, outcomes[1].evaluation)
     evaluation = outcomes[0].evaluation
     click.echo(

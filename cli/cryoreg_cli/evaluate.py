@@ -9,6 +9,7 @@ import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import EVALUATE
+from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.training.evaluate import Evaluation
@@ -26,7 +27,6 @@ def evaluate(run: Path, part: Any, assignments: tuple[str, ...], **given: Any) -
 
 
 def _print(evaluation: Evaluation) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("class", "subtomograms", "correct", "accuracy", title=f"{evaluation.part} split")
@@ -37,7 +37,7 @@ def _print(evaluation: Evaluation) -> None:
     ):
         total = int(row.sum())
         table.add_row(name, str(total), str(correct), f"{100 * correct / total:.0f} %" if total else "-")
-    Console().print(table)
+    console().print(table)
     click.echo(
         f"accuracy {100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} % "
         f"(standard error over {len(evaluation.labels)} subtomograms), macro-F1 {evaluation.macro_f1:.3f}"

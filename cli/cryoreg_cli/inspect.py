@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryoreg_cli import describing, run_options
+from cryoreg_cli import describing, run_options, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,21 +93,19 @@ def _print_mixed(counts: dict[str, dict[str, int]], as_json: bool) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
+    return terminal.console(width=None if sys.stdout.isatty() else describing.UNLIMITED, soft_wrap=True)
 
 
 def _print(record: dict[str, Any], found: Inspection) -> None:
     console = _console()
     for name, value in _facts(record, found).items():
-        console.print(f"{name:<14}{value}", markup=False)
+        console.print(f"{name:<14}{value}")
     _print_counts(console, "class", found.classes)
     _print_counts(console, "tomogram", found.groups)
     for note in found.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
     _print_problems(console, found)
-    console.print(f"\n{record['next']}", markup=False)
+    console.print(f"\n{record['next']}")
 
 
 def _facts(record: dict[str, Any], found: Inspection) -> dict[str, str]:
@@ -157,7 +155,7 @@ def _print_counts(console: Console, name: str, counts: dict[str, int], unit: str
     table.add_column(name)
     table.add_column(unit, justify="right")
     for key, count in shown.items():
-        table.add_row(key.replace("[", r"\["), f"{count:,}")
+        table.add_row(key, f"{count:,}")
     console.print()
     console.print(table)
     if len(shown) < len(counts):
@@ -172,6 +170,6 @@ def _print_problems(console: Console, found: Inspection) -> None:
         return
     console.print(f"problems: {len(found.problems):,}")
     for problem in found.problems[:_PROBLEMS]:
-        console.print(f"  {problem.kind}: {problem.text}", markup=False)
+        console.print(f"  {problem.kind}: {problem.text}")
     if len(found.problems) > _PROBLEMS:
         console.print(f"  and {len(found.problems) - _PROBLEMS:,} more; --json lists all")

@@ -13,6 +13,7 @@ import click
 from cryoreg import __version__, registry
 from cryoreg.errors import BrokenComponentError, CryoregError
 from cryoreg_cli import completion
+from cryoreg_cli.terminal import PlainStream, one_plain_line
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 """How torch says it, on a GPU and on CPUs."""
@@ -88,7 +89,7 @@ def _shown(error: CryoregError) -> Exception:
     """Return what click prints as one line, or the error itself where ``CRYOREG_DEBUG`` asks for the traceback."""
     if os.environ.get("CRYOREG_DEBUG", "0") not in ("", "0"):
         return error
-    return click.ClickException(" ".join(str(error).splitlines()))
+    return click.ClickException(one_plain_line(str(error)))
 
 
 def _unreadable_metadata() -> CryoregError:
@@ -113,6 +114,7 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="replace")  # "Å" on an ASCII terminal
+        setattr(sys, name, PlainStream(getattr(sys, name)))
     if completion.VARIABLE in os.environ:
         from cryoreg_cli.completion_shells import register
 

@@ -9,6 +9,7 @@ import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import DATA, DATASET, DEVICE, PRECISION
+from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.analysis.predict import Predictions
@@ -67,7 +68,6 @@ def predict(
 
 
 def _print(predictions: Predictions) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("number", "class", "subtomograms", "mean confidence", "unsure")
@@ -75,7 +75,7 @@ def _print(predictions: Predictions) -> None:
         column.justify = "right"
     for number, name, count, confidence, unsure in predictions.summary():
         table.add_row(str(number), name, str(count), f"{confidence:.2f}" if count else "-", str(unsure))
-    Console().print(table)
+    console().print(table)
     state = "not calibrated" if predictions.temperature is None else f"calibrated, T = {predictions.temperature:.3g}"
     click.echo(
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "

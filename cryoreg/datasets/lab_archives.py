@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import h5py
 import numpy as np
@@ -177,10 +177,19 @@ def _archive(file: str) -> Iterator[h5py.File]:
 
 
 def _volumes(file: str, archive: h5py.File) -> h5py.Dataset:
+    if isinstance(archive.get(VOLUMES, getlink=True), h5py.ExternalLink):
+        _refuse_borrowed(file)
     found = archive.get(VOLUMES)
     if not isinstance(found, h5py.Dataset):
         refuse(file, f"has no '{VOLUMES}' (N, D, H, W), but {_listed(archive)}; export it so")
+    if found.external or found.is_virtual:
+        _refuse_borrowed(file)
     return found
+
+
+def _refuse_borrowed(file: str) -> NoReturn:
+    """Refuse volumes that HDF5 would take from wherever the file tells it to."""
+    refuse(file, f"has its '{VOLUMES}' in another file; copy them into this one")
 
 
 def class_names(file: str, target: np.ndarray, count: int) -> list[str]:

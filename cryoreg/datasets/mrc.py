@@ -27,6 +27,8 @@ _VOLUME_STACKS = range(401, 631)
 _IMOD = 1146047817
 _COMPLEX = (3, 4)
 _KNOWN_MODES = range(13)
+_MOST_UNPACKED = 2**30
+"""Bytes of a compressed volume, which can claim any size: more than boxes have, and far less than the memory."""
 _TEAR = 2
 """A wrong sign or byte order spreads integers at least this many times wider than the right one."""
 
@@ -150,6 +152,8 @@ def _parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: in
     _check_size(path, size, offset + dtype.itemsize * math.prod(shape))
     axes = _axes(fields)
     stored = (sections, *shape[1:])
+    if size is None and dtype.itemsize * math.prod(stored) > _MOST_UNPACKED:
+        refuse(path, f"is compressed, and has volumes of {times(stored)} voxels by its header; unpack it (gunzip)")
     return MrcHeader(
         box=(stored[axes[0]], stored[axes[1]], stored[axes[2]]),
         volumes=shape[0] // sections,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,12 @@ from cryoreg.datasets.volume_files import check_kind, one_line, refuse, times
 _ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "picometer": 1e-2, "nanometer": 10.0, "nm": 10.0}
 _ANGSTROM |= {"micrometer": 1e4, "um": 1e4, "µm": 1e4, "millimeter": 1e7, "meter": 1e10}
 _SPACE = ("z", "y", "x")
+_CODECS = frozenset(
+    ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "bytes", "transpose", "sharding_indexed")
+    + ("shuffle", "delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits")
+    + ("crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3")
+)
+"""Codecs that turn bytes into numbers and do nothing else."""
 
 
 class Level(NamedTuple):
@@ -100,7 +107,33 @@ def _open(path: str) -> Any:
     with one_line(path, "a Zarr array or group"):
         if not any(os.path.isfile(os.path.join(path, name)) for name in (".zgroup", ".zarray", "zarr.json")):
             refuse(path, "is neither a Zarr array nor a Zarr group; give an MRC file or an OME-Zarr image")
+        _check_codecs(path)
         return zarr.open(path, mode="r")
+
+
+def _check_codecs(path: str) -> None:
+    """Refuse an array whose chunks would be decoded by what is not known to be harmless, such as pickle."""
+    for name in (".zarray", "zarr.json"):
+        file = os.path.join(path, name)
+        if os.path.isfile(file):
+            with open(file, encoding="utf-8") as stream:
+                unknown = next((codec for codec in _codecs(json.load(stream)) if codec not in _CODECS), None)
+            if unknown is not None:
+                refuse(path, f"is encoded by {unknown!r}, which is not among the codecs of arrays; write it again")
+
+
+def _codecs(metadata: Any) -> Iterator[str]:
+    """Yield the name of each codec of an array, those within shards as well."""
+    if not isinstance(metadata, Mapping):
+        return
+    listed = [metadata.get("compressor"), *(metadata.get("filters") or ())]
+    inner = metadata.get("configuration")
+    for each in (metadata, inner if isinstance(inner, Mapping) else {}):
+        listed += [*(each.get("codecs") or ()), *(each.get("index_codecs") or ())]
+    for codec in filter(None, listed):
+        known = codec if isinstance(codec, Mapping) else {"id": codec}
+        yield str(known.get("id") or known.get("name")).removeprefix("numcodecs.")
+        yield from _codecs({"configuration": known.get("configuration")})
 
 
 def levels(path: str, attributes: Mapping[str, Any]) -> list[Level]:

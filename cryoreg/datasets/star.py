@@ -181,6 +181,8 @@ def _locate(path: str, name: str, folder: str | Path | None, row: int) -> str:
             f"names '{name}' in row {row}, which is neither in its folder nor in one above it; "
             "say --set dataset.folder=<the folder where RELION ran>",
         )
+    if not os.path.isfile(above):
+        refuse(path, f"names '{name}' in row {row}, which is no file; mend the row")
     return above
 
 

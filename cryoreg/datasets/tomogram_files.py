@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -114,9 +115,7 @@ class TiffStack(Tomogram):
 
     def __init__(self, path: str, voxel_size: float | None = None) -> None:
         """Read the size; ``voxel_size`` in Å, as the file does not say."""
-        from PIL import Image
-
-        with one_line(path, "a tomogram"), Image.open(path) as image:
+        with _opened(path) as image:
             width, height = image.size
             pages, mode = getattr(image, "n_frames", 1), image.mode
         if mode not in ("L", "F", "I") and not mode.startswith("I;16"):
@@ -132,13 +131,26 @@ class TiffStack(Tomogram):
 
     @cached_property
     def _voxels(self) -> np.ndarray:
-        from PIL import Image, ImageSequence
+        from PIL import ImageSequence
 
-        with Image.open(self.path) as image:
+        with _opened(self.path) as image:
             return np.stack([np.array(page) for page in ImageSequence.Iterator(image)])
 
     def _read(self, region: Region) -> np.ndarray:
         return self._voxels[region]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """Open a TIFF file by Pillow, as nothing else: other formats would be handed to other programs."""
+    from PIL import Image
+
+    with one_line(path, "a TIFF stack"):
+        try:
+            with Image.open(path, formats=["TIFF"]) as image:
+                yield image
+        except Image.DecompressionBombError:
+            refuse(path, "has sections of far too many pixels; convert it to MRC")
 
 
 def cut(tomogram: Tomogram, centre: ArrayLike, box: Box | int, step: float = 1.0) -> tuple[NDArray[np.float32], float]:

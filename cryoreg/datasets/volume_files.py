@@ -47,6 +47,8 @@ def one_line(path: str | Path, kind: str) -> Iterator[None]:
         refuse(path, "may not be read; ask its owner for permission (chmod +r)")
     except IsADirectoryError:
         refuse(path, f"is a folder, not {kind}; move or rename it")
+    except RecursionError:
+        refuse(path, "is nested too deeply to be what it should be; copy or export it again")
     except (OSError, EOFError, ValueError, SyntaxError, zlib.error) as error:
         refuse(path, f"cannot be read ({' '.join(str(error).split())}); copy or export it again")
 

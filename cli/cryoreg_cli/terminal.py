@@ -1,0 +1,51 @@
+"""What is printed: names that come from files are shown and never obeyed, by the terminal or by rich."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+_STEERING = re.compile(rf"[\r\n\t]|{_CONTROL}")
+_COLOUR_OR_CURSOR = r"\x1b\[[0-9;]*[mAK]|\x1b\[\?25[lh]"
+"""All that progress bars need; what could set titles, fill clipboards or type into the shell is none of it."""
+_UNKNOWN = re.compile(rf"({_COLOUR_OR_CURSOR})|{_CONTROL}")
+
+
+def one_plain_line(text: str) -> str:
+    r"""Return a text as one line without control characters, which are written out: ``\x1b``."""
+    return _STEERING.sub(_written_out, " ".join(text.splitlines()))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
+
+
+class PlainStream:
+    """A text stream that writes control characters out, except for colours and the moves of progress bars."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; return how many characters it has."""
+        self._stream.write(_UNKNOWN.sub(lambda found: found[1] or _written_out(found), text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write each of some texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def console(**options: Any) -> Console:
+    """Return rich's console for tables of names, in which neither [brackets] nor :colons: mean anything."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False, **options)
