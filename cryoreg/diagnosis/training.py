@@ -13,7 +13,7 @@ _CODE = """
 import json, os, tempfile, time
 from pathlib import Path
 with tempfile.TemporaryDirectory(prefix="cryoreg-doctor-") as folder:
-    os.environ["CRYOREG_CACHE"] = folder
+    os.environ |= {"CRYOREG_CACHE": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
     started = time.monotonic()
     from cryoreg.config import Layer, resolve
     from cryoreg.training.pretrain import run_pretraining
