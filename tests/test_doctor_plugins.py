@@ -149,7 +149,7 @@ CONDITIONS: dict[str, tuple[Callable[[Lab], object], str, str, str]] = {
         lambda lab: lab.plugin(entry_points=b"\xff"),
         "problem",
         "one-1.0.dist-info/entry_points.txt cannot be read, so its package is left out: ",
-        "--force-reinstall --no-deps one, or uninstall it",
+        "python -m pip install --force-reinstall --no-deps one; where pip stumbles",
     ),
     "source folder gone": (
         lambda lab: shutil.rmtree(lab.editable()),

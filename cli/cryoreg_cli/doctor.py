@@ -37,7 +37,7 @@ def doctor(no_training: bool, as_json: bool) -> None:
     if as_json:
         click.echo(describing.to_json(_plain(sections, counts)))
     else:
-        console.print(", ".join(f"{count} {status}" for status, count in counts.items()), markup=False)
+        console.print(", ".join(_counted(status, count) for status, count in counts.items()), markup=False)
     if counts["problem"]:
         raise SystemExit(1)
 
@@ -63,6 +63,10 @@ def _print(console: Console, section: Section) -> None:
 def _counts(sections: list[Section]) -> dict[str, int]:
     statuses = [finding.status for section in sections for finding in section.findings]
     return {status: statuses.count(status) for status in _MARKS}  # type: ignore[arg-type]
+
+
+def _counted(status: str, count: int) -> str:
+    return f"{count} {status}{'' if count == 1 or status == 'ok' else 's'}"
 
 
 def _plain(sections: list[Section], counts: dict[str, int]) -> dict[str, Any]:

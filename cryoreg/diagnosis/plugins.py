@@ -44,10 +44,11 @@ def check() -> Iterator[Finding]:
 def unreadable() -> Iterator[Finding]:
     """Yield a problem for each metadata file that cannot be read, whose package is therefore left out."""
     for file, reason in registry.problems():
-        package = Path(file).parent.name.split("-")[0]
+        folder = Path(file).parent
+        package = folder.name.split("-")[0]
         yield problem(
             f"{file} cannot be read, so its package is left out: {reason}",
-            f"python -m pip install --force-reinstall --no-deps {package}, or uninstall it",
+            f"python -m pip install --force-reinstall --no-deps {package}; where pip stumbles as well, delete {folder}",
         )
 
 
