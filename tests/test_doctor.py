@@ -378,13 +378,13 @@ def test_each_finding_is_a_line_and_each_fix_another(monkeypatch: pytest.MonkeyP
 
 def test_json_for_issue_reports_hides_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    result = run(monkeypatch, [problem(f"{tmp_path}/x and {tmp_path}", f"rm {tmp_path}/x")], "--json")
+    result = run(monkeypatch, [problem(f"{tmp_path}/x, {tmp_path}2 and {tmp_path}", f"rm {tmp_path}/x")], "--json")
     report = json.loads(result.stdout)
     assert report == {
         "cryoreg": cryoreg.__version__,
         "plugin_api": cryoreg.PLUGIN_API,
         "counts": {"ok": 0, "warning": 0, "problem": 1},
-        "sections": {"Topic": [{"status": "problem", "text": "~/x and ~", "fix": "rm ~/x"}]},
+        "sections": {"Topic": [{"status": "problem", "text": f"~/x, {tmp_path}2 and ~", "fix": "rm ~/x"}]},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -48,4 +49,4 @@ def of_error(message: str) -> Finding:
 def shortened(text: str) -> str:
     """Return a text with the home folder as ``~``, fit for an issue report."""
     home = str(Path.home())
-    return text.replace(home, "~") if home != "/" else text
+    return text if home == "/" else re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
