@@ -51,6 +51,9 @@ CASES = {
     "kind": ("cryoreg show data", ["dataset"]),
     "second recipe": ("cryoreg pretrain --augmentation-2 no", ["none"]),
     "reader": ("cryoreg view set.h5 --dataset st", ["star", "store"]),
+    "inspector's reader": ("cryoreg inspect set.h5 --dataset st", ["star", "store"]),
+    "what to check": ("cryoreg check mo", ["moco", "monai"]),
+    "package to check": ("cryoreg check cryor", ["cryoreg"]),
     "start": ("cryoreg finetune --from scr", ["scratch"]),
     "recipe": ("cryoreg pretrain --recipe ", ["best", "gupta2022"]),
     "study": ("cryoreg benchmark ", ["gupta2022", "gupta2022-real", "smoke"]),
@@ -78,6 +81,7 @@ CASES = {
 
 @pytest.mark.parametrize(("line", "expected"), CASES.values(), ids=CASES)
 def test_what_bash_is_offered(line, expected, monkeypatch):
+    monkeypatch.setenv(registry.ALLOW_LIST_VARIABLE, "")
     assert offered(line, monkeypatch) == expected
 
 

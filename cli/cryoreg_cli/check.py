@@ -9,6 +9,7 @@ import click
 
 from cryoreg.kinds import KINDS, Kind
 from cryoreg_cli import describing
+from cryoreg_cli.completion_values import COMPONENT_OR_PACKAGE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +20,7 @@ _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
 @click.command()
-@click.argument("name", metavar="NAME|PACKAGE")
+@click.argument("name", type=COMPONENT_OR_PACKAGE, metavar="NAME|PACKAGE")
 @click.option("--kind", type=click.Choice(KINDS), help="Only this kind of component.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KIND.KEY=VALUE", help="A setting to check it with; may be repeated."

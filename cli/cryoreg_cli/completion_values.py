@@ -54,6 +54,11 @@ def _component_of_kind(ctx: click.Context, incomplete: str) -> Offers:
     return _components(ctx.params["kind"])
 
 
+def _components_and_packages(ctx: click.Context, incomplete: str) -> Offers:
+    found = [c for kind in KINDS for c in registry.components(registry.group_of(kind))]
+    yield from map(CompletionItem, sorted({c.reference for c in found} | {c.dist for c in found}))
+
+
 def _studies(ctx: click.Context, incomplete: str) -> Offers:
     from cryoreg.benchmark.study import ALIASES, shipped
 
@@ -141,6 +146,7 @@ def _layers(ctx: click.Context, task: str) -> Iterator[Layer]:
 COMPONENT = {kind: component(kind) for kind in KINDS}
 COMPONENT_OF_KIND = Offered(_component_of_kind)
 """The name of a component whose kind is the argument before it."""
+COMPONENT_OR_PACKAGE = Offered(_components_and_packages)
 RECIPE = Offered(_recipes)
 SCENE_SETTING = Offered(_scene_settings)
 SETTING = Offered(_settings)
