@@ -17,6 +17,9 @@ from cryoreg.specs import SPEC_TYPES, Spec
 class CheckFailed(AssertionError):
     """A promise is broken. The message, one line, says what is wrong and what to change."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 class NotApplicable(unittest.SkipTest):
     """The spec does not make this promise; pytest takes it as a skip."""
