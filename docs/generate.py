@@ -1,4 +1,4 @@
-"""Writes the reference part of the pages on encoders, methods, augmentations and data sets, from the specs.
+"""Writes the reference part of the pages on settings, encoders, methods, augmentations and data sets, from the specs.
 
     python docs/generate.py [--check]
 
@@ -15,11 +15,14 @@ from pathlib import Path
 
 from cryoreg import registry
 from cryoreg.kinds import KINDS, Kind
-from cryoreg.parameters import Parameter
+from cryoreg.parameters import Parameter, describe
+from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings
+from cryoreg.simulation.settings import SceneSettings
 from cryoreg.specs import EncoderSpec, MethodSpec, Spec
 from cryoreg_cli.describing import default_text
 
 FOLDER = Path(__file__).parent
+SETTINGS = FOLDER / "settings.md"
 START = "<!-- generated: by `make reference` from the specs; edit those, not this -->"
 END = "<!-- end -->"
 NONE = "–"
@@ -27,7 +30,8 @@ NONE = "–"
 
 def main() -> None:
     """Update the pages, or check that there is nothing to update."""
-    new = {page_of(kind): updated(kind) for kind in KINDS}
+    new = {page_of(kind): updated(page_of(kind), reference(kind)) for kind in KINDS}
+    new[SETTINGS] = updated(SETTINGS, settings())
     stale = [page for page, text in new.items() if page.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         sys.exit("\n".join(f"{page} is out of date; run `make reference`" for page in stale) or 0)
@@ -41,13 +45,26 @@ def page_of(kind: Kind) -> Path:
     return FOLDER / f"{registry.group_of(kind)}.md"
 
 
-def updated(kind: Kind) -> str:
-    """Return the text of a kind's page with its generated part made anew."""
-    before, start, rest = page_of(kind).read_text("utf-8").partition(START)
+def updated(page: Path, blocks: Iterable[str]) -> str:
+    """Return the text of a page with other blocks as its generated part."""
+    before, start, rest = page.read_text("utf-8").partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        sys.exit(f"{page_of(kind)} lacks a line `{START}` or `{END}`")
-    return before + "\n\n".join([START, *reference(kind), END]) + after
+        sys.exit(f"{page} lacks a line `{START}` or `{END}`")
+    return before + "\n\n".join([START, *blocks, END]) + after
+
+
+def settings() -> Iterator[str]:
+    """Yield the blocks on what is set beside the components: a section for each group of settings."""
+    yield "## Reference"
+    for title, model in {
+        "`training`, of `cryoreg pretrain`": PretrainSettings,
+        "`training`, of `cryoreg finetune`": FinetuneSettings,
+        "`split`, of both": SplitSettings,
+        "Scenes, of `cryoreg simulate`": SceneSettings,
+    }.items():
+        yield f"### {title}"
+        yield parameters(describe(name, field) for name, field in model.model_fields.items())
 
 
 def reference(kind: Kind) -> Iterator[str]:
@@ -88,8 +105,12 @@ def section(name: str, spec: type[Spec]) -> Iterator[str]:
     yield f"### `{name}`"
     yield spec.summary()
     yield from (" ".join(paragraph.split()) for paragraph in spec.source().split("\n\n") if paragraph)
-    rows = [row(parameter) for parameter in spec.parameters()]
-    yield table([("name", "type", "default", "limits", "help"), *rows]) if rows else "It has no parameters."
+    yield parameters(spec.parameters()) if spec.parameters() else "It has no parameters."
+
+
+def parameters(described: Iterable[Parameter]) -> str:
+    """Return the table of parameters."""
+    return table([("name", "type", "default", "limits", "help"), *map(row, described)])
 
 
 def row(parameter: Parameter) -> tuple[str, ...]:
