@@ -12,11 +12,8 @@ import jinja2
 
 import cryoreg
 from cryoreg.errors import ConfigError, RunFolderError
-from cryoreg.kinds import KINDS
 from cryoreg.scaffold.naming import Names, check_free, names_of
 
-PLUGIN_KINDS = (*KINDS, "command")
-LICENSES = ("Apache-2.0", "MIT")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -37,6 +34,30 @@ EXAMPLES = {
         (_TORCH,),
         ("specs", "method"),
         ("test_conformance", "test_method"),
+    ),
+    "encoder": Example(
+        "strided convolutions with batch normalisation, and the mean over their last map",
+        (_TORCH,),
+        ("specs", "encoder"),
+        ("test_conformance", "test_encoder"),
+    ),
+    "augmentation": Example(
+        "white Gaussian noise of a random strength",
+        (_TORCH,),
+        ("specs", "augmentation"),
+        ("test_conformance", "test_augmentation"),
+    ),
+    "dataset": Example(
+        "NumPy arrays listed in a table",
+        ("numpy>=1.26", _TORCH),
+        ("specs", "dataset"),
+        ("test_conformance", "test_dataset"),
+    ),
+    "command": Example(
+        "the average of subtomograms",
+        ("click>=8.1", "mrcfile>=1.5", "numpy>=1.26"),
+        ("command", "average"),
+        ("test_command",),
     ),
 }
 
