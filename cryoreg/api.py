@@ -23,7 +23,7 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         if name is None:
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
-    from cryoreg.training.export import fill, find_weights, load_weights
+    from cryoreg.training.export import fill, find_weights, load_trained
     from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
 
     path = find_weights(Path(pretrained))
@@ -31,7 +31,7 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         encoder = build_spec("encoder", name or "rb3d", parameters).spec.build()
         fill_from_lab(encoder, path)
         return encoder
-    weights = load_weights(path)
+    weights = load_trained(path)
     recorded = dict(weights.card["config"]["encoder"])
     given = {"name": name or recorded["name"], **parameters}
     for key, value in given.items():

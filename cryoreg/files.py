@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +11,7 @@ from typing import BinaryIO
 from cryoreg.errors import RunFolderError
 
 CACHE_VARIABLE = "CRYOREG_CACHE"
+_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]+$)")
 
 
 def cache_folder() -> Path:
@@ -44,6 +46,11 @@ def write_atomically(
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically, in UTF-8."""
     write_atomically(path, lambda file: file.write(text.encode(errors="surrogateescape")))
+
+
+def cell(text: str) -> str:
+    """Return a text for a CSV file: what a spreadsheet would run as a formula begins with an apostrophe."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -28,13 +28,21 @@ class Layer(NamedTuple):
         return cls("argument", {**chosen, "split": split or {}, "training": training})
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML holds; raise `ValueError`, one line, for whatever is wrong with it."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_toml(path: Path) -> Layer:
     """Read a config file as a layer."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"config {path} is not TOML: {error}") from error
     return Layer(str(path), values)
 
@@ -50,6 +58,6 @@ def parse_assignment(text: str) -> Layer:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"x = {text}")["x"]
+    except ValueError:
         return text

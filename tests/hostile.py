@@ -48,6 +48,7 @@ def refused(root: Path, *words: str | Path, phrase: str = "") -> str:
     assert output.count("Error: ") == 1, output
     assert not CONTROL.search(last), repr(last)
     assert phrase in last, last
+    assert len(last) < 5000
     return last
 
 

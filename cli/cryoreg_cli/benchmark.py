@@ -81,12 +81,12 @@ def _sources(given: dict[str, Any]) -> dict[str, Any]:
 
 def _key(text: str) -> list[str]:
     """Read the dotted key of an assignment; parts with dots or spaces are quoted, as in TOML."""
-    import tomllib
+    from cryoreg.layers import parse_toml
 
     key, equals, _ = text.partition("=")
     try:
-        found: Any = tomllib.loads(f"{key.strip()} = 0") if equals else None
-    except tomllib.TOMLDecodeError:
+        found: Any = parse_toml(f"{key.strip()} = 0") if equals else None
+    except ValueError:
         found = None
     if not found:
         raise click.UsageError(f"--set {text}: expected key=value, for example pretrain.training.epochs=50")
@@ -98,11 +98,11 @@ def _key(text: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    import tomllib
+    from cryoreg.layers import parse_toml
 
     try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"x = {text}")["x"]
+    except ValueError:
         return text
 
 

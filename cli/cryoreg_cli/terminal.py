@@ -14,10 +14,14 @@ _COLOUR_OR_CURSOR = r"\x1b\[[0-9;]*[mAK]|\x1b\[\?25[lh]"
 """All that progress bars need; what could set titles, fill clipboards or type into the shell is none of it."""
 _UNKNOWN = re.compile(rf"({_COLOUR_OR_CURSOR})|{_CONTROL}")
 
+_LONGEST = 4000
+"""Characters of a message; values that are not what they should be are quoted in it."""
+
 
 def one_plain_line(text: str) -> str:
     r"""Return a text as one line without control characters, which are written out: ``\x1b``."""
-    return _STEERING.sub(_written_out, " ".join(text.splitlines()))
+    line = _STEERING.sub(_written_out, " ".join(text.splitlines()))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _written_out(found: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ from cryoreg.analysis.prediction_files import origins_of, plan
 from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import ConfigError
-from cryoreg.files import write_atomically
+from cryoreg.files import cell, write_atomically
 from cryoreg.training.export import ENCODER_FILE
 
 _LISTS = (".star", ".tbl")
@@ -120,6 +120,7 @@ def _encoded(columns: dict[str, Sequence[Any]], suffix: str) -> bytes:
 
     frame = pd.DataFrame(columns).astype({"row": "Int64"})
     if suffix == ".csv":
+        frame = frame.map(lambda value: cell(value) if isinstance(value, str) else value)
         return frame.to_csv(index=False, lineterminator="\n").encode()
     text = dict.fromkeys(("id", "file", "tomogram", "label"), "string")
     buffer = BytesIO()

@@ -19,7 +19,7 @@ from cryoreg.config import Layer
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import write_atomically
+from cryoreg.files import cell, write_atomically
 from cryoreg.training.calibration import probabilities, temperature_of
 
 Part = Literal["train", "val", "test", "all"]
@@ -210,6 +210,8 @@ def _csv(embedding: Embedding, file: BinaryIO) -> None:
     import pandas as pd
 
     table = pd.DataFrame(embedding.columns()).astype({"row": "Int64"})
+    for name in embedding.known().keys() - {"row", "confidence"}:
+        table[name] = table[name].map(cell, na_action="ignore")
     text = io.TextIOWrapper(file, "utf-8", newline="")
     table.to_csv(text, index=False, lineterminator="\n")
     text.detach()  # closing it would close the file

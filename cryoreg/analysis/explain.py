@@ -21,7 +21,7 @@ from cryoreg.errors import ConfigError, DataError, RunFolderError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.registry import suggestion
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_weights
+from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_trained
 
 FIGURE = "gradcam.png"
 SCRIPT = "open.cxc"
@@ -43,7 +43,7 @@ class Written(NamedTuple):
 def open_run(run: Path, layers: Sequence[Layer]) -> Trained:
     """Open the classifier of a run where it has one, else its encoder; raises as `Trained` does."""
     path = find_weights(run, CLASSIFIER_FILE)
-    if path.exists() and "head.weight" in load_weights(path).tensors:
+    if path.exists() and "head.weight" in load_trained(path).tensors:
         return Trained.classifier(path, layers)
     return Trained.encoder(run, layers)
 

@@ -15,7 +15,7 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.inspection import spread
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.export import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_weights, write_weights
+from cryoreg.training.export import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained, write_weights
 from cryoreg.training.loading import normalise
 
 Format = Literal["safetensors", "onnx"]
@@ -83,7 +83,7 @@ def open_network(run: Path, classifier: bool = False) -> Network:
     path = find_weights(run, CLASSIFIER_FILE if classifier else ENCODER_FILE)
     if classifier and not path.exists() and find_weights(run, ENCODER_FILE).exists():
         raise CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
-    tensors, card = load_weights(path)
+    tensors, card = load_trained(path)
     encoder = _component("encoder", card).build()
     if classifier and "classes" not in card:
         raise CheckpointError(f"{path} holds an encoder without a classifier; leave out --classifier")

@@ -193,7 +193,7 @@ def draw_comparison(trained: Trained, indices: Sequence[int], target: int | None
         maps = [grad_cam(one, index, chosen if one is trained else None) for one in networks.values()]
         _draw_row(row, normalise(trained.dataset[index].volume[None])[0, 0].numpy(), maps, trained.dataset.voxel_size)
         name = _row_name(trained, index, chosen)
-        row[0].set_ylabel(name, rotation=0, fontsize=7, ha="right", va="center", labelpad=6)
+        row[0].set_ylabel(name, rotation=0, fontsize=7, ha="right", va="center", labelpad=6, parse_math=False)
     return figure
 
 

@@ -17,7 +17,7 @@ from cryoreg.errors import CheckpointError
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.device import make_fabric, place
 from cryoreg.training.engine import build_seeded
-from cryoreg.training.export import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_weights
+from cryoreg.training.export import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained
 from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 BATCH = 64
@@ -59,7 +59,7 @@ class Trained:
     def _open(
         cls, path: Path, layers: Sequence[Layer], build: Callable[[RunConfig, dict[str, Any]], nn.Module]
     ) -> Self:
-        tensors, card = load_weights(path)
+        tensors, card = load_trained(path)
         recorded = {section: card["config"][section] for section in _RECORDED}
         config = resolve("finetune", [Layer(str(path), recorded), *layers])
         dataset = config.spec("dataset").build()

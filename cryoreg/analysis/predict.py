@@ -18,7 +18,7 @@ from cryoreg.datasets import sniffing
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.training.calibration import probabilities, temperature_of
-from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_weights
+from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.loading import NORMALISATION
 
 UNSURE = 0.5
@@ -110,7 +110,7 @@ def suited(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> l
     if "root" not in given:
         return list(layers)
     path = find_weights(run, file)
-    card = load_weights(path).card if path.exists() else {}
+    card = load_trained(path).card if path.exists() else {}
     recorded = card.get("config", {}).get("dataset", {})
     name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded.get("name"))
     follows: dict[str, Any] = {"name": name}

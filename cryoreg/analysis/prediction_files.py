@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from cryoreg.analysis.particle_text import ParticleText
 from cryoreg.contracts import Origin, SubtomogramDataset
 from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import cell
 
 if TYPE_CHECKING:
     from cryoreg.analysis.predict import Predictions
@@ -127,15 +128,26 @@ def csv_text(predictions: Predictions) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ("id", "file", "row", "tomogram", "class_number", "class", "confidence", "unsure", *predictions.classes)
+        (
+            "id",
+            "file",
+            "row",
+            "tomogram",
+            "class_number",
+            "class",
+            "confidence",
+            "unsure",
+            *map(cell, predictions.classes),
+        )
     )
     for name, origin, group, prediction, confidence, unsure, chances in zip(
         *(predictions.ids, predictions.origins, predictions.groups, predictions.predictions),
         *(predictions.confidences, predictions.unsure, predictions.probabilities),
         strict=True,
     ):
-        chosen = (numbers[prediction], predictions.classes[prediction], f"{confidence:.4f}", int(unsure))
-        writer.writerow((name, origin.file, origin.row, group, *chosen, *(f"{chance:.4f}" for chance in chances)))
+        chosen = (numbers[prediction], cell(predictions.classes[prediction]), f"{confidence:.4f}", int(unsure))
+        place = (cell(name), cell(origin.file), origin.row, group and cell(group))
+        writer.writerow((*place, *chosen, *(f"{chance:.4f}" for chance in chances)))
     return text.getvalue()
 
 

@@ -138,7 +138,7 @@ def _fill(axes: NDArray[np.object_], group: Group) -> None:
 
 def _label(axes: NDArray[np.object_], names: Sequence[str]) -> None:
     for panel, name in zip(axes[:, 0], names, strict=True):
-        panel.set_ylabel(name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6)
+        panel.set_ylabel(name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6, parse_math=False)
 
 
 def _section_across_beam(looks: Looks) -> Group:

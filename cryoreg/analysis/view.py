@@ -145,7 +145,9 @@ def draw(shown: Sequence[Subject], look: Look) -> Figure:
             if row == 0:
                 panel.set_title(f"across {plane.normal}: {plane.right} right, {plane.up} up", fontsize=8, pad=3)
             if column == 0:
-                panel.set_ylabel(subject.name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6)
+                panel.set_ylabel(
+                    subject.name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6, parse_math=False
+                )
         mesh = surface(subject, look)
         for column, view in enumerate(look.views, start=3):
             scene: Any = figure.add_subplot(grid[row, column], projection="3d")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from cryoreg.errors import ConfigError
+from cryoreg.layers import parse_toml
 from cryoreg.registry import suggestion
 from cryoreg.specs import Settings
 
@@ -178,10 +178,11 @@ def load_study(
             f"no study '{name}'{suggestion(name, known)}; known: {', '.join(known)}; or the path of a .toml file"
         )
     try:
-        values = _laid_over(tomllib.loads(text), changes or {})
-        return Study.model_validate(_with_sources(values, structures, data, dataset))
-    except tomllib.TOMLDecodeError as error:
+        values = _laid_over(parse_toml(text), changes or {})
+    except ValueError as error:
         raise ConfigError(f"{source} is not TOML: {error}") from error
+    try:
+        return Study.model_validate(_with_sources(values, structures, data, dataset))
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first(error)}") from error
 
@@ -191,7 +192,10 @@ def _with_sources(
 ) -> dict[str, Any]:
     given = {"root": str(data.absolute()) if data else None, "name": dataset}
     reader = {key: value for key, value in given.items() if value is not None}
-    sources = dict(values.get("data", {}))
+    sources = values.get("data", {})
+    if not isinstance(sources, dict) or not all(isinstance(source, dict) for source in sources.values()):
+        return values  # which the study then refuses
+    sources = dict(sources)
     for name, source in sources.items():
         if "simulate" in source and structures is not None:
             sources[name] = _laid_over(source, {"simulate": {"structures": str(structures)}})

@@ -17,9 +17,11 @@ _ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "picometer": 1e-2, "
 _ANGSTROM |= {"micrometer": 1e4, "um": 1e4, "µm": 1e4, "millimeter": 1e7, "meter": 1e10}
 _SPACE = ("z", "y", "x")
 _CODECS = frozenset(
-    ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "bytes", "transpose", "sharding_indexed")
-    + ("shuffle", "delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits")
-    + ("crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3")
+    (
+        *("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "bytes", "transpose", "sharding_indexed"),
+        *("shuffle", "delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits"),
+        *("crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"),
+    )
 )
 """Codecs that turn bytes into numbers and do nothing else."""
 

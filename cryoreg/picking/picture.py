@@ -49,4 +49,5 @@ def _draw_one(panel: Axes, tomogram: Tomogram, picks: Picks, radius: float) -> N
     panel.set_title(
         f"{picks.path.name}\n{inside.sum()} of {len(inside)} picks: sections {first}-{last} of {depth}; y up, x right",
         fontsize=8,
+        parse_math=False,  # of a file's name
     )

@@ -30,7 +30,7 @@ def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str], v
             _draw(axes[row, column], cut(volume, scene.shift / voxel_size, section))
             if column == 0:
                 axes[row, 0].set_ylabel(f"{kind} {section}")
-        axes[0, column].set_title(classes[scene.label], fontsize=9)
+        axes[0, column].set_title(classes[scene.label], fontsize=9, parse_math=False)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cryoreg.errors import ConfigError
+from cryoreg.layers import parse_toml
 from cryoreg.specs import Settings
 
 
@@ -158,8 +158,8 @@ def _parse(assignment: str) -> tuple[str, Any]:
             f"--set {assignment}: expected key=value, with one of {', '.join(SceneSettings.model_fields)}"
         )
     try:
-        return key, tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+        return key, parse_toml(f"x = {text}")["x"]
+    except ValueError:
         return key, text.strip()
 
 

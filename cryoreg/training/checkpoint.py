@@ -9,8 +9,9 @@ import hashlib
 import io
 import pickle
 import struct
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -77,6 +78,7 @@ def _serialise(content: dict[str, Any]) -> bytes:
 
 
 def _deserialise(data: bytes, path: Path) -> Any:
+    refuse_packed(io.BytesIO(data), path)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -85,6 +87,18 @@ def _deserialise(data: bytes, path: Path) -> Any:
         ) from None
     except Exception as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {one_line(error)}") from error
+
+
+def refuse_packed(file: BinaryIO, path: Path) -> None:
+    """Raise `CheckpointError` where a file of torch would be larger in memory than on disk: torch packs nothing."""
+    try:
+        entries = zipfile.ZipFile(file).infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        entries = []  # an older format, or none: torch will say so
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if sum(entry.file_size for entry in entries) > size:
+        raise CheckpointError(f"checkpoint {path} is packed, so that it could fill the memory; save it by torch again")
 
 
 def _with_checksum(archive: bytes) -> bytes:

@@ -20,11 +20,11 @@ from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
-from cryoreg.files import write_text
+from cryoreg.files import cell, write_text
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric, place
-from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_weights
+from cryoreg.training.export import CLASSIFIER_FILE, fill, find_weights, load_trained
 from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 Part = Literal["train", "val", "test"]
@@ -102,7 +102,8 @@ class Evaluation(NamedTuple):
         for name, label, prediction, confidence in zip(
             self.ids, self.labels, self.predictions, self.confidences, strict=True
         ):
-            writer.writerow((name, self.classes[label], self.classes[prediction], f"{confidence:.4f}"))
+            names = (cell(each) for each in (name, self.classes[label], self.classes[prediction]))
+            writer.writerow((*names, f"{confidence:.4f}"))
         write_text(run_dir / f"predictions_{self.part}.csv", table.getvalue())
 
 
@@ -126,7 +127,7 @@ def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation
     if part not in get_args(Part):
         raise ConfigError(f"part '{part}' is none of {', '.join(get_args(Part))}")
     path = find_weights(run_dir, CLASSIFIER_FILE)
-    tensors, card = load_weights(path)
+    tensors, card = load_trained(path)
     if "classes" not in card:
         raise CheckpointError(f"{path} holds an encoder without a classifier; `cryoreg finetune` trains one")
     config = resolve("finetune", [Layer(str(path), card["config"]), *layers])

@@ -20,6 +20,7 @@ from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.settings import SCRATCH
+from cryoreg.training.cards import check_card, parse_card
 from cryoreg.training.lab_checkpoint import is_lab_checkpoint, read_state
 from cryoreg.training.loading import NORMALISATION
 
@@ -90,13 +91,23 @@ def load_weights(path: Path) -> Weights:
         metadata = _header(data).get("__metadata__", {})
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {path}; a run writes its weights when it ends") from None
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read weights {path}: {error}") from error
     if "card" not in metadata:
         raise CheckpointError(f"{path} holds no cryoreg card: it was not exported by cryoreg")
     if metadata.get("sha256") != _checksum(data, metadata["card"]):
         raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
-    return Weights(tensors, json.loads(metadata["card"]))
+    return Weights(tensors, parse_card(metadata["card"], path))
+
+
+def load_trained(path: Path) -> Weights:
+    """Read weights of which the card says what a network and its use need; raise `CheckpointError` as `load_weights`.
+
+    Whoever wrote the file may have written anything into its card.
+    """
+    weights = load_weights(path)
+    check_card(weights.card, path)
+    return weights
 
 
 def read_card(path: Path) -> tuple[Weights, str]:
@@ -110,7 +121,7 @@ def read_card(path: Path) -> tuple[Weights, str]:
         try:
             data = path.read_bytes()
             return Weights(safetensors.torch.load(data), json.loads(_header(data)["__metadata__"]["card"])), str(error)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
             raise error from None
 
 
@@ -142,7 +153,7 @@ def with_pretrained(layers: list[Layer]) -> list[Layer]:
     if is_lab_checkpoint(path):
         read_state(path)  # better refused now than when the data set is open
         return layers
-    recorded = load_weights(path).card["config"]
+    recorded = load_trained(path).card["config"]
     inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
     return [Layer(str(path), inherited), *layers]
 

@@ -27,7 +27,7 @@ from cryoreg.training.export import (
     about,
     fill,
     find_weights,
-    load_weights,
+    load_trained,
     make_card,
     save_weights,
     with_pretrained,
@@ -115,7 +115,7 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
     path = find_weights(config.training.pretrained)
     if is_lab_checkpoint(path):
         return fill_from_lab(classifier.encoder, path)
-    weights = load_weights(path)
+    weights = load_trained(path)
     recorded, wanted = weights.card["config"]["encoder"], config.to_dict()["encoder"]
     for key in wanted:
         if recorded.get(key) != wanted[key]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cryoreg.errors import CheckpointError
+from cryoreg.training.checkpoint import refuse_packed
 
 _SUFFIXES = (".pth", ".pt", ".tar")
 _CONTAINERS = ("state_dict", "model")
@@ -57,7 +58,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            refuse_packed(file, path)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
     except pickle.UnpicklingError as error:

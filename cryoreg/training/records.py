@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from cryoreg.config import PROVENANCE_SECTION
 from cryoreg.discovery import distributions, normalise
 from cryoreg.errors import CheckpointError
 from cryoreg.kinds import KINDS
+from cryoreg.layers import parse_toml
 from cryoreg.training.checkpoint import read_checkpoint
 from cryoreg.training.export import CLASSIFIER_FILE, ENCODER_FILE, read_card
 from cryoreg.training.lab_checkpoint import is_lab_checkpoint, read_state
@@ -123,7 +123,7 @@ def _checkpoint(path: Path) -> Record:
 
 def _config(path: Path) -> Record:
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        config = parse_toml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read config {path}: {' '.join(str(error).split())}") from None
     return _record(path, "configuration of a run", {"config": config}, {}, checksum=False)

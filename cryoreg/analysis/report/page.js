@@ -117,6 +117,8 @@
     find("#selected").textContent = rows.length ? `${rows.length} selected` : "nothing selected";
     for (const id of ["#csv", "#txt"]) find(id).disabled = !rows.length;
   }
+  // What a spreadsheet would run as a formula begins with an apostrophe.
+  const harmless = (cell) => (/^([=+@\t\r]|-(?![\d.]+$))/.test(cell) ? `'${cell}` : cell);
   const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
   function table(rows) {
     const columns = Object.keys(data.colours).filter((name) => name !== "right or wrong");
@@ -125,7 +127,7 @@
       data.ids[row], ...columns.map((name) => value(name, row) ?? ""), ...(data.confidence ? [String(data.confidence[row])] : []),
       ...(files ? [files.codes[row] < 0 ? "" : files.names[files.codes[row]], String(data.rows[row] ?? "")] : []),
     ];
-    return [head, ...rows.map(line)].map((cells) => cells.map(quoted).join(",")).join("\n") + "\n";
+    return [head, ...rows.map(line)].map((cells) => cells.map(harmless).map(quoted).join(",")).join("\n") + "\n";
   }
   function save(name, text, kind) {
     const link = document.createElement("a");
