@@ -29,6 +29,7 @@ class BarlowTwins(Method):
         super().__init__()
         self.encoder = encoder
         self.head = BarlowTwinsProjectionHead(encoder.num_features, hidden_dim, output_dim)
+        self.head.layers[-1].register_parameter("bias", None)  # the paper's has none, as the loss would cancel it
         self.criterion = BarlowTwinsLoss(lambda_param, gather_distributed=gather)
 
     def forward(self, views: Sequence[Tensor]) -> StepOutput:
