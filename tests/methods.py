@@ -1,4 +1,4 @@
-"""Every built-in method around a tiny encoder, with batches that fit it."""
+"""Built-in methods around a tiny encoder, with batches that fit it."""
 
 from __future__ import annotations
 
@@ -52,22 +52,6 @@ class TinyViT(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_features(x).mean((2, 3, 4))
-
-
-class Blind(Encoder):
-    """A collapsed encoder: all subtomograms look alike to it."""
-
-    num_features = 12
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.constant = nn.Parameter(torch.randn(12), requires_grad=False)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self(x)[:, :, None, None, None]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.constant.expand(len(x), -1)
 
 
 def tiny_encoder(name: str) -> Encoder:

@@ -11,8 +11,6 @@ import pytest
 
 import cryoreg
 import cryoreg_cli
-from cryoreg import registry
-from cryoreg.kinds import KINDS
 
 HEAVY = {"torch", "numpy", "monai", "timm", "lightly", "scipy", "sklearn", "lightning_fabric", "mrcfile", "torchvision"}
 
@@ -67,14 +65,6 @@ def test_importing_the_package_imports_nothing_else() -> None:
     modules = loaded_by("import cryoreg")
     assert not (HEAVY | {"pydantic", "click", "entrypoints"}) & modules
     assert {m for m in modules if m.startswith("cryoreg")} == {"cryoreg"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_specs_of_every_kind_import_nothing_heavy(kind: str) -> None:
-    code = f"from cryoreg import registry; [c.spec() for c in registry.components({registry.group_of(kind)!r})]"
-    modules = loaded_by(code)
-    assert f"cryoreg.{registry.group_of(kind)}.specs" in modules
-    assert not HEAVY & modules
 
 
 def test_the_check_itself_can_fail() -> None:

@@ -39,6 +39,23 @@ class Described(EncoderSpec):
         return self
 
 
+class Exact(EncoderSpec):
+    min_box, exact_box = 4, True
+
+    def build(self) -> Any:
+        return self
+
+
+class Stepwise(EncoderSpec):
+    min_box = 8
+
+    def box_step(self) -> int:
+        return 8
+
+    def build(self) -> Any:
+        return self
+
+
 EXPECTED = {
     "integer": ("int", 3, ">= 1, <= 9, multiple of 3", "an integer"),
     "real": ("float | none", None, "> 0, < 1", ""),
@@ -101,6 +118,16 @@ def test_a_large_enough_box_passes(box: tuple[int, int, int]) -> None:
 def test_a_small_box_is_one_clear_line() -> None:
     with pytest.raises(DataError, match=r"at least 4 voxels, but the subtomograms are 8×3×8") as caught:
         Described(path="p").check_box((8, 3, 8))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "limit"), [(Exact, "exactly 4 voxels along each axis"), (Stepwise, "multiples of 8 voxels")]
+)
+def test_a_box_of_another_size_is_one_clear_line(spec: type[EncoderSpec], limit: str) -> None:
+    spec().check_box((spec.min_box,) * 3)
+    with pytest.raises(DataError, match=f"{limit}.* are 8×8×12;") as caught:
+        spec().check_box((8, 8, 12))
     assert "\n" not in str(caught.value)
 
 

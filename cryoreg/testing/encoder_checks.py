@@ -141,7 +141,7 @@ def check_state_dict_round_trip(spec: EncoderSpec) -> None:
     encoder, other, x = built(spec, seed=0), built(spec, seed=1), usual(spec)
     with torch.no_grad():
         for parameter in other.parameters():
-            parameter += 1  # where weights come from a file, seeds make no difference
+            parameter.add_(1)  # where weights come from a file, seeds make no difference
     other.load_state_dict(encoder.state_dict())
     require(
         torch.equal(features_of(encoder, x), features_of(other, x)),
