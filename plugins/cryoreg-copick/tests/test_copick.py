@@ -1,8 +1,7 @@
-"""A copick project with bright voxels under its picks, as copick itself writes it."""
+"""Picks of a copick project with bright voxels under them; what all data sets promise is in test_conformance.py."""
 
 from __future__ import annotations
 
-import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,52 +14,14 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import DataError
 from cryoreg_copick.specs import CopickSpec
 
-try:
-    import copick
-except ModuleNotFoundError:
-    copick = None
+copick = pytest.importorskip("copick", reason="needs copick, which is not installed: pip install copick")
 
-pytestmark = pytest.mark.skipif(copick is None, reason="needs copick, which is not installed: pip install copick")
-
-SHAPE = (40, 44, 48)
-PICKS = {
-    ("TS_1", "ribosome"): [(20, 25, 30), (30, 12, 9)],
-    ("TS_1", "ferritin"): [(24, 30, 20)],
-    ("TS_2", "ribosome"): [(33, 21, 15), (2, 20, 20)],
-}
-"""x, y, z in voxels."""
-ORDER = [*PICKS["TS_1", "ferritin"], *PICKS["TS_1", "ribosome"], *PICKS["TS_2", "ribosome"]]
-
-
-def volume(run: str) -> np.ndarray:
-    """Faint noise, and a bright voxel under each pick."""
-    data = np.random.default_rng(len(run)).normal(0, 0.1, SHAPE).astype(np.float32)
-    for (name, _), points in PICKS.items():
-        for x, y, z in points if name == run else ():
-            data[z, y, x] = 100 + x
-    return data
+from copick_project import ORDER, volume, write_project  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    path = folder / "config.json"
-    names = ("ribosome", "ferritin", "unpicked")
-    objects = [{"name": name, "is_particle": True, "label": i + 1, "radius": 60} for i, name in enumerate(names)]
-    storage = {"overlay_root": f"local://{folder}/data", "overlay_fs_args": {"auto_mkdir": True}}
-    path.write_text(json.dumps({"config_type": "filesystem", "pickable_objects": objects} | storage))
-    project = copick.from_file(str(path))
-    for run in ("TS_1", "TS_2", "TS_3"):
-        made = project.new_run(run)
-        made.new_voxel_spacing(10.0).new_tomogram("wbp").from_numpy(volume(run), levels=2)
-        for (name, what), points in PICKS.items():
-            if name == run:
-                picks = made.new_picks(what, session_id="1", user_id="curator")
-                shift = np.array([5.0, -10.0, 20.0])
-                matrix = np.eye(4)
-                matrix[:3, 3] = shift
-                picks.from_numpy(np.array(points) * 10.0 - shift, np.stack([matrix] * len(points)))
-    return path
+    return write_project(tmp_path_factory.mktemp("project"))
 
 
 def build(config: Path, **settings: object) -> SubtomogramDataset:
