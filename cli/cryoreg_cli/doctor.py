@@ -45,7 +45,9 @@ def doctor(no_training: bool, as_json: bool) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
+    return Console(
+        width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, emoji=False, soft_wrap=True
+    )
 
 
 def _print(console: Console, section: Section) -> None:
