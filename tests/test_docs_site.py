@@ -15,6 +15,7 @@ from site_checking import Page, dead_links, foreign_files, read_site
 
 import cryoreg
 from cryoreg import registry
+from cryoreg import testing as kit
 from cryoreg.kinds import KINDS
 from cryoreg_cli.main import cryoreg as cli
 
@@ -101,6 +102,11 @@ def test_every_public_class_of_the_plugin_api_is_in_the_python_reference(module,
     source = (ROOT / "cryoreg" / f"{module}.py").read_text("utf-8")
     for name in re.findall(r"^class ([A-Z]\w+)", source, re.MULTILINE):
         assert f"cryoreg.{module}.{name}" in pages["python.html"].anchors
+
+
+@pytest.mark.parametrize("name", kit.__all__)
+def test_the_kit_is_in_the_python_reference(name, pages):
+    assert f"cryoreg.testing.{name}" in pages["python.html"].anchors
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
