@@ -1,0 +1,74 @@
+"""All plugins of this repository in one clean environment: no clash, and each keeps what cryoreg relies on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from building import ROOT, CleanEnvironment, build_wheel
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugins")]  # one process builds the environment
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+CHECKED = {
+    "cryoreg-autoencoder": ["--set", "method.width=4"],
+    "cryoreg-barlowtwins": ["--set", "method.hidden_dim=16", "--set", "method.output_dim=6"],
+}
+"""Packages that need nothing else, and small settings for them. copick's own tests check it where it is installed."""
+PRETRAIN = ["pretrain", "--encoder", "rb3d", "--dataset", "demo", "--set", "dataset.per_class=4"]
+PRETRAIN += ["--set", "dataset.box=16", "--batch-size", "8", "--epochs", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+    folder = tmp_path_factory.mktemp("plugins")
+    environment = CleanEnvironment(folder / "clean")
+    for project in (ROOT, *PLUGINS):
+        environment.install(build_wheel(project, folder / project.name))
+    return environment
+
+
+def test_nothing_clashes_and_nothing_is_broken(environment: CleanEnvironment) -> None:
+    listing = environment.run("cryoreg", "list", "--json")
+    assert (listing.returncode, listing.stderr) == (0, "")
+    entries = json.loads(listing.stdout)
+    names = Counter((entry["kind"], entry["name"]) for entry in entries)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [entry["name"] for entry in entries if entry.get("error")] == []
+    added = {(entry["package"], entry["name"]) for entry in entries if entry["package"] != "cryoreg"}
+    assert added == {
+        ("cryoreg-autoencoder", "autoencoder"),
+        ("cryoreg-barlowtwins", "barlow_twins"),
+        ("cryoreg-copick", "copick"),
+    }
+    assert "(broken)" not in environment.run("cryoreg", "list").stdout
+
+
+def test_the_plugins_command_is_one_of_cryoregs(environment: CleanEnvironment, tmp_path: Path) -> None:
+    assert "chimerax " in environment.run("cryoreg", "--help").stdout
+    refused = environment.run("cryoreg", "chimerax", tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"Error: {tmp_path}: holds no Grad-CAM")
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", CHECKED)
+def test_kit(environment: CleanEnvironment, package: str) -> None:
+    checked = environment.run("cryoreg", "check", package, *CHECKED[package])
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert " 0 failed" in checked.stdout
+    row = next(line for line in checked.stdout.splitlines() if "check_name_clashes_with_no_other" in line)
+    assert "passed" in row
+
+
+def test_autoencoder_pretrains_an_encoder(environment: CleanEnvironment, tmp_path: Path) -> None:
+    trained = environment.run("cryoreg", *PRETRAIN, "--method", "autoencoder", "--run-dir", tmp_path / "run")
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    with (tmp_path / "run" / "metrics.csv").open(encoding="utf-8") as file:
+        losses = [float(value) for row in csv.DictReader(file) for key, value in row.items() if "loss" in key and value]
+    assert losses
+    assert all(math.isfinite(loss) for loss in losses)
+    assert "cryoreg-autoencoder 0.1.0" in (tmp_path / "run" / "card.json").read_text(encoding="utf-8")
