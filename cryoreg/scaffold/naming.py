@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,6 @@ from cryoreg.errors import ConfigError
 PREFIX = "cryoreg-"
 LONGEST = 30
 """Characters: longer names would break the lines of what is written."""
-TAKEN = frozenset(
-    {"Annotated", "Augmentation", "Dataset", "Encoder", "Field", "Figures", "Iterator", "Method", "Path", "Protocol"}
-    | {"Sample", "Sequence", "Spec", "Tensor"}
-)
-"""Classes that the written code imports or declares."""
 
 
 class Names(NamedTuple):
@@ -44,12 +40,14 @@ def names_of(name: str, kind: str) -> Names:
     if len(plain) > LONGEST:
         raise ConfigError(f"'{name}' has {len(plain)} characters; take a name of at most {LONGEST}")
     type_name = "".join(part.capitalize() for part in plain.split("-"))
-    if keyword.iskeyword(type_name) or type_name in TAKEN:
-        raise ConfigError(
-            f"'{name}' would be the class {type_name}, which has a meaning already; take another name: my-{plain}"
-        )
     underscored = plain.replace("-", "_")
     return Names(f"{PREFIX}{plain}", f"cryoreg_{underscored}", plain if kind == "command" else underscored, type_name)
+
+
+def check_type(type_name: str, used: Iterable[str]) -> None:
+    """Raise `ConfigError` where a class of that name, or its spec, would hide something that is ``used``."""
+    if keyword.iskeyword(type_name) or not {type_name, f"{type_name}Spec"}.isdisjoint(used):
+        raise ConfigError(f"the class {type_name} would hide another of that name; take another name for the plugin")
 
 
 def check_free(names: Names, kind: str, target: Path) -> None:

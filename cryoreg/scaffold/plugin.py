@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jinja2
 
 import cryoreg
 from cryoreg.errors import ConfigError, RunFolderError
-from cryoreg.scaffold.naming import Names, check_free, names_of
+from cryoreg.scaffold.naming import Names, check_free, check_type, names_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -72,6 +73,7 @@ def create_plugin(name: str, kind: str, folder: Path, license: str = "Apache-2.0
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is not a folder; create it, or choose another --dir")
     check_free(names, kind, target)
+    check_type(names.type, used_names(kind))
     values = {"author": author or f"The {names.package} developers", "license": license}
     _write_all(target, render(names, kind, values))
     return target
@@ -94,6 +96,21 @@ def render(names: Names, kind: str, values: Mapping[str, str]) -> dict[str, str]
         path: environment.get_template(template).render(shared, **values)
         for path, template in _files(names, kind, values["license"]).items()
     }
+
+
+def used_names(kind: str) -> set[str]:
+    """Return every name that the written code of a kind uses or imports, those of the component itself left out."""
+    contents = render(names_of("placeholder", kind), kind, {"author": "", "license": "MIT"})
+    used = {name for path, text in contents.items() if path.endswith(".py") for name in _names_in(text)}
+    return {name for name in used if not name.startswith("Placeholder")}
+
+
+def _names_in(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield node.name
 
 
 def _files(names: Names, kind: str, license: str) -> dict[str, str]:
