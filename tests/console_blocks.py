@@ -71,21 +71,27 @@ def _commands(lines: Sequence[str], page: str, first: int, compared: bool) -> It
         yield command
 
 
-def run_page(page: Path, folder: Path, timeout: float = 300) -> None:
-    """Save the page's files in ``folder`` and run its commands there; a failure names page and line."""
+PROGRAMS = Path(sys.executable).parent
+
+
+def run_page(page: Path, folder: Path, timeout: float = 300, programs: Path = PROGRAMS) -> None:
+    """Save the page's files in ``folder`` and run its commands there; a failure names page and line.
+
+    Commands are first looked for in the folder ``programs``.
+    """
     for step in steps_of(page.read_text("utf-8"), page.name):
         if isinstance(step, SavedFile):
             (folder / step.name).write_text(step.text, "utf-8")
         else:
-            check(step, folder, timeout)
+            check(step, folder, timeout, programs)
 
 
-def check(command: Command, folder: Path, timeout: float = 300) -> None:
+def check(command: Command, folder: Path, timeout: float = 300, programs: Path = PROGRAMS) -> None:
     """Run a command in ``folder``; assert that it succeeds and prints what the page shows."""
     result = subprocess.run(
         ["bash", "-c", command.text],
         cwd=folder,
-        env=_environment(folder),
+        env=_environment(folder, programs),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -111,10 +117,10 @@ def _matches(shown: str, printed: str) -> bool:
     return re.fullmatch(rf"\s*{pattern}\s*", printed) is not None
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, programs: Path) -> dict[str, str]:
     """Return this environment's programs, a wide terminal, one thread, no GPU, and a home of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CRYOREG")}
-    search = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    search = os.pathsep.join([str(programs), kept.get("PATH", "")])
     cache = str(folder / ".cache")
     own = {"COLUMNS": "100", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "XDG_CACHE_HOME": cache}
     return kept | own | {"PATH": search, "PYTHONUTF8": "1"}
