@@ -18,11 +18,13 @@ from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
 from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings
 from cryoreg.simulation.settings import SceneSettings
-from cryoreg.specs import EncoderSpec, MethodSpec, Spec
+from cryoreg.specs import SPEC_TYPES, EncoderSpec, MethodSpec, Spec
+from cryoreg.testing.checks import checks_for, checks_of_all
 from cryoreg_cli.describing import default_text
 
 FOLDER = Path(__file__).parent
 SETTINGS = FOLDER / "settings.md"
+CONFORMANCE = FOLDER / "conformance.md"
 START = "<!-- generated: by `make reference` from the specs; edit those, not this -->"
 END = "<!-- end -->"
 NONE = "–"
@@ -32,6 +34,7 @@ def main() -> None:
     """Update the pages, or check that there is nothing to update."""
     new = {page_of(kind): updated(page_of(kind), reference(kind)) for kind in KINDS}
     new[SETTINGS] = updated(SETTINGS, settings())
+    new[CONFORMANCE] = updated(CONFORMANCE, checks())
     stale = [page for page, text in new.items() if page.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         sys.exit("\n".join(f"{page} is out of date; run `make reference`" for page in stale) or 0)
@@ -65,6 +68,18 @@ def settings() -> Iterator[str]:
     }.items():
         yield f"### {title}"
         yield parameters(describe(name, field) for name, field in model.model_fields.items())
+
+
+def checks() -> Iterator[str]:
+    """Yield the tables of the conformance kit's checks: those of every spec, and those of each kind."""
+    common = [check.name for check in checks_of_all()]
+    yield "## The checks"
+    yield "### Every component"
+    yield table([("check", "promise"), *((f"`{check.name}`", check.promise) for check in checks_of_all())])
+    for kind in KINDS:
+        own = [check for check in checks_for(SPEC_TYPES[kind]) if check.name not in common]
+        yield f"### {registry.group_of(kind).capitalize()}"
+        yield table([("check", "promise"), *((f"`{check.name}`", check.promise) for check in own)])
 
 
 def reference(kind: Kind) -> Iterator[str]:

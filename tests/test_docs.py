@@ -24,7 +24,7 @@ def generate(docs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
-    for name in ("generate.py", "settings.md", *PAGES):
+    for name in ("generate.py", "settings.md", "conformance.md", *PAGES):
         shutil.copy(DOCS / name, tmp_path)
     return tmp_path
 

@@ -12,6 +12,7 @@ from cryoreg_cli import describing
 from cryoreg_cli.completion_values import COMPONENT_OR_PACKAGE
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from cryoreg.testing import Result
@@ -34,8 +35,10 @@ def check(name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
 
     parameters = _parameters(assignments)
     specs = [(k, c, spec_of(k, c, parameters.get(k, {}))) for k, c in select(name, kind)]
-    results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec)]
-    _print(results)
+    console = _console()
+    with console.status("checking"):
+        results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec)]
+    console.print(_table(results))
     failed = sum(result.outcome == "failed" for _, result in results)
     click.echo(f"{len(results)} checks, {failed} failed")
     if failed:
@@ -55,11 +58,10 @@ def _parameters(assignments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     return parameters
 
 
-def _print(results: list[tuple[str, Result]]) -> None:
+def _console() -> Console:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
-    console.print(_table(results))
+    return Console(width=None if sys.stdout.isatty() else describing.UNLIMITED, highlight=False, soft_wrap=True)
 
 
 def _table(results: list[tuple[str, Result]]) -> Table:

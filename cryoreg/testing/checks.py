@@ -45,7 +45,7 @@ class Check:
     @property
     def promise(self) -> str:
         """The first line of the function's docstring."""
-        return inspect.cleandoc(self.function.__doc__ or "").partition("\n")[0]
+        return inspect.cleandoc(self.function.__doc__ or "").partition("\n")[0].replace("``", "`")
 
     def __call__(self, spec: Spec) -> None:
         """Raise `CheckFailed` where the promise is broken, or where the component's own code raises."""
@@ -62,11 +62,13 @@ class Check:
 
 def checks_for(spec: Spec | type[Spec]) -> Iterator[Check]:
     """Yield the checks of a spec's kind: those of all specs first, in the order in which they are written."""
-    if getattr(spec, "kind", None) not in SPEC_TYPES:
-        name = spec.__name__ if isinstance(spec, type) else type(spec).__name__
-        raise ConfigError(f"{name} is not a spec of a component; pass a subclass of EncoderSpec, MethodSpec, ...")
-    for module in ("spec_checks", f"{spec.kind}_checks"):
-        yield from _checks_of(f"{__package__}.{module}")
+    yield from checks_of_all()
+    yield from _checks_of(f"{__package__}.{spec.kind}_checks")
+
+
+def checks_of_all() -> Iterator[Check]:
+    """Yield the checks that specs of every kind must pass."""
+    yield from _checks_of(f"{__package__}.spec_checks")
 
 
 def _checks_of(module: str) -> Iterator[Check]:
@@ -77,6 +79,9 @@ def _checks_of(module: str) -> Iterator[Check]:
 
 def instance(spec: Spec | type[Spec]) -> Spec:
     """Return a spec, that of a class's defaults; raise `ConfigError` where a field has none."""
+    given = spec if isinstance(spec, type) else type(spec)
+    if not issubclass(given, tuple(SPEC_TYPES.values())):
+        raise ConfigError(f"{given.__name__} is not a spec of a component; pass one: an EncoderSpec, a MethodSpec, ...")
     if isinstance(spec, Spec):
         return spec
     if missing := [parameter.name for parameter in spec.parameters() if parameter.required]:

@@ -21,6 +21,8 @@ class FakeSpec(EncoderSpec):
     For tests.
     """
 
+    min_box = 4
+
     def build(self):
         """Return the network."""
         from cryoreg.encoders.rb3d import RB3D
