@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import pickle
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -18,10 +19,17 @@ import mrcfile
 import numpy as np
 import particle_writing
 import pytest
+import storing
+import torch
 from hostile import MARK, Evil, refused
 from mrc_writing import noise, write_mrc
 from PIL import Image
 from tomograms import write_tomogram
+
+from cryoreg.datasets.mrc import read_volume
+from cryoreg.datasets.store import Store
+from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.errors import DataError
 
 Attack = Callable[[Path], tuple[str, Path, str]]
 """Writes files into a folder; returns the reader, what it is to read, and words of the answer."""
@@ -161,7 +169,7 @@ def hdf5_that_is_virtual(folder):
 @attack
 def hdf5_that_claims_petabytes(folder):
     with h5py.File(folder / "a.h5", "w") as file:
-        file.create_dataset("dataset_1", (2**20, 2**12, 2**12, 2**12), "<f4", chunks=(1, 16, 16, 16))
+        file.create_dataset("dataset_1", (2**10, 2**14, 2**14, 2**14), "<f4", chunks=(1, 16, 16, 16))
     return "lab", folder / "a.h5", ""
 
 
@@ -190,6 +198,13 @@ def star_that_names_the_passwords(folder):
 def star_that_steers_the_terminal(folder):
     (folder / "a.star").write_text("data_\nloop_\n_rlnImageName #1\n\x1b]0;owned\x07\x1b[2Jx.mrc\n")
     return "star", folder / "a.star", "x.mrc"
+
+
+@attack
+def star_whose_loop_never_ends(folder):
+    labels = "".join(f"_rlnColumn{number} #{number}\n" for number in range(20_000))
+    (folder / "a.star").write_text(f"data_\nloop_\n_rlnImageName #1\n{labels}")
+    return "star", folder / "a.star", "a.star"
 
 
 @attack
@@ -318,6 +333,76 @@ def test_hostile_data_are_refused_in_one_line(tmp_path, monkeypatch, name):
     refused(tmp_path, "convert", "--dataset", reader, "--data", data, *words, "--output", "out.h5", phrase=phrase)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    layout = storing.rich_layout()
+    with StoreWriter(tmp_path_factory.mktemp("store") / "a.h5", layout) as writer:
+        for row in writer.missing():
+            columns = {"rotation": np.eye(3), "chosen": True, "rank": 1}
+            writer.put(row, noise(layout.box, row), noise(layout.box, row), columns=columns)
+        writer.finish()
+    return writer.path
+
+
+def arrays_of(path: Path) -> list[str]:
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+    return names
+
+
+def becomes_objects(file, name):
+    shape = file[name].shape
+    del file[name]
+    file.create_dataset(name, shape, h5py.string_dtype())
+
+
+def lies_in_the_passwords(file, name):
+    shape, dtype = file[name].shape, file[name].dtype
+    del file[name]
+    file.create_dataset(name, shape, dtype, external=[("/etc/passwd", 0, 100_000)])
+
+
+def is_a_link_elsewhere(file, name):
+    del file[name]
+    file[name] = h5py.ExternalLink("/etc/passwd", name)
+
+
+def has_no_end(file, name):
+    shape, dtype = (2**40, *file[name].shape[1:]), file[name].dtype
+    del file[name]
+    file.create_dataset(name, shape, dtype, chunks=(1, *shape[1:]))
+
+
+@pytest.mark.parametrize("change", [becomes_objects, lies_in_the_passwords, is_a_link_elsewhere, has_no_end])
+def test_hostile_stores_end_in_one_line_or_in_what_was_written(tmp_path, store, change):
+    """Each array of a store in turn is another one: the store is refused, unless nothing is read from that array."""
+    expected = Store(store)
+    for name in arrays_of(store):
+        shutil.copy(store, tmp_path / "b.h5")
+        with h5py.File(tmp_path / "b.h5", "r+") as file:
+            change(file, name)
+        read = store_or_message(tmp_path / "b.h5")
+        if isinstance(read, str):
+            assert len(read.splitlines()) == 1
+            continue
+        assert change in (becomes_objects, has_no_end), name
+        assert name.startswith("origin/")
+        for one, other in ((read, expected), (read.clean, expected.clean)):
+            assert torch.equal(one[0].volume, other[0].volume)
+            assert one[0][1:] == other[0][1:]
+
+
+def store_or_message(path: Path) -> Store | str:
+    """Open a store and read of it what there is; return what is said where that is refused."""
+    try:
+        read = Store(path)
+        _ = read[0], read.clean[0], read.columns, read.duplicates
+    except DataError as error:
+        return str(error)
+    return read
+
+
 def test_the_attacks_would_do_harm(tmp_path, monkeypatch):
     """What is refused does run where it is read carelessly."""
     monkeypatch.chdir(tmp_path)
@@ -337,6 +422,4 @@ def test_a_codec_that_runs_code_runs_it(tmp_path, monkeypatch):
 def test_a_compressed_volume_within_reason_is_read(tmp_path):
     with mrcfile.new(tmp_path / "a.mrc.gz", noise((4, 4, 4)), compression="gzip") as file:
         file.voxel_size = 10
-    from cryoreg.datasets.mrc import read_volume
-
     np.testing.assert_array_equal(read_volume(tmp_path / "a.mrc.gz"), noise((4, 4, 4)))

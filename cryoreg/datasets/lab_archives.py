@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from cryoreg.datasets.file_dataset import CommonBox, FileDataset
+from cryoreg.datasets.hdf5 import borrowed
 from cryoreg.datasets.lab import LAB_AXES, LAB_TILT_AXIS
 from cryoreg.datasets.restricted_pickle import StoredArray, plain, read_pickle
 from cryoreg.datasets.volume_files import (
@@ -177,19 +178,13 @@ def _archive(file: str) -> Iterator[h5py.File]:
 
 
 def _volumes(file: str, archive: h5py.File) -> h5py.Dataset:
-    if isinstance(archive.get(VOLUMES, getlink=True), h5py.ExternalLink):
-        _refuse_borrowed(file)
+    name = borrowed(archive)
+    if name is not None:
+        refuse(file, f"has its '{name}' in another file; copy that into this one")
     found = archive.get(VOLUMES)
     if not isinstance(found, h5py.Dataset):
         refuse(file, f"has no '{VOLUMES}' (N, D, H, W), but {_listed(archive)}; export it so")
-    if found.external or found.is_virtual:
-        _refuse_borrowed(file)
     return found
-
-
-def _refuse_borrowed(file: str) -> NoReturn:
-    """Refuse volumes that HDF5 would take from wherever the file tells it to."""
-    refuse(file, f"has its '{VOLUMES}' in another file; copy them into this one")
 
 
 def class_names(file: str, target: np.ndarray, count: int) -> list[str]:

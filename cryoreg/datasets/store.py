@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cryoreg.contracts import Box, Contrast, Origin, Sample, TiltAxis
 from cryoreg.datasets import store_format as fmt
 from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.datasets.hdf5 import borrowed
 from cryoreg.errors import DataError
 
 _ARRAYS = {False: (fmt.VOLUMES, fmt.CRC32), True: (fmt.CLEAN, fmt.CLEAN_CRC32)}
@@ -126,6 +127,9 @@ class Store:
             self._refuse(
                 f"is a store of format {file.attrs[fmt.FORMAT]}, and this cryoreg reads {fmt.VERSION}; upgrade cryoreg"
             )
+        elsewhere = borrowed(file)
+        if elsewhere is not None:
+            self._refuse(f"has its '{elsewhere}' in another file, which no store has; `cryoreg convert` makes one")
         for name in (fmt.VOLUMES, fmt.CRC32, fmt.STATE):
             if file[name].id.get_offset() is None:
                 self._refuse(f"has been repacked ('{name}' is chunked); undo it with h5repack -l CONTI -f NONE")
