@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cryoreg import registry
+from cryoreg.testing.fixtures import write_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -91,13 +92,8 @@ def fake_plugin(site: Path) -> Callable[..., Path]:
     """Install a package as pip would: a ``.dist-info`` folder and a module ``<name>_specs``; returns the former."""
 
     def install(dist: str, entry_points: str | bytes, *, version: str = "1.0", module: str = SPEC_MODULE) -> Path:
-        name = dist.replace("-", "_").replace(".", "_")
-        info = site / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n")
-        content = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
-        (info / "entry_points.txt").write_bytes(content)
-        (site / f"{name.lower()}_specs.py").write_text(module)
+        modules = {f"{dist.replace('-', '_').replace('.', '_').lower()}_specs": module}
+        info = write_plugin(site, dist, version=version, entry_points=entry_points, modules=modules)
         registry.refresh()
         return info
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from broken_specs import FAULTY, SoundAugmentation, SoundDataset, SoundEncoder
 from click.testing import CliRunner, Result
+from torch import distributed
 
 from cryoreg import registry
 from cryoreg.augmentations.specs import NoAugmentationSpec
@@ -244,6 +245,23 @@ def test_what_goes_wrong_elsewhere_is_one_line() -> None:
         elsewhere.elsewhere(complain)
     with pytest.raises(CheckFailed, match=r"^pickling it fails: .*lambda.*; keep"):
         elsewhere.elsewhere(process, lambda: 0)
+
+
+def rank_of(rank: int) -> int:
+    return distributed.get_rank()
+
+
+def complain_on_the_first(rank: int) -> int:
+    if rank == 0:
+        raise ValueError("no wonder")
+    return rank
+
+
+def test_two_ranks_form_a_group_and_a_failure_leaves_nothing_behind() -> None:
+    assert elsewhere.on_two_ranks(rank_of) == [0, 1]
+    with pytest.raises(CheckFailed, match="ValueError: no wonder"):
+        elsewhere.on_two_ranks(complain_on_the_first)
+    assert elsewhere.on_two_ranks(rank_of) == [0, 1]
 
 
 def test_a_process_that_dies_or_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

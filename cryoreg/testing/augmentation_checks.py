@@ -106,8 +106,8 @@ def check_device_is_kept(spec: AugmentationSpec) -> None:
         with torch.device("meta"):
             views = augmentation(x, rng)
     except Exception as error:
-        require(_reads_meta(error), f"a tensor is made without device=x.device: {one_line(error)}")
-    require(views.device == x.device, "a tensor is made on the default device; say device=x.device")
+        require(_reads_meta(error), f"a tensor is made on the default device: {one_line(error)}; say device=x.device")
+    require(views.device == x.device, "views are made on the default device; say device=x.device")
 
 
 def _reads_meta(error: BaseException | None) -> bool:

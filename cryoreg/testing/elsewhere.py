@@ -16,28 +16,35 @@ from typing import Any
 
 from cryoreg.testing.checks import CheckFailed
 
-TIMEOUT = 120.0
+_Answer = tuple[bool, Any]
+"""Whether a job ended well, and its result or what went wrong."""
+
+TIMEOUT = 300.0
 """Seconds after which a process that says nothing is given up."""
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a function returns in a spawned process; raise `CheckFailed` where it cannot go there, or raises."""
-    _worker(0).send(_pickled(function, arguments))
-    return _worker(0).receive()
+    job, worker = _pickled(function, arguments), _worker(0)
+    worker.send(job)
+    return _result(worker.answer())
 
 
 def on_two_ranks(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return what ``function(rank, *arguments)`` returns on each of two processes of one gloo group."""
     with tempfile.TemporaryDirectory() as folder:
-        for rank in range(2):
-            _worker(rank).send(_pickled(_on_rank, (rank, f"{folder}/meeting", function, arguments)))
-        return [_worker(rank).receive() for rank in range(2)]
+        jobs = [_pickled(_on_rank, (rank, f"{folder}/meeting", function, arguments)) for rank in range(2)]
+        workers = [_worker(rank) for rank in range(2)]
+        for worker, job in zip(workers, jobs, strict=True):
+            worker.send(job)
+        answers = [worker.answer() for worker in workers]  # all, or the next job would get one that is left
+    return [_result(answer) for answer in answers]
 
 
 def _on_rank(rank: int, meeting: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     from torch import distributed
 
-    limit = timedelta(seconds=TIMEOUT / 4)
+    limit = timedelta(seconds=TIMEOUT / 3)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=limit)
     try:
         return function(rank, *arguments)
@@ -67,19 +74,25 @@ class _Worker:
     def send(self, job: bytes) -> None:
         self.connection.send_bytes(job)
 
-    def receive(self) -> Any:
-        """Return the result of the job, or raise `CheckFailed`; a process that hangs or died is replaced."""
+    def answer(self) -> _Answer:
+        """Wait for the end of the job; a process that hangs or died is replaced."""
         try:
-            answered = self.connection.poll(TIMEOUT)
-            works, result = pickle.loads(self.connection.recv_bytes()) if answered else (False, "it does not end")
+            if self.connection.poll(TIMEOUT):
+                answer: _Answer = pickle.loads(self.connection.recv_bytes())
+                return answer
+            failure = "it does not end"
         except (EOFError, OSError):
-            answered, works, result = False, False, "the process died"
-        if not answered:
-            self.process.kill()
-            _worker.cache_clear()
-        if not works:
-            raise CheckFailed(f"in a spawned process: {result}")
-        return result
+            failure = "the process died"
+        self.process.kill()
+        _worker.cache_clear()
+        return False, failure
+
+
+def _result(answer: _Answer) -> Any:
+    works, result = answer
+    if not works:
+        raise CheckFailed(f"in a spawned process: {result}")
+    return result
 
 
 @functools.cache
@@ -103,8 +116,8 @@ def _serve(connection: Connection) -> None:
         connection.send_bytes(pickle.dumps(_done(job)))
 
 
-def _done(job: bytes) -> tuple[bool, Any]:
-    """Return whether a job ended well, and its result or what went wrong."""
+def _done(job: bytes) -> _Answer:
+    """Do a job."""
     import torch
 
     try:
