@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pickle
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -178,6 +179,44 @@ def test_cards(work, run, name):
 def test_cards_to_start_from(work, run, name):
     path = rewritten(run, work, CARDS[name])
     refused(work, "finetune", "--from", path, *CPU, "--run-dir", "out")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A run that can be resumed."""
+    folder = tmp_path_factory.mktemp("begun")
+    words = ["--dataset", "mrc_folder", "--data", write_classes(folder / "data"), "--set", "encoder.width=4"]
+    words += ["--method", "simclr", "--epochs", "1", "--batch-size", "4", *CPU]
+    status, output = answer("pretrain", *words, "--run-dir", folder / "run")
+    assert status == 0, output
+    return folder / "run"
+
+
+STATES: dict[str, Callable[[dict], Any]] = {
+    "nothing": lambda state: {},
+    "config of another type": but(config=7),
+    "another task": but(config__task=["pretrain"]),
+    "progress of another type": but(progress={"epoch": "x", "step": "../.."}),
+    "progress with more": but(progress__executed=1),
+    "negative progress": but(progress__step=-1),
+    "weights of another type": but(module=[1]),
+    "a weight that is none": but(module={"a": "b"}),
+    "an optimizer that is none": but(optimizer={"param_groups": 7}),
+    "a monitor that is none": but(monitor={}),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_runs_to_resume(work, begun, name):
+    shutil.copytree(begun, work / "run")
+    path = work / "run" / "checkpoints" / "last.ckpt"
+    state = checkpoint.load_checkpoint(path)
+    checkpoint.save_checkpoint(path, STATES[name](state))
+    status, output = answer("pretrain", "--resume", "--run-dir", work / "run")
+    assert status == 1, output
+    assert output.count("Error: ") == 1
+    assert "last.ckpt" in output
+    assert not list(work.rglob(MARK))
 
 
 @pytest.mark.parametrize("length", [2**62, 2**31, 10**6, 3])

@@ -46,6 +46,21 @@ class _Card(_Table):
     calibration: _Calibration | None = None
 
 
+class _Progress(_Table):
+    epoch: int = Field(ge=0)
+    step: int = Field(ge=0)
+
+
+class _State(_Table):
+    config: _Recorded
+    data: str
+    progress: _Progress
+    module: dict[str, Any]
+    optimizer: dict[str, Any]
+    monitor: dict[str, Any]
+    job: dict[str, Any]
+
+
 def parse_card(text: str, path: Path) -> Any:
     """Return what a card's JSON holds; raise `CheckpointError` where it is none."""
     try:
@@ -59,7 +74,20 @@ def check_card(card: Any, path: Path) -> None:
     try:
         _Card.model_validate_json(json.dumps(card))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the card"
-        message = first["msg"].replace("Field required", "it is missing").replace("Input should", "it should")
-        raise CheckpointError(f"{path} has a card that cryoreg did not write: {place}: {message}") from None
+        raise CheckpointError(f"{path} has a card that cryoreg did not write: {_first(error, 'the card')}") from None
+
+
+def check_state(state: Any, path: Path) -> None:
+    """Raise `CheckpointError` unless a checkpoint holds, in the right types, what a run needs to go on."""
+    try:
+        _State.model_validate(state)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} holds no run to resume ({_first(error, 'all of it')}); put back the file that the run wrote there"
+        ) from None
+
+
+def _first(error: ValidationError, whole: str) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].replace("Field required", "it is missing").replace("Input should", "it should")
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {message}"

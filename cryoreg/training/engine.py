@@ -19,7 +19,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from cryoreg.config import RunConfig
 from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
-from cryoreg.errors import NonFiniteError
+from cryoreg.discovery import one_line
+from cryoreg.errors import CheckpointError, NonFiniteError
 from cryoreg.randomness import mix64
 from cryoreg.settings import TrainingSettings
 from cryoreg.training.device import describe, place
@@ -281,11 +282,16 @@ class Engine:
 
     def _restore(self, state: dict[str, Any]) -> None:
         require_same(self.job.loader.dataset, state["data"], str(self.folder.path))
-        fill(self.job.module, state["module"], self.folder.last)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.monitor.load_state(state["monitor"])
-        self.job.load_state(state["job"])
-        self.position = Position(**state["progress"])
+        try:
+            fill(self.job.module, state["module"], self.folder.last)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.monitor.load_state(state["monitor"])
+            self.job.load_state(state["job"])
+            self.position = Position(**state["progress"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.folder.last} does not fit the run ({one_line(error)}); put back the file that the run wrote"
+            ) from error
 
 
 def _gathered(rows: Tensor, world_size: int) -> Tensor:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from cryoreg.config import Layer, RunConfig, check_same_run
 from cryoreg.errors import CheckpointError, RunFolderError
 from cryoreg.files import remove_leftovers, write_text
+from cryoreg.training.cards import check_state
 from cryoreg.training.checkpoint import load_checkpoint, save_checkpoint
 
 LOCK = ".lock"
@@ -94,8 +95,7 @@ class RunFolder:
     def load(self) -> dict[str, Any]:
         """Return the last checkpoint; raise `CheckpointError` where it is damaged or holds no run."""
         state = load_checkpoint(self.last)
-        if not {"config", "progress", "module"} <= state.keys():
-            raise CheckpointError(f"{self.last} holds no run to resume; put back the file that the run wrote there")
+        check_state(state, self.last)
         return state
 
     def _go_on(self, config: RunConfig) -> dict[str, Any]:
