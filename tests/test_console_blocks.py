@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -86,22 +87,33 @@ def test_shown_lines_are_compared(shown, printed, missing):
     assert first_missing(shown, printed) == missing
 
 
-def used(page: Path) -> list[tuple[str, str]]:
-    """Return each command of cryoreg with each option that a page uses it with; "" where it uses none."""
+def used(page: Path) -> list[tuple[tuple[str, ...], str]]:
+    """Return the words of each call of cryoreg that a page shows, with each of its options; "" where it has none."""
     texts = [step.text for step in steps_of(page.read_text("utf-8")) if isinstance(step, Command)]
     found = []
     for text in texts:
         words = shlex.split(text, comments=True)
         if words[:1] == ["cryoreg"] and len(words) > 1 and not words[1].startswith("-"):
             options = [word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)]
-            found += [(words[1], option) for option in options or [""]]
+            found += [(tuple(words[1:]), option) for option in options or [""]]
     return sorted(set(found))
+
+
+def command_of(words: Sequence[str]) -> click.Command:
+    """Return the command that words call, which may be one of a group's."""
+    command: click.Command = cryoreg
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        assert found is not None, word
+        command = found
+    return command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_on_a_page_is_real(page):
-    for name, option in used(page):
-        command = cryoreg.get_command(click.Context(cryoreg), name)
-        assert command is not None, name
-        names = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-        assert option in names | {"", "--help", "-h"}, f"{page.name}: cryoreg {name} has no {option}"
+    for words, option in used(page):
+        parameters = command_of(words).params
+        names = {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}
+        assert option in names | {"", "--help", "-h"}, f"{page.name}: cryoreg {' '.join(words)}: no {option}"
