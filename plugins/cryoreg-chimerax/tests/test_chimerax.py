@@ -49,15 +49,15 @@ def test_script_of_two_particles(tmp_path: Path) -> None:
         "volume #1 style surface step 1 level 4\n"
         "hide #2 models\n"
         "color sample #1 map #2 palette 0,#3b4cc0:0.5,#dddddd:1,#b40426\n"
-        'label #1 models text "a: 1bxn"\n'
         'open "b.mrc" name "b"\n'
         'open "b_gradcam_features.mrc" name "b, Grad-CAM features"\n'
         "volume #3 style surface step 1 level 4\n"
         "hide #4 models\n"
         "color sample #3 map #4 palette 0,#3b4cc0:0.5,#dddddd:1,#b40426\n"
-        'label #3 models text "b: features"\n'
         "move x 50 coordinateSystem #1 models #3,4\n"
         "view\n"
+        'label #1 models text "a: 1bxn"\n'
+        'label #3 models text "b: features"\n'
     )
 
 

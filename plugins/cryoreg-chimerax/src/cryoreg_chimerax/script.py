@@ -33,7 +33,8 @@ def write_script(pairs: Sequence[Pair], output: Path, sigma: float = 2.0, overwr
 def chimerax_script(pairs: Sequence[Pair], densities: Sequence[Density], folder: Path, sigma: float) -> str:
     """Return commands for a ChimeraX without models; ``folder`` holds the files, seen from the script.
 
-    Pair number n is models 2n − 1, the subtomogram, and 2n, its Grad-CAM, which stays hidden and moves along.
+    Pair number n is models 2n − 1, the subtomogram, and 2n, its Grad-CAM, which stays hidden and moves along. Labels
+    come last: a ChimeraX that is too old to label models stops there, with all else done.
     """
     columns = math.ceil(math.sqrt(len(pairs)))
     step = GAP * max(density.extent for density in densities)
@@ -41,9 +42,10 @@ def chimerax_script(pairs: Sequence[Pair], densities: Sequence[Density], folder:
     for place, (pair, density) in enumerate(zip(pairs, densities, strict=True)):
         row, column = divmod(place, columns)
         lines += _opened(pair, folder)
-        lines += _shown(2 * place + 1, pair, density.mean + sigma * density.sd)
+        lines += _shown(2 * place + 1, density.mean + sigma * density.sd)
         lines += _moved(2 * place + 1, column * step, -row * step)
-    return "\n".join([*lines, "view", ""])
+    labels = [f'label #{2 * place + 1} models text "{pair.id}: {pair.name}"' for place, pair in enumerate(pairs)]
+    return "\n".join([*lines, "view", *labels, ""])
 
 
 def _opened(pair: Pair, folder: Path) -> list[str]:
@@ -51,12 +53,11 @@ def _opened(pair: Pair, folder: Path) -> list[str]:
     return [f'open "{(folder / path.name).as_posix()}" name "{name}"' for path, name in names.items()]
 
 
-def _shown(model: int, pair: Pair, level: float) -> list[str]:
+def _shown(model: int, level: float) -> list[str]:
     return [
         f"volume #{model} style surface step 1 level {level:.6g}",
         f"hide #{model + 1} models",
         f"color sample #{model} map #{model + 1} palette {PALETTE}",
-        f'label #{model} models text "{pair.id}: {pair.name}"',
     ]
 
 
