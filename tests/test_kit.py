@@ -12,12 +12,23 @@ from pathlib import Path
 import pytest
 from broken_specs import FAULTY, SoundAugmentation, SoundDataset, SoundEncoder
 from click.testing import CliRunner, Result
-from torch import distributed
+from torch import distributed, nn
 
 from cryoreg import registry
 from cryoreg.augmentations.specs import NoAugmentationSpec
+from cryoreg.contracts import Encoder
+from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.errors import AmbiguousComponentError, ConfigError, UnknownComponentError
-from cryoreg.testing import Check, CheckFailed, checks_for, elsewhere, fake_plugin, parametrize_with_checks, run_checks
+from cryoreg.testing import (
+    Check,
+    CheckFailed,
+    checks_for,
+    elsewhere,
+    encoder_checks,
+    fake_plugin,
+    parametrize_with_checks,
+    run_checks,
+)
 from cryoreg.testing.runner import select
 from cryoreg_cli.main import cryoreg as command
 
@@ -124,6 +135,21 @@ def test_an_interrupt_passes_through() -> None:
 def test_every_check_says_what_it_promises() -> None:
     for spec in (SoundEncoder, SoundAugmentation, SoundDataset):
         assert all(check.promise.endswith(".") for check in checks_for(spec))
+
+
+class DefaultInitialised(RB3DSpec):
+    def build(self) -> Encoder:
+        network = super().build()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv3d):
+                layer.reset_parameters()
+        return network
+
+
+def test_the_known_case_of_an_initialisation_from_which_nothing_trains() -> None:
+    encoder_checks.check_fresh_features_differ(RB3DSpec())
+    with pytest.raises(CheckFailed, match="initialise the weights"):
+        encoder_checks.check_fresh_features_differ(DefaultInitialised())
 
 
 def test_declared_exceptions_are_skipped_with_a_reason() -> None:

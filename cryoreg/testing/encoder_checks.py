@@ -18,8 +18,11 @@ BATCH = 3
 USUAL = 16
 """Voxels along each axis of the volumes that most checks use, where the encoder takes them; else the next larger."""
 LARGEST = 128
-ALIKE = 2e-3
-"""Fresh features that differ by a smaller fraction of their length do not tell subtomograms apart."""
+ALIKE = 5e-3
+"""Fresh features that differ by a smaller fraction of their length do not tell subtomograms apart.
+
+Those of built-ins differ by 2e-2 at least; of RB3D in torch's own initialisation, from which nothing trains, by 2e-3.
+"""
 
 
 def built(spec: EncoderSpec, seed: int = 0) -> Encoder:
