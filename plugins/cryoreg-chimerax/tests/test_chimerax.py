@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from cryoreg.errors import DataError, RunFolderError
+from cryoreg.errors import ConfigError, DataError, RunFolderError
 from cryoreg_chimerax.command import chimerax
 from cryoreg_chimerax.pairs import find_pairs, measure
 
@@ -77,6 +77,14 @@ def test_sigma_sets_the_level(tmp_path: Path, sigma: str, level: str) -> None:
     write_pair(tmp_path, "a", "features")
     run(tmp_path, "--sigma", sigma)
     assert f"volume #1 style surface step 1 level {level}\n" in (tmp_path / CXC).read_text()
+
+
+@pytest.mark.parametrize("sigma", ["nan", "inf"])
+def test_a_level_that_is_no_number_is_refused(tmp_path: Path, sigma: str) -> None:
+    write_pair(tmp_path, "a", "features")
+    with pytest.raises(ConfigError, match=f"--sigma {sigma}: is no level"):
+        chimerax.main([str(tmp_path), "--sigma", sigma], standalone_mode=False)
+    assert not (tmp_path / CXC).exists()
 
 
 def test_a_map_can_be_chosen(tmp_path: Path) -> None:

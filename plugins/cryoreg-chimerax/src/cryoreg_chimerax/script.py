@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryoreg.errors import DataError, RunFolderError
+from cryoreg.errors import ConfigError, DataError, RunFolderError
 from cryoreg.files import write_text
 from cryoreg_chimerax.pairs import Density, Pair, measure
 
@@ -20,8 +20,11 @@ GAP = 1.25
 def write_script(pairs: Sequence[Pair], output: Path, sigma: float = 2.0, overwrite: bool = False) -> Path:
     """Write a script that opens ``pairs`` side by side, contoured ``sigma`` standard deviations above their means.
 
-    Raises `RunFolderError` where ``output`` exists, unless ``overwrite`` is set; `DataError` where a file is damaged.
+    Raises `RunFolderError` where ``output`` exists, unless ``overwrite`` is set; `DataError` where a file is damaged;
+    `ConfigError` where ``sigma`` is no number.
     """
+    if not math.isfinite(sigma):
+        raise ConfigError(f"--sigma {sigma}: is no level; give a number of standard deviations")
     if output.exists() and not overwrite:
         raise RunFolderError(f"{output}: exists already; choose another --output, or --overwrite it")
     if '"' in (away := os.path.relpath(pairs[0].volume.parent, output.parent)):
