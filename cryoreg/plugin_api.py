@@ -1,8 +1,8 @@
 """Which cryoreg a plugin was built for.
 
 The plugin API is what a third party's package builds on: the entry-point groups, `cryoreg.specs`, `cryoreg.contracts`,
-`cryoreg.testing` and what else docs/plugin-api.md lists. Its version is ``cryoreg.PLUGIN_API``, a whole number that grows when a plugin would have to be
-changed; a release that merely adds to it keeps the number.
+`cryoreg.testing` and what else docs/plugin-api.md lists. Its version is ``cryoreg.PLUGIN_API``, a whole number that
+grows when a plugin would have to be changed; a release that merely adds to it keeps the number.
 
 A plugin declares what it was built for where pip looks as well, in the dependencies of its pyproject.toml, and nowhere
 else::
