@@ -9,6 +9,7 @@ import pytest
 import starfile
 from console_blocks import run_page
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorial")]  # one process types the page
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 ADDED = ["rlnClassNumber", "cryoregClassName", "cryoregConfidence", "cryoregUnsure"]
 
@@ -20,7 +21,6 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "added"), [("classes.star", ADDED), ("clusters.star", ADDED)])
 def test_the_list_comes_back_with_classes_and_all_that_it_had(project, name, added):
     old, new = starfile.read(project / "particles.star"), starfile.read(project / name)
@@ -32,7 +32,6 @@ def test_the_list_comes_back_with_classes_and_all_that_it_had(project, name, add
     assert new["particles"]["cryoregConfidence"].between(0, 1).all()
 
 
-@pytest.mark.slow
 def test_most_classes_are_right(project):
     """Three classes: by chance a third would be, with a standard deviation of √(2/9 / 450) = 2.2 %."""
     predicted = starfile.read(project / "classes.star")["particles"]
@@ -42,7 +41,6 @@ def test_most_classes_are_right(project):
     assert right[predicted["cryoregUnsure"] == 0].mean() > right[predicted["cryoregUnsure"] == 1].mean()
 
 
-@pytest.mark.slow
 def test_pictures_and_report_are_there(project):
     for name in ("preview.png", "clusters.png"):
         assert (project / name).read_bytes().startswith(b"\x89PNG")
