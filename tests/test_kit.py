@@ -231,6 +231,14 @@ def test_a_name_or_a_package_is_selected(tmp_path: Path) -> None:
             assert [c.dist for _, c in select("other:net", "encoder")] == ["other"]
 
 
+def test_a_package_of_commands_only_is_told_that_there_is_nothing_to_check(tmp_path: Path) -> None:
+    entry_points = "[cryoreg.commands]\ngreet = absent:greet\n"
+    with fake_plugin(tmp_path, "my-commands", entry_points=entry_points, modules={}):
+        result = run("my-commands")
+    assert result.exit_code == 1
+    assert "my-commands brings commands only; there are checks of encoder, method" in result.output
+
+
 # ---- plugins for tests ----
 
 

@@ -57,6 +57,8 @@ def select(name: str, kind: Kind | None = None) -> list[tuple[Kind, Component]]:
         return [(k, registry.find(registry.group_of(k), name)) for k in named]
     if of_package := [(k, c) for k, c in found if c.dist == normalise(name)]:
         return of_package
+    if any(c.dist == normalise(name) for c in registry.components("commands")):
+        raise UnknownComponentError(f"{name} brings commands only; there are checks of {', '.join(KINDS)}")
     known = [c.reference for _, c in found] + [c.dist for _, c in found]
     raise UnknownComponentError(
         f"no {kind or 'component'} and no package is called '{name}'{registry.suggestion(name, dict.fromkeys(known))}; "
