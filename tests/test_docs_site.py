@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from browsing import open_browser
 from site_checking import Page, dead_links, foreign_files, read_site
 
 import cryoreg
@@ -137,29 +137,15 @@ def test_the_checker_finds_what_is_dead_and_what_is_foreign(tmp_path):
 
 
 def test_search_works_in_a_site_opened_from_a_disk(site, tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs:
-        pytest.skip("needs chromium and chromedriver, which are not here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "window-size=1500,1000",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(f"--{flag}")
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    browser = open_browser(tmp_path)
     try:
         browser.get(f"file://{site}/index.html")
         box = browser.find_element("css selector", ".md-search__input")
         browser.execute_script("arguments[0].focus()", box)
         box.send_keys("queue_size")
         found = "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')"
+        from selenium.webdriver.support.wait import WebDriverWait
+
         WebDriverWait(browser, 30).until(lambda _: "methods.html" in browser.execute_script(found))
     finally:
         browser.quit()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import open_browser
 from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
@@ -363,20 +364,8 @@ def test_5000_noisy_subtomograms_stay_below_10_mb(contents, monkeypatch):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs:
-        pytest.skip("needs chromium and chromedriver, which are not here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
     folder = tmp_path_factory.mktemp("browser")
-    quiet = ("background-networking", "component-update", "sync", "gpu")
-    for flag in ("headless=new", "no-sandbox", "window-size=1300,1000", f"user-data-dir={folder / 'profile'}"):
-        options.add_argument(f"--{flag}")
-    for feature in quiet:
-        options.add_argument(f"--disable-{feature}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    driver = open_browser(folder)
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
     driver.downloads = folder
     yield driver

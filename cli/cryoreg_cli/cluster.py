@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET, DEVICE
+from cryoreg_cli.run_options import EXPLORE
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.analysis.clustering import Agreement, Clustering
 
-OPTIONS = (DATASET, DATA, DEVICE)
-
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
-@run_options.options(OPTIONS)
+@run_options.options(EXPLORE)
 @click.option(
     "--method", type=click.Choice(["kmeans", "gmm", "leiden"]), default="kmeans", show_default=True, help="Algorithm."
 )
@@ -72,7 +70,7 @@ def cluster(
     from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
-    layers = run_options.layers(OPTIONS, given, assignments)
+    layers = run_options.layers(EXPLORE, given, assignments)
     found = run_cluster(run, layers, settings, output, montage, overwrite, lambda line: click.echo(line, err=True))
     _print_curve(found.clustering, method)
     _print_sizes(found.clustering)

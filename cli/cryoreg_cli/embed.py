@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET, DEVICE, PRECISION
-
-OPTIONS = (DATASET, DATA, DEVICE, PRECISION)
+from cryoreg_cli.run_options import INFER
 
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
-@run_options.options(OPTIONS)
+@run_options.options(INFER)
 @click.option(
     "--part",
     type=click.Choice(["all", "train", "val", "test"]),
@@ -35,5 +33,5 @@ def embed(run: Path, part: Any, output: Path, overwrite: bool, assignments: tupl
     """
     from cryoreg.analysis.embedding import run_embedding
 
-    embedding = run_embedding(run, part, run_options.layers(OPTIONS, given, assignments), output, overwrite)
+    embedding = run_embedding(run, part, run_options.layers(INFER, given, assignments), output, overwrite)
     click.echo(f"embedded  {len(embedding)} subtomograms, {embedding.features.shape[1]} features each: {output}")

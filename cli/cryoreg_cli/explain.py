@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET, DEVICE
-
-OPTIONS = (DATASET, DATA, DEVICE)
+from cryoreg_cli.run_options import EXPLORE
 
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
-@run_options.options(OPTIONS)
+@run_options.options(EXPLORE)
 @click.option("--ids", metavar="ID,ID,...", help="The subtomograms to explain. [some of each class]")
 @click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="So many, without --ids.")
 @click.option(
@@ -49,7 +47,7 @@ def explain(
     from cryoreg.analysis import explain as library
     from cryoreg.analysis.view import find
 
-    trained = library.open_run(run, run_options.layers(OPTIONS, given, assignments))
+    trained = library.open_run(run, run_options.layers(EXPLORE, given, assignments))
     for line in trained.differences():
         click.echo(f"warning: {line}", err=True)
     indices = find(trained.dataset, ids.split(",")) if ids else library.part_of(trained, part, count)

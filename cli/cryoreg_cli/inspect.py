@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import describing, run_options, terminal
-from cryoreg_cli.completion_values import COMPONENT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,12 +24,7 @@ _PROBLEMS = 20
 @click.command()
 @click.argument("data", type=run_options.PATH)
 @run_options.options(())
-@click.option(
-    "--dataset",
-    type=COMPONENT["dataset"],
-    metavar="NAME",
-    help="The reader, where several fit. [worked out from what is there]",
-)
+@run_options.READER
 @click.option("--all", "everything", is_flag=True, help="Look at the voxels of every subtomogram.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, assignments: tuple[str, ...]) -> None:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET, DEVICE, PRECISION
+from cryoreg_cli.run_options import INFER
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.analysis.predict import Predictions
-
-OPTIONS = (DATA, DATASET, DEVICE, PRECISION)
 
 
 class _Threshold(click.ParamType):
@@ -27,7 +25,7 @@ class _Threshold(click.ParamType):
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
-@run_options.options(OPTIONS)
+@run_options.options(INFER)
 @click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="A .star, .csv or .tbl file.")
 @click.option(
     "--format", "form", type=click.Choice(["star", "csv", "dynamo"]), help="What to write. [as the suffix says]"
@@ -59,7 +57,7 @@ def predict(
     """
     from cryoreg.analysis.predict import run_prediction
 
-    layers = run_options.layers(OPTIONS, given, assignments)
+    layers = run_options.layers(INFER, given, assignments)
     predictions = run_prediction(
         run, layers, output, form, unsure, overwrite, skip_bad, say=lambda line: click.echo(line, err=True)
     )

@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET, DEVICE, PRECISION
-
-OPTIONS = (DATASET, DATA, DEVICE, PRECISION)
+from cryoreg_cli.run_options import INFER
 
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
-@run_options.options(OPTIONS)
+@run_options.options(INFER)
 @click.option(
     "--part",
     type=click.Choice(["test", "val", "train", "all"]),
@@ -42,5 +40,5 @@ def report(
     """
     from cryoreg.analysis.report import run_report
 
-    written = run_report(run, run_options.layers(OPTIONS, given, assignments), output, limit, part, overwrite)
+    written = run_report(run, run_options.layers(INFER, given, assignments), output, limit, part, overwrite)
     click.echo(f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")

@@ -1,4 +1,4 @@
-"""The options that `pretrain`, `finetune` and `evaluate` share, and how they become layers of a configuration."""
+"""The options that commands share, and how they become layers of a configuration."""
 
 from __future__ import annotations
 
@@ -111,6 +111,17 @@ _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PR
 PRETRAIN = (METHOD, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
 FINETUNE = (FROM, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
+EXPLORE = (DATASET, DATA, DEVICE)
+"""Of commands that look at data, a run's own or others, through its network."""
+INFER = (*EXPLORE, PRECISION)
+
+READER = click.option(
+    "--dataset",
+    type=COMPONENT["dataset"],
+    metavar="NAME",
+    help="The reader, where several fit. [worked out from what is there]",
+)
+"""Of commands that need no run."""
 
 
 def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:

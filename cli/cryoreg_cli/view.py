@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg_cli import run_options
-from cryoreg_cli.completion_values import COMPONENT
 
 if TYPE_CHECKING:
     from cryoreg.analysis.view import Subject
@@ -19,12 +18,7 @@ _VIEWS = ("oblique", "z", "y", "x")
 @click.command()
 @click.argument("data", type=run_options.PATH)
 @run_options.options(())
-@click.option(
-    "--dataset",
-    type=COMPONENT["dataset"],
-    metavar="NAME",
-    help="The reader, where several fit. [worked out from what is there]",
-)
+@run_options.READER
 @click.option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
 @click.option("--count", type=click.IntRange(1, 50), default=6, show_default=True, help="So many, without --ids.")
 @click.option("--level", type=float, default=2.0, show_default=True, help="Surface: σ above the mean.")
