@@ -37,11 +37,11 @@ from torch import nn
 from cryoreg import registry
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.files import write_text
+from cryoreg.runs.run_folder import RunFolder
 from cryoreg.training.device import describe, make_fabric
 from cryoreg.training.engine import Engine
 from cryoreg.training.loading import Batch
 from cryoreg.training.pretrain import PretrainJob
-from cryoreg.training.run_folder import RunFolder
 
 METHOD, ENCODER = "moco", "rb3d"
 NEEDS = {"mae": "vit_tiny_3d"}

@@ -39,10 +39,10 @@ from engine import BATCH, BOX, InMemory, job_of, raw_stepper
 
 import cryoreg
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.mrc_export import MrcFolderWriter
+from cryoreg.datasets.conversion.mrc_folders import MrcFolderWriter
 from cryoreg.datasets.specs import MrcFolderSpec, StoreSpec
-from cryoreg.datasets.store_format import StoreLayout
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.store.format import StoreLayout
+from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 
 CPU = torch.device("cpu")

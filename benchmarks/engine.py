@@ -29,11 +29,11 @@ import cryoreg
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import Sample
 from cryoreg.randomness import SampleRng
+from cryoreg.runs.run_folder import RunFolder
 from cryoreg.training.device import describe, make_fabric, place
 from cryoreg.training.engine import Engine
 from cryoreg.training.loading import Batch
 from cryoreg.training.pretrain import PretrainJob
-from cryoreg.training.run_folder import RunFolder
 
 BOX, BATCH = 32, 16
 AHEAD = 4

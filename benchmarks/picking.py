@@ -24,7 +24,7 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.datasets.tomogram_files import open_tomogram
+from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.files import write_text
 from cryoreg.picking.picks import Picks, PickSettings, pick
 from cryoreg.picking.scoring import score

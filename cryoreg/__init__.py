@@ -8,14 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-PLUGIN_API = 1
-"""The version of what plugins build on; `cryoreg.plugin_api` says how a plugin declares its own."""
+from cryoreg.version import PLUGIN_API, __version__
 
 if TYPE_CHECKING:
-    from cryoreg.analysis.predict import predict
     from cryoreg.api import create_augmentation, create_dataset, create_encoder, create_method
-    from cryoreg.training.evaluate import evaluate
+    from cryoreg.inference.evaluate import evaluate
+    from cryoreg.inference.predict import predict
     from cryoreg.training.finetune import finetune
     from cryoreg.training.pretrain import pretrain
 
@@ -24,9 +22,9 @@ _HOMES = {
     "create_dataset": "cryoreg.api",
     "create_encoder": "cryoreg.api",
     "create_method": "cryoreg.api",
-    "evaluate": "cryoreg.training.evaluate",
+    "evaluate": "cryoreg.inference.evaluate",
     "finetune": "cryoreg.training.finetune",
-    "predict": "cryoreg.analysis.predict",
+    "predict": "cryoreg.inference.predict",
     "pretrain": "cryoreg.training.pretrain",
 }
 

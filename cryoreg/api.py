@@ -23,8 +23,8 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         if name is None:
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
-    from cryoreg.training.export import fill, find_weights, load_trained
-    from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
+    from cryoreg.runs.lab_checkpoint import fill_from_lab, is_lab_checkpoint
+    from cryoreg.runs.weights import fill, find_weights, load_trained
 
     path = find_weights(Path(pretrained))
     if is_lab_checkpoint(path):

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryoreg import registry
+from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
-from cryoreg.settings import FinetuneSettings, PretrainSettings, SplitSettings
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.specs import SPEC_TYPES, EncoderSpec, MethodSpec, Spec
 from cryoreg.testing.checks import checks_for, checks_of_all

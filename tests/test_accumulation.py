@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 import cryoreg
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from augmenting import batch, create, streams
+from support.augmenting import batch, create, streams
 
 
 def test_none_returns_what_it_gets():

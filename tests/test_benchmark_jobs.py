@@ -37,7 +37,7 @@ def ran(tmp_path):
 
 def job(ran, number, *needs, seconds=0.0, name=None):
     payload = {"number": number, "ran": ran.file, "seconds": seconds}
-    return Job(name or f"job {number}", "benchmark_functions:add", payload, needs)
+    return Job(name or f"job {number}", "support.benchmark_functions:add", payload, needs)
 
 
 def quiet(line):
@@ -109,19 +109,19 @@ def test_jobs_that_most_wait_for_come_first(ran):
 
 def test_a_killed_job_is_not_explained_by_its_last_progress_line(ran, tmp_path):
     with pytest.raises(CryoregError, match=r"killed by SIGKILL; perhaps memory ran out"):
-        run_jobs([Job("big", "benchmark_functions:kill_itself", {})], tmp_path, Execution(), quiet)
+        run_jobs([Job("big", "support.benchmark_functions:kill_itself", {})], tmp_path, Execution(), quiet)
 
 
 def test_the_reason_is_that_of_the_last_attempt(tmp_path):
     for said in ("first", None):
         (tmp_path / "said").write_text(said or "")
-        once = Job("once", "benchmark_functions:exit_saying", {"file": str(tmp_path / "said")})
+        once = Job("once", "support.benchmark_functions:exit_saying", {"file": str(tmp_path / "said")})
         with pytest.raises(CryoregError, match=f"'once': {said or 'it said nothing'}"):
             run_jobs([once], tmp_path, Execution(), quiet)
 
 
 def test_a_failure_is_named_and_skips_only_what_needs_it(ran, tmp_path):
-    bad = Job("the bad one", "benchmark_functions:fail", {"file": "x.mrc"})
+    bad = Job("the bad one", "support.benchmark_functions:fail", {"file": "x.mrc"})
     after = job(ran, 6, job(ran, 5, bad))
     good = job(ran, 1)
     said = []
@@ -151,7 +151,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from cryoreg.benchmark.jobs import Execution, Job, run_jobs
-jobs = [Job(str(n), "benchmark_functions:add", {{"number": n, "ran": {ran!r}, "seconds": {seconds}}}) for n in range(2)]
+add = "support.benchmark_functions:add"
+jobs = [Job(str(n), add, {{"number": n, "ran": {ran!r}, "seconds": {seconds}}}) for n in range(2)]
 run_jobs(jobs, Path({root!r}), Execution(1), lambda line: print(line, flush=True))
 """
 
@@ -173,7 +174,9 @@ def test_after_a_kill_the_running_job_is_waited_for(ran, tmp_path):
     wait_for(lambda: ran(0) == 1)
     process.kill()
     process.communicate()
-    jobs = [Job(str(n), "benchmark_functions:add", {"number": n, "ran": ran.file, "seconds": 3.0}) for n in range(2)]
+    jobs = [
+        Job(str(n), "support.benchmark_functions:add", {"number": n, "ran": ran.file, "seconds": 3.0}) for n in range(2)
+    ]
     said = []
     found = run_jobs(jobs, tmp_path, Execution(1), said.append)
     assert len(found) == 2
@@ -209,7 +212,7 @@ def test_sigterm_stops_jobs_and_the_same_call_goes_on(ran, tmp_path):
 def test_ctrl_c_lets_a_job_save(tmp_path):
     code = (
         "from pathlib import Path; from cryoreg.benchmark.jobs import *; "
-        "jobs = [Job('s', 'benchmark_functions:save_at_sigterm', {})]; "
+        "jobs = [Job('s', 'support.benchmark_functions:save_at_sigterm', {})]; "
         f"run_jobs(jobs, Path({str(tmp_path)!r}), Execution(), print)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)

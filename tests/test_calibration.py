@@ -7,9 +7,11 @@ import math
 
 import numpy as np
 import pytest
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 import cryoreg
+from cryoreg.inference.evaluate import Evaluation
+from cryoreg.runs.weights import load_weights
 from cryoreg.training.calibration import (
     calibrate,
     expected_calibration_error,
@@ -18,8 +20,6 @@ from cryoreg.training.calibration import (
     probabilities,
     temperature_of,
 )
-from cryoreg.training.evaluate import Evaluation
-from cryoreg.training.export import load_weights
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryoreg.errors import CheckpointError
-from cryoreg.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from cryoreg.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 CONTENT = {"weights": {"a": torch.arange(2000.0).view(20, 100)}, "step": 7, "loss": 0.5, "name": "moco", "none": None}
 
@@ -75,7 +75,7 @@ class _TouchesAFile:
 
 
 def _with_valid_checksum(data):
-    from cryoreg.training.checkpoint import _with_checksum
+    from cryoreg.runs.checkpoint import _with_checksum
 
     return _with_checksum(data)
 

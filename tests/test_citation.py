@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from building import ROOT
+from support.building import ROOT
 
 import cryoreg
 

@@ -12,8 +12,8 @@ import pytest
 import scipy.spatial
 import starfile
 from click.testing import CliRunner, Result
-from mrc_writing import noise, state, write_mrc
 from PIL import Image
+from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg_cli.main import cryoreg
 

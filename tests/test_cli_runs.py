@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 from cryoreg.benchmark.demo import paired_difference
 from cryoreg.config import TASKS, resolve
-from cryoreg.datasets.mrc_folder import MrcFolder
-from cryoreg.training.evaluate import Evaluation
+from cryoreg.datasets.readers.mrc_folder import MrcFolder
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.training.progress import show_notes
 from cryoreg_cli.main import cryoreg as command
 from cryoreg_cli.run_options import new_run_dir

@@ -12,9 +12,9 @@ import pytest
 import starfile
 from click.testing import CliRunner
 from matplotlib import image
-from mrc_writing import noise, write_mrc
-from synthetic import write_classes
-from untrained import make_run
+from support.mrc_writing import noise, write_mrc
+from support.synthetic import write_classes
+from support.untrained import make_run
 
 from cryoreg.analysis import cluster_montage
 from cryoreg.analysis.clustering import (
@@ -28,7 +28,7 @@ from cryoreg.analysis.clustering import (
     silhouette,
     stability,
 )
-from cryoreg.datasets.mrc_folder import MrcFolder
+from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.errors import ConfigError, DataError
 from cryoreg_cli.main import cryoreg as command
 

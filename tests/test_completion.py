@@ -16,7 +16,7 @@ import pytest
 from cryoreg import registry
 from cryoreg.kinds import KINDS
 from cryoreg.parameters import choices
-from cryoreg_cli.completion import INSTALL, VARIABLE
+from cryoreg_cli.commands.completion import INSTALL, VARIABLE
 from cryoreg_cli.completion_shells import SHELLS
 from cryoreg_cli.main import cryoreg
 

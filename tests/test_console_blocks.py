@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from console_blocks import VARIES, Command, SavedFile, check, first_missing, run_page, steps_of
+from support.console_blocks import VARIES, Command, SavedFile, check, first_missing, run_page, steps_of
 
 from cryoreg_cli.main import cryoreg
 

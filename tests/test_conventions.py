@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mrc_writing import noise, write_mrc
+from support.mrc_writing import noise, write_mrc
 from test_resampling import blob
 
 from cryoreg.contracts import Origin, Sample, SubtomogramDataset

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from mrc_writing import edit, noise, state, write_mrc
 from scipy.spatial.transform import Rotation
-from storing import dies, kill_self, layout, rich_layout, volume, write_store
-from synthetic import write_classes
+from support.mrc_writing import edit, noise, state, write_mrc
+from support.storing import dies, kill_self, layout, rich_layout, volume, write_store
+from support.synthetic import write_classes
 
 from cryoreg.contracts import Origin, Sample
-from cryoreg.datasets.convert import convert
+from cryoreg.datasets.conversion.convert import convert
+from cryoreg.datasets.conversion.mrc_folders import LabWriter, MrcFolderWriter
 from cryoreg.datasets.fingerprint import fingerprint
-from cryoreg.datasets.lab import Lab
-from cryoreg.datasets.mrc_export import LabWriter, MrcFolderWriter
-from cryoreg.datasets.mrc_folder import MrcFolder
+from cryoreg.datasets.readers.lab import Lab
+from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.datasets.splits import split
-from cryoreg.datasets.store import Store
+from cryoreg.datasets.store.reader import Store
 from cryoreg.errors import DataError
 from cryoreg_cli.main import cryoreg
 
@@ -174,7 +174,7 @@ def test_clean_copies_are_opened_twice_however_many_there_are(source, tmp_path):
 
 @pytest.mark.parametrize("to", READERS)
 def test_killed_it_goes_on_where_it_was(source, tmp_path, to, monkeypatch):
-    monkeypatch.setattr("cryoreg.datasets.store_writer._FLUSH_SECONDS", 0)
+    monkeypatch.setattr("cryoreg.datasets.store.writer._FLUSH_SECONDS", 0)
     path = tmp_path / "out"
     for row in (3, 8):
         assert dies(lambda row=row: convert(Mortal(source, row), path, to))
@@ -382,7 +382,7 @@ def test_an_interrupted_command_says_that_nothing_is_lost(tmp_path, monkeypatch)
     def interrupted(self, row, *content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cryoreg.datasets.store_writer.StoreWriter.put", interrupted)
+    monkeypatch.setattr("cryoreg.datasets.store.writer.StoreWriter.put", interrupted)
     code, output = run("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "s.h5")
     assert code == 130
     assert "what was written is kept; the same command goes on" in output

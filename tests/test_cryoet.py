@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from augmenting import ALPHA, create, streams
 from scipy import ndimage, stats
+from support.augmenting import ALPHA, create, streams
 
 from cryoreg.augmentations.cryoet import Parameters
 from cryoreg.augmentations.fourier import white_noise

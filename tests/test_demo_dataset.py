@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets import demo
-from cryoreg.datasets.demo import Demo, cache_file, load_demo
+from cryoreg.datasets.readers import demo
+from cryoreg.datasets.readers.demo import Demo, cache_file, load_demo
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import DataError
 from cryoreg.simulation.assemblies import make_assemblies

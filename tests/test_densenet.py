@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from encoding import built, default_spec, relative_error, volumes
 from monai.networks.nets import DenseNet121
+from support.encoding import built, default_spec, relative_error, volumes
 
 GROWTH = 32
 

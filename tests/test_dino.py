@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from methods import adam, build, descend, output_of, some_batch, train
+from support.methods import adam, build, descend, output_of, some_batch, train
 from torch import nn
 
 from cryoreg.methods.dino import DINO

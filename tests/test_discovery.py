@@ -11,7 +11,7 @@ from pathlib import Path
 import entrypoints
 import pytest
 
-from cryoreg import discovery
+from cryoreg.registry import discovery
 
 GROUPS = ("encoders", "methods", "augmentations", "datasets", "commands")
 GOOD = "[cryoreg.encoders]\ntiny = good_specs:Tiny\n"

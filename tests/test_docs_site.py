@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
-from browsing import open_browser
-from site_checking import Page, dead_links, foreign_files, read_site
+from support.browsing import open_browser
+from support.site_checking import Page, dead_links, foreign_files, read_site
 
 import cryoreg
 from cryoreg import registry

@@ -227,7 +227,7 @@ def test_no_training(monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], 
 def test_the_command_itself_imports_nothing_heavy() -> None:
     """So that it runs where torch cannot be imported."""
     code = (
-        "import json, sys, cryoreg_cli.doctor; from cryoreg import diagnosis;"
+        "import json, sys, cryoreg_cli.commands.doctor; from cryoreg import diagnosis;"
         "print(json.dumps({'found': sorted({'torch', 'numpy', 'monai', 'timm', 'lightly'} & set(sys.modules))}))"
     )
     assert probe.run(code) == ({"found": []}, "")

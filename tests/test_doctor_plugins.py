@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import cryoreg
-from cryoreg import plugin_api, registry
+from cryoreg import registry
 from cryoreg.diagnosis import installation, plugins
 from cryoreg.diagnosis.finding import Finding
+from cryoreg.registry import plugin_api
 
 Install = Callable[..., Path]
 TINY = "[cryoreg.encoders]\n{0} = {1}_specs:Tiny\n"

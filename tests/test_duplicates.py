@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mrc_writing import write_mrc
-from storing import layout, volume, write_store
-from synthetic import write_classes
+from support.mrc_writing import write_mrc
+from support.storing import layout, volume, write_store
+from support.synthetic import write_classes
 
 from cryoreg import create_dataset
-from cryoreg.datasets.convert import convert
+from cryoreg.datasets.conversion.convert import convert
 from cryoreg.datasets.duplicates import across_splits, find_duplicates
-from cryoreg.datasets.mrc_folder import MrcFolder
+from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.datasets.splits import split
-from cryoreg.datasets.store import Store
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.store.reader import Store
+from cryoreg.datasets.store.writer import StoreWriter
 
 COPIES = [("class0/000", "class0/007"), ("class1/001", "class1/004", "class1/009")]
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
-from storing import layout, write_store
-from synthetic import write_classes
+from support.storing import layout, write_store
+from support.synthetic import write_classes
 
 import cryoreg
-from cryoreg.analysis.embedding import CARD_KEY, embed, readable
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.training.export import load_weights
+from cryoreg.inference.embedding import CARD_KEY, embed, readable
+from cryoreg.runs.weights import load_weights
 from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from encoding import built, relative_error, volumes
+from support.encoding import built, relative_error, volumes
 from torch import Tensor, nn
 
 from cryoreg import registry

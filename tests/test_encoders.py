@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from encoding import built, default_spec, relative_error, smallest_edge, volumes
+from support.encoding import built, default_spec, relative_error, smallest_edge, volumes
 from torch import Tensor
 
 from cryoreg.contracts import Encoder

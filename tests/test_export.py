@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 
 from cryoreg.errors import CheckpointError
-from cryoreg.training.export import load_weights, save_weights
+from cryoreg.runs.weights import load_weights, save_weights
 
 TENSORS = {"conv.weight": torch.arange(24.0).view(2, 3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.bfloat16)}
 CARD = {"config": {"encoder": {"name": "rb3d"}}, "voxel_size": 13.48, "box": [32, 32, 32], "metrics": {"x": 1e-3}}

@@ -14,17 +14,17 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from encoding import default_spec, smallest_edge, volumes
+from support.encoding import default_spec, smallest_edge, volumes
+from support.untrained import make_run
 from torch import nn
-from untrained import make_run
 
 from cryoreg import registry
-from cryoreg.analysis.exporting import Network, open_network
-from cryoreg.analysis.inference import Trained
-from cryoreg.analysis.onnx_export import CARD_KEY, SeparablePool, export_onnx
 from cryoreg.contracts import Encoder
 from cryoreg.errors import CheckpointError
-from cryoreg.training.export import load_weights, save_weights
+from cryoreg.inference.network_export import Network, open_network
+from cryoreg.inference.onnx_export import CARD_KEY, SeparablePool, export_onnx
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.weights import load_weights, save_weights
 from cryoreg_cli.main import cryoreg as command
 
 QUICK = {"rb3d": {"width": 4}, "dsrf3d_v2": {}}

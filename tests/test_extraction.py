@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from mrc_writing import noise, state, write_mrc
+from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.datasets.specs import MrcFolderSpec, StoreSpec
 from cryoreg_cli.main import cryoreg

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.config import Layer, resolve
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
+from cryoreg.runs.weights import load_weights
 from cryoreg.training.device import make_fabric
-from cryoreg.training.export import load_weights
 from cryoreg.training.finetune import FinetuneJob
 from cryoreg.training.loading import normalise
 from cryoreg.training.pretrain import pretraining_samples

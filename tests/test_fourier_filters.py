@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from augmenting import ALPHA, streams
 from scipy import stats
+from support.augmenting import ALPHA, streams
 
 from cryoreg.augmentations import fourier
 from cryoreg.simulation import optics

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from encoding import built, default_spec, smallest_edge, volumes
 from matplotlib import image
 from scipy import ndimage
-from synthetic import write_classes
+from support.encoding import built, default_spec, smallest_edge, volumes
+from support.synthetic import write_classes
 from torch import Tensor, nn
 
 import cryoreg
@@ -20,9 +20,9 @@ from cryoreg import registry
 from cryoreg.analysis import slices
 from cryoreg.analysis.explain import Written, chimerax_script, file_stems, part_of
 from cryoreg.analysis.gradcam import draw_comparison, encoder_of, explain, grad_cam, predicted_class
-from cryoreg.analysis.inference import Trained
 from cryoreg.contracts import Encoder
 from cryoreg.errors import ConfigError
+from cryoreg.inference.trained import Trained
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command

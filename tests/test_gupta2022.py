@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from augmenting import ALPHA, batch, create, streams
 from scipy import stats
+from support.augmenting import ALPHA, batch, create, streams
 
 from cryoreg.augmentations.gupta2022 import Parameters
 

@@ -15,16 +15,16 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner, Result
-from mrc_writing import state
-from synthetic import write_classes
-from untrained import make_run
+from support.mrc_writing import state
+from support.synthetic import write_classes
+from support.untrained import make_run
 
 import cryoreg
 from cryoreg import registry
 from cryoreg.errors import UnknownComponentError
+from cryoreg.runs import checkpoint
+from cryoreg.runs.weights import load_weights, save_weights, write_weights
 from cryoreg.testing import fake_plugin
-from cryoreg.training import checkpoint
-from cryoreg.training.export import load_weights, save_weights, write_weights
 from cryoreg_cli.main import cryoreg as command
 
 MODULE = '''

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from mrc_writing import noise, open_files, state, write_mrc
 from PIL import Image
+from support.mrc_writing import noise, open_files, state, write_mrc
 
 from cryoreg.contracts import Origin, Sample
 from cryoreg.datasets.inspection import SAMPLE, contrast_hint, inspect, measure, spread
 from cryoreg.datasets.sniffing import choose, sniff
-from cryoreg.datasets.store_format import FORMAT
+from cryoreg.datasets.store.format import FORMAT
 from cryoreg.errors import DataError
 from cryoreg_cli.main import cryoreg
 

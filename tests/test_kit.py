@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from broken_specs import FAULTY, SoundAugmentation, SoundDataset, SoundEncoder
 from click.testing import CliRunner, Result
+from support.broken_specs import FAULTY, SoundAugmentation, SoundDataset, SoundEncoder
 from torch import distributed, nn
 
 from cryoreg import registry
@@ -35,7 +35,7 @@ from cryoreg_cli.main import cryoreg as command
 FAULTY_NOISE = FAULTY[SoundAugmentation, "check_shape_and_dtype_stay"]
 
 SUITE = """
-from broken_specs import FAULTY, SoundAugmentation
+from support.broken_specs import FAULTY, SoundAugmentation
 from cryoreg.testing import parametrize_with_checks
 
 doubles = FAULTY[SoundAugmentation, "check_shape_and_dtype_stay"]
@@ -191,7 +191,7 @@ def test_the_command_prints_a_row_for_each_check() -> None:
 
 
 def test_a_failed_check_is_exit_status_1(tmp_path: Path) -> None:
-    entry_points = f"[cryoreg.augmentations]\nnoise = broken_specs:{FAULTY_NOISE.__name__}\n"
+    entry_points = f"[cryoreg.augmentations]\nnoise = support.broken_specs:{FAULTY_NOISE.__name__}\n"
     with fake_plugin(tmp_path, "my.plugin", entry_points=entry_points, modules={}):
         result = run("My-Plugin", "--set", "augmentation.strength=0.5")
     assert result.exit_code == 1
@@ -220,7 +220,8 @@ def test_mistakes_on_the_command_line_are_one_line(arguments: list[str], message
 
 
 def test_a_name_or_a_package_is_selected(tmp_path: Path) -> None:
-    both = "[cryoreg.encoders]\nnet = broken_specs:SoundEncoder\n[cryoreg.methods]\nnet = broken_specs:SoundMethod\n"
+    home = "support.broken_specs"
+    both = f"[cryoreg.encoders]\nnet = {home}:SoundEncoder\n[cryoreg.methods]\nnet = {home}:SoundMethod\n"
     with fake_plugin(tmp_path, "my-plugin", entry_points=both, modules={}):
         assert [(kind, c.dist) for kind, c in select("net")] == [("encoder", "my-plugin"), ("method", "my-plugin")]
         assert [kind for kind, _ in select("my_plugin")] == ["encoder", "method"]

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mrc_writing import noise, write_mrc
-from particle_writing import relion31, write_star
 from PIL import Image
-from storing import rich_layout, write_store
-from synthetic import write_classes
-from tomograms import write_tomogram
+from support.mrc_writing import noise, write_mrc
+from support.particle_writing import relion31, write_star
+from support.storing import rich_layout, write_store
+from support.synthetic import write_classes
+from support.tomograms import write_tomogram
 
 from cryoreg import registry
-from cryoreg.datasets import demo
+from cryoreg.datasets.readers import demo
 from cryoreg.kinds import Kind
 from cryoreg.specs import Spec
 from cryoreg.testing import Check, checks_for, parametrize_with_checks

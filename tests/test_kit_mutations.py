@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_heavy_specs import Heavy
-from broken_specs import FAULTY, FAULTY_SPECS, SOUND, SoundDataset, SoundEncoder
+from support.broken_heavy_specs import Heavy
+from support.broken_specs import FAULTY, FAULTY_SPECS, SOUND, SoundDataset, SoundEncoder
 
 from cryoreg.specs import SPEC_TYPES, Spec
 from cryoreg.testing import checks_for, fake_plugin, run_checks
 
 CLASHING = """
-from broken_specs import SoundEncoder
+from support.broken_specs import SoundEncoder
 
 
 class {name}(SoundEncoder):

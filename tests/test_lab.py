@@ -10,10 +10,10 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from mrc_writing import noise, state, write_mrc
+from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.lab import Lab
+from cryoreg.datasets.readers.lab import Lab
 from cryoreg.datasets.specs import LabSpec
 from cryoreg.errors import DataError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from mrc_writing import noise, write_mrc
-from refusing import check_dataset, refused
+from support.mrc_writing import noise, write_mrc
+from support.refusing import check_dataset, refused
 
-from cryoreg.datasets.lab import Lab, open_lab
+from cryoreg.datasets.readers.lab import Lab, open_lab
 from cryoreg.datasets.specs import LabSpec
 from cryoreg.errors import DataError
 

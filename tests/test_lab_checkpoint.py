@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoding import volumes
-from synthetic import write_classes
+from support.encoding import volumes
+from support.synthetic import write_classes
 from torch import Tensor, nn
 
 import cryoreg
 from cryoreg.encoders.rb3d import RB3D
 from cryoreg.errors import CheckpointError
-from cryoreg.training.export import load_weights
+from cryoreg.runs.weights import load_weights
 
 HEADS = {
     "linear": nn.Linear(256, 10),

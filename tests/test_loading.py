@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from mrc_writing import noise, write_mrc
-from synthetic import write_classes
+from support.mrc_writing import noise, write_mrc
+from support.synthetic import write_classes
 
 from cryoreg import create_dataset
 from cryoreg.config import Layer, resolve
-from cryoreg.datasets.convert import convert
+from cryoreg.datasets.conversion.convert import convert
 from cryoreg.errors import DataError
 from cryoreg.training.loading import UNLABELLED, BatchOrder, VolumeLoader, _Announced, normalise, residency
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from methods import TinyViT, build, output_of, some_batch, tiny_encoder
+from support.methods import TinyViT, build, output_of, some_batch, tiny_encoder
 from torch import Tensor
 
 from cryoreg import registry

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from methods import adam, build, descend, some_batch, train
+from support.methods import adam, build, descend, some_batch, train
 from torch import Tensor, nn
 
 from cryoreg.contracts import Method

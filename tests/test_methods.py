@@ -9,7 +9,7 @@ import copy
 
 import pytest
 import torch
-from methods import (
+from support.methods import (
     NAMES,
     adam,
     build,

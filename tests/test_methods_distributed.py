@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from methods import NAMES, STEPS, TinyViT, build, some_batch
+from support.methods import NAMES, STEPS, TinyViT, build, some_batch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

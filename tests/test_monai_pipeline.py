@@ -9,7 +9,7 @@ import monai.transforms
 import numpy as np
 import pytest
 import torch
-from augmenting import batch, create, streams
+from support.augmenting import batch, create, streams
 
 from cryoreg.augmentations.monai_pipeline import available
 from cryoreg.config import Layer, parse_assignment, resolve

@@ -8,9 +8,9 @@ import struct
 import mrcfile
 import numpy as np
 import pytest
-from mrc_writing import edit, noise, open_files, state, write_mrc
+from support.mrc_writing import edit, noise, open_files, state, write_mrc
 
-from cryoreg.datasets.mrc import read_header, read_volume
+from cryoreg.datasets.io.mrc import read_header, read_volume
 from cryoreg.errors import DataError
 
 BOX = (6, 5, 4)
@@ -254,5 +254,5 @@ def test_headers_are_read_without_voxels(tmp_path, monkeypatch):
     """A sparse file of 4 GB: reading its voxels would take the memory and the time that a header does not."""
     path = write_mrc(tmp_path / "a.mrc", noise((2, 2, 2)), nx=1024, ny=1024, nz=1024)
     os.truncate(path, 1024 + 4 * 1024**3)
-    monkeypatch.setattr("cryoreg.datasets.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
+    monkeypatch.setattr("cryoreg.datasets.io.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
     assert read_header(path).box == (1024, 1024, 1024)

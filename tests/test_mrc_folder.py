@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mrc_writing import noise, open_files, state, write_mrc
+from support.mrc_writing import noise, open_files, state, write_mrc
 
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.mrc_folder import MrcFolder
+from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.datasets.specs import MrcFolderSpec
 from cryoreg.errors import DataError
 
@@ -185,7 +185,7 @@ def test_a_file_that_changes_its_size_later(labelled):
 
 
 def test_opening_reads_no_voxels(labelled, monkeypatch):
-    monkeypatch.setattr("cryoreg.datasets.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
+    monkeypatch.setattr("cryoreg.datasets.io.mrc._bytes", lambda *_: pytest.fail("opened for its voxels"))
     assert len(MrcFolder(labelled)) == 3
 
 

@@ -7,12 +7,12 @@ import os
 import mrcfile
 import numpy as np
 import pytest
-from mrc_writing import edit, noise, state, write_mrc
-from refusing import check_dataset, refused
+from support.mrc_writing import edit, noise, state, write_mrc
+from support.refusing import check_dataset, refused
 
 from cryoreg.contracts import Origin
-from cryoreg.datasets.mrc import read_header, read_slot, read_volume
-from cryoreg.datasets.mrc_stack import MrcStack
+from cryoreg.datasets.io.mrc import read_header, read_slot, read_volume
+from cryoreg.datasets.readers.mrc_stack import MrcStack
 from cryoreg.datasets.specs import MrcStackSpec
 from cryoreg.errors import DataError
 

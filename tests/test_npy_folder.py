@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
-from mrc_writing import noise
-from refusing import check_dataset, refused
+from support.mrc_writing import noise
+from support.refusing import check_dataset, refused
 
-from cryoreg.datasets.npy_folder import NpyFolder
+from cryoreg.datasets.readers.npy_folder import NpyFolder
 from cryoreg.datasets.specs import NpyFolderSpec
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from methods import adam, build, some_batch, train, unit
 from scipy.ndimage import gaussian_filter
+from support.methods import adam, build, some_batch, train, unit
 
 from cryoreg.methods.specs import NRCLSpec
 

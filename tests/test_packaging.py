@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from building import ROOT, CleanEnvironment, build_sdist, build_wheel
+from support.building import ROOT, CleanEnvironment, build_sdist, build_wheel
 
 import cryoreg
 

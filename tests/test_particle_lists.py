@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import particle_writing as lists
 import pytest
-from particle_writing import FORMATS, SIZE, XYZ
-from tomograms import POINTS, SHAPE, write_ome_zarr
+import support.particle_writing as lists
+from support.particle_writing import FORMATS, SIZE, XYZ
+from support.tomograms import POINTS, SHAPE, write_ome_zarr
 
-from cryoreg.datasets.particle_lists import read_particle_list
+from cryoreg.datasets.io.star_files import natural_order
+from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.specs import TomogramSpec
-from cryoreg.datasets.star_files import natural_order
 from cryoreg.picking.picks import PickSettings
 from cryoreg.picking.run import Outputs, run_pick
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from mrc_writing import noise, state, write_mrc
 from scipy.spatial.transform import Rotation
+from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.errors import DataError
 from cryoreg.picking import ranking, templates

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from mrc_writing import write_mrc
+from support.mrc_writing import write_mrc
 
-from cryoreg.datasets.tomogram_files import open_tomogram
+from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.picking.contrast import judge
 from cryoreg.picking.difference_of_gaussians import respond, sigma_for
 from cryoreg.picking.picks import PickSettings, pick

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import cryoreg
-from cryoreg import plugin_api, registry
+from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
-from cryoreg.provenance import Source, source_of
+from cryoreg.registry import plugin_api
+from cryoreg.registry.provenance import Source, source_of
 
 Install = Callable[..., Path]
 TINY = "[cryoreg.encoders]\ntiny = one_specs:Tiny\n"
@@ -71,7 +72,7 @@ def test_commands_are_checked_as_well(fake_plugin: Install) -> None:
 def test_a_development_version_counts_as_its_release(
     fake_plugin: Install, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    monkeypatch.setattr(cryoreg, "__version__", version)
+    monkeypatch.setattr("cryoreg.version.__version__", version)
     info = fake_plugin("one", TINY)
     require(info, "cryoreg>=0.5")
     assert plugin_api.need_of(str(info)).met

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("barlowtwins")]  # one process lives the plugin's life
 PLUGIN = ROOT / "plugins" / "cryoreg-barlowtwins"
@@ -77,7 +77,7 @@ def test_the_exported_encoder_needs_no_plugin(life: tuple[CleanEnvironment, Path
 
 def test_an_encoder_of_a_missing_plugin_is_named(life: tuple[CleanEnvironment, Path], tmp_path: Path) -> None:
     """As if the plugin had brought the encoder: the card that travels with its weights says so."""
-    from cryoreg.training.export import load_weights, save_weights
+    from cryoreg.runs.weights import load_weights, save_weights
 
     environment, run = life
     tensors, card = load_weights(run / "encoder.safetensors")

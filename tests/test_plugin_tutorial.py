@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from building import ROOT, CleanEnvironment, build_wheel
-from console_blocks import run_page
+from support.building import ROOT, CleanEnvironment, build_wheel
+from support.console_blocks import run_page
 
 PAGE = ROOT / "docs" / "your-own-plugin.md"
 PIP = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugins")]  # one process builds the environment
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from refusing import check_dataset, refused
+from support.refusing import check_dataset, refused
 
-from cryoreg.datasets.png_montage import PngMontage
+from cryoreg.datasets.readers.png_montage import PngMontage
 from cryoreg.datasets.specs import PngMontageSpec
 from cryoreg.errors import ConfigError
 

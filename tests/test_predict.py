@@ -10,23 +10,23 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pandas as pd
-import particle_writing
 import pytest
 import starfile
 import torch
 from click.testing import CliRunner
-from mrc_writing import state, write_mrc
-from synthetic import write_classes
-from tomograms import POINTS, write_tomogram
+from support import particle_writing
+from support.mrc_writing import state, write_mrc
+from support.synthetic import write_classes
+from support.tomograms import POINTS, write_tomogram
 
 import cryoreg
-from cryoreg.analysis.particle_text import ParticleText
-from cryoreg.analysis.predict import Predictions
-from cryoreg.analysis.prediction_files import class_numbers, star_text
 from cryoreg.contracts import Origin
-from cryoreg.datasets.convert import convert
+from cryoreg.datasets.conversion.convert import convert
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError
-from cryoreg.training.export import load_weights, save_weights
+from cryoreg.inference.particle_text import ParticleText
+from cryoreg.inference.predict import Predictions
+from cryoreg.inference.prediction_files import class_numbers, star_text
+from cryoreg.runs.weights import load_weights, save_weights
 from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command_line
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from augmenting import create
 from click.testing import CliRunner
 from matplotlib import image
-from synthetic import write_classes
+from support.augmenting import create
+from support.synthetic import write_classes
 
 from cryoreg.analysis.preview import Looks, choose, draw, look
 from cryoreg.contracts import Sample

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from synthetic import write_classes
+from support.synthetic import write_classes
 from torch import Tensor
 
 import cryoreg
 from cryoreg.config import Layer, resolve
+from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder
 from cryoreg.datasets.splits import label_fraction, split
-from cryoreg.settings import PretrainSettings
 from cryoreg.training.pretrain import probed_epochs, shown_labels
 from cryoreg.training.probe import NEIGHBOURS, Probe
 

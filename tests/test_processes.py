@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.errors import ConfigError
-from cryoreg.training.checkpoint import load_checkpoint
+from cryoreg.runs.checkpoint import load_checkpoint
 from cryoreg.training.launch import launch
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -211,7 +211,7 @@ def _fail(settings: object) -> None:
 
 
 def test_a_fault_in_a_process_is_raised_with_its_traceback():
-    from cryoreg.settings import PretrainSettings
+    from cryoreg.config.settings import PretrainSettings
 
     settings = PretrainSettings(devices=2, device="cpu")
     with pytest.raises(RuntimeError, match=r"rank \d failed:(.|\n)*_fail(.|\n)*ValueError: a fault of the program"):

@@ -2,7 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
-from mrc_writing import state
+from support.mrc_writing import state
 
 from cryoreg_cli.main import cryoreg as command
 

@@ -2,8 +2,8 @@ import pytest
 from click.testing import CliRunner
 
 from cryoreg.config import TASKS, Layer, resolve
+from cryoreg.config.recipes import recipe_layer, recipe_names
 from cryoreg.errors import ConfigError
-from cryoreg.recipes import recipe_layer, recipe_names
 from cryoreg_cli.main import cryoreg
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cryoreg import discovery, registry
+from cryoreg import registry
 from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError
 from cryoreg.kinds import KINDS
+from cryoreg.registry import discovery
 from cryoreg.specs import SPEC_TYPES
 
 Install = Callable[..., Path]

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import open_browser
 from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
-from synthetic import write_classes
+from support.browsing import open_browser
+from support.synthetic import write_classes
 
 import cryoreg
-from cryoreg.analysis.embedding import Embedding, parts_of
 from cryoreg.analysis.explain import open_run
 from cryoreg.analysis.report import NAME, figures
 from cryoreg.analysis.report.contents import Contents, choose_shown, copies_across, gather
@@ -31,6 +30,7 @@ from cryoreg.analysis.report.run_facts import Course, course, sections, warnings
 from cryoreg.analysis.report.sprites import EDGE, sheet_of, slice_sheet
 from cryoreg.config import Layer
 from cryoreg.errors import ConfigError
+from cryoreg.inference.embedding import Embedding, parts_of
 from cryoreg_cli.main import cryoreg as command
 
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32"}

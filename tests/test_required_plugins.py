@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from cryoreg.config import Layer, RunConfig, check_same_run, read_toml, resolve
+from cryoreg.config.requirements import require_plugins
 from cryoreg.errors import ConfigError
-from cryoreg.requirements import require_plugins
 from cryoreg_cli.main import cryoreg
 
 Install = Callable[..., Path]
@@ -144,11 +144,11 @@ def test_the_command_line_says_it_and_writes_nothing(tmp_path: Path, task: str) 
 
 def test_the_report_of_a_run_with_the_key_lists_its_settings(x: Path, tmp_path: Path) -> None:
     """The key is no table, as all other settings are."""
-    from untrained import make_run
+    from support.untrained import make_run
 
-    from cryoreg.analysis.inference import Trained
     from cryoreg.analysis.report.run_facts import sections
-    from cryoreg.training.export import load_weights, save_weights
+    from cryoreg.inference.trained import Trained
+    from cryoreg.runs.weights import load_weights, save_weights
 
     make_run(tmp_path / "run")
     weights = tmp_path / "run" / "encoder.safetensors"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusing import refused
+from support.refusing import refused
 
-from cryoreg.datasets.restricted_pickle import Span, StoredArray, plain, read_pickle
+from cryoreg.datasets.io.restricted_pickle import Span, StoredArray, plain, read_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -171,7 +171,7 @@ GLOBALS = [
     *("numpy.f2py.crackfortran myeval", "numpy.testing._private.utils runstring", "numpy.core.multiarray _load_from"),
     *("numpy.lib.npyio load", "numpy.distutils.exec_command exec_command", "builtins __import__", "nt system"),
     *("numpy.core._internal eval", "numpy.core.multiarray.os system", "numpy ndarray.tofile", "torch load"),
-    *("cryoreg.datasets.restricted_pickle read_pickle", "collections namedtuple", "copy_reg _reconstructor"),
+    *("cryoreg.datasets.io.restricted_pickle read_pickle", "collections namedtuple", "copy_reg _reconstructor"),
 ]
 
 
@@ -257,7 +257,8 @@ def test_deep_nesting_neither_crashes_nor_matters(tmp_path):
     """In a process of its own, which a deep recursion would end."""
     path = write(tmp_path / "a.pkl", b"]" + b"(" * 300_000 + b"N" + b"l" * 300_000 + b".")
     code = (
-        "import sys; from cryoreg.datasets.restricted_pickle import read_pickle; print(len(read_pickle(sys.argv[1])))"
+        "import sys; from cryoreg.datasets.io.restricted_pickle import read_pickle; "
+        "print(len(read_pickle(sys.argv[1])))"
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr

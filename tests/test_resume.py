@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import write_classes
+from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.errors import CheckpointError, ConfigError, DataError, NonFiniteError, RunFolderError
-from cryoreg.training.checkpoint import load_checkpoint, save_checkpoint
+from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 SETTINGS = {"epochs": 4, "batch_size": 4, "device": "cpu", "workers": 0, "lr": 1e-3, "seed": 5}
 COMPONENTS = {"method": {"name": "moco", "queue_size": 12}, "encoder": {"name": "rb3d", "width": 4}}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from methods import build, output_of, some_batch
+from support.methods import build, output_of, some_batch
 from torch import Tensor
 
 from cryoreg.errors import DataError

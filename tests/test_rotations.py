@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from augmenting import ALPHA, streams
 from scipy import stats
 from scipy.spatial.transform import Rotation
+from support.augmenting import ALPHA, streams
 
 from cryoreg.augmentations import batched
 from cryoreg.augmentations.rotations import half_turns, rotation_of_quaternion, uniform_rotations

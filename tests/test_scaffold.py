@@ -12,7 +12,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheel
 
 from cryoreg.errors import ConfigError, RunFolderError
 from cryoreg.scaffold.plugin import EXAMPLES, create_plugin

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hostile import CONTROL, MARK, Evil, answer, files_of, nothing_changes, refused
-from mrc_writing import noise, write_mrc
 from rich.console import Console
-from synthetic import write_classes
-from untrained import make_run
+from support.hostile import CONTROL, MARK, Evil, answer, files_of, nothing_changes, refused
+from support.mrc_writing import noise, write_mrc
+from support.synthetic import write_classes
+from support.untrained import make_run
 
 from cryoreg.analysis.view import Look, Subject, to_html
 from cryoreg.files import cell
-from cryoreg.training import checkpoint
-from cryoreg.training.export import load_weights, write_weights
+from cryoreg.runs import checkpoint
+from cryoreg.runs.weights import load_weights, write_weights
 from cryoreg_cli.terminal import PlainStream, one_plain_line
 
 DEEP = 200_000
@@ -120,7 +120,7 @@ def rewritten(run: Path, folder: Path, change: Callable[[dict], Any]) -> Path:
     tensors, card = load_weights(run / "classifier.safetensors")
     new = change(json.loads(json.dumps(card)))
     text = new if isinstance(new, str) else json.dumps(new)
-    from cryoreg.training import export
+    from cryoreg.runs import weights as export
 
     checksum = export._checksum(safetensors.torch.save(tensors), text)
     path = folder / "classifier.safetensors"

@@ -17,18 +17,17 @@ from pathlib import Path
 import h5py
 import mrcfile
 import numpy as np
-import particle_writing
 import pytest
-import storing
 import torch
-from hostile import MARK, Evil, refused
-from mrc_writing import noise, write_mrc
 from PIL import Image
-from tomograms import write_tomogram
+from support import particle_writing, storing
+from support.hostile import MARK, Evil, refused
+from support.mrc_writing import noise, write_mrc
+from support.tomograms import write_tomogram
 
-from cryoreg.datasets.mrc import read_volume
-from cryoreg.datasets.store import Store
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.io.mrc import read_volume
+from cryoreg.datasets.store.reader import Store
+from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.errors import DataError
 
 Attack = Callable[[Path], tuple[str, Path, str]]

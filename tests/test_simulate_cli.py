@@ -17,18 +17,18 @@ import mrcfile
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from mrc_writing import state, write_mrc
 from PIL import Image
+from support.mrc_writing import state, write_mrc
 
-from cryoreg.datasets.simulate import SimulatedSet, write
+from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.specs import LabSpec, MrcFolderSpec, StoreSpec
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.errors import CryoregError
 from cryoreg.simulation import processes
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.simulator import Simulator
 from cryoreg.simulation.structures import Structure
-from cryoreg_cli.simulate import simulate
+from cryoreg_cli.commands.simulate import simulate
 
 SMALL = ("--set", "box=12", "--per-class", "3")
 

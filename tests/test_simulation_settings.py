@@ -12,7 +12,7 @@ import pytest
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.simulation.detector import read_mtf
 from cryoreg.simulation.settings import PRESETS, SceneSettings, make_settings
-from cryoreg_cli import simulate
+from cryoreg_cli.commands import simulate
 
 
 def test_liu2020_is_the_papers_recipe() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryoreg.datasets.demo import GENERATOR_VERSION
-from cryoreg.datasets.simulate import SimulatedSet
+from cryoreg.datasets.conversion.simulated_store import SimulatedSet
+from cryoreg.datasets.readers.demo import GENERATOR_VERSION
 from cryoreg.errors import ConfigError
 from cryoreg.simulation import optics
 from cryoreg.simulation import simulator as module

@@ -8,8 +8,8 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from mrc_writing import state, write_mrc
 from scipy.spatial import cKDTree
+from support.mrc_writing import state, write_mrc
 
 from cryoreg.errors import DataError
 from cryoreg.simulation import optics

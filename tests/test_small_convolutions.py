@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import cryoreg
-from cryoreg.settings import TrainingSettings
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.training.device import make_fabric, place
 from cryoreg.training.small_convolutions import GuardedConv3d, guard_convolutions
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
-from mrc_writing import noise, state, write_mrc
+from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.contracts import Origin
 from cryoreg.datasets.specs import StarSpec

@@ -16,15 +16,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from mrc_writing import edit, open_files, state
-from storing import BOX, dies, kill_self, layout, rich_columns, rich_layout, volume, write_store
+from support.mrc_writing import edit, open_files, state
+from support.storing import BOX, dies, kill_self, layout, rich_columns, rich_layout, volume, write_store
 
 from cryoreg.contracts import Origin, SubtomogramDataset
 from cryoreg.datasets.conventions import Conventional
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.specs import StoreSpec
-from cryoreg.datasets.store import Store
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.store.reader import Store
+from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.errors import DataError
 
 
@@ -220,7 +220,7 @@ def test_killed_before_its_rows_are_on_disk_it_writes_them_again(tmp_path):
 
 
 def test_rows_are_flushed_now_and_then(tmp_path, monkeypatch):
-    monkeypatch.setattr("cryoreg.datasets.store_writer._FLUSH_SECONDS", 0)
+    monkeypatch.setattr("cryoreg.datasets.store.writer._FLUSH_SECONDS", 0)
     path = tmp_path / "s.h5"
     assert dies(lambda: [(w := StoreWriter(path, layout())).put(0, volume(0)), w.put(1, volume(1)), kill_self()])
     with StoreWriter(path, layout()) as writer:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from storing import layout, write_store
+from support.storing import layout, write_store
 
 import cryoreg
 from cryoreg.datasets.specs import StoreSpec
-from cryoreg.datasets.store_writer import StoreWriter
+from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.training.loading import BatchOrder, VolumeLoader
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from augmenting import batch, create, streams
 from monai.networks.layers import GaussianFilter
 from numpy.polynomial import legendre
+from support.augmenting import batch, create, streams
 
 from cryoreg.augmentations.strong import _smoothed_sd
 

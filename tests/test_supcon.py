@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from lightly.loss import NTXentLoss
-from methods import build, some_batch, unit
+from support.methods import build, some_batch, unit
 
 from cryoreg.methods.specs import SupConSpec
 from cryoreg.methods.supcon import SupCon, own_class_if_unknown

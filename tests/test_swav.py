@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from methods import adam, build, descend, output_of, some_batch, train, unit
+from support.methods import adam, build, descend, output_of, some_batch, train, unit
 from torch import nn
 
 from cryoreg.methods.prototypes import Prototypes

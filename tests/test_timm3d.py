@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from encoding import relative_error, volumes
-from synthetic import write_classes
+from support.encoding import relative_error, volumes
+from support.synthetic import write_classes
 from torch import Tensor, nn
 
 from cryoreg import create_encoder, finetune, pretrain

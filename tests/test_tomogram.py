@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import particle_writing as lists
 import pytest
 import starfile
-from mrc_writing import noise, state, write_mrc
-from particle_writing import FORMATS, SIZE, XYZ, coordinates, write_star, write_tomograms_star
-from tomograms import POINTS, bright, brightest, write_ome_zarr, write_tomogram
+import support.particle_writing as lists
+from support.mrc_writing import noise, state, write_mrc
+from support.particle_writing import FORMATS, SIZE, XYZ, coordinates, write_star, write_tomograms_star
+from support.tomograms import POINTS, bright, brightest, write_ome_zarr, write_tomogram
 
 from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.errors import DataError

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from mrc_writing import edit, noise, open_files, state, write_mrc
 from PIL import Image
-from tomograms import POINTS, SHAPE, bright, write_ome_zarr, write_tomogram
+from support.mrc_writing import edit, noise, open_files, state, write_mrc
+from support.tomograms import POINTS, SHAPE, bright, write_ome_zarr, write_tomogram
 
-from cryoreg.datasets.tomogram_files import Tomogram, cut, open_tomogram
+from cryoreg.datasets.tomograms.files import Tomogram, cut, open_tomogram
 from cryoreg.errors import DataError
 
 

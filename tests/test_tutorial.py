@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import starfile
-from console_blocks import run_page
+from support.console_blocks import run_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorial")]  # one process types the page
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"

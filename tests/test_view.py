@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from matplotlib import image
-from mrc_writing import state, write_mrc
-from synthetic import write_classes
+from support.mrc_writing import state, write_mrc
+from support.synthetic import write_classes
 
 from cryoreg.analysis import slices
 from cryoreg.analysis.isosurface import isosurface, low_pass, without_dust, z_score

@@ -11,7 +11,7 @@ from torch import Tensor
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Method
-from cryoreg.datasets.demo import load_demo
+from cryoreg.datasets.readers.demo import load_demo
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import ConfigError
 from cryoreg.randomness import SampleRng

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from encoding import built, default_spec, relative_error, volumes
+from support.encoding import built, default_spec, relative_error, volumes
 from torch import Tensor
 
 from cryoreg.encoders.specs import ViTTinySpec

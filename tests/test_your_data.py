@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from console_blocks import run_page
+from support.console_blocks import run_page
 
 from cryoreg.api import create_dataset
 
@@ -69,7 +69,7 @@ def test_predictions_have_the_columns_that_are_documented(project):
 
 @pytest.mark.parametrize("run", ["pre", "fine"])
 def test_every_part_of_a_checkpoint_is_documented(project, run):
-    from cryoreg.training.checkpoint import load_checkpoint
+    from cryoreg.runs.checkpoint import load_checkpoint
 
     path = project / "runs" / run / "checkpoints" / "last.ckpt"
     assert load_checkpoint(path).keys() <= {*SECTIONS["Checkpoints"], *SECTIONS["card.json"]}

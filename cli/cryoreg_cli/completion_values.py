@@ -67,13 +67,13 @@ def _studies(ctx: click.Context, incomplete: str) -> Offers:
 
 
 def _recipes(ctx: click.Context, incomplete: str) -> Offers:
-    from cryoreg.recipes import recipe_names
+    from cryoreg.config.recipes import recipe_names
 
     return map(CompletionItem, recipe_names())
 
 
 def _start(ctx: click.Context, incomplete: str) -> Offers:
-    from cryoreg.settings import SCRATCH
+    from cryoreg.config.settings import SCRATCH
 
     return CompletionItem(SCRATCH, help="random weights"), CompletionItem(incomplete, type="file")
 
@@ -87,7 +87,7 @@ def _scene_settings(ctx: click.Context, incomplete: str) -> Offers:
 def _settings(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[str]]:
     """Yield the settings of the components that the line so far has chosen, and then the values of one."""
     from cryoreg.config import TASKS, kind_of
-    from cryoreg.settings import SplitSettings
+    from cryoreg.config.settings import SplitSettings
 
     task = ctx.command.name if ctx.command.name in TASKS else "pretrain"
     names = _chosen(ctx, str(task))

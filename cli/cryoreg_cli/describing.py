@@ -48,7 +48,7 @@ def default_text(parameter: Parameter) -> str:
 
 def origin(component: registry.Component) -> str:
     """Return in a few words where a component's package was installed from."""
-    from cryoreg.provenance import source_of
+    from cryoreg.registry.provenance import source_of
 
     return str(source_of(component.info))
 

@@ -11,14 +11,14 @@ import click
 from cryoreg_cli import describing
 
 if TYPE_CHECKING:
-    from cryoreg.training.records import Component, Record
+    from cryoreg.runs.records import Component, Record
 
 _UNITS = {"voxel_size": " Å", "box": " voxels (z, y, x)", "tilt_range": "°"}
 
 
 def inspect_run(path: Path, as_json: bool) -> None:
     """Print what a file says of itself; of a run directory, its most telling file, and whether the others are sound."""
-    from cryoreg.training.records import evaluations, read_records
+    from cryoreg.runs.records import evaluations, read_records
 
     records = read_records(path)
     measured = evaluations(path)

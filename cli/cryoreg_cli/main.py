@@ -12,7 +12,7 @@ import click
 
 from cryoreg import __version__, registry
 from cryoreg.errors import BrokenComponentError, CryoregError
-from cryoreg_cli import completion
+from cryoreg_cli.commands import completion
 from cryoreg_cli.terminal import PlainStream, one_plain_line
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")

@@ -160,7 +160,7 @@ def layers(
 ) -> list[Layer]:
     """Return the layers in the order of their precedence: --config, shorthands, --set."""
     from cryoreg.config import Layer, parse_assignment, read_toml
-    from cryoreg.requirements import require_plugins
+    from cryoreg.config.requirements import require_plugins
 
     found = [read_toml(config)] if config else []
     require_plugins(found)  # before torch is imported
@@ -191,7 +191,7 @@ def recipe(name: str | None, task: str) -> list[Layer]:
     """Return the layer of --recipe, over which all others are laid."""
     if name is None:
         return []
-    from cryoreg.recipes import recipe_layer
+    from cryoreg.config.recipes import recipe_layer
 
     return [recipe_layer(name, task)]
 

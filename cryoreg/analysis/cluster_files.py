@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
-from cryoreg.analysis.inference import Trained
-from cryoreg.analysis.predict import Predictions, suited
-from cryoreg.analysis.prediction_files import origins_of, plan
 from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import ConfigError
 from cryoreg.files import cell, write_atomically
-from cryoreg.training.export import ENCODER_FILE
+from cryoreg.inference.predict import Predictions, suited
+from cryoreg.inference.prediction_files import origins_of, plan
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.weights import ENCODER_FILE
 
 _LISTS = (".star", ".tbl")
 _TABLES = (".csv", ".parquet")
@@ -97,7 +97,7 @@ def _check_folder(path: Path) -> None:
 
 def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[Any]]:
     """Return a value for each subtomogram: id, file, row, tomogram, cluster (from 1), confidence, distance, label."""
-    from cryoreg.analysis.embedding import readable
+    from cryoreg.inference.embedding import readable
 
     def text(value: str | None) -> str | None:
         return None if value is None else readable(value)

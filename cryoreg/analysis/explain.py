@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.analysis.gradcam import draw_comparison, encoder_of, grad_cam, predicted_class
-from cryoreg.analysis.inference import Trained
 from cryoreg.analysis.preview import in_turns
 from cryoreg.config import Layer
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError, RunFolderError
 from cryoreg.files import write_atomically, write_text
+from cryoreg.inference.trained import Trained
 from cryoreg.registry import suggestion
+from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.export import CLASSIFIER_FILE, find_weights, load_trained
 
 FIGURE = "gradcam.png"
 SCRIPT = "open.cxc"

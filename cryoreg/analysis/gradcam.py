@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cryoreg.analysis import slices
-from cryoreg.analysis.inference import Trained
 from cryoreg.errors import ConfigError
+from cryoreg.inference.trained import Trained
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.device import make_fabric, place
 from cryoreg.training.loading import normalise

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cryoreg.analysis import slices
 from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.mrc import is_stack, read_header, read_volume
+from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.registry import suggestion

@@ -19,18 +19,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cryoreg.analysis.inference import Trained
 from cryoreg.benchmark.study import parse_labels
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.simulate import SimulatedSet, write
+from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.inference.evaluate import Evaluation, run_evaluation
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.weights import with_pretrained
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.structure_files import StructureOptions, read_structures
 from cryoreg.training.engine import build_seeded
-from cryoreg.training.evaluate import Evaluation, run_evaluation
-from cryoreg.training.export import with_pretrained
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 

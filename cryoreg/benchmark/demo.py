@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
-from cryoreg.training.evaluate import Evaluation, run_evaluation
-from cryoreg.training.export import with_pretrained
+from cryoreg.inference.evaluate import Evaluation, run_evaluation
+from cryoreg.runs.weights import with_pretrained
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 

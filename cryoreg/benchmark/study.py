@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
+from cryoreg.config.layers import parse_toml
 from cryoreg.errors import ConfigError
-from cryoreg.layers import parse_toml
 from cryoreg.registry import suggestion
 from cryoreg.specs import Settings
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.splits import Split
-from cryoreg.datasets.store_writer import content_hash
+from cryoreg.datasets.store.writer import content_hash
 
 
 def find_duplicates(dataset: SubtomogramDataset) -> list[list[int]]:

@@ -108,7 +108,7 @@ def _listed(path: Path, found: Counter[str]) -> str:
 
 
 def _sniff_file(path: Path) -> list[Match]:
-    from cryoreg.datasets.volume_files import is_hdf5
+    from cryoreg.datasets.io.volume_files import is_hdf5
 
     extension = _extension(path.name)
     if extension == ".star":
@@ -134,7 +134,7 @@ def _sniff_file(path: Path) -> list[Match]:
 
 def _mrc_match(file: Path, what: str, in_folder: bool) -> Match:
     """Tell volumes from stacks by the header of one file."""
-    from cryoreg.datasets.mrc import is_stack, read_header
+    from cryoreg.datasets.io.mrc import is_stack, read_header
 
     if is_stack(file):
         return Match("mrc_stack", f"{what}, and {file.name} is a stack by its header")
@@ -173,9 +173,9 @@ def _star_columns(path: Path) -> set[str]:
 def _sniff_hdf5(path: Path) -> Match:
     import h5py
 
-    from cryoreg.datasets.lab_archives import VOLUMES
-    from cryoreg.datasets.store_format import FORMAT
-    from cryoreg.datasets.volume_files import one_line
+    from cryoreg.datasets.io.volume_files import one_line
+    from cryoreg.datasets.readers.lab_archives import VOLUMES
+    from cryoreg.datasets.store.format import FORMAT
 
     with one_line(path, "an HDF5 file"), h5py.File(path, "r", locking=False) as file:
         if FORMAT in file.attrs:

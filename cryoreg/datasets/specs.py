@@ -51,7 +51,7 @@ class MrcFolderSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
-        from cryoreg.datasets.mrc_folder import MrcFolder
+        from cryoreg.datasets.readers.mrc_folder import MrcFolder
 
         return MrcFolder(self.root, self.voxel_size)
 
@@ -66,7 +66,7 @@ class MrcStackSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the stacks."""
-        from cryoreg.datasets.mrc_stack import MrcStack
+        from cryoreg.datasets.readers.mrc_stack import MrcStack
 
         return MrcStack(self.root, self.voxel_size, self.box)
 
@@ -79,7 +79,7 @@ class NpyFolderSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
-        from cryoreg.datasets.npy_folder import NpyFolder
+        from cryoreg.datasets.readers.npy_folder import NpyFolder
 
         return NpyFolder(self.root, self.voxel_size)
 
@@ -96,7 +96,7 @@ class PngMontageSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
-        from cryoreg.datasets.png_montage import PngMontage
+        from cryoreg.datasets.readers.png_montage import PngMontage
 
         return PngMontage(self.root, self.voxel_size, self.patch, self.box)
 
@@ -112,7 +112,7 @@ class LabSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the folder or file."""
-        from cryoreg.datasets.lab import open_lab
+        from cryoreg.datasets.readers.lab import open_lab
 
         return open_lab(self.root, self.voxel_size)
 
@@ -131,7 +131,7 @@ class StarSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the STAR file."""
-        from cryoreg.datasets.star import Star
+        from cryoreg.datasets.readers.star import Star
 
         return Star(self.root, self.voxel_size, self.folder, self.label, mixed_voxel_sizes=self.rescale_to is not None)
 
@@ -163,7 +163,7 @@ class TomogramSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the list and the tomograms' headers."""
-        from cryoreg.datasets.tomogram import TomogramParticles
+        from cryoreg.datasets.readers.tomogram import TomogramParticles
 
         return TomogramParticles(
             self.root, self.tomograms, self.box, self.voxel_size, self.rescale_to, self.coordinate_size, self.label
@@ -179,7 +179,7 @@ class StoreSpec(FileDatasetSpec):
 
     def open(self) -> SubtomogramDataset:
         """Open the store."""
-        from cryoreg.datasets.store import Store
+        from cryoreg.datasets.store.reader import Store
 
         return Store(self.root, self.voxel_size)
 
@@ -202,6 +202,6 @@ class DemoSpec(DatasetSpec):
 
     def build(self) -> SubtomogramDataset:
         """Open the cached set, generating it first where it is missing."""
-        from cryoreg.datasets.demo import load_demo
+        from cryoreg.datasets.readers.demo import load_demo
 
         return load_demo(self)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import cryoreg
-from cryoreg import registry
+from cryoreg import registry, version
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 from cryoreg.diagnosis.installed import packages
-from cryoreg.discovery import GROUP_PREFIX, Distribution, distributions
-from cryoreg.provenance import source_of
 from cryoreg.registry import HOME
+from cryoreg.registry.discovery import GROUP_PREFIX, Distribution, distributions
+from cryoreg.registry.provenance import source_of
 
 Entries = set[tuple[str, str, str]]
 """(group, name, target) of entry points."""
@@ -36,15 +36,15 @@ def check() -> Iterator[Finding]:
 def _home(here: dict[str, Distribution]) -> Iterator[Finding]:
     if HOME not in here:
         yield problem(
-            f"cryoreg {cryoreg.__version__} runs from {_folder()} without being installed, so it finds no component",
+            f"cryoreg {version.__version__} runs from {_folder()} without being installed, so it finds no component",
             "python -m pip install cryoreg, or in a checkout: python -m pip install -e .",
         )
         return
     found = here[HOME]
-    yield ok(f"cryoreg {cryoreg.__version__}, plugin API {cryoreg.PLUGIN_API}, {source_of(found.info)}")
-    if found.version != cryoreg.__version__:
+    yield ok(f"cryoreg {version.__version__}, plugin API {version.PLUGIN_API}, {source_of(found.info)}")
+    if found.version != version.__version__:
         yield problem(
-            f"the code of cryoreg in {_folder()} is {cryoreg.__version__}, but {found.version} is installed",
+            f"the code of cryoreg in {_folder()} is {version.__version__}, but {found.version} is installed",
             f"python -m pip install {_reinstall(found)}",
         )
 

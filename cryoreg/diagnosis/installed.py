@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cryoreg.discovery import Distribution, distributions
+from cryoreg.registry.discovery import Distribution, distributions
 
 
 def packages() -> dict[str, Distribution]:

@@ -9,9 +9,9 @@ from packaging.version import InvalidVersion, Version
 
 from cryoreg.diagnosis.finding import Finding, ok, problem
 from cryoreg.diagnosis.installed import packages
-from cryoreg.discovery import Distribution, normalise
-from cryoreg.plugin_api import required
 from cryoreg.registry import HOME
+from cryoreg.registry.discovery import Distribution, normalise
+from cryoreg.registry.plugin_api import required
 
 SHOWN = ("torch", "lightly", "timm", "monai", "pytorch-lightning")
 MALICIOUS = dict.fromkeys(("lightning", "pytorch-lightning"), ("2.6.2", "2.6.3"))

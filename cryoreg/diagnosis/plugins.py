@@ -9,14 +9,15 @@ from pathlib import Path
 
 import click
 
-from cryoreg import PLUGIN_API, plugin_api, registry
+from cryoreg import registry
 from cryoreg.diagnosis import probe
 from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
-from cryoreg.discovery import Candidate
 from cryoreg.errors import BrokenComponentError
 from cryoreg.kinds import KINDS
-from cryoreg.provenance import source_of
-from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, suggestion
+from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, plugin_api, suggestion
+from cryoreg.registry.discovery import Candidate
+from cryoreg.registry.provenance import source_of
+from cryoreg.version import PLUGIN_API
 
 _SECONDS = 60
 _LOADING = """

@@ -17,7 +17,7 @@ with tempfile.TemporaryDirectory(prefix="cryoreg-doctor-") as folder:
     started = time.monotonic()
     from cryoreg.config import Layer, resolve
     from cryoreg.training.pretrain import run_pretraining
-    from cryoreg.training.run_folder import RunFolder
+    from cryoreg.runs.run_folder import RunFolder
     run = Path(folder, "run")
     choices = {
         "method": {"name": "cryoreg:moco", "queue_size": 16},

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import starfile
 
-from cryoreg.datasets.tomogram_files import ZARR
-from cryoreg.datasets.tomogram_names import stem
+from cryoreg.datasets.tomograms.files import ZARR
+from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.picking.picks import Picks

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Contrast, TiltAxis
-from cryoreg.datasets.tomogram_files import Tomogram, cut
+from cryoreg.datasets.tomograms.files import Tomogram, cut
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking import ranking
 from cryoreg.picking.contrast import Verdict, judge

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from cryoreg.datasets.tomogram_files import Tomogram
+from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.picking.picks import Picks
 
 MOST = 9

@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from cryoreg.datasets.tomogram_files import ENDINGS, Tomogram, open_tomogram
-from cryoreg.datasets.tomogram_names import is_tomogram
+from cryoreg.datasets.tomograms.files import ENDINGS, Tomogram, open_tomogram
+from cryoreg.datasets.tomograms.names import is_tomogram
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.picking.pick_lists import check_names, check_output, list_files, name_of, write_lists

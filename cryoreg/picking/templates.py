@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cryoreg.contracts import Box
-from cryoreg.datasets.mrc import read_header, read_volume
+from cryoreg.datasets.io.mrc import read_header, read_volume
+from cryoreg.datasets.io.volume_files import times
 from cryoreg.datasets.resampling import resample
-from cryoreg.datasets.volume_files import times
 from cryoreg.errors import DataError
 from cryoreg.picking.ranking import Array, Templates, make_templates, microscope, uniform_rotations
 
 if TYPE_CHECKING:
-    from cryoreg.datasets.tomogram_files import Tomogram
+    from cryoreg.datasets.tomograms.files import Tomogram
     from cryoreg.picking.picks import PickSettings
 
 MASK = 1.2

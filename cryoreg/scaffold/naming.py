@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from cryoreg import discovery, registry
+from cryoreg import registry
 from cryoreg.errors import ConfigError
+from cryoreg.registry import discovery
 
 PREFIX = "cryoreg-"
 LONGEST = 30

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jinja2
 
-import cryoreg
+from cryoreg import version
 from cryoreg.errors import ConfigError, RunFolderError
 from cryoreg.scaffold.naming import Names, check_free, check_type, names_of
 
@@ -90,8 +90,8 @@ def render(names: Names, kind: str, values: Mapping[str, str]) -> dict[str, str]
         keep_trailing_newline=True,
         autoescape=False,
     )
-    version = ".".join(cryoreg.__version__.split(".")[:2])
-    shared = {"kind": kind, "example": example, "today": date.today(), "cryoreg_version": version, **names._asdict()}
+    this = ".".join(version.__version__.split(".")[:2])
+    shared = {"kind": kind, "example": example, "today": date.today(), "cryoreg_version": this, **names._asdict()}
     return {
         path: environment.get_template(template).render(shared, **values)
         for path, template in _files(names, kind, values["license"]).items()

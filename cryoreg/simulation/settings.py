@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from cryoreg.config.layers import parse_toml
 from cryoreg.errors import ConfigError
-from cryoreg.layers import parse_toml
 from cryoreg.specs import Settings
 
 

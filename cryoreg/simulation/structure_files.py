@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.datasets.mrc import read_header, read_volume
+from cryoreg.datasets.io.mrc import read_header, read_volume
 from cryoreg.errors import DataError
 from cryoreg.simulation.assemblies import PROTEIN_DENSITY
 from cryoreg.simulation.structures import Points, Structure, thin

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryoreg.discovery import one_line
 from cryoreg.randomness import SampleRng
+from cryoreg.registry.discovery import one_line
 from cryoreg.specs import AugmentationSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import elsewhere

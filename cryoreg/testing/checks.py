@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cryoreg.discovery import one_line
 from cryoreg.errors import ConfigError
+from cryoreg.registry.discovery import one_line
 from cryoreg.specs import SPEC_TYPES, Spec
 
 

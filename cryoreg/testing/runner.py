@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from cryoreg import registry
 from cryoreg.config import build_spec
-from cryoreg.discovery import normalise
 from cryoreg.errors import UnknownComponentError
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.registry import Component
+from cryoreg.registry.discovery import normalise
 from cryoreg.specs import Spec
 from cryoreg.testing.checks import Check, CheckFailed, NotApplicable, checks_for, instance
 

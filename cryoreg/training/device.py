@@ -17,8 +17,8 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError
-from cryoreg.settings import TrainingSettings
 from cryoreg.training.launch import launched_processes, processes_on_this_node, started_by_us
 from cryoreg.training.small_convolutions import guard_convolutions
 

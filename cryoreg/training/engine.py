@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from cryoreg.config import RunConfig
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
-from cryoreg.discovery import one_line
 from cryoreg.errors import CheckpointError, NonFiniteError
 from cryoreg.randomness import mix64
-from cryoreg.settings import TrainingSettings
+from cryoreg.registry.discovery import one_line
+from cryoreg.runs.run_folder import RunFolder
+from cryoreg.runs.run_log import RunLog
+from cryoreg.runs.weights import about, fill
 from cryoreg.training.device import describe, place
-from cryoreg.training.export import about, fill
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
-from cryoreg.training.run_folder import RunFolder
-from cryoreg.training.run_log import RunLog
 from cryoreg.training.signals import Interrupted, StopFlag
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -11,17 +11,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config.settings import SCRATCH, FinetuneSettings
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import CheckpointError, DataError
 from cryoreg.randomness import SampleRng
-from cryoreg.settings import SCRATCH, FinetuneSettings
-from cryoreg.training.calibration import calibrate
-from cryoreg.training.checkpoint import load_checkpoint
-from cryoreg.training.classifier import Classifier, predict, supervised_step
-from cryoreg.training.device import make_fabric
-from cryoreg.training.engine import Engine, Job, build_seeded
-from cryoreg.training.export import (
+from cryoreg.runs.checkpoint import load_checkpoint
+from cryoreg.runs.lab_checkpoint import fill_from_lab, is_lab_checkpoint
+from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.weights import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
     about,
@@ -32,11 +30,13 @@ from cryoreg.training.export import (
     save_weights,
     with_pretrained,
 )
-from cryoreg.training.lab_checkpoint import fill_from_lab, is_lab_checkpoint
+from cryoreg.training.calibration import calibrate
+from cryoreg.training.classifier import Classifier, predict, supervised_step
+from cryoreg.training.device import make_fabric
+from cryoreg.training.engine import Engine, Job, build_seeded
 from cryoreg.training.launch import launch
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.progress import show_notes
-from cryoreg.training.run_folder import RunFolder, with_run
 
 
 class FinetuneResult(NamedTuple):

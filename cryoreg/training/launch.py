@@ -15,8 +15,8 @@ import torch.multiprocessing
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError, CryoregError, ProcessLostError
-from cryoreg.settings import TrainingSettings
 from cryoreg.training.signals import Interrupted, StopFlag
 
 _MARK = "CRYOREG_RANK"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import Box, SubtomogramDataset
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.randomness import SampleRng
-from cryoreg.settings import TrainingSettings
 
 UNLABELLED = -1
 NORMALISATION = "per-volume z-score"

@@ -7,9 +7,9 @@ import timm.scheduler
 from torch import nn
 from torch.optim import Optimizer
 
+from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError
 from cryoreg.registry import suggestion
-from cryoreg.settings import TrainingSettings
 
 SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly")
 

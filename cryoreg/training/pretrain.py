@@ -12,18 +12,18 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
+from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
-from cryoreg.settings import PretrainSettings
+from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.weights import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
-from cryoreg.training.export import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.launch import launch
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
 from cryoreg.training.progress import show_notes
-from cryoreg.training.run_folder import RunFolder, with_run
 from cryoreg.training.views import Views
 
 

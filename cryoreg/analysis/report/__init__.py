@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cryoreg.config import Layer
 
 if TYPE_CHECKING:
-    from cryoreg.analysis.embedding import Part
+    from cryoreg.inference.embedding import Part
 
 NAME = "report.html"
 

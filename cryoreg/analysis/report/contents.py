@@ -11,9 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.analysis.embedding import Embedding, Part, embedding_of, parts_of, samples_of
 from cryoreg.analysis.gradcam import draw_comparison
-from cryoreg.analysis.inference import Trained
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
 from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
 from cryoreg.analysis.report.run_facts import Course, Section, course, facts, last, sections, task_of, warnings_of_run
@@ -21,7 +19,9 @@ from cryoreg.analysis.report.sprites import Sheet, slice_sheet
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
 from cryoreg.errors import CheckpointError, CryoregError
-from cryoreg.training.evaluate import Evaluation
+from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
+from cryoreg.inference.evaluate import Evaluation
+from cryoreg.inference.trained import Trained
 from cryoreg.training.probe import LARGEST
 
 _QUERIES = 10

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from cryoreg.analysis.report.quality import Reliability
 from cryoreg.analysis.report.run_facts import Course, Series
-from cryoreg.training.evaluate import Evaluation
+from cryoreg.inference.evaluate import Evaluation
 
 PALETTE = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),

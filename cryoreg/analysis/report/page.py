@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-import cryoreg
-from cryoreg.analysis.embedding import Embedding, readable
+from cryoreg import version
 from cryoreg.analysis.report import figures
 from cryoreg.analysis.report.contents import Contents
 from cryoreg.analysis.report.quality import class_rows, reliabilities
+from cryoreg.inference.embedding import Embedding, readable
 
 _FOLDER = Path(__file__).parent
 _DIGITS = 4
@@ -38,7 +38,7 @@ def render(contents: Contents) -> str:
         payload=payload(contents),
         gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/webp", contents.gradcam),
         sprite=_data_uri("image/jpeg", contents.sheet.jpeg),
-        version=cryoreg.__version__,
+        version=version.__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
         **{name: (_FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")},
         plotly=get_plotlyjs(),

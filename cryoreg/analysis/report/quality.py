@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
-from cryoreg.analysis.embedding import Embedding
+from cryoreg.inference.embedding import Embedding
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.training.calibration import BINS, expected_calibration_error, probabilities, temperature_of
-from cryoreg.training.evaluate import Evaluation
 
 Floats = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryoreg import registry
-from cryoreg.analysis.inference import Trained
 from cryoreg.config import PROVENANCE_SECTION, Layer, RunConfig, kind_of, resolve
 from cryoreg.errors import CryoregError
-from cryoreg.training.run_folder import CsvLog
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.run_folder import CsvLog
 
 _CURVE_POINTS = 500
 """A curve of more steps is thinned to about so many."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cryoreg.datasets.particle_lists import ParticleList
-from cryoreg.datasets.tomogram import ParticleBoxes
-from cryoreg.datasets.tomogram_coordinates import Placed
-from cryoreg.datasets.tomogram_names import Described
-from cryoreg.datasets.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.coordinates import Placed
+from cryoreg.datasets.particles.lists import ParticleList
+from cryoreg.datasets.readers.tomogram import ParticleBoxes
+from cryoreg.datasets.tomograms.names import Described
 from cryoreg_copick.specs import CopickSpec
 from cryoreg_copick.tomograms import CopickTomogram, open_project
 

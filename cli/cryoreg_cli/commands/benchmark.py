@@ -1,0 +1,140 @@
+"""`cryoreg benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import COMPONENT, STUDY
+from cryoreg_cli.run_options import PATH
+
+if TYPE_CHECKING:
+    from cryoreg.benchmark.study import Study
+
+
+@click.command()
+@click.argument("name", type=STUDY, metavar="STUDY")
+@click.option(
+    "--run-dir", type=PATH, metavar="DIR", help="Where jobs and tables go; the same folder goes on. [runs/STUDY]"
+)
+@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files for simulated data.")
+@click.option("--data", type=PATH, metavar="PATH", help="File or folder of a study's data set that is not simulated.")
+@click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader.")
+@click.option("--starts", metavar="NAME,NAME", help="Only these starts (and random). [all]")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="So many seeds, from 0 on. [the study's]")
+@click.option("--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Another value of the study: a.b.c=TOML."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Jobs at a time; with SLURM, in its queue.",
+)
+@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs to spread them over.")
+@click.option(
+    "--slurm", multiple=True, metavar="KEY=VALUE", help="Submit to SLURM: partition=gpu, timeout_min=600, ..."
+)
+@click.option("--dry-run", is_flag=True, help="List the jobs and which of them are done, and stop.")
+def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Any) -> None:
+    """Run STUDY: gupta2022, gupta2022-real, smoke, or a TOML file of yours; print its table beside the paper's.
+
+    Every cell is a job that is run once: the same command goes on where an interrupted one stopped.
+    """
+    from cryoreg.benchmark.study import load_study
+
+    study = _chosen(load_study(name, _changes(given), **_sources(given)), given["starts"], given["seeds"])
+    root = run_dir or Path("runs") / Path(name).stem
+    if dry_run:
+        return _list(study, root)
+    from cryoreg.benchmark.jobs import Execution
+    from cryoreg.benchmark.run import run_study
+
+    execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)
+    with run_options.resumable():
+        table = run_study(study, root, execution, lambda line: click.echo(line, err=True))
+    from cryoreg.benchmark.tables import to_markdown
+
+    click.echo(f"{study.title}\n\n{to_markdown(table)}\n\ntables in {root}")
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as changes of the study's file."""
+    changes: dict[str, Any] = {} if given["scale"] is None else {"scale": given["scale"]}
+    for text in given["assignments"]:
+        *tables, last = _key(text)
+        held = changes
+        for table in tables:
+            held = held.setdefault(table, {})
+        held[last] = _value(text.partition("=")[2].strip())
+    return changes
+
+
+def _sources(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: given[key] for key in ("structures", "data", "dataset")}
+
+
+def _key(text: str) -> list[str]:
+    """Read the dotted key of an assignment; parts with dots or spaces are quoted, as in TOML."""
+    from cryoreg.config.layers import parse_toml
+
+    key, equals, _ = text.partition("=")
+    try:
+        found: Any = parse_toml(f"{key.strip()} = 0") if equals else None
+    except ValueError:
+        found = None
+    if not found:
+        raise click.UsageError(f"--set {text}: expected key=value, for example pretrain.training.epochs=50")
+    parts = []
+    while isinstance(found, dict):
+        ((part, found),) = found.items()
+        parts.append(part)
+    return parts
+
+
+def _value(text: str) -> Any:
+    from cryoreg.config.layers import parse_toml
+
+    try:
+        return parse_toml(f"x = {text}")["x"]
+    except ValueError:
+        return text
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, Any]:
+    return {text.partition("=")[0]: _value(text.partition("=")[2]) for text in texts}
+
+
+def _chosen(study: Study, starts: str | None, seeds: int | None) -> Study:
+    """Return the study with fewer starts (random stays, as what the others are compared with) or other seeds."""
+    from cryoreg.benchmark.study import RANDOM
+    from cryoreg.errors import ConfigError
+    from cryoreg.registry import suggestion
+
+    changes: dict[str, Any] = {} if seeds is None else {"seeds": list(range(seeds))}
+    if starts is not None:
+        wanted = {RANDOM, *starts.split(",")}
+        for name in wanted - study.starts.keys() - {RANDOM}:
+            raise ConfigError(f"--starts: the study has no '{name}'{suggestion(name, study.starts)}")
+        changes["starts"] = {name: start for name, start in study.starts.items() if name in wanted}
+    return study.model_copy(update=changes)
+
+
+def _list(study: Study, root: Path) -> None:
+    """Print every job that the study would run, and which of them are done."""
+    from cryoreg.benchmark.jobs import results
+    from cryoreg.benchmark.plan import Plan
+
+    plan = Plan(study)
+    searched = [job for _, tried in plan.searches() for candidate in tried for job in candidate.jobs]
+    last = [cell.job for cell in (*plan.cells(), *plan.probes())]
+    jobs = {job.key: job for each in (*searched, *last) for job in (*each.needs, each)}
+    done = results(jobs.values(), root)
+    for key, job in jobs.items():
+        click.echo(f"{'done' if key in done else 'open'}  {key}  {job.name}")
+    click.echo(f"{len(jobs)} jobs, {len(done)} of them done" + ("; a search may change the last ones" * bool(searched)))

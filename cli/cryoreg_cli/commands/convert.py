@@ -1,0 +1,76 @@
+"""`cryoreg convert`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import DATA, DATASET
+
+OPTIONS = (DATASET, DATA)
+
+
+@click.command()
+@run_options.options(OPTIONS)
+@click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
+@click.option("--output", type=run_options.PATH, required=True, metavar="PATH", help="The file or folder to write.")
+@click.option(
+    "--to", type=click.Choice(["store", "mrc_folder", "lab"]), default="store", show_default=True, help="What to write."
+)
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
+def convert(
+    config: Path | None,
+    output: Path,
+    to: Any,
+    overwrite: bool,
+    skip_bad: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Write any data set as a store: one HDF5 file, from which training streams what memory does not hold.
+
+    Also as a folder of MRC files by class, or in the layout of the paper's lab. The same command goes on where an
+    interrupted one ended.
+    """
+    from cryoreg.config import resolve
+
+    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
+    from cryoreg.datasets.conversion.convert import convert as write
+
+    dataset = resolved.spec("dataset").build()
+    for note in getattr(dataset, "notes", ()):
+        click.echo(f"note: {note}", err=True)
+    with run_options.resumable():
+        done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
+    for reason in done.left_out.values():
+        click.echo(f"left out  {reason}", err=True)
+    click.echo(f"{to:<10} {done.path}  {done.written:,} subtomograms" + _gone_on(done.resumed) + _lost(done.left_out))
+    if to != "store":
+        _tell_what_folders_cannot_hold(dataset, to)
+
+
+def _tell_what_folders_cannot_hold(dataset: Any, to: str) -> None:
+    """Print the settings by which a folder of MRC files is read as what it was."""
+    known = {key: getattr(dataset, key, None) for key in ("contrast", "tilt_range", "tilt_axis")}
+    if to == "lab" and known["tilt_axis"] == "x":
+        del known["tilt_axis"]  # as its reader takes it to be
+    said = [f"--set dataset.{key}={_typed(value)}" for key, value in known.items() if value is not None]
+    if said:
+        click.echo(f"not in MRC files, so say when you read it: {' '.join(said)}")
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
+
+
+def _gone_on(resumed: int) -> str:
+    return f", {resumed:,} of them by an earlier call" if resumed else ""
+
+
+def _lost(left_out: dict[str, str]) -> str:
+    return f"; {len(left_out):,} left out: {', '.join(left_out)}" if left_out else ""

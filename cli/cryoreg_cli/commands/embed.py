@@ -1,0 +1,37 @@
+"""`cryoreg embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import INFER
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@run_options.options(INFER)
+@click.option(
+    "--part",
+    type=click.Choice(["all", "train", "val", "test"]),
+    default="all",
+    show_default=True,
+    help="Which part of the run's own data.",
+)
+@click.option(
+    "--output", type=run_options.PATH, required=True, metavar="FILE", help="The table: .parquet, .csv or .npz."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
+def embed(run: Path, part: Any, output: Path, overwrite: bool, assignments: tuple[str, ...], **given: Any) -> None:
+    """Write the features of subtomograms, by the encoder of RUN, as a table.
+
+    One row for each: id, tomogram, file and row, label, part of the split, a classifier's prediction and confidence,
+    and the features f0000, f0001, ...
+    """
+    from cryoreg.inference.embedding import run_embedding
+
+    embedding = run_embedding(run, part, run_options.layers(INFER, given, assignments), output, overwrite)
+    click.echo(f"embedded  {len(embedding)} subtomograms, {embedding.features.shape[1]} features each: {output}")

@@ -1,0 +1,51 @@
+"""`cryoreg evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import EVALUATE
+from cryoreg_cli.terminal import console
+
+if TYPE_CHECKING:
+    from cryoreg.inference.evaluate import Evaluation
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
+@run_options.options(EVALUATE)
+def evaluate(run: Path, part: Any, assignments: tuple[str, ...], **given: Any) -> None:
+    """Measure the classifier of the fine-tuning RUN on its held-out test split."""
+    from cryoreg.inference.evaluate import run_evaluation
+
+    _print(run_evaluation(run, part, run_options.layers(EVALUATE, given, assignments)))
+
+
+def _print(evaluation: Evaluation) -> None:
+    from rich.table import Table
+
+    table = Table("class", "subtomograms", "correct", "accuracy", title=f"{evaluation.part} split")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row, correct in zip(
+        evaluation.classes, evaluation.confusion, evaluation.confusion.diagonal(), strict=True
+    ):
+        total = int(row.sum())
+        table.add_row(name, str(total), str(correct), f"{100 * correct / total:.0f} %" if total else "-")
+    console().print(table)
+    click.echo(
+        f"accuracy {100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} % "
+        f"(standard error over {len(evaluation.labels)} subtomograms), macro-F1 {evaluation.macro_f1:.3f}"
+    )
+    if evaluation.copied:
+        click.echo(
+            f"warning: {len(evaluation.copied)} of them are in another part as well, voxel by voxel "
+            f"(the first: {evaluation.copied[0]}); remove copies, or `cryoreg convert` the data: a store keeps them "
+            "together",
+            err=True,
+        )

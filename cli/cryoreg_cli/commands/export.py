@@ -1,0 +1,69 @@
+"""`cryoreg export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli import run_options
+
+
+class _Batch(click.ParamType):
+    """A number of volumes, or "dynamic"."""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; None for dynamic."""
+        return None if value in (None, "dynamic") else click.IntRange(min=1).convert(value, param, ctx)
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@click.option(
+    "--format", "form", type=click.Choice(["safetensors", "onnx"]), help="What to write. [by the name of --output]"
+)
+@click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="The file to write.")
+@click.option("--classifier", is_flag=True, help="The classifier of a fine-tuning run, instead of the encoder.")
+@click.option("--half", is_flag=True, help="safetensors: weights as float16, half the size.")
+@click.option("--batch", type=_Batch(), metavar="dynamic|N", help="ONNX: volumes at a time. [dynamic: any number]")
+@click.option(
+    "--normalisation/--no-normalisation",
+    default=True,
+    show_default=True,
+    help="ONNX: whether the graph z-scores each volume.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
+def export(
+    run: Path,
+    form: Any,
+    output: Path,
+    classifier: bool,
+    half: bool,
+    batch: int | None,
+    normalisation: bool,
+    overwrite: bool,
+) -> None:
+    """Write the encoder of RUN as one file for other programs: safetensors, or ONNX for volumes of the run's box.
+
+    The file also holds the run's card. What it computes is compared with the run's network, in float32.
+    """
+    from cryoreg.inference.network_export import run_export
+
+    done = run_export(
+        run,
+        output,
+        form,
+        classifier=classifier,
+        half=half,
+        normalisation=normalisation,
+        batch=batch,
+        overwrite=overwrite,
+    )
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    for what, (absolute, relative) in done.differences.items():
+        click.echo(f"checked   {what}: differ by at most {absolute:.2g} ({relative:.1g} of the largest)")
+    click.echo(f"exported  {done.path}  {done.path.stat().st_size / 1e6:,.1f} MB")

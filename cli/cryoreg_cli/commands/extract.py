@@ -1,0 +1,72 @@
+"""`cryoreg extract`: `cryoreg convert` of boxes around picks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryoreg_cli.commands.convert import convert
+from cryoreg_cli.completion_values import SETTING
+from cryoreg_cli.run_options import PATH, own_options
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option("--data", type=PATH, required=True, metavar="LIST", help="Particle list: STAR, .tbl, CSV or ndjson.")
+@click.option("--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms. [beside the list]")
+@click.option("--box", type=click.IntRange(min=2), default=32, show_default=True, help="Edge, voxels.")
+@click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
+@click.option("--rescale-to", type=_POSITIVE, metavar="Å", help="Voxel size of the boxes. [that of the tomograms]")
+@click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Of the tomograms; dark is inverted.")
+@click.option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, degrees.")
+@click.option(
+    "--set",
+    "assignments",
+    type=SETTING,
+    multiple=True,
+    metavar="dataset.KEY=VALUE",
+    help="Any other setting of `tomogram`.",
+)
+@click.option("--output", type=PATH, required=True, metavar="PATH", help="The file or folder to write.")
+@click.option(
+    "--to", type=click.Choice(["store", "mrc_folder", "lab"]), default="store", show_default=True, help="What to write."
+)
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--skip-bad", is_flag=True, help="Leave out boxes that cannot be read, and list them at the end.")
+@click.pass_context
+def extract(
+    context: click.Context,
+    data: Path,
+    assignments: tuple[str, ...],
+    output: Path,
+    to: str,
+    overwrite: bool,
+    skip_bad: bool,
+    **settings: Any,
+) -> None:
+    """Cut boxes around the particles of a list out of their tomograms.
+
+    The same as `cryoreg convert --dataset tomogram`: `cryoreg show dataset tomogram` lists every setting. To train
+    straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
+    """
+    given = [f"dataset.{key}={_toml(value)}" for key, value in settings.items() if value is not None]
+    with own_options(*settings):
+        context.invoke(
+            convert,
+            config=None,
+            output=output,
+            to=to,
+            overwrite=overwrite,
+            skip_bad=skip_bad,
+            assignments=(*given, *assignments),
+            dataset__name="tomogram",
+            dataset__root=data,
+        )
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str, ensure_ascii=False)

@@ -1,0 +1,85 @@
+"""`cryoreg predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import INFER
+from cryoreg_cli.terminal import console
+
+if TYPE_CHECKING:
+    from cryoreg.inference.predict import Predictions
+
+
+class _Threshold(click.ParamType):
+    name = "confidence"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return "auto" or a number."""
+        return value if value == "auto" else click.FloatRange(0, 1).convert(value, param, ctx)
+
+
+@click.command()
+@click.argument("run", type=run_options.PATH)
+@run_options.options(INFER)
+@click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="A .star, .csv or .tbl file.")
+@click.option(
+    "--format", "form", type=click.Choice(["star", "csv", "dynamo"]), help="What to write. [as the suffix says]"
+)
+@click.option(
+    "--unsure",
+    type=_Threshold(),
+    default="0.5",
+    show_default=True,
+    metavar="CONFIDENCE",
+    help="Below this a class is unsure; auto: where 95 % of the validation split were right.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+def predict(
+    run: Path,
+    output: Path,
+    form: Any,
+    unsure: Any,
+    skip_bad: bool,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Classify subtomograms or particle lists with the classifier of the fine-tuning RUN.
+
+    STAR and Dynamo lists keep all that they had; class, name, confidence and unsure are added. Without --data, the
+    run's own data set is classified.
+    """
+    from cryoreg.inference.predict import run_prediction
+
+    layers = run_options.layers(INFER, given, assignments)
+    predictions = run_prediction(
+        run, layers, output, form, unsure, overwrite, skip_bad, say=lambda line: click.echo(line, err=True)
+    )
+    _print(predictions)
+    click.echo(f"predictions  {output}")
+
+
+def _print(predictions: Predictions) -> None:
+    from rich.table import Table
+
+    table = Table("number", "class", "subtomograms", "mean confidence", "unsure")
+    for column in (table.columns[0], *table.columns[2:]):
+        column.justify = "right"
+    for number, name, count, confidence, unsure in predictions.summary():
+        table.add_row(str(number), name, str(count), f"{confidence:.2f}" if count else "-", str(unsure))
+    console().print(table)
+    state = "not calibrated" if predictions.temperature is None else f"calibrated, T = {predictions.temperature:.3g}"
+    click.echo(
+        f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
+        f"(confidence below {predictions.threshold:.3g}; {state})"
+    )
+    for name, reason in predictions.left_out.items():
+        click.echo(f"left out  {name}: {reason}", err=True)
+    if predictions.left_out:
+        click.echo(f"{len(predictions.left_out)} could not be read and were not classified", err=True)

@@ -1,0 +1,162 @@
+"""`cryoreg simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import SCENE_SETTING
+from cryoreg_cli.run_options import PATH
+
+if TYPE_CHECKING:
+    from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
+
+PRESETS = ("liu2020", "clean", "hard", "extreme")
+
+
+@click.command()
+@click.option("--preset", type=click.Choice(PRESETS), default="liu2020", show_default=True, help="Settings of scenes.")
+@click.option(
+    "--set",
+    "assignments",
+    type=SCENE_SETTING,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another setting; may be repeated.",
+)
+@click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
+@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
+@click.option("--assembly", default="1", show_default=True, help="Biological assembly, or 'none' for atoms as listed.")
+@click.option(
+    "--map-voxel-size",
+    type=click.FloatRange(0, min_open=True),
+    metavar="Å",
+    help="Of MRC maps, where headers do not say or are wrong.",
+)
+@click.option(
+    "--map-threshold",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.05,
+    show_default=True,
+    metavar="FRACTION",
+    help="Leave out voxels of maps below this share of the maximum.",
+)
+@click.option("--per-class", type=click.IntRange(1), default=500, show_default=True, help="Subtomograms of each class.")
+@click.option(
+    "--first",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Scenes of each class to pass over: sets of one seed with other scenes share nothing.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all random draws.")
+@click.option("--snr", type=float, metavar="RATIO", help="Variance of signal over noise; inf: no noise. [the preset's]")
+@click.option("--snr-region", type=click.Choice(["crop", "box"]), help="Where it counts. [the preset's]")
+@click.option("--mode", type=click.Choice(["fast", "tilt-series"]), help="How scenes are imaged. [fast]")
+@click.option("--output", type=PATH, metavar="FILE", help="The store to write (HDF5).")
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--clean-copies", is_flag=True, help="Keep each subtomogram's noise-free copy in the store too.")
+@click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well.")
+@click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well.")
+@click.option("--montage", type=PATH, metavar="PNG", help="Draw the first subtomogram of each class.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | None, **given: Any) -> None:
+    """Simulate subtomograms of known classes.
+
+    A target among random neighbours, seen through a microscope with CTF, missing wedge and noise. The same command goes
+    on where an interrupted one ended; the same seed gives the same bits with any number of workers.
+    """
+    from cryoreg.simulation.settings import make_settings
+
+    settings = make_settings(
+        given["preset"], assignments, snr=given["snr"], snr_region=given["snr_region"], mode=given["mode"]
+    )
+    if show_settings:
+        _print_settings(settings)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '--output': the store to write")
+    folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
+    _require_free(folders)
+    simulated = _set_of(settings, given)
+    _list_structures(simulated)
+    from cryoreg.datasets.conversion.simulated_store import write
+
+    with run_options.resumable():
+        outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
+    _report(outcome, output)
+    _export(output, folders)
+    if given["montage"]:
+        _draw(simulated, given["montage"])
+
+
+def _set_of(settings: Any, given: dict[str, Any]) -> SimulatedSet:
+    from cryoreg.datasets.conversion.simulated_store import SimulatedSet
+    from cryoreg.simulation.assemblies import make_assemblies
+    from cryoreg.simulation.structure_files import StructureOptions, read_structures
+
+    if given["structures"] is None:
+        bodies = make_assemblies(0)
+    else:
+        size, threshold = given["map_voxel_size"], given["map_threshold"]
+        options = StructureOptions(settings.point_spacing, given["assembly"], size, threshold)
+        bodies = read_structures(given["structures"], options)
+    return SimulatedSet(bodies, settings, given["seed"], given["per_class"], given["first"])
+
+
+def _list_structures(simulated: SimulatedSet) -> None:
+    extent = simulated.settings.box * simulated.settings.voxel_size
+    for body in simulated.structures:
+        note = "; larger than the box" if 2 * body.radius > extent else ""
+        said = f"{body.mass / 1e3:.0f} kDa, radius {body.radius:.0f} Å, {len(body.points):,} points{note}"
+        click.echo(f"structure {body.name}: {said}", err=True)
+
+
+def _require_free(folders: dict[str, Path]) -> None:
+    from cryoreg.errors import DataError
+
+    for folder in folders.values():
+        if folder.exists():
+            raise DataError(f"{folder}: exists already; choose another name")
+
+
+def _report(outcome: Outcome, output: Path) -> None:
+    resumed = outcome.total - outcome.written
+    earlier = f", {resumed:,} of them by an earlier call" if resumed else ""
+    click.echo(f"store     {output}  {outcome.total:,} subtomograms{earlier}")
+    if outcome.written:
+        rate = outcome.written / outcome.seconds
+        click.echo(f"speed     {rate:.0f} volumes/s")
+        click.echo(f"SNR       {outcome.snr_crop:.3g} in the crop (target alone), {outcome.snr_box:.3g} in the box")
+
+
+def _export(output: Path, folders: dict[str, Path]) -> None:
+    from cryoreg.datasets.conversion.convert import convert
+    from cryoreg.datasets.specs import StoreSpec
+
+    for kind, folder in folders.items():
+        convert(StoreSpec(root=output).build(), folder, kind)  # type: ignore[arg-type]
+        click.echo(f"{kind:<10} {folder}")
+
+
+def _draw(simulated: SimulatedSet, path: Path) -> None:
+    from cryoreg.simulation.montage import write_montage
+
+    shown = list(simulated.scenes(simulated.indices[: len(simulated.structures)]))
+    write_montage(path, shown, [body.name for body in simulated.structures], simulated.settings.voxel_size)
+    click.echo(f"montage   {path}")
+
+
+def _print_settings(settings: Any) -> None:
+    from cryoreg_cli import describing
+
+    page = describing.page()
+    rows = [
+        (name, str(getattr(settings, name)), field.description or "")
+        for name, field in type(settings).model_fields.items()
+    ]
+    describing.write_table(page, [("setting", "value", "meaning"), *rows])
+    click.echo(page.getvalue().rstrip("\n"))

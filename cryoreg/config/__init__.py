@@ -1,0 +1,35 @@
+"""One run = components + settings, resolved from layers (defaults, file, options) that name their source."""
+
+from cryoreg.config.layers import Layer, parse_assignment, read_toml
+from cryoreg.config.run_config import (
+    PROVENANCE_SECTION,
+    RUNTIME_KEYS,
+    SECOND_AUGMENTATION,
+    TASKS,
+    Choice,
+    RunConfig,
+    Task,
+    build_spec,
+    check_same_run,
+    kind_of,
+    resolve,
+)
+from cryoreg.config.validation import absolute
+
+__all__ = [
+    "PROVENANCE_SECTION",
+    "RUNTIME_KEYS",
+    "SECOND_AUGMENTATION",
+    "TASKS",
+    "Choice",
+    "Layer",
+    "RunConfig",
+    "Task",
+    "absolute",
+    "build_spec",
+    "check_same_run",
+    "kind_of",
+    "parse_assignment",
+    "read_toml",
+    "resolve",
+]

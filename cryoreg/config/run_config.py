@@ -1,0 +1,259 @@
+"""One run = components + settings, resolved from layers (defaults, file, options) that name their source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tomli_w
+from pydantic import BaseModel
+
+from cryoreg import registry
+from cryoreg.config.layers import Layer
+from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
+from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
+from cryoreg.config.validation import absolute, is_path, validated
+from cryoreg.errors import ConfigError, UnknownComponentError
+from cryoreg.registry import Component, suggestion
+from cryoreg.specs import KINDS, Kind
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import SubtomogramDataset
+
+SECOND_AUGMENTATION = "augmentation_2"
+"""The section of the recipe for every second view; left out, all views have the same."""
+
+
+class Task(NamedTuple):
+    """What a kind of run is made of."""
+
+    components: dict[str, str | None]
+    """Section -> the default component; None where the section may be left out."""
+    settings: type[TrainingSettings]
+
+
+TASKS: dict[str, Task] = {
+    "pretrain": Task(
+        {
+            "encoder": "rb3d",
+            "method": "moco",
+            "augmentation": "gupta2022",
+            SECOND_AUGMENTATION: None,
+            "dataset": "demo",
+        },
+        PretrainSettings,
+    ),
+    "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
+}
+PROVENANCE_SECTION = "packages"
+"""Kind -> "dist version": written into a resolved config, and read for messages only."""
+
+RUNTIME_KEYS = frozenset(
+    f"training.{key}"
+    for key in (
+        *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
+        *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
+    )
+) | {"dataset.root", "dataset.tomograms", REQUIRED_PLUGINS}
+"""What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
+
+
+class Choice(NamedTuple):
+    """A component and its hyper-parameters."""
+
+    component: Component
+    spec: Any
+    """A spec of the component's kind."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A fully resolved run."""
+
+    task: str
+    choices: dict[str, Choice]
+    """Section -> component: "encoder", "dataset", ..."""
+    split: SplitSettings
+    training: Any
+    """The task's `TrainingSettings`."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
+    required_plugins: tuple[str, ...] = ()
+    """Packages that the run needs, as its config says them: "cryoreg-x>=0.3"."""
+
+    def spec(self, section: str) -> Any:
+        """Return the spec chosen for a section."""
+        return self.choices[section].spec
+
+    def check_data(self, dataset: SubtomogramDataset) -> None:
+        """Raise `DataError` or `ConfigError` where a component cannot take the data."""
+        for section, (_, spec) in self.choices.items():
+            if kind_of(section) == "encoder":
+                spec.check_box(dataset.box)
+            elif kind_of(section) == "augmentation":
+                spec.check_data(dataset)
+
+    def packages(self) -> dict[str, str]:
+        """Return section -> "package version"."""
+        return {section: f"{c.component.dist} {c.component.version}" for section, c in self.choices.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested values, as TOML and checkpoints hold them; unset values are left out."""
+        sections: dict[str, Any] = {"task": self.task}
+        if self.required_plugins:
+            sections[REQUIRED_PLUGINS] = list(self.required_plugins)
+        for section, (component, spec) in self.choices.items():
+            name = component.name if component.builtin else component.qualified
+            sections[section] = {"name": name, **_plain(spec)}
+        sections |= {"split": _plain(self.split), "training": _plain(self.training)}
+        return sections | {PROVENANCE_SECTION: self.packages()}
+
+    def to_toml(self) -> str:
+        """Return the config as TOML that `cryoreg <task> --config` runs again."""
+        return tomli_w.dumps(self.to_dict())
+
+    def values(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield every (key, value, source)."""
+        for section, (component, spec) in self.choices.items():
+            yield f"{section}.name", component.name, self.sources.get(f"{section}.name", "default")
+            yield from self._values(section, spec)
+        yield from self._values("split", self.split)
+        yield from self._values("training", self.training)
+
+    def _values(self, section: str, model: BaseModel) -> Iterator[tuple[str, Any, str]]:
+        for key, value in model:
+            yield f"{section}.{key}", value, self.sources.get(f"{section}.{key}", "default")
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
+    """Merge layers, the later over the earlier, and validate everything.
+
+    Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source; and, before
+    any component is loaded, for a required plugin that is not here.
+    """
+    layers = list(layers)
+    required = require_plugins(layers)
+    merged = _merge(task, layers)
+    choices: dict[str, Choice] = {}
+    sources: dict[str, str] = {}
+    for section, default in TASKS[task].components.items():
+        if default is None and not merged[section]:
+            continue
+        name, source = merged[section].pop("name", (default, "default"))
+        choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
+        sources[f"{section}.name"] = source
+    split = validated(SplitSettings, "split", "a split setting", merged["split"])
+    training = validated(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
+    for section, entries in merged.items():
+        sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
+    return RunConfig(task, choices, split, training, sources, required)
+
+
+def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str]]]:
+    """Return section -> key -> (value, source); changing a component drops its earlier parameters."""
+    merged: dict[str, dict[str, tuple[Any, str]]] = {s: {} for s in (*TASKS[task].components, "split", "training")}
+    for source, values in layers:
+        for section, entries in values.items():
+            if section == "task":
+                _check_task(task, entries, source)
+                continue
+            if section == REQUIRED_PLUGINS:
+                continue
+            _check_section(section, entries, source, merged)
+            if section == PROVENANCE_SECTION:
+                continue
+            held = merged[section]
+            if "name" in entries and held.get("name", (None,))[0] not in (None, entries["name"]):
+                held.clear()
+            held |= {key: (value, source) for key, value in entries.items()}
+    return merged
+
+
+def _check_task(task: str, found: Any, source: str) -> None:
+    if found == task:
+        return
+    advice = f"run `cryoreg {found} --config {source}`" if str(found) in TASKS else f"known: {', '.join(TASKS)}"
+    raise ConfigError(f"{source} configures the task {found!r}, not '{task}'; {advice}")
+
+
+def _check_section(section: str, entries: Any, source: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if section not in (*known, PROVENANCE_SECTION):
+        raise ConfigError(
+            f"unknown section '{section}' ({source}){suggestion(section, [*known, REQUIRED_PLUGINS])}; "
+            f"known: {', '.join(known)}"
+        )
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"'{section}' ({source}) must be a table, for example [{section}]")
+
+
+def kind_of(section: str) -> Kind:
+    """Return the kind of component that a section configures."""
+    return next(kind for kind in KINDS if section.startswith(kind))
+
+
+def _recorded_package(section: str, name: Any, layers: list[Layer]) -> str | None:
+    """Return the package that brought component ``name`` to the run that a layer records."""
+    recording = (layer.values for layer in layers if layer.values.get(section, {}).get("name") == name)
+    recorded = (values.get(PROVENANCE_SECTION, {}).get(section) for values in recording)
+    return next(filter(None, recorded), None)
+
+
+def _choose(
+    section: str, name: Any, entries: dict[str, tuple[Any, str]], recorded: str | None, source: str = "argument"
+) -> Choice:
+    if not isinstance(name, str):
+        raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
+    kind = kind_of(section)
+    if kind == "dataset" and source == "default" and "root" in entries and is_path(str(entries["root"][0])):
+        _refuse_to_guess(*entries["root"])
+    try:
+        component, spec_type = registry.find_spec(kind, name)
+    except UnknownComponentError as error:
+        if recorded is None:
+            raise
+        raise UnknownComponentError(f"{error} (this run was made with {recorded}: install that package)") from error
+    what = f"a parameter of {kind} '{component.name}'"
+    if source == "default":
+        what += f" (the default; --{kind} chooses another)"
+    return Choice(component, validated(spec_type, section, what, entries))
+
+
+def _refuse_to_guess(root: Any, source: str) -> None:
+    """Say which reader fits data that were given without one; raise `DataError` where none or several do."""
+    from cryoreg.datasets.sniffing import choose
+
+    match = choose(absolute(Path(str(root))))
+    raise ConfigError(
+        f"dataset.root ({source}): {root} needs a reader; as it has {match.why}, say --dataset {match.name} "
+        f"(`cryoreg inspect {root}` shows what is in it)"
+    )
+
+
+def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: str | None = None) -> Choice:
+    """Return a component with hyper-parameters given in Python; ``recorded``: the package that brings it."""
+    return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
+
+
+def check_same_run(recorded: Mapping[str, Any], config: RunConfig, purpose: str = "resume") -> None:
+    """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes."""
+    now, before = _flat(config.to_dict()), _flat(recorded)
+    for key in sorted(now.keys() | before.keys()):
+        if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
+            raise ConfigError(
+                f"{key} is {now.get(key)!r}, but the run to {purpose} has {before.get(key)!r}; "
+                "drop that setting, or start a new run"
+            )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

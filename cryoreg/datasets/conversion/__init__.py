@@ -1,0 +1,1 @@
+"""From any data set to a store or to folders of files."""

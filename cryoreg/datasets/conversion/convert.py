@@ -1,0 +1,111 @@
+"""From any data set to cryoreg's store or to folders of MRC files: one subtomogram at a time, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
+from cryoreg.datasets.store.format import StoreLayout
+from cryoreg.datasets.store.writer import StoreWriter
+from cryoreg.errors import DataError
+
+Target = Literal["store", "mrc_folder", "lab"]
+_WRITERS: dict[str, type[StoreWriter] | type[FolderWriter]] = {
+    "store": StoreWriter,
+    "mrc_folder": MrcFolderWriter,
+    "lab": LabWriter,
+}
+
+
+class Conversion(NamedTuple):
+    """What a conversion did."""
+
+    path: Path
+    written: int
+    """Subtomograms in the result."""
+    resumed: int
+    """How many of these an earlier, interrupted call had written."""
+    left_out: dict[str, str]
+    """Id -> why it could not be read."""
+
+
+def convert(
+    dataset: SubtomogramDataset,
+    path: Path,
+    to: Target = "store",
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+) -> Conversion:
+    """Write ``dataset`` to ``path``, in constant memory; the same call goes on where an interrupted one ended.
+
+    ``settings`` tell how the data set was opened, and are kept. A subtomogram that cannot be read ends the call with a
+    `DataError` that names it, unless ``skip_bad`` leaves it out; what was written stays in ``.<name>.part``.
+    """
+    layout = layout_of(dataset, settings or {}, clean=to == "store")
+    copies = getattr(dataset, "clean", None) if layout.clean else None  # the demo set reads its file for this
+    left_out: dict[str, str] = {}
+    with _WRITERS[to](path, layout, overwrite=overwrite) as writer:
+        missing = writer.missing()
+        for row in _shown(missing, path):
+            try:
+                content = _read(dataset, copies, row, layout)
+            except DataError as error:
+                if not skip_bad:
+                    raise DataError(_advised(str(error), dataset.ids[row])) from error
+                left_out[dataset.ids[row]] = str(error)
+                writer.leave_out(row)
+                continue
+            writer.put(row, *content)
+        writer.finish()
+    total = len(dataset)
+    return Conversion(path, total - len(left_out), total - len(missing), left_out)
+
+
+def layout_of(dataset: SubtomogramDataset, settings: Mapping[str, Any], clean: bool = True) -> StoreLayout:
+    """Return what is known of a data set without reading a volume; with ``clean``, of its noise-free copies too."""
+    origin = getattr(dataset, "origin", None)
+    columns: Mapping[str, np.ndarray] = getattr(dataset, "columns", {})
+    return StoreLayout(
+        ids=dataset.ids,
+        labels=dataset.labels,
+        groups=dataset.groups,
+        classes=list(dataset.classes),
+        box=dataset.box,
+        voxel_size=dataset.voxel_size,
+        contrast=getattr(dataset, "contrast", None),
+        tilt_range=getattr(dataset, "tilt_range", None),
+        tilt_axis=getattr(dataset, "tilt_axis", None),
+        origins=[origin(index) for index in range(len(dataset))] if origin else None,
+        columns={name: (column.dtype.str, column.shape[1:]) for name, column in columns.items()},
+        settings=settings,
+        clean=clean and getattr(dataset, "clean", None) is not None,
+    )
+
+
+def _read(
+    dataset: SubtomogramDataset, copies: SubtomogramDataset | None, row: int, layout: StoreLayout
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, Any]]:
+    """Return a volume, its noise-free copy where that is wanted, and what else is known of it."""
+    volume = layout.voxels(row, dataset[row].volume)
+    noise_free = None if copies is None else layout.voxels(row, copies[row].volume)
+    columns: Mapping[str, np.ndarray] = getattr(dataset, "columns", {}) if layout.columns else {}
+    return volume, noise_free, {name: column[row] for name, column in columns.items()}
+
+
+def _shown(rows: list[int], path: Path) -> Iterator[int]:
+    console = Console(stderr=True)
+    return iter(track(rows, f"writing {path.name}", console=console, transient=True, disable=not console.is_terminal))
+
+
+def _advised(message: str, name: str) -> str:
+    named = message if name in message else f"{name}: {message}"
+    return f"{named} (what was read before it is kept; mend it and repeat the command, or leave it out: --skip-bad)"

@@ -1,0 +1,1 @@
+"""File formats: MRC, OME-Zarr, HDF5, STAR, pickles of others."""

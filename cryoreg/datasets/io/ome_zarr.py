@@ -1,0 +1,184 @@
+"""Tomograms in OME-Zarr: images of several levels, of which one is read. Works with zarr 2 and 3."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
+from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE, edge_length
+from cryoreg.datasets.tomograms.files import Region, Tomogram
+
+_ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "picometer": 1e-2, "nanometer": 10.0, "nm": 10.0}
+_ANGSTROM |= {"micrometer": 1e4, "um": 1e4, "µm": 1e4, "millimeter": 1e7, "meter": 1e10}
+_SPACE = ("z", "y", "x")
+_CODECS = frozenset(
+    (
+        *("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "bytes", "transpose", "sharding_indexed"),
+        *("shuffle", "delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits"),
+        *("crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"),
+    )
+)
+"""Codecs that turn bytes into numbers and do nothing else."""
+
+
+class Level(NamedTuple):
+    """One array of a multiscale image."""
+
+    path: str
+    """Below the image's group."""
+    axes: Sequence[str]
+    """The name of each axis: t, c, z, y, x."""
+    voxel_sizes: tuple[float, float, float] | None
+    """Å along x, y, z; None where the metadata do not say."""
+
+
+class OmeZarr(Tomogram):
+    """A tomogram in OME-Zarr 0.4 (Zarr 2) or 0.5 (Zarr 3), or in a plain Zarr array; channels and times must be one."""
+
+    def __init__(self, path: str, voxel_size: float | None = None) -> None:
+        """Read the metadata; ``voxel_size`` (Å) chooses the level of that size, or else overrules the finest."""
+        group, level = _find(path, voxel_size)
+        self.path = path
+        self._array_path = os.path.join(group, level.path)
+        array = self._open()
+        check_kind(path, array.dtype)
+        self._axes = _check_axes(path, level.axes, array.shape)
+        z, y, x = (array.shape[self._axes.index(axis)] for axis in _SPACE)
+        self.shape = (z, y, x)
+        self.voxel_size = voxel_size or edge_length(path, level.voxel_sizes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open array out."""
+        return {name: value for name, value in self.__dict__.items() if name != "_opened"}
+
+    def _open(self) -> Any:
+        """Return the array, opened once in each process."""
+        process, array = getattr(self, "_opened", (None, None))
+        if process != os.getpid():
+            array = _open(self._array_path)
+            self._opened = (os.getpid(), array)
+        return array
+
+    def _read(self, region: Region) -> np.ndarray:
+        space = dict(zip(_SPACE, region, strict=True))
+        part = np.asarray(self._open()[tuple(space.get(axis, 0) for axis in self._axes)])
+        stored = [axis for axis in self._axes if axis in _SPACE]
+        return part.transpose([stored.index(axis) for axis in _SPACE])
+
+
+def _find(path: str, voxel_size: float | None) -> tuple[str, Level]:
+    """Return the group and the level of it that a path, and perhaps a voxel size, means."""
+    node = _open(path)
+    if not hasattr(node, "shape"):
+        return path, _choose(path, levels(path, node.attrs.asdict()), voxel_size)
+    group, name = os.path.split(os.path.normpath(path))
+    for level in _levels_around(group):
+        if os.path.normpath(level.path) == name:
+            return group, level
+    return group, Level(name, ("t", "c", *_SPACE)[-len(node.shape) :], None)
+
+
+def _levels_around(group: str) -> Sequence[Level]:
+    if not any(os.path.isfile(os.path.join(group, name)) for name in (".zgroup", "zarr.json")):
+        return ()
+    attributes = _open(group).attrs.asdict()
+    return levels(group, attributes) if "multiscales" in attributes.get("ome", attributes) else ()
+
+
+def _choose(path: str, found: Sequence[Level], voxel_size: float | None) -> Level:
+    """Return the level of a voxel size, else the finest, which is the first."""
+    for level in found:
+        size = edge_length(path, level.voxel_sizes)
+        if voxel_size and size and abs(size - voxel_size) <= SAME_VOXEL_SIZE * voxel_size:
+            return level
+    return found[0]
+
+
+def _open(path: str) -> Any:
+    import zarr
+
+    if not os.path.isdir(path):
+        refuse(path, "does not exist (or is a broken link); check the path")
+    if zarr.__version__.startswith("2.") and os.path.isfile(os.path.join(path, "zarr.json")):
+        refuse(path, f"is of Zarr format 3, which the installed zarr {zarr.__version__} cannot read; install zarr 3")
+    with one_line(path, "a Zarr array or group"):
+        if not any(os.path.isfile(os.path.join(path, name)) for name in (".zgroup", ".zarray", "zarr.json")):
+            refuse(path, "is neither a Zarr array nor a Zarr group; give an MRC file or an OME-Zarr image")
+        _check_codecs(path)
+        return zarr.open(path, mode="r")
+
+
+def _check_codecs(path: str) -> None:
+    """Refuse an array whose chunks would be decoded by what is not known to be harmless, such as pickle."""
+    for name in (".zarray", "zarr.json"):
+        file = os.path.join(path, name)
+        if os.path.isfile(file):
+            with open(file, encoding="utf-8") as stream:
+                unknown = next((codec for codec in _codecs(json.load(stream)) if codec not in _CODECS), None)
+            if unknown is not None:
+                refuse(path, f"is encoded by {unknown!r}, which is not among the codecs of arrays; write it again")
+
+
+def _codecs(metadata: Any) -> Iterator[str]:
+    """Yield the name of each codec of an array, those within shards as well."""
+    if not isinstance(metadata, Mapping):
+        return
+    listed = [metadata.get("compressor"), *(metadata.get("filters") or ())]
+    inner = metadata.get("configuration")
+    for each in (metadata, inner if isinstance(inner, Mapping) else {}):
+        listed += [*(each.get("codecs") or ()), *(each.get("index_codecs") or ())]
+    for codec in filter(None, listed):
+        known = codec if isinstance(codec, Mapping) else {"id": codec}
+        yield str(known.get("id") or known.get("name")).removeprefix("numcodecs.")
+        yield from _codecs({"configuration": known.get("configuration")})
+
+
+def levels(path: str, attributes: Mapping[str, Any]) -> list[Level]:
+    """Return the levels of a multiscale image from its group's attributes, the finest first."""
+    images = attributes.get("ome", attributes).get("multiscales")
+    try:
+        image = images[0]
+        axes = image.get("axes", "tczyx")
+        names = [axis if isinstance(axis, str) else axis["name"] for axis in axes]
+        units = [None if isinstance(axis, str) else axis.get("unit") for axis in axes]
+        common = _scale(image, len(names))
+        return [
+            Level(str(each["path"]), names, _voxel_sizes(names, units, _scale(each, len(names)) * common))
+            for each in image["datasets"]
+        ]
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError):
+        refuse(path, "has no OME-Zarr metadata ('multiscales') that can be understood; give the path of its array")
+
+
+def _scale(entry: Mapping[str, Any], count: int) -> np.ndarray:
+    """Return the product of an entry's scale transformations, NaN where there is none."""
+    scales = [each["scale"] for each in entry.get("coordinateTransformations", ()) if each["type"] == "scale"]
+    if not scales:
+        return np.ones(count) if "datasets" in entry else np.full(count, np.nan)
+    return np.prod(np.array(scales, dtype=np.float64).reshape(-1, count), axis=0)
+
+
+def _voxel_sizes(
+    names: Sequence[str], units: Sequence[str | None], scale: np.ndarray
+) -> tuple[float, float, float] | None:
+    x, y, z = (
+        scale[names.index(axis)] * _ANGSTROM.get((units[names.index(axis)] or "").lower(), np.nan) for axis in "xyz"
+    )
+    return (float(x), float(y), float(z)) if x > 0 and y > 0 and z > 0 else None
+
+
+def _check_axes(path: str, names: Sequence[str], shape: Sequence[int]) -> list[str]:
+    """Return the names of the axes; raise `DataError` unless the array is one volume."""
+    if len(names) != len(shape) or not set(_SPACE) <= set(names):
+        refuse(path, f"has an array of shape {times(shape)} with axes {''.join(names)}, not that of a volume (z, y, x)")
+    for name, edge in zip(names, shape, strict=True):
+        if name not in _SPACE and edge != 1:
+            refuse(path, f"has {edge} volumes along axis {name}; write the one to be used as an image of its own")
+    if min(shape[names.index(axis)] for axis in _SPACE) < 2:
+        refuse(path, f"is a 2D image ({times(shape)}), not a tomogram; check the path")
+    return list(names)

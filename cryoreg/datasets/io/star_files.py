@@ -1,0 +1,125 @@
+"""STAR files of RELION, Warp and M as tables: one row per particle, with what its optics group says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.volume_files import one_line, refuse
+
+_NAMES = (
+    "rlnTomoName",
+    "rlnMicrographName",
+    "rlnImageName",
+    "rlnTomoReconstructedTomogram",
+    "rlnTomoTiltSeriesStarFile",
+    "rlnTomoParticleName",
+    "rlnOpticsGroupName",
+)
+"""Columns that stay text, also where every value looks like a number."""
+_GROUP = "rlnOpticsGroup"
+
+
+def read_star(path: str | Path, needed: Iterable[str], what: str) -> pd.DataFrame:
+    """Return the table of a STAR file that has a column of ``needed``, joined with its optics groups.
+
+    Raises `DataError` where there is none or it is empty; ``what`` names its rows: "particles".
+    """
+    blocks = read_blocks(path)
+    tables = {name: block for name, block in blocks.items() if isinstance(block, pd.DataFrame)}
+    wanted = list(needed)
+    for table in sorted(tables.values(), key=lambda table: table is not tables.get("particles")):
+        if set(wanted) & set(table.columns):
+            if table.empty:
+                refuse(path, f"lists no {what}; check how it was written")
+            return _with_optics(path, table.reset_index(drop=True), blocks.get("optics"))
+    listed = ", ".join(str(column) for block in blocks.values() for column in block)
+    refuse(path, f"has no column {' or '.join(wanted)} (it has: {listed or 'no columns'}); give the list of {what}")
+
+
+def read_blocks(path: str | Path) -> dict[str, Any]:
+    """Return the blocks of a STAR file: tables, and dictionaries for those without a loop."""
+    import starfile
+
+    with one_line(path, "a STAR file"), open(path, "rb") as stream:
+        stream.read(1)
+    try:
+        with one_line(path, "a STAR file"):
+            blocks = starfile.read(path, always_dict=True, parse_as_string=list(_NAMES))
+    except TypeError:  # starfile's answer to a block without content at the end
+        blocks = {}
+    if not blocks:
+        refuse(
+            path, "holds no STAR table (no 'data_' block with columns), or is not UTF-8 text; check how it was written"
+        )
+    return blocks
+
+
+def _with_optics(path: str | Path, table: pd.DataFrame, optics: Any) -> pd.DataFrame:
+    """Add to each particle the columns of its optics group that it lacks."""
+    if optics is None or _GROUP not in table:
+        return table
+    groups = pd.DataFrame([optics]) if isinstance(optics, dict) else optics
+    if _GROUP not in groups:
+        refuse(path, f"has optics groups without a column {_GROUP}; export it again")
+    index = groups.drop_duplicates(_GROUP).set_index(_GROUP)
+    unknown = ~table[_GROUP].isin(index.index)
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        refuse(path, f"names optics group {table[_GROUP][row]} in row {row}, which its optics table lacks; add it")
+    added = [column for column in index.columns if column not in table]
+    return table.assign(**{column: table[_GROUP].map(index[column]) for column in added})
+
+
+def numbers(path: str | Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return a column as finite numbers; raise `DataError`, with the first bad row, where it has others."""
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        refuse(path, f"has '{table[column].iloc[bad[0]]}' for {column} in row {bad[0]}, not a number; mend the row")
+    return values
+
+
+def triples(path: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> NDArray[np.float64] | None:
+    """Return three columns of numbers, (N, 3); None where none of them is there, a `DataError` where some are."""
+    names = list(columns)
+    missing = [name for name in names if name not in table]
+    if len(missing) == len(names):
+        return None
+    if missing:
+        refuse(path, f"has no column {missing[0]}, though it has others of {', '.join(names)}; export it again")
+    return np.stack([numbers(path, table, name) for name in names], axis=1)
+
+
+def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> tuple[list[str], list[int | None]]:
+    """Return the class names that a column holds, in natural order, and the label of each row, None where empty."""
+    if column is None:
+        return [], [None] * len(table)
+    column = column.removeprefix("_")
+    if column not in table:
+        listed = ", ".join(map(str, table.columns))
+        refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
+    names = [_name(value) for value in table[column]]
+    classes = sorted({name for name in names if name}, key=natural_order)
+    index = {name: label for label, name in enumerate(classes)}
+    return classes, [index.get(name) for name in names]
+
+
+def natural_order(name: str) -> tuple[bool, float, str]:
+    """Sort numbers by value, before text."""
+    try:
+        return (False, float(name), name)
+    except ValueError:
+        return (True, 0.0, name)
+
+
+def _name(value: Any) -> str:
+    """Write a value of a table as the name of a class; empty where there is none."""
+    if pd.isna(value):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()

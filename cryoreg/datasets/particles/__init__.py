@@ -1,0 +1,1 @@
+"""Particle lists: coordinates, classes and what they mean."""

@@ -1,0 +1,64 @@
+"""Points as copick and the CryoET Data Portal write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.particles.lists import ParticleList, Unit
+
+
+def read_ndjson(path: str) -> ParticleList:
+    """Read the portal's points: in each line an object with a ``location``, x y z in voxels of the tomogram."""
+    with one_line(path, "a list of points"):
+        lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        points = [json.loads(line) for line in lines]
+    return _points(path, points, "voxel", None, None)
+
+
+def read_json(path: str) -> ParticleList:
+    """Read copick's picks: the points of one object in one run, x y z in Å; or an array of the portal's points.
+
+    A point is at its location plus the translation of its ``transformation_``, as copick has it.
+    """
+    with one_line(path, "a list of points"):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if isinstance(content, list):
+        return _points(path, content, "voxel", None, None)
+    if not isinstance(content, dict) or not isinstance(content.get("points"), list):
+        refuse(path, "has no 'points' as copick's picks have; check the path")
+    if content.get("unit", "angstrom") != "angstrom":
+        refuse(path, f"has points in {content['unit']}, not in angstrom; convert them")
+    return _points(path, content["points"], "angstrom", content.get("run_name"), content.get("pickable_object_name"))
+
+
+def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name: str | None) -> ParticleList:
+    if not points:
+        refuse(path, "lists no particles; check how it was written")
+    places = np.array([_location(path, row, point) for row, point in enumerate(points)])
+    table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(tomogram=run, object=name)
+    for key in ("instance_id", "score"):
+        table[key] = [point.get(key) for point in points]
+    return ParticleList(path, places, unit, [run] * len(points), table, "object" if name else None)
+
+
+def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(point["location"][axis]) + _shift(point, i) for i, axis in enumerate("xyz"))
+    except (TypeError, KeyError, ValueError, IndexError):
+        x = y = z = float("nan")
+    if not np.isfinite([x, y, z]).all():
+        refuse(path, f"has no location with numbers x, y and z in row {row}; mend or remove it")
+    return x, y, z
+
+
+def _shift(point: Any, axis: int) -> float:
+    """Return an entry of the last column of copick's matrix from object to tomogram."""
+    matrix = point.get("transformation_")
+    return float(matrix[axis][3]) if matrix else 0.0

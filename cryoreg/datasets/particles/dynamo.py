@@ -1,0 +1,95 @@
+"""Dynamo's particle tables (.tbl) and the lists of tomograms that belong to them (.doc).
+
+Columns are those of Dynamo's "table convention", places those of its page "Volume center"
+(https://wiki.dynamo.biozentrum.unibas.ch/w/index.php/Volume_center).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.particles.lists import ParticleList
+
+_NAMES = {1: "tag", 4: "dx", 5: "dy", 6: "dz", 7: "tdrot", 8: "tilt", 9: "narot", 13: "ftype", 14: "ymintilt"}
+_NAMES |= {15: "ymaxtilt", 20: "tomo", 21: "reg", 22: "class", 24: "x", 25: "y", 26: "z"}
+_FIRST_VOXEL = 0.5
+"""Dynamo's coordinates start at the corner of the first voxel, whose middle hence lies at 0.5."""
+_Y_TILT = 1
+"""The type (ftype) of the missing wedge of a single tilt series."""
+
+
+def read_table(path: str) -> ParticleList:
+    """Read a Dynamo table; a particle is at x, y, z (columns 24 to 26) plus its shifts (4 to 6), less half a voxel."""
+    table = _read_numbers(path)
+    places = table[["x", "y", "z"]].to_numpy() + table[["dx", "dy", "dz"]].to_numpy()
+    bad = np.flatnonzero(~np.isfinite(places).all(axis=1))
+    if len(bad):
+        refuse(path, f"has coordinates that are no numbers in row {bad[0]}; mend the row")
+    varied = table["class"].nunique() > 1
+    return ParticleList(
+        path=path,
+        coordinates=places - _FIRST_VOXEL,
+        unit="voxel",
+        tomograms=_tomograms(path, table["tomo"].to_numpy()),
+        columns=table,
+        label="class" if varied else None,
+        tilt_ranges=_tilt_ranges(table),
+    )
+
+
+def _read_numbers(path: str) -> pd.DataFrame:
+    with one_line(path, "a Dynamo table"):
+        if os.path.getsize(path) == 0:
+            refuse(path, "lists no particles; check how it was written")
+        table = pd.read_csv(path, sep=r"\s+", header=None, comment="#")
+    if table.shape[1] < max(_NAMES):
+        refuse(path, f"has {table.shape[1]} columns where a Dynamo table has at least {max(_NAMES)}; export it again")
+    text = [number for number, kind in enumerate(table.dtypes, 1) if kind.kind not in "iufb" and number in _NAMES]
+    if text:
+        column = pd.to_numeric(table[text[0] - 1], errors="coerce")
+        row = int(np.flatnonzero(column.isna())[0])
+        refuse(path, f"has '{table[text[0] - 1][row]}' in row {row}, column {text[0]}, not a number; mend the row")
+    return table.rename(
+        columns={number - 1: _NAMES.get(number, f"column{number}") for number in range(1, table.shape[1] + 1)}
+    )
+
+
+def _tomograms(path: str, column: NDArray[np.float64]) -> list[str | None]:
+    """Return the file of each particle's tomogram where a .doc file tells it, else the number as text."""
+    index = _index_beside(path)
+    return [index.get(int(number), str(int(number))) if np.isfinite(number) else None for number in column]
+
+
+def _index_beside(path: str) -> dict[int, str]:
+    """Read ``<table>.doc``, else the only .doc file beside the table."""
+    own = Path(path).with_suffix(".doc")
+    found = [own] if own.is_file() else sorted(Path(path).parent.glob("*.doc"))
+    return read_index(found[0]) if len(found) == 1 else {}
+
+
+def read_index(path: str | Path) -> dict[int, str]:
+    """Read a .doc file: in each line the number of a tomogram (column 20 of the table) and its file."""
+    index: dict[int, str] = {}
+    with one_line(path, "a Dynamo list of tomograms"):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for count, line in enumerate(lines, 1):
+        number, _, file = line.strip().partition(" ")
+        if not line.strip():
+            continue
+        if not number.isdecimal() or not file.strip():
+            refuse(path, f"has '{line.strip()}' in line {count}, not the number and the file of a tomogram; mend it")
+        index[int(number)] = file.strip()
+    return index
+
+
+def _tilt_ranges(table: pd.DataFrame) -> list[tuple[float, float] | None]:
+    return [
+        (float(low), float(high)) if kind == _Y_TILT and low < high else None
+        for kind, low, high in zip(table["ftype"], table["ymintilt"], table["ymaxtilt"], strict=True)
+    ]

@@ -1,0 +1,91 @@
+"""Subtomograms that lie in MRC files, one each: what `mrc_folder` and `lab` share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from cryoreg.contracts import Box
+from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_volume
+from cryoreg.datasets.readers.class_folders import check_unique as check_unique  # where others look for it
+from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
+from cryoreg.errors import DataError, MixedError
+
+SAME_VOXEL_SIZE = 0.01
+"""Voxel sizes that differ by a smaller fraction count as the same."""
+_OVERRULE = "--set dataset.voxel_size=<Å>"
+
+
+class MrcFiles(FileDataset):
+    """A `SubtomogramDataset` of MRC files that have one box and one voxel size; headers are read and compared once."""
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        ids: Sequence[str],
+        labels: Sequence[int | None],
+        classes: Sequence[str],
+        voxel_size: float | None = None,
+    ) -> None:
+        """Take one path, id and label per subtomogram; ``voxel_size`` (Å) overrules the headers."""
+        box, voxel_size = common_geometry(files, voxel_size)
+        super().__init__(files, [None] * len(files), ids, labels, classes, box, voxel_size)
+
+    def read(self, index: int) -> np.ndarray:
+        """Read one file."""
+        return read_volume(self.files[index])
+
+
+def common_geometry(files: Iterable[str], voxel_size: float | None) -> tuple[Box, float | None]:
+    """Return the box (z, y, x) and voxel size (Å) of all files; raise `DataError` where two differ."""
+    return common_geometry_of(((file, read_header(file)) for file in files), voxel_size)
+
+
+def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: float | None) -> tuple[Box, float | None]:
+    """Do the same for files whose headers are read; the error, a `MixedError`, counts what all files have."""
+    boxes = CommonBox()
+    sizes: list[tuple[str, float | None]] = []
+    for file, header in headers:
+        boxes.add(file, header.box)
+        sizes.append((file, voxel_size or edge_length(file, header.voxel_sizes)))
+    if not sizes:
+        raise DataError("no MRC files; check the path")
+    mixed = boxes.mixed() or _mixed_sizes(sizes)
+    if mixed:
+        counted = Counter(_in_angstrom(size) for _, size in sizes)
+        raise MixedError(mixed, {"box": boxes.counts, "voxel size": dict(counted.most_common())})
+    return boxes.box, sizes[0][1]
+
+
+def edge_length(file: str, sizes: tuple[float, float, float] | None) -> float | None:
+    """Return the edge of a voxel, Å; raise `DataError` where voxels are no cubes."""
+    if sizes is None:
+        return None
+    if not _same(min(sizes), max(sizes)):
+        listed = " × ".join(f"{size:.4g}" for size in sizes)
+        raise DataError(f"{file}: has voxels of {listed} Å; resample them to cubes, or overrule with {_OVERRULE}")
+    return float(np.mean(sizes))
+
+
+def _mixed_sizes(sizes: Sequence[tuple[str, float | None]]) -> str | None:
+    """Name two files whose voxel sizes (Å) differ, and what to do; None where all are alike."""
+    first, size = sizes[0]
+    other = next(((file, each) for file, each in sizes if not _same(size, each)), None)
+    if other is None:
+        return None
+    return (
+        f"mixed voxel sizes: {first} has {_in_angstrom(size)} and {other[0]} {_in_angstrom(other[1])}; "
+        f"resample them to one, or overrule the headers with {_OVERRULE}"
+    )
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= SAME_VOXEL_SIZE * max(a, b)
+
+
+def _in_angstrom(size: float | None) -> str:
+    return "none in its header" if size is None else f"{size:.4g} Å"

@@ -1,0 +1,23 @@
+"""A folder of MRC files whose subfolders, if any, are the classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryoreg.datasets.readers.class_folders import FileKind, find_files
+from cryoreg.datasets.readers.mrc_files import MrcFiles
+
+MRC = FileKind("MRC files", ".mrc, .rec, .map", packed=True)
+
+
+class MrcFolder(MrcFiles):
+    """``root/<class>/*.mrc``, or flat and unlabelled: ``root/*.mrc``.
+
+    Extensions are ``.mrc``, ``.rec`` and ``.map``, also with ``.gz`` or ``.bz2``; hidden files are ignored. An id is
+    the path below ``root`` without its extension. Volumes keep their axes (z, y, x).
+    """
+
+    def __init__(self, root: str | Path, voxel_size: float | None = None) -> None:
+        """Open a folder; ``voxel_size`` (Å) overrules the headers. Raises `DataError`, one line, for bad input."""
+        found = find_files(root, MRC)
+        super().__init__(found.files, found.stems, found.labels, found.classes, voxel_size)

@@ -1,0 +1,204 @@
+"""Subtomograms that a STAR file lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cryoreg.contracts import Origin
+from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_slot, read_volume
+from cryoreg.datasets.io.star_files import class_labels, numbers, read_star
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
+from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE, edge_length
+from cryoreg.datasets.tomograms.names import find_above, stem
+from cryoreg.errors import DataError
+
+_IMAGE = "rlnImageName"
+_COORDINATES = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst")
+_GROUPS = ("rlnTomoName", "rlnMicrographName")
+_SIZES = ("rlnImagePixelSize", "rlnDetectorPixelSize", "rlnPixelSize")
+_UNSET = 1.0
+"""Å per voxel that many programs write where they know of none."""
+
+
+class _Image(NamedTuple):
+    file: str
+    slot: int | None
+    """Counted from 0; None where the file is one volume."""
+
+
+class Star(FileDataset):
+    """The volumes that a STAR file of RELION 3, 3.1, 4 or 5, Warp or M names in ``rlnImageName``.
+
+    A name is a file or ``slot@stack``, slots counted from 1, and an id is that name. Voxel sizes come from the optics
+    groups (``rlnImagePixelSize``) or columns of the particles, else from the headers; groups are the tomograms.
+    Nothing is inverted: how density looks depends on how the volumes were made.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        voxel_size: float | None = None,
+        folder: str | Path | None = None,
+        label: str | None = None,
+        mixed_voxel_sizes: bool = False,
+    ) -> None:
+        """Open a STAR file; ``voxel_size`` (Å) overrules it and the headers.
+
+        Relative names start in ``folder``, else in the folder of the STAR file or one above it. ``mixed_voxel_sizes``
+        lets them differ, as they may where all are rescaled. Raises `DataError`, one line, for bad input.
+        """
+        self.path = os.fspath(root)
+        table = read_star(root, [_IMAGE, *_COORDINATES], "particles")
+        _check_volumes(self.path, table)
+        images = _find(self.path, table, folder)
+        self._edges = _edges(self.path, table)
+        stated = _stated_sizes(self.path, table)
+        box, self._voxel_sizes = self._headers(images, stated, voxel_size)
+        classes, labels = class_labels(self.path, table, label)
+        super().__init__(
+            files=[image.file for image in images],
+            slots=[image.slot for image in images],
+            ids=[str(name) for name in table[_IMAGE]],
+            labels=labels,
+            classes=classes,
+            box=box,
+            voxel_size=self._voxel_sizes[0],
+        )
+        group = next((column for column in _GROUPS if column in table), None)
+        if group:
+            self.groups = [stem(str(name)) for name in table[group]]
+        if not mixed_voxel_sizes:
+            self._check_one_size()
+
+    def _headers(
+        self, images: Sequence[_Image], stated: Sequence[float | None], told: float | None
+    ) -> tuple[tuple[int, int, int], list[float | None]]:
+        """Return the box that all images have, and the voxel size of each; each header is read once."""
+        boxes, headers = CommonBox(), dict[str, MrcHeader]()
+        sizes: list[float | None] = []
+        for row, image in enumerate(images):
+            header = headers.get(image.file)
+            if header is None:
+                header = read_header(
+                    image.file, image.slot is not None, self._edges[row] if image.slot is not None else None
+                )
+                headers[image.file] = header
+                boxes.add(image.file, header.box)
+            if image.slot is not None and not 0 <= image.slot < header.volumes:
+                refuse(
+                    self.path,
+                    f"names slot {image.slot + 1} of {image.file} in row {row}, which holds {header.volumes} volumes "
+                    "(counted from 1); check the list",
+                )
+            sizes.append(told or self._size(image.file, header, stated[row]))
+        return boxes.box, sizes
+
+    def _size(self, file: str, header: MrcHeader, stated: float | None) -> float | None:
+        """Return the voxel size on which header and table agree."""
+        measured = edge_length(file, header.voxel_sizes)
+        if stated is None or measured is None or measured == _UNSET:
+            return stated or measured
+        if abs(stated - measured) > SAME_VOXEL_SIZE * max(stated, measured):
+            refuse(
+                file,
+                f"has {measured:.4g} Å per voxel in its header and {stated:.4g} Å in {self.path}; "
+                "say which with --set dataset.voxel_size=<Å>",
+            )
+        return stated
+
+    def _check_one_size(self) -> None:
+        first = self._voxel_sizes[0]
+        for row, size in enumerate(self._voxel_sizes):
+            if abs((size or 0) - (first or 0)) > SAME_VOXEL_SIZE * (first or 1):
+                a, b = (f"{each:.4g} Å" if each else "none" for each in (first, size))
+                raise DataError(
+                    f"mixed voxel sizes in {self.path}: row 0 has {a} and row {row} {b}; "
+                    "say --set dataset.rescale_to=<Å>"
+                )
+
+    def origin(self, index: int) -> Origin:
+        """Return the row of subtomogram ``index`` in the STAR file, and its voxel size."""
+        return Origin(self.path, index, self._voxel_sizes[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """Read one volume."""
+        slot = self.slots[index]
+        if slot is None:
+            return read_volume(self.files[index])
+        return read_slot(self.files[index], slot, self._edges[index])
+
+
+def _check_volumes(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where particles are not volumes."""
+    if _IMAGE not in table:
+        refuse(path, f"has coordinates but no extracted volumes ({_IMAGE}); cut boxes with --dataset tomogram")
+    flat = [
+        column
+        for column, value in (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
+        if column in table and (numbers(path, table, column) == value).any()
+    ]
+    if flat:
+        refuse(
+            path,
+            f"lists stacks of 2D images, not volumes ({flat[0]}); extract 3D subtomograms (RELION: 'Write output as 2D "
+            "stacks? No', Warp: --3d), or cut boxes from tomograms with --dataset tomogram",
+        )
+
+
+def _find(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[_Image]:
+    """Return the file, and slot, of each particle."""
+    found: dict[str, str] = {}
+    images, rows = [], dict[str, int]()
+    for row, name in enumerate(table[_IMAGE]):
+        if rows.setdefault(str(name), row) != row:
+            refuse(path, f"lists '{name}' twice (rows {rows[str(name)]} and {row}); remove one")
+        slot, at, file = str(name).rpartition("@")
+        if at and not slot.isdecimal():
+            refuse(path, f"has '{name}' in row {row}, where the slot before @ is not a number; mend it")
+        if file not in found:
+            found[file] = _locate(path, file, folder, row)
+        images.append(_Image(found[file], int(slot) - 1 if at else None))
+    return images
+
+
+def _locate(path: str, name: str, folder: str | Path | None, row: int) -> str:
+    if folder is not None:
+        file = os.path.join(folder, name)
+        if os.path.isfile(file):
+            return file
+        refuse(path, f"names '{name}' in row {row}, which is not in {folder}; check dataset.folder")
+    above = find_above(name, Path(path).parent)
+    if above is None:
+        refuse(
+            path,
+            f"names '{name}' in row {row}, which is neither in its folder nor in one above it; "
+            "say --set dataset.folder=<the folder where RELION ran>",
+        )
+    if not os.path.isfile(above):
+        refuse(path, f"names '{name}' in row {row}, which is no file; mend the row")
+    return above
+
+
+def _edges(path: str, table: pd.DataFrame) -> list[int | None]:
+    """Return the edge of each box in voxels where optics groups state it."""
+    if "rlnImageSize" not in table:
+        return [None] * len(table)
+    return [int(edge) for edge in numbers(path, table, "rlnImageSize")]
+
+
+def _stated_sizes(path: str, table: pd.DataFrame) -> list[float | None]:
+    """Return the voxel size of each particle in Å, as the table states it."""
+    column = next((column for column in _SIZES if column in table), None)
+    if column is None:
+        return [None] * len(table)
+    sizes = numbers(path, table, column)
+    if column == "rlnDetectorPixelSize" and "rlnMagnification" in table:
+        sizes = sizes * 1e4 / numbers(path, table, "rlnMagnification")  # µm on the detector
+    return [float(size) if size > 0 else None for size in sizes]

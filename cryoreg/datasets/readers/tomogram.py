@@ -1,0 +1,189 @@
+"""Boxes cut on the fly from tomograms, around the particles of a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryoreg.contracts import Box, Origin, Sample
+from cryoreg.datasets.io.star_files import class_labels
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
+from cryoreg.datasets.particles.lists import ParticleList, read_particle_list
+from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE
+from cryoreg.datasets.tomograms.files import Tomogram, cut, open_tomogram
+from cryoreg.datasets.tomograms.names import describe_tomograms, stem
+from cryoreg.errors import DataError
+
+
+class ParticleBoxes:
+    """A `SubtomogramDataset` of particles and their tomograms; a box's voxel edge // 2 lies on the particle.
+
+    Voxels are read when a sample is asked for. An id is the tomogram's name and the row of the list, counted from 0:
+    ``TS_01/17``; groups are the tomograms. No file stays open.
+    """
+
+    def __init__(
+        self,
+        particles: ParticleList,
+        placed: Sequence[Placed],
+        box: int = 32,
+        rescale_to: float | None = None,
+        coordinate_size: float | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Take particles and the tomograms in which they are; ``label`` is the column that holds the class.
+
+        Raises `DataError`, one line, where a particle lies outside of its tomogram, a box is larger than it in x or y
+        (tomograms may be thin along z), or voxel sizes differ.
+        """
+        self.path = particles.path
+        self.places = locate(particles, placed, coordinate_size)
+        classes, labels = class_labels(particles.path, particles.columns, label or particles.label)
+        self.classes: Sequence[str] = classes
+        self.labels: Sequence[int | None] = labels
+        self._tomograms = [each.tomogram for each in placed]
+        self._which = np.empty(len(particles), dtype=np.int64)
+        for number, each in enumerate(placed):
+            self._which[each.rows] = number
+        tilts = [each.described.tilt_range for each in placed]
+        self._tilt_ranges = particles.tilt_ranges or [tilts[number] for number in self._which]
+        self.tilt_range = _common(self._tilt_ranges)
+        self.voxel_size = rescale_to or _common_size(self._tomograms)
+        self._steps = [_step(tomogram, rescale_to) for tomogram in self._tomograms]
+        for tomogram, step in zip(self._tomograms, self._steps, strict=True):
+            _check_width(tomogram, box, step)
+        self.box: Box = (box, box, box)
+        names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
+        self.groups: Sequence[str | None] = [names[number] for number in self._which]
+        self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
+        self.notes: Sequence[str] = self._reaching_out()
+
+    def _reaching_out(self) -> list[str]:
+        """Return a line on the boxes that reach beyond their tomograms."""
+        steps = np.array(self._steps)[self._which, None]
+        shapes = np.array([tomogram.shape[::-1] for tomogram in self._tomograms])[self._which]
+        start = self.places - steps * (self.box[0] // 2)
+        beyond = (start < -0.5) | (start + steps * (self.box[0] - 1) > shapes - 0.5)
+        rows = np.flatnonzero(beyond.any(axis=1))
+        if not len(rows):
+            return []
+        return [
+            f"{len(rows)} of {len(self)} boxes reach beyond their tomograms (the first: {self.ids[rows[0]]}); "
+            "the outermost voxels are repeated there"
+        ]
+
+    def origin(self, index: int) -> Origin:
+        """Return the row of particle ``index`` in the list, and the voxel size of its tomogram."""
+        voxel_size = self._tomograms[self._which[index]].voxel_size
+        return Origin(self.path, index, voxel_size, self._tilt_ranges[index])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Cut one box; raise `DataError` where its voxels are at fault."""
+        number = self._which[index]
+        tomogram = self._tomograms[number]
+        try:
+            volume, _ = cut(tomogram, self.places[index, ::-1], self.box, self._steps[number])
+        except DataError as error:
+            raise DataError(f"{error} (row {index} of {self.path})") from None
+        if volume.min() == volume.max():
+            raise DataError(
+                f"{self.path}: the box of row {index} in {tomogram.path} is constant (every voxel is "
+                f"{volume.flat[0]:g}), as in the padding of a tomogram; remove the row"
+            )
+        return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
+
+
+class TomogramParticles(ParticleBoxes):
+    """The particles of a list in a file; lists, names and headers are read at the start."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        tomograms: str | Path | None = None,
+        box: int = 32,
+        voxel_size: float | None = None,
+        rescale_to: float | None = None,
+        coordinate_size: float | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Open a list; see `TomogramSpec`. Raises `DataError`, one line, for bad input."""
+        particles = read_particle_list(root)
+        placed = place_particles(particles, None if tomograms is None else Path(tomograms), voxel_size)
+        super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
+
+
+def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size: float | None) -> list[Placed]:
+    """Return the tomograms of a list, opened, each with the rows of its particles."""
+    rows: dict[str | None, list[int]] = {}
+    for row, name in enumerate(particles.tomograms):
+        rows.setdefault(name, []).append(row)
+    placed = []
+    for name, described in describe_tomograms(particles.path, rows, tomograms).items():
+        assert described.file is not None
+        tomogram = open_tomogram(described.file, voxel_size)
+        if tomogram.voxel_size is None and described.tilt_size and described.binning:
+            tomogram.voxel_size = described.tilt_size * described.binning
+        placed.append(Placed(tomogram, described, np.array(rows[name])))
+    return placed
+
+
+def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:
+    """Return each particle's place, x y z in voxels of its tomogram (N, 3); raise `DataError` where one is outside."""
+    places = np.empty((len(particles), 3))
+    for each in placed:
+        places[each.rows] = in_voxels(particles, each, unit_size)
+    check_inside(particles, placed, places, unit_size)
+    return places
+
+
+def _common_size(tomograms: Sequence[Tomogram]) -> float | None:
+    """Return the voxel size of all tomograms; raise `DataError` where two differ."""
+    first = tomograms[0]
+    for other in tomograms:
+        sizes = first.voxel_size or 0.0, other.voxel_size or 0.0
+        if abs(sizes[0] - sizes[1]) > SAME_VOXEL_SIZE * max(sizes):
+            a, b = (f"{size:.4g} Å" if size else "none" for size in sizes)
+            raise DataError(
+                f"mixed voxel sizes: {first.path} has {a} and {other.path} {b}; say --set dataset.rescale_to=<Å>, or "
+                "overrule the files with --set dataset.voxel_size=<Å>"
+            )
+    return first.voxel_size
+
+
+def _step(tomogram: Tomogram, rescale_to: float | None) -> float:
+    """Return the voxels of a tomogram for each voxel of a box."""
+    if rescale_to is None:
+        return 1.0
+    if tomogram.voxel_size is None:
+        refuse(tomogram.path, "has no voxel size to rescale from; say --set dataset.voxel_size=<Å>")
+    return rescale_to / tomogram.voxel_size
+
+
+def _check_width(tomogram: Tomogram, box: int, step: float) -> None:
+    """Raise `DataError` where the middles of a box's outer voxels are farther apart than a tomogram's faces."""
+    height, width = tomogram.shape[1:]
+    if step * (box - 1) > min(height, width):
+        wide = f"{box} voxels" if step == 1 else f"{box} voxels, {step * box:.4g} of its own,"
+        refuse(
+            tomogram.path,
+            f"is {width} voxels wide along x and {height} along y, too small for boxes of {wide}; "
+            "say --set dataset.box=<fewer voxels>",
+        )
+
+
+def _group(name: str | None, tomogram: Tomogram) -> str:
+    return stem(tomogram.path) if name is None or name.isdecimal() else stem(os.fspath(name))
+
+
+def _common(tilt_ranges: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    different = set(tilt_ranges)
+    return different.pop() if len(different) == 1 else None

@@ -1,0 +1,1 @@
+"""cryoreg's own store: one HDF5 file."""

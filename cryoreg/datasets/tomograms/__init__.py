@@ -1,0 +1,1 @@
+"""Tomograms in files, and which of them a particle list names."""

@@ -1,0 +1,234 @@
+"""What a run's network makes of every subtomogram, as a table: features, and a classifier's predictions."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.analysis.explain import open_run
+from cryoreg.config import Layer
+from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.datasets.splits import split
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import cell, write_atomically
+from cryoreg.inference.trained import Trained
+from cryoreg.training.calibration import probabilities, temperature_of
+
+Part = Literal["train", "val", "test", "all"]
+CARD_KEY = b"cryoreg_card"
+"""Of a Parquet file's metadata: the card of the weights, as JSON."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Subtomograms, what is known of them, and what a network makes of them; all in one order."""
+
+    samples: NDArray[np.int64]
+    """(N,): indices into the data set."""
+    ids: list[str]
+    groups: list[str | None]
+    files: list[str | None]
+    rows: list[int | None]
+    """Places in the files, counted from 0."""
+    labels: list[str | None]
+    """Names of the classes that the data set says."""
+    parts: list[str | None]
+    """train, val or test; None where the data set is not the one that the run split."""
+    features: NDArray[np.float32]
+    """(N, num_features)."""
+    logits: NDArray[np.float32] | None
+    """(N, classes), of ``classes``; None without a classifier."""
+    card: dict[str, Any]
+    """The card of the weights."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that the classifier tells apart."""
+        return list(self.card.get("classes", ()))
+
+    @property
+    def predictions(self) -> list[str] | None:
+        """The most probable class of each; None without a classifier."""
+        return None if self.logits is None else [self.classes[best] for best in self.logits.argmax(1)]
+
+    @property
+    def confidences(self) -> NDArray[np.float64] | None:
+        """(N,): probability of the prediction, calibrated where the card has a temperature."""
+        return None if self.logits is None else probabilities(self.logits, temperature_of(self.card)).max(1)
+
+    def take(self, rows: NDArray[np.int64]) -> Embedding:
+        """Return some rows, by number."""
+        picked: dict[str, Any] = {
+            name: [getattr(self, name)[row] for row in rows]
+            for name in ("ids", "groups", "files", "rows", "labels", "parts")
+        }
+        logits = None if self.logits is None else self.logits[rows]
+        return replace(self, samples=self.samples[rows], features=self.features[rows], logits=logits, **picked)
+
+    def known(self) -> dict[str, Sequence[Any]]:
+        """Return the columns id, group, file, row, label, split, and a classifier's prediction and confidence."""
+        columns: dict[str, Sequence[Any]] = {
+            "id": self.ids,
+            "group": self.groups,
+            "file": self.files,
+            "row": self.rows,
+            "label": self.labels,
+            "split": self.parts,
+        }
+        if self.predictions is not None and self.confidences is not None:
+            columns |= {"prediction": self.predictions, "confidence": self.confidences.tolist()}
+        return columns
+
+    def columns(self) -> dict[str, Any]:
+        """Return the whole table: what is `known`, then the features f0000, f0001, ..."""
+        return self.known() | {f"f{number:04d}": column for number, column in enumerate(self.features.T)}
+
+
+def embed(
+    run: str | Path, part: Part = "all", *, dataset: Mapping[str, Any] | None = None, **settings: Any
+) -> Embedding:
+    """Return what the network of a run (its classifier where it has one) makes of a data set.
+
+    ``dataset`` changes parameters of the run's own data set or names another one, which has no part but "all";
+    ``settings`` are device, precision, workers. Raises a `CryoregError` where weights or data are missing or unfit.
+    """
+    trained = open_run(Path(run), [Layer.of_arguments({"dataset": dataset}, None, settings)])
+    return embedding_of(trained, samples_of(trained, part))
+
+
+def run_embedding(run: Path, part: Part, layers: Sequence[Layer], output: Path, overwrite: bool = False) -> Embedding:
+    """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``."""
+    write = _writer(output, overwrite)
+    trained = open_run(run, layers)
+    embedding = embedding_of(trained, samples_of(trained, part))
+    write_atomically(output, lambda file: write(embedding, file))
+    return embedding
+
+
+def parts_of(trained: Trained) -> NDArray[np.object_] | None:
+    """Return the part (N,) of each subtomogram: "train", "val" or "test"; None where the run did not split this set."""
+    if fingerprint(trained.dataset) != trained.card["data"]:
+        return None
+    try:
+        parts = split(trained.dataset, trained.config.split.fractions, trained.config.split.seed)
+    except DataError:  # a set that cannot be split was pretrained on as a whole
+        return None
+    names = np.empty(len(trained.dataset), object)
+    for name in parts._fields:
+        names[getattr(parts, name)] = name
+    return names
+
+
+def samples_of(trained: Trained, part: Part) -> NDArray[np.int64]:
+    """Return the indices of a part, in the order of the data set; raise `DataError` where there is no such part."""
+    if part not in get_args(Part):
+        raise ConfigError(f"part '{part}' is none of {', '.join(get_args(Part))}")
+    if part == "all":
+        return np.arange(len(trained.dataset))
+    parts = parts_of(trained)
+    if parts is None:
+        raise DataError(
+            f"the data set ({len(trained.dataset)} subtomograms) is not the one that {trained.path} split, so it has "
+            f"no {part} part; say --part all"
+        )
+    samples = np.flatnonzero(parts == part)
+    if not len(samples):
+        raise DataError(f"the {part} split is empty; say --part all")
+    return samples
+
+
+def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
+    """Return what an opened network makes of subtomograms by index, in that order."""
+    dataset, parts = trained.dataset, parts_of(trained)
+    if not len(samples):
+        raise DataError("the data set holds no subtomograms; check its path")
+    chosen = samples.tolist()
+    logits, features = trained.outputs(chosen) if _classifies(trained) else (None, trained.features(chosen))
+    origin: Callable[[int], Any] = getattr(dataset, "origin", lambda index: None)
+    origins = [origin(index) for index in chosen]
+    return Embedding(
+        samples,
+        [readable(dataset.ids[index]) for index in chosen],
+        [_maybe(dataset.groups[index]) for index in chosen],
+        [_maybe(getattr(place, "file", None)) for place in origins],
+        [getattr(place, "row", None) for place in origins],
+        [None if (label := dataset.labels[index]) is None else readable(dataset.classes[label]) for index in chosen],
+        [None if parts is None else parts[index] for index in chosen],
+        features,
+        logits,
+        trained.card,
+    )
+
+
+def readable(text: str) -> str:
+    """Return text as valid Unicode: bytes of a file's name that are not UTF-8 become ``\\xff``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _maybe(text: str | None) -> str | None:
+    return None if text is None else readable(text)
+
+
+def _classifies(trained: Trained) -> bool:
+    return hasattr(trained.module, "encoder")
+
+
+def _writer(output: Path, overwrite: bool) -> Callable[[Embedding, BinaryIO], None]:
+    """Return what writes ``output``; refuse, before any work, a name that cannot or must not be written."""
+    if output.suffix.lower() not in _WRITERS:
+        raise ConfigError(f"{output}: features are written as {', '.join(_WRITERS)}, by the file's name")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already; choose another name, or --overwrite it")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")
+    return _WRITERS[output.suffix.lower()]
+
+
+def _parquet(embedding: Embedding, file: BinaryIO) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = ("id", "group", "file", "label", "split", "prediction")
+    types = dict.fromkeys(text, pa.string()) | {"row": pa.int64(), "confidence": pa.float64()}
+    arrays = {name: pa.array(values, types.get(name)) for name, values in embedding.columns().items()}
+    metadata = {CARD_KEY: json.dumps(embedding.card).encode()}
+    pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), file)
+
+
+def _csv(embedding: Embedding, file: BinaryIO) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(embedding.columns()).astype({"row": "Int64"})
+    for name in embedding.known().keys() - {"row", "confidence"}:
+        table[name] = table[name].map(cell, na_action="ignore")
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    table.to_csv(text, index=False, lineterminator="\n")
+    text.detach()  # closing it would close the file
+
+
+def _npz(embedding: Embedding, file: BinaryIO) -> None:
+    """Write arrays that load without pickle: unknown text is "", an unknown row -1; features are one array."""
+    missing: dict[str, Any] = {"row": -1}
+    arrays = {
+        name: np.asarray([missing.get(name, "") if value is None else value for value in values])
+        for name, values in embedding.known().items()
+    }
+    arrays |= {"features": embedding.features, "card": np.asarray(json.dumps(embedding.card))}
+    with zipfile.ZipFile(file, "w") as archive:  # numpy.savez takes no array of the name "file"
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+_WRITERS: dict[str, Callable[[Embedding, BinaryIO], None]] = {".parquet": _parquet, ".csv": _csv, ".npz": _npz}

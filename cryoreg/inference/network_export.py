@@ -1,0 +1,180 @@
+"""A run's network as one file for other programs: safetensors or ONNX, checked before it is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from cryoreg.config import build_spec
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.inspection import spread
+from cryoreg.errors import CheckpointError, ConfigError, CryoregError
+from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained, write_weights
+from cryoreg.training.classifier import Classifier
+from cryoreg.training.loading import normalise
+
+Format = Literal["safetensors", "onnx"]
+REAL_VOLUMES = 4
+"""Of the run's own data set, on which an export is checked."""
+_RANDOM_VOLUMES = 3
+_WORST_HALF = 0.01
+"""Relative difference of features above which float16 is refused."""
+
+
+class Network(NamedTuple):
+    """The encoder or classifier of a run, on the CPU in evaluation mode, without its data."""
+
+    path: Path
+    module: nn.Module
+    tensors: dict[str, Tensor]
+    card: dict[str, Any]
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    path: Path
+    differences: dict[str, tuple[float, float]]
+    """Output and volumes ("features, random volumes") -> largest difference from the run's network in float32,
+    absolute and relative to the largest value."""
+    notes: list[str]
+
+
+def run_export(
+    run: Path,
+    output: Path,
+    form: Format | None = None,
+    *,
+    classifier: bool = False,
+    half: bool = False,
+    normalisation: bool = True,
+    batch: int | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write the encoder (or ``classifier``) of a run as safetensors or ONNX, by ``form`` or the name of ``output``.
+
+    ``half`` stores safetensors as float16. In ONNX, ``normalisation`` is part of the graph unless it is False, and
+    ``batch`` is None for batches of any size. Raises `ConfigError` for options that do not fit the format,
+    `CheckpointError` where the network cannot be exported, or gives something else in the file.
+    """
+    chosen = form or output.suffix.lower().removeprefix(".")
+    if chosen not in get_args(Format):
+        raise ConfigError(f"{output}: its name ends in neither .safetensors nor .onnx; say --format")
+    if chosen == "onnx" and half:
+        raise ConfigError("--half is for safetensors; ONNX is written in float32")
+    if chosen == "safetensors" and not (normalisation and batch is None):
+        raise ConfigError("--batch and --no-normalisation are for ONNX; safetensors holds weights, and no graph")
+    network = open_network(run, classifier)
+    _check_output(output, network.path, overwrite)
+    if chosen == "safetensors":
+        return _export_weights(network, output, half)
+    from cryoreg.inference.onnx_export import export_onnx
+
+    return export_onnx(network, output, normalisation, batch)
+
+
+def open_network(run: Path, classifier: bool = False) -> Network:
+    """Build the network of a run and fill in its weights; its data need not be there."""
+    path = find_weights(run, CLASSIFIER_FILE if classifier else ENCODER_FILE)
+    if classifier and not path.exists() and find_weights(run, ENCODER_FILE).exists():
+        raise CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
+    tensors, card = load_trained(path)
+    encoder = _component("encoder", card).build()
+    if classifier and "classes" not in card:
+        raise CheckpointError(f"{path} holds an encoder without a classifier; leave out --classifier")
+    module = Classifier(encoder, len(card["classes"])) if classifier else encoder
+    fill(module, tensors, path)
+    return Network(path, module.eval(), tensors, card)
+
+
+def check_volumes(card: Mapping[str, Any], count: int | None = None) -> tuple[dict[str, Tensor], list[str]]:
+    """Return volumes (B, 1, D, H, W) to check an export on, random ones and the run's own, and notes on what lacks.
+
+    ``count`` is the size of a fixed batch.
+    """
+    random = 5 + 3 * torch.randn(count or _RANDOM_VOLUMES, 1, *card["box"], generator=torch.Generator().manual_seed(0))
+    volumes, notes = {"random volumes": random}, []
+    try:
+        volumes["real volumes"] = _real_volumes(_component("dataset", card).build(), card["box"], count)
+    except (CryoregError, OSError) as error:
+        notes.append(f"checked on random volumes only, as the run's data cannot be read: {error}")
+    return volumes, notes
+
+
+def differences(name: str, found: Tensor, wanted: Tensor, volumes: str) -> dict[str, tuple[float, float]]:
+    """Return "name, volumes" -> the largest absolute difference, and that over the largest value wanted."""
+    largest = float((found.double() - wanted.double()).abs().max())
+    return {f"{name}, {volumes}": (largest, largest / max(float(wanted.abs().max()), 1e-12))}
+
+
+def outputs(network: Network) -> tuple[str, ...]:
+    """Return the names of what a network returns."""
+    return ("logits", "features") if isinstance(network.module, Classifier) else ("features",)
+
+
+def as_tuple(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return an encoder's or classifier's outputs as a tuple."""
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _component(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
+    config = card["config"]
+    parameters = {key: value for key, value in config[kind].items() if key != "name"}
+    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
+
+
+def _real_volumes(dataset: SubtomogramDataset, box: list[int], count: int | None) -> Tensor:
+    if list(dataset.box) != box:
+        raise CheckpointError(f"its boxes are now {list(dataset.box)}, not {box}")
+    indices = spread(len(dataset), REAL_VOLUMES if count is None else count)
+    volumes = torch.stack([dataset[index].volume for index in indices]).float()
+    return volumes if count is None else volumes.repeat(-(-count // len(volumes)), 1, 1, 1, 1)[:count]
+
+
+def _check_output(output: Path, weights: Path, overwrite: bool) -> None:
+    if os.path.realpath(output) == os.path.realpath(weights):
+        raise ConfigError(f"{output}: is the run's own file, which is never changed; choose another --output")
+    if output.is_dir():
+        raise ConfigError(f"{output}: is a folder; give the file to write")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists; choose another --output, or say --overwrite")
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")
+
+
+def _export_weights(network: Network, output: Path, half: bool) -> Exported:
+    if not half:
+        write_weights(output, network.tensors, network.card)
+        return Exported(output, {}, [])
+    tensors = {name: _halved(name, tensor) for name, tensor in network.tensors.items()}
+    volumes, notes = check_volumes(network.card)
+    found: dict[str, tuple[float, float]] = {}
+    wanted = {kind: _run(network.module, x) for kind, x in volumes.items()}
+    network.module.load_state_dict(tensors)  # back in float32, as whoever loads the file has it
+    for kind, x in volumes.items():
+        for name, got, expected in zip(outputs(network), _run(network.module, x), wanted[kind], strict=True):
+            found |= differences(name, got, expected, kind)
+    worst = max(relative for _, relative in found.values())
+    if not worst <= _WORST_HALF:
+        raise CheckpointError(f"{network.path}: in float16 its outputs differ by {worst:.1%}; leave out --half")
+    write_weights(output, tensors, network.card | {"dtype": "float16"})
+    return Exported(output, found, notes)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    small = tensor.half()
+    if not torch.isfinite(small).all():
+        raise CheckpointError(f"'{name}' has values that float16 cannot hold; leave out --half")
+    return small
+
+
+@torch.no_grad()
+def _run(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    return as_tuple(module(normalise(x)))

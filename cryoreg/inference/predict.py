@@ -1,0 +1,215 @@
+"""Prediction: the classes of subtomograms that nobody has labelled, with confidences that can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryoreg.config import Layer
+from cryoreg.contracts import Origin, Sample, SubtomogramDataset
+from cryoreg.datasets import sniffing
+from cryoreg.errors import CheckpointError, ConfigError, DataError
+from cryoreg.files import write_text
+from cryoreg.inference.prediction_files import Format, class_numbers, origins_of, plan
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
+from cryoreg.training.calibration import probabilities, temperature_of
+from cryoreg.training.loading import NORMALISATION
+
+UNSURE = 0.5
+Threshold = float | Literal["auto"]
+
+
+class Predictions(NamedTuple):
+    """What a classifier says of N subtomograms."""
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    """(N, classes), calibrated where the run has a temperature."""
+    predictions: NDArray[np.int64]
+    """(N,): index into ``classes``."""
+    confidences: NDArray[np.float64]
+    """(N,): probability of the prediction."""
+    unsure: NDArray[np.bool_]
+    """(N,): whether the confidence is below ``threshold``."""
+    threshold: float
+    temperature: float | None
+    """By which logits were divided; None where the run was not calibrated."""
+    origins: tuple[Origin, ...]
+    groups: tuple[str | None, ...]
+    left_out: dict[str, str]
+    """Id -> why the subtomogram could not be read; these are none of the N."""
+
+    def summary(self) -> list[tuple[int, str, int, float, int]]:
+        """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""
+        rows = []
+        for index, (number, name) in enumerate(zip(class_numbers(self.classes), self.classes, strict=True)):
+            mine = self.predictions == index
+            mean = float(self.confidences[mine].mean()) if mine.any() else float("nan")
+            rows.append((number, name, int(mine.sum()), mean, int(self.unsure[mine].sum())))
+        return rows
+
+
+def predict(
+    run: str | Path,
+    *,
+    dataset: str | Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    format: Format | None = None,
+    unsure: Threshold = UNSURE,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    **settings: Any,
+) -> Predictions:
+    """Classify every subtomogram of a data set with a fine-tuning run's classifier, as `cryoreg predict` does.
+
+    ``dataset`` is that of the run unless given; a mapping without a name changes the run's, such as its root. With
+    ``output`` the predictions are written, as ``format`` or the suffix says. ``unsure`` is the confidence below which
+    a prediction is unsure; "auto": that above which 95 % of the validation split were right. ``settings`` are device,
+    precision, workers. Raises a `CryoregError` for any mistake.
+    """
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
+    path = None if output is None else Path(output)
+    return run_prediction(Path(run), layers, path, format, unsure, overwrite, skip_bad)
+
+
+def run_prediction(
+    run: Path,
+    layers: Sequence[Layer],
+    output: Path | None = None,
+    form: Format | None = None,
+    unsure: Threshold = UNSURE,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Predictions:
+    """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
+    trained = Trained.classifier(run, suited(run, layers))
+    threshold = threshold_of(trained.card, unsure)
+    write = None if output is None else plan(output, form, trained.dataset, overwrite)
+    for line in remarks(trained):
+        say(line)
+    predictions = classify(trained, threshold, skip_bad)
+    if write is not None and output is not None:
+        write_text(output, write(predictions))
+    return predictions
+
+
+def suited(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> list[Layer]:
+    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels.
+
+    ``file`` holds the network, where ``run`` is a folder.
+    """
+    given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
+    if "root" not in given:
+        return list(layers)
+    path = find_weights(run, file)
+    card = load_trained(path).card if path.exists() else {}
+    recorded = card.get("config", {}).get("dataset", {})
+    name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded.get("name"))
+    follows: dict[str, Any] = {"name": name}
+    if name == recorded.get("name") and "label" in recorded:
+        follows["label"] = None
+    if name == "tomogram" and card:
+        follows["box"] = card["box"][0]
+    return [Layer("what fits the data", {"dataset": follows}), *layers]
+
+
+def _reader(root: Path, recorded: str | None) -> str:
+    """Return the reader that the run had where it fits, else the only one that does."""
+    names = [match.name for match in sniffing.sniff(root)]
+    return recorded if recorded in names else sniffing.choose(root).name
+
+
+def threshold_of(card: Mapping[str, Any], unsure: Threshold) -> float:
+    """Return the confidence below which predictions are unsure; raise `ConfigError` where ``auto`` is not known."""
+    if unsure != "auto":
+        if not 0 <= unsure <= 1:
+            raise ConfigError(f"--unsure {unsure}: should be a confidence between 0 and 1, or auto")
+        return float(unsure)
+    found = (card.get("calibration") or {}).get("unsure_threshold")
+    if found is None:
+        raise ConfigError(
+            "--unsure auto: the run's validation split has no confidence above which 95 % (of 20 or more) were right; "
+            "give a number"
+        )
+    return float(found)
+
+
+def remarks(trained: Trained) -> list[str]:
+    """Return lines on how the data differ from the training data, what was read around, and on calibration."""
+    lines = [f"differs: {line}" for line in trained.differences()]
+    if trained.card["normalisation"] != NORMALISATION:
+        lines.append(f"differs: trained with {trained.card['normalisation']}, now each volume gets a {NORMALISATION}")
+    lines += [f"note: {line}" for line in getattr(trained.dataset, "notes", ())]
+    if temperature_of(trained.card) is None:
+        lines.append("note: not calibrated, as the run is older than calibration; fine-tune again to trust confidences")
+    return lines
+
+
+def classify(trained: Trained, threshold: float = UNSURE, skip_bad: bool = False) -> Predictions:
+    """Classify every subtomogram of the data set; with ``skip_bad`` those that cannot be read are left out."""
+    dataset = trained.dataset
+    if skip_bad:
+        trained.dataset = _Tolerant(dataset)
+    try:
+        logits = trained.logits()
+    finally:
+        trained.dataset = dataset
+    finite = np.isfinite(logits).all(axis=1)
+    left_out = {dataset.ids[index]: _reason(dataset, index) for index in np.flatnonzero(~finite).tolist()}
+    if not finite.any():
+        raise DataError(f"none of {len(dataset)} subtomograms can be read; the first: {next(iter(left_out.values()))}")
+    temperature = temperature_of(trained.card)
+    chances = probabilities(logits[finite], temperature)
+    kept, origins = np.flatnonzero(finite).tolist(), origins_of(dataset)
+    confidences = chances.max(1)
+    return Predictions(
+        ids=tuple(dataset.ids[index] for index in kept),
+        classes=tuple(trained.card["classes"]),
+        probabilities=chances,
+        predictions=chances.argmax(1),
+        confidences=confidences,
+        unsure=confidences < threshold,
+        threshold=threshold,
+        temperature=temperature,
+        origins=tuple(origins[index] for index in kept),
+        groups=tuple(dataset.groups[index] for index in kept),
+        left_out=left_out,
+    )
+
+
+class _Tolerant:
+    """A data set that serves NaN for what cannot be read: the network's answer to it is NaN as well."""
+
+    def __init__(self, dataset: SubtomogramDataset) -> None:
+        self._dataset = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            return self._dataset[index]
+        except DataError:
+            volume = torch.full((1, *self._dataset.box), torch.nan)
+            return Sample(volume, None, self._dataset.ids[index], self._dataset.groups[index])
+
+
+def _reason(dataset: SubtomogramDataset, index: int) -> str:
+    try:
+        dataset[index]
+    except DataError as error:
+        return str(error)
+    raise CheckpointError(f"the network's answer to {dataset.ids[index]} is not finite; train it again")

@@ -1,0 +1,192 @@
+"""Predictions as files: STAR with all that the original list had, Dynamo tables, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import cell
+from cryoreg.inference.particle_text import ParticleText
+
+if TYPE_CHECKING:
+    from cryoreg.inference.predict import Predictions
+
+Format = Literal["star", "csv", "dynamo"]
+Write = Callable[["Predictions"], str]
+"""What turns predictions into the text of a file."""
+
+CLASS_NUMBER = "rlnClassNumber"
+PREVIOUS = "cryoregPreviousClassNumber"
+COLUMNS = (CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryoregUnsure")
+"""What a STAR file gets."""
+DYNAMO_CLASS = "22"
+"""Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
+_NOBODY = ("0", "none", "0.0000", "1")
+"""The `COLUMNS` of a particle that was not classified."""
+_FORMATS: dict[str, Format] = {".star": "star", ".csv": "csv", ".tbl": "dynamo"}
+_LISTS = (".star", ".tbl")
+_MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
+
+
+def plan(output: Path, form: Format | None, dataset: SubtomogramDataset, overwrite: bool = False) -> Write:
+    """Return what turns predictions for ``dataset`` into the file ``output``, having made sure that it can.
+
+    Raises `ConfigError` or `DataError` where the format is unknown, the file exists (without ``overwrite``) or is one
+    of the data set's own, and where the format cannot keep the list that the data come from.
+    """
+    chosen = form or _FORMATS.get(output.suffix.lower())
+    if chosen is None or chosen not in get_args(Format):
+        raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use .star, .csv, .tbl or --format")
+    origins = origins_of(dataset)
+    _check_output(output, {origin.file for origin in origins}, overwrite)
+    if chosen == "csv":
+        return csv_text
+    source = _source(output, chosen, origins)
+    if source is None:
+        return _new_star(output, origins)
+    table = ParticleText.star(source) if chosen == "star" else ParticleText.dynamo(source)
+    if len(table.rows) <= max(origin.row or 0 for origin in origins):
+        raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
+    return partial(star_text if chosen == "star" else dynamo_text, table)
+
+
+def origins_of(dataset: SubtomogramDataset) -> list[Origin]:
+    """Return the file and row of each subtomogram; its id where the data set does not know."""
+    told = getattr(dataset, "origin", None)
+    return [told(index) if told else Origin(dataset.ids[index]) for index in range(len(dataset))]
+
+
+def _check_output(output: Path, files: set[str], overwrite: bool) -> None:
+    if os.path.realpath(output) in {os.path.realpath(file) for file in files}:
+        raise ConfigError(f"{output}: is what the data are read from, which is never changed; choose another --output")
+    if output.is_dir():
+        raise ConfigError(f"{output}: is a folder; give the file to write")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists; choose another --output, or say --overwrite")
+
+
+def _source(output: Path, form: Format, origins: Sequence[Origin]) -> str | None:
+    """Return the list that all subtomograms come from; None where they come from files that are no lists."""
+    files = list(dict.fromkeys(origin.file for origin in origins))
+    lists = [file for file in files if Path(file).suffix.lower() in _LISTS]
+    if not lists and form == "star":
+        return None
+    if len(files) > 1 or not lists:
+        raise DataError(f"{output}: the data are not all of one list ({_named(files)}); predict by list, or write CSV")
+    suffix = Path(lists[0]).suffix.lower()
+    if _FORMATS[suffix] != form:
+        raise DataError(f"{output}: cannot keep the columns of {lists[0]}; write {suffix}, or CSV")
+    return lists[0]
+
+
+def _named(files: Sequence[str]) -> str:
+    return ", ".join(files[:2]) + (f" and {len(files) - 2} more files" if len(files) > 2 else "")
+
+
+def class_numbers(classes: Sequence[str]) -> list[int]:
+    """Return the number of each class: its name where all names are different positive numbers, else from 1 on."""
+    numbers = [int(name) if name.isdecimal() else 0 for name in classes]
+    return numbers if all(numbers) and len(set(numbers)) == len(numbers) else list(range(1, len(classes) + 1))
+
+
+def star_text(table: ParticleText, predictions: Predictions) -> str:
+    """Return a STAR file with class number, name, confidence and unsure of every particle, and all that it had.
+
+    Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
+    Particles that were not classified get class 0, "none".
+    """
+    if CLASS_NUMBER in table.labels and not set(COLUMNS[1:]) & table.labels.keys():
+        table = table.rename(CLASS_NUMBER, PREVIOUS)
+    values: list[tuple[str, ...]] = [_NOBODY] * len(table.rows)
+    for origin, cells in zip(predictions.origins, _star_cells(predictions), strict=True):
+        assert origin.row is not None
+        values[origin.row] = cells
+    return table.with_columns(dict(zip(COLUMNS, map(list, zip(*values, strict=True)), strict=True)))
+
+
+def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
+    """Return a Dynamo table with the class number of every particle in column 22; 0 where it was not classified."""
+    numbers = class_numbers(predictions.classes)
+    values = ["0"] * len(table.rows)
+    for origin, prediction in zip(predictions.origins, predictions.predictions, strict=True):
+        assert origin.row is not None
+        values[origin.row] = str(numbers[prediction])
+    return table.with_columns({DYNAMO_CLASS: values})
+
+
+def csv_text(predictions: Predictions) -> str:
+    """Return a table with id, file, row, tomogram, class, confidence, and the probability of every class."""
+    numbers = class_numbers(predictions.classes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        (
+            "id",
+            "file",
+            "row",
+            "tomogram",
+            "class_number",
+            "class",
+            "confidence",
+            "unsure",
+            *map(cell, predictions.classes),
+        )
+    )
+    for name, origin, group, prediction, confidence, unsure, chances in zip(
+        *(predictions.ids, predictions.origins, predictions.groups, predictions.predictions),
+        *(predictions.confidences, predictions.unsure, predictions.probabilities),
+        strict=True,
+    ):
+        chosen = (numbers[prediction], cell(predictions.classes[prediction]), f"{confidence:.4f}", int(unsure))
+        place = (cell(name), cell(origin.file), origin.row, group and cell(group))
+        writer.writerow((*place, *chosen, *(f"{chance:.4f}" for chance in chances)))
+    return text.getvalue()
+
+
+def _new_star(output: Path, origins: Sequence[Origin]) -> Write:
+    other = next((origin.file for origin in origins if Path(origin.file).suffix.lower() not in _MRC), None)
+    if other is not None:
+        raise DataError(f"{output}: STAR names volumes in MRC files, but these are in {other}; write CSV")
+    return new_star_text
+
+
+def new_star_text(predictions: Predictions) -> str:
+    """Return a STAR file of volumes that no list named: image, tomogram where known, voxel size, and the class."""
+    columns: dict[str, Sequence[Any]] = {"rlnImageName": [_image(origin) for origin in predictions.origins]}
+    if all(predictions.groups):
+        columns["rlnTomoName"] = [_quoted(str(group)) for group in predictions.groups]
+    if all(origin.voxel_size for origin in predictions.origins):
+        columns["rlnPixelSize"] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
+    columns |= dict(zip(COLUMNS, zip(*_star_cells(predictions), strict=True), strict=True))
+    header = [f"_{label} #{count} " for count, label in enumerate(columns, 1)]
+    rows = [" ".join(row) for row in zip(*columns.values(), strict=True)]
+    return "\n".join(["", "data_particles", "", "loop_ ", *header, *rows, ""])
+
+
+def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:
+    numbers, names = class_numbers(predictions.classes), [_quoted(name) for name in predictions.classes]
+    return [
+        (str(numbers[prediction]), names[prediction], f"{confidence:.4f}", str(int(unsure)))
+        for prediction, confidence, unsure in zip(
+            predictions.predictions, predictions.confidences, predictions.unsure, strict=True
+        )
+    ]
+
+
+def _image(origin: Origin) -> str:
+    path = os.path.abspath(origin.file)
+    return _quoted(path if origin.row is None else f"{origin.row + 1:06d}@{path}")
+
+
+def _quoted(text: str) -> str:
+    """Return a value of STAR: quoted where it has spaces, without what would end it."""
+    plain = re.sub(r"""["'#]""", "_", text)
+    return plain if plain and not re.search(r"\s", plain) else f'"{plain}"'

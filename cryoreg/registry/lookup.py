@@ -1,0 +1,222 @@
+"""Names to components: built-ins and plugins alike, found through entry points.
+
+A bare name means the built-in where there is one, else the only plugin that offers it. ``dist:name`` always works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError
+from cryoreg.kinds import KINDS, Kind
+from cryoreg.registry import discovery
+
+if TYPE_CHECKING:
+    from cryoreg.specs import Spec
+
+HOME = "cryoreg"
+ALLOW_LIST_VARIABLE = "CRYOREG_PLUGINS"
+
+
+class Component(NamedTuple):
+    """A name that some package offers, not loaded yet."""
+
+    group: str
+    name: str
+    dist: str
+    version: str
+    target: str
+    info: str
+    """The folder of the package's metadata."""
+    shadowed: bool
+    """Another package's component owns, or also claims, the bare name."""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether cryoreg itself brings it."""
+        return self.dist == HOME
+
+    @property
+    def qualified(self) -> str:
+        """``dist:name``, which is never ambiguous."""
+        return f"{self.dist}:{self.name}"
+
+    @property
+    def reference(self) -> str:
+        """The shortest name that means this component."""
+        return self.qualified if self.shadowed else self.name
+
+    def load(self) -> object:
+        """Import the object.
+
+        Raises `BrokenComponentError` with package, version and reason where that fails, and before anything is
+        imported where the package needs another version of cryoreg.
+        """
+        if not self.builtin:
+            self._require_this_cryoreg()
+        with self._blamed():
+            return discovery.Candidate(*self[:-1]).load()
+
+    def spec(self) -> type[Spec]:
+        """Load the component and check that it is a spec of its kind."""
+        from cryoreg.specs import SPEC_TYPES
+
+        expected = next(SPEC_TYPES[kind] for kind in KINDS if group_of(kind) == self.group)
+        loaded = self.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, expected)):
+            raise self.broken(f"{self.target} is not a subclass of {expected.__name__}")
+        if inspect.isabstract(loaded):
+            raise self.broken(f"{self.target} does not implement {', '.join(sorted(loaded.__abstractmethods__))}")
+        with self._blamed():
+            loaded.parameters()
+        return loaded
+
+    def complete_spec(self) -> type[Spec]:
+        """Load the component as `spec` does, and check that pydantic can validate every field."""
+        spec = self.spec()
+        with self._blamed():
+            spec.model_rebuild()
+        return spec
+
+    def broken(self, reason: str, advice: str = "") -> BrokenComponentError:
+        """Return the error that says which package is at fault, and why."""
+        return BrokenComponentError(
+            f"{_singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
+            + (advice or f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}")
+        )
+
+    def _require_this_cryoreg(self) -> None:
+        from cryoreg.registry import plugin_api  # costs nothing where there is no plugin
+
+        need = plugin_api.need_of(self.info)
+        if need is not None and not need.met:
+            raise self.broken(need.complaint, need.advice(self.dist))
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Turn whatever the component's code raises into `BrokenComponentError`."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            raise self.broken(f"{type(error).__name__}: {discovery.one_line(error)}") from error
+
+
+def group_of(kind: Kind) -> str:
+    """Return the entry-point group of a kind, without its prefix: "encoder" -> "encoders"."""
+    return f"{kind}s"
+
+
+def _singular(group: str) -> str:
+    return group.removesuffix("s")
+
+
+def allowed_plugins() -> frozenset[str] | None:
+    """Return the packages that ``CRYOREG_PLUGINS`` (comma-separated) allows; None where it is unset: all of them."""
+    value = os.environ.get(ALLOW_LIST_VARIABLE)
+    if value is None:
+        return None
+    return frozenset(discovery.normalise(dist.strip()) for dist in value.split(",") if dist.strip())
+
+
+def is_allowed(dist: str, allowed: frozenset[str] | None) -> bool:
+    """Tell whether a package may be loaded, where ``allowed`` is what `allowed_plugins` returns."""
+    return allowed is None or dist == HOME or dist in allowed
+
+
+@functools.cache
+def _scan() -> discovery.Scan:
+    return discovery.scan()
+
+
+def refresh() -> None:
+    """Forget the scan, so that packages installed since are seen."""
+    _scan.cache_clear()
+
+
+def problems() -> tuple[discovery.Problem, ...]:
+    """Return the metadata files that could not be read."""
+    return _scan().problems
+
+
+def installed() -> tuple[discovery.Candidate, ...]:
+    """Return all that installed packages offer, whatever the allow-list says; none loaded."""
+    return _scan().candidates
+
+
+def plugins() -> dict[str, list[discovery.Candidate]]:
+    """Return all packages but cryoreg with what they offer, also those that the allow-list leaves out; none loaded."""
+    found: dict[str, list[discovery.Candidate]] = {}
+    for candidate in installed():
+        if candidate.dist != HOME:
+            found.setdefault(candidate.dist, []).append(candidate)
+    return dict(sorted(found.items()))
+
+
+def components(group: str) -> list[Component]:
+    """Return all components of an entry-point group ("encoders", "commands", ...), sorted by name and package."""
+    allowed = allowed_plugins()
+    found = [c for c in _candidates(group) if is_allowed(c.dist, allowed)]
+    names = [c.name for c in found]
+    return [Component(*c, shadowed=c.dist != HOME and names.count(c.name) > 1) for c in found]
+
+
+def _candidates(group: str) -> list[discovery.Candidate]:
+    return [candidate for candidate in installed() if candidate.group == group]
+
+
+def find(group: str, name: str) -> Component:
+    """Return the component of a bare or qualified name.
+
+    Raises `UnknownComponentError` (with suggestions) or `AmbiguousComponentError` (with the qualified names).
+    """
+    available = components(group)
+    qualified = _normalise_qualified(name)
+    owners = [c for c in available if c.qualified == qualified or (c.name == name and c.builtin)]
+    owners = owners or [c for c in available if c.name == name]
+    if not owners:
+        raise UnknownComponentError(_unknown(group, name, available))
+    if len(owners) > 1:
+        names = " or ".join(f"'{c.qualified}'" for c in owners)
+        raise AmbiguousComponentError(
+            f"{_singular(group)} '{name}' is offered by {len(owners)} packages; say which: {names}"
+        )
+    return owners[0]
+
+
+def find_spec(kind: Kind, name: str) -> tuple[Component, type[Spec]]:
+    """Return a component and its spec class, ready for use."""
+    component = find(group_of(kind), name)
+    return component, component.complete_spec()
+
+
+def _normalise_qualified(name: str) -> str:
+    dist, colon, bare = name.partition(":")
+    return f"{discovery.normalise(dist)}:{bare}" if colon else name
+
+
+def _unknown(group: str, name: str, available: list[Component]) -> str:
+    known = [c.name for c in available] + [c.qualified for c in available if c.shadowed]
+    hint = _not_allowed(group, name) or suggestion(name, known)
+    where = "cryoreg --help" if group == "commands" else f"cryoreg list --kind {_singular(group)}"
+    return f"unknown {_singular(group)} '{name}'{hint}; `{where}` shows what is installed"
+
+
+def _not_allowed(group: str, name: str) -> str:
+    """Say which packages offer the name, where only the allow-list keeps it out."""
+    names = (name, _normalise_qualified(name))
+    dists = [c.dist for c in _candidates(group) if c.name in names or f"{c.dist}:{c.name}" in names]
+    return f": {' and '.join(dists)} offers it, but {ALLOW_LIST_VARIABLE} leaves it out" if dists else ""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" or an empty string. Case and hyphens count for nothing."""
+    import difflib  # only a mistake pays for it
+
+    plain = {each.lower().replace("-", "_"): each for each in known}
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(plain[each]) for each in close)}?" if close else ""

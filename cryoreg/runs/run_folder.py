@@ -1,0 +1,195 @@
+"""The run directory: config.toml, metrics.csv, steps.csv, TensorBoard events, checkpoints/, exported weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cryoreg.config import Layer, RunConfig, check_same_run
+from cryoreg.errors import CheckpointError, RunFolderError
+from cryoreg.files import remove_leftovers, write_text
+from cryoreg.runs.cards import check_state
+from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
+
+LOCK = ".lock"
+
+
+class RunFolder:
+    """One run's directory, held exclusively while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.metrics = CsvLog(path / "metrics.csv")
+        self.steps = CsvLog(path / "steps.csv")
+        self._lock = FileLock(path / LOCK)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        path: Path,
+        config: RunConfig,
+        resume: bool,
+        rank: int = 0,
+        meet: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
+        """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`.
+
+        Of a run's processes the one of rank 0 holds and writes it; all ``meet``, as at a barrier, when it is ready.
+        """
+        folder = cls(path)
+        if rank > 0:
+            meet()
+            yield folder, folder.load() if resume else None
+            return
+        folder.require(resume)
+        made = [each for each in (path, *path.parents) if not each.exists()]
+        folder._hold()
+        try:
+            resumed = folder._go_on(config) if resume else None
+            meet()
+            yield folder, resumed
+        finally:
+            folder._lock.release()
+            if not folder.last.exists():
+                folder._clear([folder.checkpoints, *made])
+
+    def require(self, resume: bool) -> None:
+        """Check, before anything slow is done, that a run can start or go on here.
+
+        Raises `RunFolderError` where a new run's folder is not empty, and `CheckpointError` where there is nothing to
+        resume: a resume never starts afresh.
+        """
+        with self._usable():
+            str(self.path.absolute()).encode()  # TensorBoard takes no other names
+            if resume and not self.last.exists():
+                raise CheckpointError(f"cannot resume {self.path}: it holds no {self.last.relative_to(self.path)}")
+            if self.path.exists() and not self.path.is_dir():
+                raise RunFolderError(f"{self.path} is a file; a run directory is a folder")
+            if not resume and self.path.exists() and self._is_occupied():
+                raise RunFolderError(f"{self.path} is not empty; go on with --resume, or choose another --run-dir")
+
+    def _is_occupied(self) -> bool:
+        """Tell a used folder from one whose run was killed before its first checkpoint."""
+        others = [entry for entry in self.path.iterdir() if entry.name != LOCK and entry != self.checkpoints]
+        return bool(others or list(self.checkpoints.glob("[!.]*")))
+
+    def start(self, config: RunConfig, state: dict[str, Any]) -> None:
+        """Write the first checkpoint, from when on the run can be resumed, and the resolved config.
+
+        A resumed run writes both again, as its data may have moved and config.toml may have been edited or lost.
+        """
+        self.save(state)
+        write_text(self.config, config.to_toml())
+
+    def load(self) -> dict[str, Any]:
+        """Return the last checkpoint; raise `CheckpointError` where it is damaged or holds no run."""
+        state = load_checkpoint(self.last)
+        check_state(state, self.last)
+        return state
+
+    def _go_on(self, config: RunConfig) -> dict[str, Any]:
+        """Return the last checkpoint, and cut the logs back to it."""
+        state = self.load()
+        check_same_run(state["config"], config)
+        progress = state["progress"]
+        for log, column in ((self.metrics, "epoch"), (self.steps, "step")):
+            log.keep(column, below=progress[column])
+        return state
+
+    def _hold(self) -> None:
+        with self._usable():
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            remove_leftovers(self.path)
+            remove_leftovers(self.checkpoints)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:
+            raise RunFolderError(f"{self.path} is in use by another cryoreg process") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunFolderError(f"cannot use run directory {self.path}: {reason}") from error
+
+    def _clear(self, folders: list[Path]) -> None:
+        """Leave nothing of a run that did not start: its lock, and of the folders made for it those that are empty."""
+        (self.path / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            for folder in folders:
+                folder.rmdir()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the last checkpoint."""
+        save_checkpoint(self.last, state)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Replace the best checkpoint."""
+        save_checkpoint(self.best, state)
+
+
+def with_run(task: str, layers: list[Layer], run_dir: Path) -> list[Layer]:
+    """Return the layers of a run to resume: what its last checkpoint recorded comes first."""
+    folder = RunFolder(run_dir)
+    folder.require(resume=True)
+    recorded = folder.load()["config"]
+    if recorded["task"] != task:
+        raise RunFolderError(f"{run_dir} holds a run of `cryoreg {recorded['task']}`; resume it with that command")
+    return [Layer(str(folder.last), recorded), *layers]
+
+
+class CsvLog:
+    """A CSV file that grows by rows of the same columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows, and the header before the first."""
+        try:
+            with self.path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def read(self) -> list[dict[str, str]]:
+        """Return all complete rows; a last line that a kill cut off is left out."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        complete = text[: text.rfind("\n") + 1]
+        return list(csv.DictReader(io.StringIO(complete)))
+
+    def keep(self, column: str, below: int) -> None:
+        """Drop the rows whose integer ``column`` is ``below`` or more; raise `RunFolderError` for a damaged file."""
+        try:
+            rows = [row for row in self.read() if int(row[column]) < below]
+        except (OSError, ValueError, TypeError, KeyError, csv.Error):
+            raise RunFolderError(f"{self.path} is damaged; it is but a log: move it away and resume again") from None
+        if rows:
+            write_text(self.path, _to_csv(rows))
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()

@@ -1,0 +1,54 @@
+"""What a run writes down as it goes on: steps.csv, metrics.csv and TensorBoard events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from cryoreg.runs.run_folder import RunFolder
+
+_FLUSH_SECONDS = 1.0
+
+
+class RunLog:
+    """The logs of a run directory; of a run's processes one writes them."""
+
+    def __init__(self, folder: RunFolder, first_step: int, writes: bool) -> None:
+        """Begin, or go on, at ``first_step``; with ``writes`` false, nothing is written."""
+        self.folder = folder
+        self._board = SummaryWriter(folder.path / "tensorboard", purge_step=first_step) if writes else None
+        self._rows: list[Mapping[str, Any]] = []
+        self._flushed_at = time.monotonic()
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Note a step, to be written within a second or so."""
+        self._rows.append(row)
+        if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the steps since the last flush to steps.csv, and the newest to TensorBoard."""
+        if self._rows and self._board:
+            self.folder.steps.append(self._rows)
+            for key in ("loss", "lr", "grad_norm"):
+                self._board.add_scalar(f"step/{key}", self._rows[-1][key], self._rows[-1]["step"])
+        self._rows = []
+        self._flushed_at = time.monotonic()
+
+    def epoch(self, epoch: int, step: int, figures: Mapping[str, float]) -> None:
+        """Write an epoch's figures; NaN leaves a cell empty."""
+        if self._board:
+            known = {key: value for key, value in figures.items() if not math.isnan(value)}
+            self.folder.metrics.append([{"epoch": epoch, "step": step, **dict.fromkeys(figures, ""), **known}])
+            for key, value in known.items():
+                self._board.add_scalar(f"epoch/{key}", value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        if self._board:
+            self._board.close()

@@ -1,0 +1,172 @@
+"""Exported weights: one safetensors file that also carries its card and a checksum, and the card as JSON beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from cryoreg import version
+from cryoreg.config import Layer, RunConfig, absolute
+from cryoreg.config.settings import SCRATCH
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.errors import CheckpointError
+from cryoreg.files import write_atomically, write_text
+from cryoreg.runs.cards import check_card, parse_card
+from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
+from cryoreg.training.loading import NORMALISATION
+
+ENCODER_FILE = "encoder.safetensors"
+CLASSIFIER_FILE = "classifier.safetensors"
+CARD_FILE = "card.json"
+
+
+class Weights(NamedTuple):
+    """What an exported file holds."""
+
+    tensors: dict[str, Tensor]
+    card: dict[str, Any]
+
+
+def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
+    """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
+    return {
+        **about(dataset),
+        "config": _without_initial_weights(config),
+        "data": fingerprint(dataset),
+        "num_features": num_features,
+        **more,
+    }
+
+
+def about(dataset: SubtomogramDataset) -> dict[str, Any]:
+    """Return when and by which cryoreg weights are written, and how their data look: plain types only."""
+    known = {
+        "cryoreg": version.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "subtomograms": len(dataset),
+        "voxel_size": dataset.voxel_size,
+        "box": list(dataset.box),
+        **{name: getattr(dataset, name, None) for name in ("contrast", "tilt_range", "tilt_axis")},
+        "normalisation": NORMALISATION,
+        "beam_axis": "z (the first array axis)",
+    }
+    return json.loads(json.dumps(known, default=float))  # numpy's numbers would not load safely from a checkpoint
+
+
+def _without_initial_weights(config: RunConfig) -> dict[str, Any]:
+    """Return the config, so that an encoder can be rebuilt where the files that it began with are not."""
+    values, dropped = config.to_dict(), config.spec("encoder").initial_weights
+    return values | {"encoder": {key: value for key, value in values["encoder"].items() if key not in dropped}}
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors and card to one safetensors file, and the card as card.json beside it."""
+    write_weights(path, tensors, card)
+    write_text(path.parent / CARD_FILE, json.dumps(card, indent=2) + "\n")
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors and card to one safetensors file."""
+    text = json.dumps(card, indent=2)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksum = _checksum(safetensors.torch.save(plain), text)
+    data = safetensors.torch.save(plain, metadata={"card": text, "sha256": checksum})
+    write_atomically(path, lambda file: file.write(data), check=load_weights)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read exported weights on the CPU; raise `CheckpointError` where they are missing, damaged or not ours."""
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.torch.load(data)
+        metadata = _header(data).get("__metadata__", {})
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no weights file {path}; a run writes its weights when it ends") from None
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read weights {path}: {error}") from error
+    if "card" not in metadata:
+        raise CheckpointError(f"{path} holds no cryoreg card: it was not exported by cryoreg")
+    if metadata.get("sha256") != _checksum(data, metadata["card"]):
+        raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
+    return Weights(tensors, parse_card(metadata["card"], path))
+
+
+def load_trained(path: Path) -> Weights:
+    """Read weights of which the card says what a network and its use need; raise `CheckpointError` as `load_weights`.
+
+    Whoever wrote the file may have written anything into its card.
+    """
+    weights = load_weights(path)
+    check_card(weights.card, path)
+    return weights
+
+
+def read_card(path: Path) -> tuple[Weights, str]:
+    """Read exported weights, and what is wrong with them, one line; empty where they are as they were written.
+
+    Raises `CheckpointError` where there is no card to read.
+    """
+    try:
+        return load_weights(path), ""
+    except CheckpointError as error:
+        try:
+            data = path.read_bytes()
+            return Weights(safetensors.torch.load(data), json.loads(_header(data)["__metadata__"]["card"])), str(error)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            raise error from None
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load ``weights`` from ``path`` into a module; raise `CheckpointError` where they are another module's."""
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wanted != found:
+        names = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+        raise CheckpointError(
+            f"{path} holds the weights of something else: {len(names)} tensors differ, the first being '{names[0]}'; "
+            "put back the file that the run wrote, or give the run directory instead of a file"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
+    """Return the weights file that a run directory or a file's own path names."""
+    return path / file if path.is_dir() else path
+
+
+def with_pretrained(layers: list[Layer]) -> list[Layer]:
+    """Put encoder, data set and split of the weights to start from, where they record them, before the given layers."""
+    starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
+    start = next((start for start in reversed(starts) if start is not None), SCRATCH)
+    if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
+        return layers
+    path = find_weights(absolute(Path(start)))
+    if is_lab_checkpoint(path):
+        read_state(path)  # better refused now than when the data set is open
+        return layers
+    recorded = load_trained(path).card["config"]
+    inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
+    return [Layer(str(path), inherited), *layers]
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])
+
+
+def _checksum(data: bytes, card: str) -> str:
+    """Hash the card, the tensors' names, types and places, and their bytes."""
+    header = {name: entry for name, entry in _header(data).items() if name != "__metadata__"}
+    payload = data[8 + int.from_bytes(data[:8], "little") :]
+    digest = hashlib.sha256(json.dumps([card, header], sort_keys=True).encode())
+    digest.update(payload)
+    return digest.hexdigest()

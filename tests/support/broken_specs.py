@@ -1,0 +1,269 @@
+"""A sound plugin of each kind, and one broken in a single way for every check of the kit. Imports nothing heavy.
+
+What the specs build is in `broken_parts`: a spec names the part, and the part is sound but for its one fault.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+
+from cryoreg.errors import DataError
+from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, MethodSpec, Spec
+
+
+class SoundEncoder(EncoderSpec):
+    """One convolution and the mean of its map.
+
+    Written for this test.
+    """
+
+    min_box: ClassVar[int] = 4
+    part: ClassVar[str] = "Net"
+
+    width: int = Field(8, ge=1, le=64, description="filters")
+
+    def build(self) -> Any:
+        from support import broken_parts
+
+        return getattr(broken_parts, self.part)(self.width)
+
+
+class SoundMethod(MethodSpec):
+    """Tell a view's partner from the other subtomograms of the batch.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "Contrast"
+
+    temperature: float = Field(0.2, gt=0, description="τ")
+
+    def build(self, encoder: Any) -> Any:
+        from support import broken_parts
+
+        return getattr(broken_parts, self.part)(encoder, self.temperature)
+
+
+class SoundAugmentation(AugmentationSpec):
+    """Brighter or darker, with noise.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "Noise"
+
+    strength: float = Field(0.1, ge=0, description="standard deviation of the noise")
+
+    def build(self) -> Any:
+        from support import broken_parts
+
+        return getattr(broken_parts, self.part)(self.strength)
+
+
+class SoundDataset(DatasetSpec):
+    """An array of volumes in a file.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "Volumes"
+
+    root: Path = Field(description="the file")
+
+    def build(self) -> Any:
+        from support import broken_parts
+
+        return getattr(broken_parts, self.part)(self.root)
+
+
+SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset)
+
+PARTS: dict[type[Spec], dict[str, str]] = {
+    SoundEncoder: {
+        "check_build_returns_an_encoder": "NetOfNoContract",
+        "check_feature_vector_shape": "NetThatMiscounts",
+        "check_feature_map_shape": "NetWithoutMap",
+        "check_features_are_finite": "NetThatDivides",
+        "check_fresh_features_differ": "NetOfUnits",
+        "check_eval_is_deterministic": "NetThatDraws",
+        "check_eval_is_batch_independent": "NetOfBatches",
+        "check_input_is_left_alone": "NetThatWrites",
+        "check_every_parameter_gets_a_gradient": "NetWithSpare",
+        "check_state_dict_round_trip": "NetWithSecret",
+        "check_bfloat16_is_close_to_float32": "NetUnderAutocast",
+        "check_compiles": "NetThatBranches",
+    },
+    SoundMethod: {
+        "check_build_returns_a_method_around_the_encoder": "ContrastOfCopy",
+        "check_loss_is_a_finite_float32_scalar": "ContrastOfOneRow",
+        "check_features_are_the_encoders": "ContrastWithGraph",
+        "check_views_are_left_alone": "ContrastThatWrites",
+        "check_loss_falls_on_a_fixed_batch": "ContrastUphill",
+        "check_no_parameter_is_idle": "ContrastWithSpare",
+        "check_same_seed_same_run": "ContrastOfChance",
+        "check_resumed_run_equals_an_uninterrupted_one": "ContrastThatForgets",
+        "check_evaluation_changes_no_state": "ContrastThatCounts",
+        "check_after_step_leaves_trained_weights_alone": "ContrastThatPushes",
+        "check_two_processes_keep_one_state": "ContrastAlone",
+        "check_collapse_shows_in_the_features": "ContrastThatHides",
+        "check_collapsed_loss_is_that_of_a_collapsed_encoder": "ContrastThatClaims",
+    },
+    SoundAugmentation: {
+        "check_shape_and_dtype_stay": "NoiseOfDoubles",
+        "check_views_are_finite": "NoiseThatDivides",
+        "check_input_is_not_written": "NoiseThatWrites",
+        "check_same_seed_same_result": "NoiseOfSeed",
+        "check_other_seed_other_result": "NoNoise",
+        "check_samples_are_independent": "NoiseOfBatches",
+        "check_global_generators_stay": "NoiseThatDraws",
+        "check_device_is_kept": "NoiseOnDefaultDevice",
+        "check_it_survives_spawn": "NoiseWithLambda",
+    },
+    SoundDataset: {
+        "check_files_are_left_alone": "VolumesWithCache",
+        "check_length_is_that_of_labels_ids_and_groups": "VolumesWithMoreGroups",
+        "check_box_and_voxel_size_are_numbers": "VolumesOfNoSize",
+        "check_labels_index_the_classes": "VolumesOfUnknownClass",
+        "check_ids_are_unique": "VolumesOfOneName",
+        "check_volumes_are_float32_of_the_box": "VolumesOfDoubles",
+        "check_samples_agree_with_the_lists": "VolumesOfOtherNames",
+        "check_same_index_same_volume": "VolumesInMemory",
+        "check_beyond_the_end_is_an_index_error": "VolumesWithoutEnd",
+        "check_it_survives_spawn": "VolumesWithLambda",
+    },
+}
+"""Sound spec -> check -> the part that it must catch, and no other."""
+
+
+def _with_part(sound: type[Spec], part: str) -> type[Spec]:
+    """Return a spec of this module, so that it can be pickled, that builds another part."""
+    members = {"part": part, "__doc__": sound.__doc__, "__module__": __name__, "__annotations__": {}}
+    spec = globals()[f"{part}Spec"] = type(f"{part}Spec", (sound,), members)
+    return spec
+
+
+FAULTY: dict[tuple[type[Spec], str], type[Spec]] = {
+    (sound, check): _with_part(sound, part) for sound, parts in PARTS.items() for check, part in parts.items()
+}
+
+
+class ClaimsTooMuch(SoundEncoder):
+    """Takes volumes of a single voxel, it says.
+
+    Written for this test.
+    """
+
+    min_box: ClassVar[int] = 1
+
+
+class RefusesRudely(SoundEncoder):
+    """Refuses boxes without a word on them.
+
+    Written for this test.
+    """
+
+    def check_box(self, box: tuple[int, int, int]) -> None:
+        if min(box) < 4:
+            raise ValueError("bad box")
+
+
+class Silent(SoundEncoder):
+    width: int = Field(8, ge=1, le=64, description="filters")
+
+
+class Brief(SoundEncoder):
+    """A summary, and no more."""
+
+
+class Helpless(SoundEncoder):
+    """A field without help.
+
+    Written for this test.
+    """
+
+    width: int = Field(8, ge=1)
+
+
+class Overdone(SoundEncoder):
+    """A default beyond its own limit.
+
+    Written for this test.
+    """
+
+    rate: float = Field(-1.0, ge=0, description="not used")
+
+
+class Unready(SoundEncoder):
+    """Cannot be built unless told how.
+
+    Written for this test.
+    """
+
+    model: str = Field("absent", description="a name")
+
+    def build(self) -> Any:
+        if self.model == "absent":
+            raise DataError("there is no model absent")
+        return super().build()
+
+
+class Doubling(SoundEncoder):
+    """Takes twice what it is told.
+
+    Written for this test.
+    """
+
+    @field_validator("width")
+    @classmethod
+    def _twice(cls, value: int) -> int:
+        return 2 * value
+
+
+class Unpicklable(SoundEncoder):
+    """Has a function as a part of its state.
+
+    Written for this test.
+    """
+
+    _act: Any = PrivateAttr(default_factory=lambda: lambda: math.pi)
+
+
+class Clamping(SoundEncoder):
+    """Moves a value into its limits without a word.
+
+    Written for this test.
+    """
+
+    @field_validator("width", mode="before")
+    @classmethod
+    def _clamp(cls, value: int) -> int:
+        return max(1, value)
+
+
+class Forgiving(SoundEncoder):
+    """Takes fields that it does not know.
+
+    Written for this test.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
+FAULTY_SPECS: dict[str, Spec] = {
+    "check_takes_the_boxes_it_claims": ClaimsTooMuch(),
+    "check_refuses_other_boxes_clearly": RefusesRudely(),
+    "check_spec_has_a_summary": Silent(),
+    "check_spec_cites_its_source": Brief(),
+    "check_every_field_has_help": Helpless(),
+    "check_defaults_keep_their_own_limits": Overdone(rate=1.0),
+    "check_defaults_build": Unready(model="there"),
+    "check_json_round_trip": Doubling(),
+    "check_pickle_round_trip": Unpicklable(),
+    "check_values_outside_the_limits_are_refused": Clamping(),
+    "check_unknown_fields_are_refused": Forgiving(),
+}
+"""Check -> a spec whose own fault it must catch, and no other. All are encoders."""
