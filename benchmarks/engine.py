@@ -30,7 +30,7 @@ from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import Sample
 from cryoreg.randomness import SampleRng
 from cryoreg.runs.run_folder import RunFolder
-from cryoreg.training.device import describe, make_fabric, place
+from cryoreg.training.device import describe, make_fabric, to_device
 from cryoreg.training.engine import Engine
 from cryoreg.training.loading import Batch
 from cryoreg.training.pretrain import PretrainJob
@@ -159,7 +159,7 @@ def job_of(dataset: InMemory, device: str, precision: str) -> tuple[PretrainJob,
 
 def raw_stepper(job: PretrainJob, config: RunConfig, fabric: Fabric) -> Callable[[Batch, int], None]:
     """Return a bare step of the same module and augmentation: what the engine adds to it is its overhead."""
-    place(job.module, fabric, config.training)
+    to_device(job.module, fabric, config.training)
     optimizer = torch.optim.Adam(job.module.parameters(), lr=1e-4, weight_decay=1e-4)
     bf16 = describe(fabric)["precision"] == "bf16"
 

@@ -48,3 +48,8 @@ class NonFiniteError(CryoregError):
 
 class ProcessLostError(CryoregError):
     """One of a run's processes was killed, which ends the others."""
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

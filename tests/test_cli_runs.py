@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from support.synthetic import write_classes
 
-from cryoreg.benchmark.demo import paired_difference
+from cryoreg.benchmark.demo_study import paired_difference
 from cryoreg.config import TASKS, resolve
 from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.inference.evaluate import Evaluation

@@ -46,8 +46,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound_file: bytes) ->
 @pytest.fixture
 def count_simulations(monkeypatch: pytest.MonkeyPatch) -> list[DemoSpec]:
     calls: list[DemoSpec] = []
-    real = demo.simulate
-    monkeypatch.setattr(demo, "simulate", lambda spec: calls.append(spec) or real(spec))
+    real = demo.simulate_demo
+    monkeypatch.setattr(demo, "simulate_demo", lambda spec: calls.append(spec) or real(spec))
     return calls
 
 

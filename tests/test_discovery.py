@@ -33,7 +33,7 @@ def names(scan: discovery.Scan) -> list[tuple[str, str, str, str]]:
 
 def test_finds_what_the_standard_library_finds() -> None:
     expected = {
-        (group, e.name, discovery.normalise(e.dist.name), e.dist.version, e.value)
+        (group, e.name, discovery.canonical_name(e.dist.name), e.dist.version, e.value)
         for group in GROUPS
         for e in importlib.metadata.entry_points(group=f"cryoreg.{group}")
         if e.dist
@@ -168,4 +168,4 @@ def test_the_default_path_is_read_anew(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("written", ["Foo.Bar", "foo-bar", "foo__bar", "FOO-_.bar"])
 def test_normalise(written: str) -> None:
     packaging = pytest.importorskip("packaging.utils")
-    assert discovery.normalise(written) == packaging.canonicalize_name(written) == "foo-bar"
+    assert discovery.canonical_name(written) == packaging.canonicalize_name(written) == "foo-bar"

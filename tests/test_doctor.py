@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import cryoreg
 from cryoreg import diagnosis
-from cryoreg.diagnosis import libraries, probe, storage, system, training
+from cryoreg.diagnosis import libraries, separate_process, storage, system, training
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 from cryoreg_cli.main import cryoreg as command
 
@@ -28,7 +28,7 @@ def test_a_malicious_library_is_found_and_nothing_is_imported(
     fake_plugin: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_plugin("pytorch-lightning", "", version="2.6.3")
-    monkeypatch.setattr(probe.subprocess, "run", lambda *a, **k: pytest.fail("something was started"))
+    monkeypatch.setattr(separate_process.subprocess, "run", lambda *a, **k: pytest.fail("something was started"))
     sections = {section.title: section.findings for section in diagnosis.diagnose()}
     [fault] = [finding for finding in sections["Libraries"] if "malicious" in finding.text]
     assert fault.status == "problem"
@@ -157,7 +157,9 @@ def test_the_short_training_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("loss", "status"), [(1.5, "ok"), (math.nan, "problem"), (math.inf, "problem")])
 def test_the_loss_must_be_finite(monkeypatch: pytest.MonkeyPatch, loss: float, status: str) -> None:
     result = {"steps": 4, "seconds": 9.0, "device": "the CPU", "loss": loss}
-    monkeypatch.setattr(training.probe, "run", lambda *a, **k: probe.Probe(result, ""))
+    monkeypatch.setattr(
+        training.separate_process, "run_python", lambda *a, **k: separate_process.ProcessResult(result, "")
+    )
     assert [finding.status for finding in training.check()] == [status]
 
 
@@ -230,7 +232,7 @@ def test_the_command_itself_imports_nothing_heavy() -> None:
         "import json, sys, cryoreg_cli.commands.doctor; from cryoreg import diagnosis;"
         "print(json.dumps({'found': sorted({'torch', 'numpy', 'monai', 'timm', 'lightly'} & set(sys.modules))}))"
     )
-    assert probe.run(code) == ({"found": []}, "")
+    assert separate_process.run_python(code) == ({"found": []}, "")
 
 
 @pytest.mark.slow

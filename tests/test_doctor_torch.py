@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cryoreg.diagnosis import probe, torch_stack, training
+from cryoreg.diagnosis import separate_process, torch_stack, training
 from cryoreg.diagnosis.finding import Finding, ok
 
 Install = Callable[..., Path]
@@ -191,4 +191,4 @@ CODE = {
 
 @pytest.mark.parametrize(("code", "result", "error"), CODE.values(), ids=CODE)
 def test_a_probe_survives_whatever_happens(code: str, result: dict, error: str) -> None:
-    assert probe.run(code, seconds=0.5 if "sleep" in code else 60) == (result, error)
+    assert separate_process.run_python(code, seconds=0.5 if "sleep" in code else 60) == (result, error)

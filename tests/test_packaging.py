@@ -36,7 +36,7 @@ def test_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     sources = {p.relative_to(ROOT / top).as_posix() for top, package in PACKAGES.items() for p in files_of(package)}
     assert {name for name in names if not name.startswith(f"{INFO}/")} == sources
     assert {name.split("/")[0] for name in names} == {"cryoreg", "cryoreg_cli", INFO}
-    assert {"cryoreg/py.typed", "cryoreg/benchmark/studies/smoke.toml", "cryoreg/recipes/best.toml"} <= names
+    assert {"cryoreg/py.typed", "cryoreg/benchmark/studies/smoke.toml", "cryoreg/config/recipes/best.toml"} <= names
     assert f"{INFO}/licenses/LICENSE" in names
 
 

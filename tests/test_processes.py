@@ -19,7 +19,7 @@ from support.synthetic import write_classes
 import cryoreg
 from cryoreg.errors import ConfigError
 from cryoreg.runs.checkpoint import load_checkpoint
-from cryoreg.training.launch import launch
+from cryoreg.training.launch import run_in_processes
 
 pytestmark = pytest.mark.xdist_group("processes")
 SETTINGS = {
@@ -215,7 +215,7 @@ def test_a_fault_in_a_process_is_raised_with_its_traceback():
 
     settings = PretrainSettings(devices=2, device="cpu")
     with pytest.raises(RuntimeError, match=r"rank \d failed:(.|\n)*_fail(.|\n)*ValueError: a fault of the program"):
-        launch(_fail, settings, settings)
+        run_in_processes(_fail, settings, settings)
 
 
 def test_under_torchrun_the_run_directory_must_be_given(cryoreg_process, tmp_path):

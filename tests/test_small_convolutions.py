@@ -4,7 +4,7 @@ from torch import nn
 
 import cryoreg
 from cryoreg.config.settings import TrainingSettings
-from cryoreg.training.device import make_fabric, place
+from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.small_convolutions import GuardedConv3d, guard_convolutions
 
 
@@ -32,7 +32,7 @@ def test_bf16_gradients_agree_with_float32(kernel, size, layout):
 def test_every_run_on_a_cpu_is_guarded():
     settings = TrainingSettings(epochs=1, optimizer="adam", lr=1.0, schedule="constant", device="cpu")
     encoder = cryoreg.create_encoder("rb3d")
-    place(encoder, make_fabric(settings), settings)
+    to_device(encoder, make_fabric(settings), settings)
     assert {type(layer) for layer in encoder.modules() if isinstance(layer, nn.Conv3d)} == {GuardedConv3d}
 
 

@@ -11,7 +11,7 @@ import click
 from cryoreg_cli import describing
 
 if TYPE_CHECKING:
-    from cryoreg.runs.records import Component, Record
+    from cryoreg.runs.records import Record, RecordedComponent
 
 _UNITS = {"voxel_size": " Å", "box": " voxels (z, y, x)", "tilt_range": "°"}
 
@@ -83,7 +83,7 @@ def _soundness(record: Record) -> str:
     return "sound: its SHA-256 matches" if record.checksum else "none in such a file"
 
 
-def _described(component: Component) -> str:
+def _described(component: RecordedComponent) -> str:
     """Say which package brought a component, and whether it is here."""
     if not component.package:
         return f"{component.name}, from a package that is not recorded"

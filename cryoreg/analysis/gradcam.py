@@ -20,7 +20,7 @@ from cryoreg.analysis import slices
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.device import make_fabric, place
+from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.loading import normalise
 
 Array = NDArray[np.float32]
@@ -67,7 +67,7 @@ def predicted_class(trained: Trained, index: int) -> int | None:
 def _prepared(trained: Trained, index: int) -> Tensor:
     """Put the network on its device, to be used, and return a normalised subtomogram (1, 1, D, H, W) there."""
     fabric = make_fabric(trained.config.training, alone=True)
-    place(trained.module.eval(), fabric, trained.config.training)
+    to_device(trained.module.eval(), fabric, trained.config.training)
     return normalise(trained.dataset[index].volume[None]).to(fabric.device)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cryoreg.benchmark import launch
+from cryoreg.benchmark import job_launch
 from cryoreg.errors import ConfigError, CryoregError
 from cryoreg.training.signals import Interrupted, StopFlag
 
@@ -72,11 +72,11 @@ class Execution:
             return self.processes if self.processes > 1 else _QUEUED
         return max(self.processes, self.gpus)
 
-    def launcher(self, root: Path) -> launch.Launch:
+    def launcher(self, root: Path) -> job_launch.Launch:
         """Return what starts a job. Raises `ConfigError` where there is no such GPU or queue."""
         if self.slurm is not None:
-            return launch.in_queue(self.slurm, root)
-        return launch.in_processes(self.slots, self.gpus)
+            return job_launch.in_queue(self.slurm, root)
+        return job_launch.in_processes(self.slots, self.gpus)
 
 
 def folder_of(job: Job, root: Path) -> Path:

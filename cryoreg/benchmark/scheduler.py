@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from cryoreg.benchmark.job_launch import LOG, Handle, Launch
 from cryoreg.benchmark.jobs import JOB, Job, Say, folder_of, is_running, result_of, results
-from cryoreg.benchmark.launch import LOG, Handle, Launch
 from cryoreg.errors import CryoregError, RunFolderError
 from cryoreg.files import write_text
 from cryoreg.training.signals import StopFlag

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from cryoreg import registry
 from cryoreg.config.layers import Layer
 from cryoreg.errors import ConfigError
-from cryoreg.registry.discovery import distributions, normalise
+from cryoreg.registry.discovery import canonical_name, distributions
 
 REQUIRED_PLUGINS = "required_plugins"
 """The key, above all tables of a config: a list of packages as pip takes them, ``["cryoreg-x>=0.3"]`` (PEP 508)."""
@@ -59,7 +59,7 @@ def _why_unmet(requirement: Requirement) -> str:
     """Return why a requirement is not met; empty where it is, or does not apply to this machine."""
     if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
-    name = normalise(requirement.name)
+    name = canonical_name(requirement.name)
     version = next((each.version for each in distributions() if each.name == name), None)
     if version is None:
         return "not installed"

@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from cryoreg.diagnosis.finding import Finding, ok, problem
 from cryoreg.diagnosis.installed import packages
 from cryoreg.registry import HOME
-from cryoreg.registry.discovery import Distribution, normalise
+from cryoreg.registry.discovery import Distribution, canonical_name
 from cryoreg.registry.plugin_api import required
 
 SHOWN = ("torch", "lightly", "timm", "monai", "pytorch-lightning")
@@ -46,7 +46,7 @@ def _unmet(text: str, here: dict[str, Distribution]) -> Finding | None:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             return None
-        found = here.get(normalise(requirement.name))
+        found = here.get(canonical_name(requirement.name))
         if found is not None and requirement.specifier.contains(Version(found.version), prereleases=True):
             return None
     except (InvalidRequirement, InvalidVersion):

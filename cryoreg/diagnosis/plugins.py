@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cryoreg import registry
-from cryoreg.diagnosis import probe
+from cryoreg.diagnosis import separate_process
 from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
 from cryoreg.errors import BrokenComponentError
 from cryoreg.kinds import KINDS
@@ -82,7 +82,7 @@ def _declared(dist: str, version: str, info: str) -> Iterator[Finding]:
 
 def _broken(dist: str, version: str) -> Iterator[Finding]:
     """Load all that a package offers, in a process of its own; yield a problem for each that fails."""
-    found = probe.run(_LOADING, json.dumps(sys.path), dist, seconds=_SECONDS)
+    found = separate_process.run_python(_LOADING, json.dumps(sys.path), dist, seconds=_SECONDS)
     if found.error:
         yield problem(
             f"{dist} {version} cannot be loaded: it ends Python ({found.error})", f"update or uninstall {dist}"

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 from cryoreg import registry
-from cryoreg.diagnosis import probe
+from cryoreg.diagnosis import separate_process
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 
 _GET_TORCH = 'the page "Get started" of PyTorch gives the command for this machine'
@@ -40,7 +40,7 @@ print(json.dumps({"version": torchvision.__version__}))
 
 def check() -> Iterator[Finding]:
     """Yield what torch says of itself, of the GPUs, and whether torchvision's operators load."""
-    found = probe.run(_TORCH)
+    found = separate_process.run_python(_TORCH)
     if found.error:
         damaged = found.error.startswith("UnicodeDecodeError") and registry.problems()
         fix = "mend the unreadable metadata first, which torch reads, too (see Plugins)" if damaged else _REINSTALL
@@ -89,7 +89,7 @@ def nvidia_driver() -> tuple[str, str]:
 
 
 def _torchvision(torch_version: str) -> Iterator[Finding]:
-    found = probe.run(_TORCHVISION)
+    found = separate_process.run_python(_TORCHVISION)
     if not found.error:
         yield ok(f"torchvision {found.result.get('version', 'of unknown version')} fits this torch")
     elif "No module named 'torchvision'" in found.error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from cryoreg.diagnosis import probe
+from cryoreg.diagnosis import separate_process
 from cryoreg.diagnosis.finding import Finding, ok, problem
 
 _SECONDS = 300
@@ -37,7 +37,7 @@ print(json.dumps({"steps": len(steps), "loss": result.loss, "seconds": seconds, 
 
 def check() -> Iterator[Finding]:
     """Yield whether a few steps of training end with a finite loss; everything is written to a temporary folder."""
-    found = probe.run(_CODE, seconds=_SECONDS)
+    found = separate_process.run_python(_CODE, seconds=_SECONDS)
     if found.error:
         yield problem(
             f"a short training failed: {found.error}",

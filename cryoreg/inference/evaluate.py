@@ -24,7 +24,7 @@ from cryoreg.files import cell, write_text
 from cryoreg.runs.weights import CLASSIFIER_FILE, fill, find_weights, load_trained
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.classifier import Classifier, predict
-from cryoreg.training.device import make_fabric, place
+from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 Part = Literal["train", "val", "test"]
@@ -157,7 +157,7 @@ def _evaluate(
     fabric = make_fabric(config.training, alone=True)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
     fill(classifier, tensors, path)
-    place(classifier, fabric, config.training)
+    to_device(classifier, fabric, config.training)
     parts = split(dataset, config.split.fractions, config.split.seed)
     samples = torch.from_numpy(getattr(parts, part))
     if len(samples) == 0:

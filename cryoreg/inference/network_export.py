@@ -18,7 +18,7 @@ from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weigh
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.loading import normalise
 
-Format = Literal["safetensors", "onnx"]
+NetworkFormat = Literal["safetensors", "onnx"]
 REAL_VOLUMES = 4
 """Of the run's own data set, on which an export is checked."""
 _RANDOM_VOLUMES = 3
@@ -48,7 +48,7 @@ class Exported(NamedTuple):
 def run_export(
     run: Path,
     output: Path,
-    form: Format | None = None,
+    form: NetworkFormat | None = None,
     *,
     classifier: bool = False,
     half: bool = False,
@@ -63,7 +63,7 @@ def run_export(
     `CheckpointError` where the network cannot be exported, or gives something else in the file.
     """
     chosen = form or output.suffix.lower().removeprefix(".")
-    if chosen not in get_args(Format):
+    if chosen not in get_args(NetworkFormat):
         raise ConfigError(f"{output}: its name ends in neither .safetensors nor .onnx; say --format")
     if chosen == "onnx" and half:
         raise ConfigError("--half is for safetensors; ONNX is written in float32")

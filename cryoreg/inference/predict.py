@@ -15,7 +15,7 @@ from cryoreg.contracts import Origin, Sample, SubtomogramDataset
 from cryoreg.datasets import sniffing
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
-from cryoreg.inference.prediction_files import Format, class_numbers, origins_of, plan
+from cryoreg.inference.prediction_files import PredictionFormat, class_numbers, origins_of, plan
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.calibration import probabilities, temperature_of
@@ -61,7 +61,7 @@ def predict(
     *,
     dataset: str | Mapping[str, Any] | None = None,
     output: str | Path | None = None,
-    format: Format | None = None,
+    format: PredictionFormat | None = None,
     unsure: Threshold = UNSURE,
     overwrite: bool = False,
     skip_bad: bool = False,
@@ -83,7 +83,7 @@ def run_prediction(
     run: Path,
     layers: Sequence[Layer],
     output: Path | None = None,
-    form: Format | None = None,
+    form: PredictionFormat | None = None,
     unsure: Threshold = UNSURE,
     overwrite: bool = False,
     skip_bad: bool = False,

@@ -19,7 +19,7 @@ from cryoreg.inference.particle_text import ParticleText
 if TYPE_CHECKING:
     from cryoreg.inference.predict import Predictions
 
-Format = Literal["star", "csv", "dynamo"]
+PredictionFormat = Literal["star", "csv", "dynamo"]
 Write = Callable[["Predictions"], str]
 """What turns predictions into the text of a file."""
 
@@ -31,19 +31,19 @@ DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
 _NOBODY = ("0", "none", "0.0000", "1")
 """The `COLUMNS` of a particle that was not classified."""
-_FORMATS: dict[str, Format] = {".star": "star", ".csv": "csv", ".tbl": "dynamo"}
+_FORMATS: dict[str, PredictionFormat] = {".star": "star", ".csv": "csv", ".tbl": "dynamo"}
 _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
-def plan(output: Path, form: Format | None, dataset: SubtomogramDataset, overwrite: bool = False) -> Write:
+def plan(output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, overwrite: bool = False) -> Write:
     """Return what turns predictions for ``dataset`` into the file ``output``, having made sure that it can.
 
     Raises `ConfigError` or `DataError` where the format is unknown, the file exists (without ``overwrite``) or is one
     of the data set's own, and where the format cannot keep the list that the data come from.
     """
     chosen = form or _FORMATS.get(output.suffix.lower())
-    if chosen is None or chosen not in get_args(Format):
+    if chosen is None or chosen not in get_args(PredictionFormat):
         raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use .star, .csv, .tbl or --format")
     origins = origins_of(dataset)
     _check_output(output, {origin.file for origin in origins}, overwrite)
@@ -73,7 +73,7 @@ def _check_output(output: Path, files: set[str], overwrite: bool) -> None:
         raise ConfigError(f"{output}: exists; choose another --output, or say --overwrite")
 
 
-def _source(output: Path, form: Format, origins: Sequence[Origin]) -> str | None:
+def _source(output: Path, form: PredictionFormat, origins: Sequence[Origin]) -> str | None:
     """Return the list that all subtomograms come from; None where they come from files that are no lists."""
     files = list(dict.fromkeys(origin.file for origin in origins))
     lists = [file for file in files if Path(file).suffix.lower() in _LISTS]

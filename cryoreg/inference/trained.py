@@ -16,7 +16,7 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import CheckpointError
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.device import make_fabric, place
+from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import build_seeded
 from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
@@ -115,7 +115,7 @@ class Trained:
         settings = self.config.training
         chosen = torch.arange(len(self.dataset)) if samples is None else torch.as_tensor(samples, dtype=torch.int64)
         fabric = make_fabric(settings, alone=True)
-        place(self.module, fabric, settings)
+        to_device(self.module, fabric, settings)
         self.module.eval()
         order = BatchOrder(chosen, BATCH, seed=0, shuffle=False, drop_last=False)
         loader = VolumeLoader(self.dataset, order, fabric.device, residency(self.dataset, settings), settings.workers)

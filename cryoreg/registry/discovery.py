@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import entrypoints
 
+from cryoreg.errors import message_of
+
 GROUP_PREFIX = "cryoreg."
 
 
@@ -61,14 +63,9 @@ class Scan(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def normalise(dist: str) -> str:
+def canonical_name(dist: str) -> str:
     """Return a package name as PEP 503 compares it: lower case, runs of ``-_.`` as one hyphen."""
     return re.sub(r"[-_.]+", "-", dist).lower()
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def scan(path: Iterable[str] | None = None) -> Scan:
@@ -87,7 +84,7 @@ def scan(path: Iterable[str] | None = None) -> Scan:
         try:
             candidates += (Candidate(group, entry, name, version, target, info) for group, entry, target in _read(file))
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            problems.append(Problem(file, one_line(error)))
+            problems.append(Problem(file, message_of(error)))
     return Scan(tuple(sorted(candidates)), tuple(sorted(problems)))
 
 
@@ -111,7 +108,7 @@ def _metadata_folders(path: Iterable[str]) -> Iterator[str]:
 def _name_and_version(info: str) -> tuple[str, str]:
     """Read "Foo_Bar-1.0.dist-info" or "foo-1.0-py3.11.egg-info" as ("foo-bar", "1.0")."""
     name, *rest = os.path.splitext(os.path.basename(info))[0].split("-")
-    return normalise(name), rest[0] if rest else _recorded_version(info)
+    return canonical_name(name), rest[0] if rest else _recorded_version(info)
 
 
 def _recorded_version(info: str) -> str:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError
+from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError, message_of
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.registry import discovery
 
@@ -103,7 +103,7 @@ class Component(NamedTuple):
         try:
             yield
         except (Exception, SystemExit) as error:
-            raise self.broken(f"{type(error).__name__}: {discovery.one_line(error)}") from error
+            raise self.broken(f"{type(error).__name__}: {message_of(error)}") from error
 
 
 def group_of(kind: Kind) -> str:
@@ -120,7 +120,7 @@ def allowed_plugins() -> frozenset[str] | None:
     value = os.environ.get(ALLOW_LIST_VARIABLE)
     if value is None:
         return None
-    return frozenset(discovery.normalise(dist.strip()) for dist in value.split(",") if dist.strip())
+    return frozenset(discovery.canonical_name(dist.strip()) for dist in value.split(",") if dist.strip())
 
 
 def is_allowed(dist: str, allowed: frozenset[str] | None) -> bool:
@@ -196,7 +196,7 @@ def find_spec(kind: Kind, name: str) -> tuple[Component, type[Spec]]:
 
 def _normalise_qualified(name: str) -> str:
     dist, colon, bare = name.partition(":")
-    return f"{discovery.normalise(dist)}:{bare}" if colon else name
+    return f"{discovery.canonical_name(dist)}:{bare}" if colon else name
 
 
 def _unknown(group: str, name: str, available: list[Component]) -> str:

@@ -28,7 +28,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from cryoreg import version
-from cryoreg.registry.discovery import normalise
+from cryoreg.registry.discovery import canonical_name
 
 BEGAN = {1: "0.1"}
 """Plugin API -> the release of cryoreg that began it."""
@@ -81,7 +81,7 @@ def need_of(info: str) -> Need | None:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if normalise(requirement.name) == "cryoreg" and not _is_extra(requirement):
+        if canonical_name(requirement.name) == "cryoreg" and not _is_extra(requirement):
             return Need(requirement)
     return None
 

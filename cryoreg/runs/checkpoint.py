@@ -15,9 +15,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from cryoreg.errors import CheckpointError
+from cryoreg.errors import CheckpointError, message_of
 from cryoreg.files import write_atomically
-from cryoreg.registry.discovery import one_line
 
 FORMAT = 2
 _MARK = b"cryoreg-sha256:"
@@ -86,7 +85,7 @@ def _deserialise(data: bytes, path: Path) -> Any:
             f"checkpoint {path} holds objects other than tensors and plain values, which could run code; refused"
         ) from None
     except Exception as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {one_line(error)}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {message_of(error)}") from error
 
 
 def refuse_packed(file: BinaryIO, path: Path) -> None:

@@ -14,7 +14,7 @@ from cryoreg.config import PROVENANCE_SECTION
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import CheckpointError
 from cryoreg.kinds import KINDS
-from cryoreg.registry.discovery import distributions, normalise
+from cryoreg.registry.discovery import canonical_name, distributions
 from cryoreg.runs.checkpoint import read_checkpoint
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, read_card
@@ -28,7 +28,7 @@ _DATA_KEYS = ("subtomograms", "voxel_size", "box", "contrast", "tilt_range", "ti
 _METRICS = ("epoch", "val_accuracy", "val_loss")
 
 
-class Component(NamedTuple):
+class RecordedComponent(NamedTuple):
     """A component as the run recorded it."""
 
     section: str
@@ -53,7 +53,7 @@ class Record(NamedTuple):
     """ISO 8601, UTC. Files that do not say: when the file was last written."""
     cryoreg: str | None
     task: str | None
-    components: list[Component]
+    components: list[RecordedComponent]
     settings: dict[str, dict[str, Any]]
     """The other sections: "split", "training"."""
     required_plugins: list[str]
@@ -161,14 +161,14 @@ def _record(
     )
 
 
-def _components(chosen: dict[str, dict[str, Any]], packages: dict[str, Any]) -> list[Component]:
+def _components(chosen: dict[str, dict[str, Any]], packages: dict[str, Any]) -> list[RecordedComponent]:
     here = _installed()
     found = []
     for section, values in chosen.items():
         package, _, version = str(packages.get(section, "")).partition(" ")
         parameters = {key: value for key, value in values.items() if key != "name"}
         name = str(values.get("name", "the default"))
-        found.append(Component(section, name, package, version, parameters, here.get(normalise(package))))
+        found.append(RecordedComponent(section, name, package, version, parameters, here.get(canonical_name(package))))
     return found
 
 

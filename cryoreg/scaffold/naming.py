@@ -33,7 +33,7 @@ class Names(NamedTuple):
 
 def names_of(name: str, kind: str) -> Names:
     """Derive all names from one, with or without "cryoreg-"; raises `ConfigError` where it cannot serve as one."""
-    plain = discovery.normalise(name).removeprefix(PREFIX)
+    plain = discovery.canonical_name(name).removeprefix(PREFIX)
     if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", plain):
         raise ConfigError(
             f"'{name}' is no name for a package; take letters, digits and hyphens, a letter first: my-{kind}"

@@ -18,7 +18,7 @@ from cryoreg.simulation.simulator import BATCH, Scene, Simulator
 from cryoreg.simulation.structures import Structure
 
 
-def simulate(
+def simulate_scenes(
     structures: Sequence[Structure], settings: SceneSettings, seed: int, indices: Iterable[int], workers: int = 1
 ) -> Iterator[Scene]:
     """Simulate scenes in the order of their indices, in this process or in ``workers`` others, in bounded memory.

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryoreg.errors import message_of
 from cryoreg.randomness import SampleRng
-from cryoreg.registry.discovery import one_line
 from cryoreg.specs import AugmentationSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import elsewhere
@@ -106,7 +106,7 @@ def check_device_is_kept(spec: AugmentationSpec) -> None:
         with torch.device("meta"):
             views = augmentation(x, rng)
     except Exception as error:
-        require(_reads_meta(error), f"a tensor is made on the default device: {one_line(error)}; say device=x.device")
+        require(_reads_meta(error), f"a tensor is made on the default device: {message_of(error)}; say device=x.device")
     require(views.device == x.device, "views are made on the default device; say device=x.device")
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cryoreg.errors import ConfigError
-from cryoreg.registry.discovery import one_line
+from cryoreg.errors import ConfigError, message_of
 from cryoreg.specs import SPEC_TYPES, Spec
 
 
@@ -55,7 +54,7 @@ class Check:
             raise
         except (Exception, SystemExit) as error:
             raise CheckFailed(
-                f"{type(spec).__name__} raises {type(error).__name__} where that is not expected: {one_line(error)}; "
+                f"{type(spec).__name__} raises {type(error).__name__} where that is not expected: {message_of(error)}; "
                 "the traceback shows where"
             ) from error
 

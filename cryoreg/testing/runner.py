@@ -11,7 +11,7 @@ from cryoreg.config import build_spec
 from cryoreg.errors import UnknownComponentError
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.registry import Component
-from cryoreg.registry.discovery import normalise
+from cryoreg.registry.discovery import canonical_name
 from cryoreg.specs import Spec
 from cryoreg.testing.checks import Check, CheckFailed, NotApplicable, checks_for, instance
 
@@ -55,9 +55,9 @@ def select(name: str, kind: Kind | None = None) -> list[tuple[Kind, Component]]:
     named = [k for k in kinds if any(name in (c.name, c.qualified) for each, c in found if each == k)]
     if named:
         return [(k, registry.find(registry.group_of(k), name)) for k in named]
-    if of_package := [(k, c) for k, c in found if c.dist == normalise(name)]:
+    if of_package := [(k, c) for k, c in found if c.dist == canonical_name(name)]:
         return of_package
-    if any(c.dist == normalise(name) for c in registry.components("commands")):
+    if any(c.dist == canonical_name(name) for c in registry.components("commands")):
         raise UnknownComponentError(f"{name} brings commands only; there are checks of {', '.join(KINDS)}")
     known = [c.reference for _, c in found] + [c.dist for _, c in found]
     raise UnknownComponentError(

@@ -78,7 +78,7 @@ def _joined(settings: TrainingSettings, device: str, world: int) -> dict[str, An
     return {"devices": here, "num_nodes": world // here, "strategy": strategy}
 
 
-def place(module: nn.Module, fabric: Fabric, settings: TrainingSettings) -> None:
+def to_device(module: nn.Module, fabric: Fabric, settings: TrainingSettings) -> None:
     """Move a module to the device of a run, in the memory layout that its settings ask for.
 
     Where several GPUs share a batch, BatchNorm normalises over all of it (`torch.nn.SyncBatchNorm`); torch has that for

@@ -20,13 +20,12 @@ from cryoreg.config import RunConfig
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
-from cryoreg.errors import CheckpointError, NonFiniteError
+from cryoreg.errors import CheckpointError, NonFiniteError, message_of
 from cryoreg.randomness import mix64
-from cryoreg.registry.discovery import one_line
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import RunLog
 from cryoreg.runs.weights import about, fill
-from cryoreg.training.device import describe, place
+from cryoreg.training.device import describe, to_device
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
@@ -104,7 +103,7 @@ class Engine:
     ) -> None:
         self.job, self.config, self.folder, self.fabric = job, config, folder, fabric
         self.settings: TrainingSettings = config.training
-        place(job.module, fabric, self.settings)
+        to_device(job.module, fabric, self.settings)
         optimizer = create_optimizer(job.module, self.settings)
         self.steps_per_epoch = math.ceil(len(job.loader) / self.settings.accumulate)
         self.schedule = Schedule(optimizer, self.settings, self.steps_per_epoch)
@@ -290,7 +289,7 @@ class Engine:
             self.position = Position(**state["progress"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"{self.folder.last} does not fit the run ({one_line(error)}); put back the file that the run wrote"
+                f"{self.folder.last} does not fit the run ({message_of(error)}); put back the file that the run wrote"
             ) from error
 
 

@@ -34,7 +34,7 @@ from cryoreg.training.calibration import calibrate
 from cryoreg.training.classifier import Classifier, predict, supervised_step
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
-from cryoreg.training.launch import launch
+from cryoreg.training.launch import run_in_processes
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.progress import show_notes
 
@@ -126,7 +126,7 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
 def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
-    return launch(_finetune, config.training, config, run_dir, resume)
+    return run_in_processes(_finetune, config.training, config, run_dir, resume)
 
 
 def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:

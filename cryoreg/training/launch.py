@@ -55,7 +55,7 @@ def is_leader() -> bool:
     return not launched_processes() or int(os.environ["SLURM_PROCID"]) == 0
 
 
-def launch(function: Callable[..., Result], settings: TrainingSettings, *arguments: Any) -> Result:
+def run_in_processes(function: Callable[..., Result], settings: TrainingSettings, *arguments: Any) -> Result:
     """Call ``function(*arguments)`` in ``settings.devices`` processes and return what rank 0 returns.
 
     Where torchrun or SLURM has started the processes, or one is enough, this process calls it. Else they are spawned,

@@ -20,7 +20,7 @@ from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.weights import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, Job, build_seeded
-from cryoreg.training.launch import launch
+from cryoreg.training.launch import run_in_processes
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
 from cryoreg.training.progress import show_notes
@@ -114,7 +114,7 @@ def probed_epochs(settings: PretrainSettings) -> range | tuple[int, ...]:
 def run_pretraining(config: RunConfig, run_dir: Path, resume: bool = False) -> PretrainResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
-    return launch(_pretrain, config.training, config, run_dir, resume)
+    return run_in_processes(_pretrain, config.training, config, run_dir, resume)
 
 
 def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:

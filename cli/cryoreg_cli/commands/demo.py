@@ -12,7 +12,7 @@ from cryoreg_cli.run_options import DEVICE, PRECISION, SEED
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
-    from cryoreg.benchmark.demo import Outcome
+    from cryoreg.benchmark.demo_study import Outcome
 
 OPTIONS = (SEED, DEVICE, PRECISION)
 
@@ -26,7 +26,7 @@ def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: Any) -> No
     MoCo pretraining, fine-tuning at 25 % of the labels from pretrained and from random weights, and the accuracy of
     both on the held-out test split.
     """
-    from cryoreg.benchmark.demo import run_demo
+    from cryoreg.benchmark.demo_study import run_demo
 
     layers = run_options.layers(OPTIONS, given, assignments)
     folder = run_dir or run_options.new_run_dir("demo")
@@ -36,7 +36,7 @@ def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: Any) -> No
 def _print(outcomes: list[Outcome]) -> None:
     from rich.table import Table
 
-    from cryoreg.benchmark.demo import paired_difference
+    from cryoreg.benchmark.demo_study import paired_difference
 
     title = "RB3D with batch normalisation, 25 % of the labels"
     table = Table("encoder starts from", "test accuracy", "macro-F1", title=title)

@@ -21,7 +21,7 @@ from cryoreg import version
 from cryoreg.datasets.readers.lab import LABELS, VOLUMES
 from cryoreg.datasets.readers.mrc_files import check_unique
 from cryoreg.datasets.store.format import StoreLayout
-from cryoreg.datasets.store.writer import one_line
+from cryoreg.datasets.store.writer import writing_to
 from cryoreg.errors import DataError
 from cryoreg.files import sync_folder, write_text
 
@@ -58,7 +58,7 @@ class FolderWriter(ABC):
     def put(self, row: int, volume: Any, clean: Any = None, columns: Mapping[str, Any] | None = None) -> None:
         """Write a row: its volume (D, H, W) or (1, D, H, W); raise `DataError` as `StoreLayout.voxels` does."""
         voxels = self.layout.voxels(row, volume)
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             self._write(row, voxels, columns or {})
 
     def leave_out(self, row: int) -> None:
@@ -71,7 +71,7 @@ class FolderWriter(ABC):
         if missing or len(self._left_out) == len(self.files):
             raise DataError(f"{self.part}: {len(missing or self.files)} subtomograms are still to be written")
         self._require_free_name()
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             self._mark()
             os.sync()
             self._rename()
@@ -107,7 +107,7 @@ class FolderWriter(ABC):
         temporary.replace(file)
 
     def _begin(self, resume: bool) -> None:
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             if self.part.is_dir() and not resume:
                 shutil.rmtree(self.part)
             begun = _read_mark(self.part)

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import StoreWriter
-from cryoreg.simulation.processes import simulate
+from cryoreg.simulation.processes import simulate_scenes
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.simulator import Scene
 from cryoreg.simulation.structures import Structure
@@ -56,7 +56,7 @@ class SimulatedSet:
 
     def scenes(self, indices: Iterable[int], workers: int = 1) -> Iterator[Scene]:
         """Simulate scenes in the order of their numbers; the same bits for any number of workers."""
-        return simulate(self.structures, self.settings, self.seed, indices, workers)
+        return simulate_scenes(self.structures, self.settings, self.seed, indices, workers)
 
     def layout(self, preset: str, clean: bool) -> StoreLayout:
         """Return what is known of the set before it is simulated.

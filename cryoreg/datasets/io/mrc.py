@@ -15,7 +15,7 @@ from mrcfile.constants import MAP_ID
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp, dtype_from_mode
 
-from cryoreg.datasets.io.volume_files import check_voxels, limits, one_line, place, plausible, refuse, times
+from cryoreg.datasets.io.volume_files import check_voxels, limits, name_of_slot, one_line, plausible, refuse, times
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Box
@@ -100,7 +100,7 @@ def read_slot(path: str | Path, slot: int, edge: int | None = None) -> np.ndarra
 def _read(path: str | Path, header: MrcHeader, slot: int | None = None) -> np.ndarray:
     with one_line(path, "an MRC file"):
         stored = np.frombuffer(_bytes(path, header, slot or 0), header.dtype).reshape(header.stored)
-    where = place(str(path), slot)
+    where = name_of_slot(str(path), slot)
     data = _signed_or_unsigned(where, header, stored)
     if _swapped(header, data):
         refuse(where, "has its voxels' bytes in the wrong order; swap them or export it again")

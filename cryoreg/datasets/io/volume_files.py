@@ -21,7 +21,7 @@ _PLAUSIBLE = (1e-30, 1e15)
 """Between these lies the largest absolute voxel of any density."""
 
 
-def place(file: str, slot: int | None) -> str:
+def name_of_slot(file: str, slot: int | None) -> str:
     """Return how messages name a volume."""
     return file if slot is None else f"{file}, slot {slot}"
 

@@ -91,7 +91,7 @@ def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
         with filelock.FileLock(path.with_suffix(".lock")):
             volumes = _read(path, spec, warn=True)
             if volumes is None:
-                scenes = simulate(spec)
+                scenes = simulate_demo(spec)
                 write_atomically(path, functools.partial(_write, scenes=scenes))
                 volumes = np.stack([scene.volume for scene in scenes])
             return volumes
@@ -101,7 +101,7 @@ def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
         ) from error
 
 
-def simulate(spec: DemoSpec) -> list[Scene]:
+def simulate_demo(spec: DemoSpec) -> list[Scene]:
     """Simulate every scene of the set."""
     simulator = Simulator(make_assemblies(spec.seed), _settings(spec), spec.seed)
     indices = range(spec.per_class * len(POINT_GROUPS))

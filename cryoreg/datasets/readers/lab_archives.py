@@ -17,9 +17,9 @@ from cryoreg.datasets.io.restricted_pickle import StoredArray, plain, read_pickl
 from cryoreg.datasets.io.volume_files import (
     check_kind,
     is_hdf5,
+    name_of_slot,
     one_line,
     one_volume,
-    place,
     refuse,
     stack_of_volumes,
     to_float32,
@@ -154,7 +154,7 @@ class LabHdf5(FileDataset):
         """Read one volume."""
         file = self.files[index]
         with one_line(file, "an HDF5 file"):
-            return to_float32(place(file, index), self._stored(file, index).reshape(self._stored_box))
+            return to_float32(name_of_slot(file, index), self._stored(file, index).reshape(self._stored_box))
 
     def _stored(self, file: str, slot: int) -> np.ndarray:
         if self._offset is None:

@@ -9,8 +9,8 @@ import numpy as np
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.volume_files import (
     check_kind,
+    name_of_slot,
     one_line,
-    place,
     refuse,
     stack_of_volumes,
     to_float32,
@@ -52,7 +52,7 @@ class NpyFolder(FileDataset):
         if (stored_slot is None) != (slot is None) or (slot or 0) >= (stored_slot or 1):
             refuse(file, "has changed its size since the data set was opened; start again")
         chosen = array if slot is None else array[slot]
-        return to_float32(place(file, slot), chosen.reshape(box))
+        return to_float32(name_of_slot(file, slot), chosen.reshape(box))
 
 
 def _layout(file: str) -> tuple[int | None, Box]:

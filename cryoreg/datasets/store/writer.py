@@ -44,7 +44,7 @@ class StoreWriter:
         self.part = path.with_name(f".{path.name}.part")
         layout.check()
         self._require_free_name()
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (resume and self.part.exists()):
                 self._create()
@@ -88,7 +88,7 @@ class StoreWriter:
 
     def flush(self) -> None:
         """Bring to disk what was put, and only then say that it is there."""
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             os.fsync(self._file)
             for row in self._pending:
                 self._put(fmt.STATE, row, self._state[row])
@@ -108,7 +108,7 @@ class StoreWriter:
         if not (self._state == fmt.WRITTEN).any():
             raise DataError(f"{self.part}: every subtomogram was left out, so there is nothing to store")
         self._require_free_name()
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             self.part.replace(self.path)
             sync_folder(self.path.parent)
 
@@ -164,7 +164,7 @@ class StoreWriter:
         place = self._places[name]
         content = memoryview(np.asarray(value, place.dtype).reshape(place.shape).tobytes())
         offset = place.of(row)
-        with one_line(self.path, self.part):
+        with writing_to(self.path, self.part):
             while content:
                 count = os.pwrite(self._file, content, offset)
                 content, offset = content[count:], offset + count
@@ -189,7 +189,7 @@ class StoreWriter:
 
 
 @contextmanager
-def one_line(path: Path, part: Path) -> Iterator[None]:
+def writing_to(path: Path, part: Path) -> Iterator[None]:
     """Turn the system's refusals to write ``path``, or so far its ``part``, into a `DataError` of one line."""
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 _SECONDS = 180
 
 
-class Probe(NamedTuple):
+class ProcessResult(NamedTuple):
     """How a process ended."""
 
     result: dict[str, Any]
@@ -19,7 +19,7 @@ class Probe(NamedTuple):
     """Why it failed, one line; empty where it did not."""
 
 
-def run(code: str, *arguments: str, seconds: float = _SECONDS) -> Probe:
+def run_python(code: str, *arguments: str, seconds: float = _SECONDS) -> ProcessResult:
     """Run ``code``, which prints a JSON object, with the interpreter and the packages of this process."""
     # -P: as for the `cryoreg` script, files of the current folder are no modules.
     command = [sys.executable, "-P", "-c", code, *arguments]
@@ -28,13 +28,13 @@ def run(code: str, *arguments: str, seconds: float = _SECONDS) -> Probe:
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        return Probe({}, f"no answer within {seconds:g} s")
+        return ProcessResult({}, f"no answer within {seconds:g} s")
     if ended.returncode < 0:
-        return Probe({}, f"killed by signal {-ended.returncode}")
+        return ProcessResult({}, f"killed by signal {-ended.returncode}")
     if ended.returncode > 0:
-        return Probe({}, _last_line(ended.stderr) or f"exit status {ended.returncode}")
+        return ProcessResult({}, _last_line(ended.stderr) or f"exit status {ended.returncode}")
     result = _parsed(_last_line(ended.stdout))
-    return Probe(result, "" if result else "it ended without an answer")
+    return ProcessResult(result, "" if result else "it ended without an answer")
 
 
 def _last_line(text: str) -> str:
