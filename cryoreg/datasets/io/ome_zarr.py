@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cryoreg.datasets.io.tomogram import Region, Tomogram
 from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
-from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE, edge_length
-from cryoreg.datasets.tomograms.files import Region, Tomogram
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 
 _ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "picometer": 1e-2, "nanometer": 10.0, "nm": 10.0}
 _ANGSTROM |= {"micrometer": 1e4, "um": 1e4, "µm": 1e4, "millimeter": 1e7, "meter": 1e10}

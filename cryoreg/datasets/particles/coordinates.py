@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.volume_files import refuse, times
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.lists import ParticleList
-from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
 

@@ -9,12 +9,11 @@ import numpy as np
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_volume
+from cryoreg.datasets.io.voxel_sizes import edge_length, same_size
 from cryoreg.datasets.readers.class_folders import check_unique as check_unique  # where others look for it
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.errors import DataError, MixedError
 
-SAME_VOXEL_SIZE = 0.01
-"""Voxel sizes that differ by a smaller fraction count as the same."""
 _OVERRULE = "--set dataset.voxel_size=<Å>"
 
 
@@ -59,32 +58,16 @@ def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: flo
     return boxes.box, sizes[0][1]
 
 
-def edge_length(file: str, sizes: tuple[float, float, float] | None) -> float | None:
-    """Return the edge of a voxel, Å; raise `DataError` where voxels are no cubes."""
-    if sizes is None:
-        return None
-    if not _same(min(sizes), max(sizes)):
-        listed = " × ".join(f"{size:.4g}" for size in sizes)
-        raise DataError(f"{file}: has voxels of {listed} Å; resample them to cubes, or overrule with {_OVERRULE}")
-    return float(np.mean(sizes))
-
-
 def _mixed_sizes(sizes: Sequence[tuple[str, float | None]]) -> str | None:
     """Name two files whose voxel sizes (Å) differ, and what to do; None where all are alike."""
     first, size = sizes[0]
-    other = next(((file, each) for file, each in sizes if not _same(size, each)), None)
+    other = next(((file, each) for file, each in sizes if not same_size(size, each)), None)
     if other is None:
         return None
     return (
         f"mixed voxel sizes: {first} has {_in_angstrom(size)} and {other[0]} {_in_angstrom(other[1])}; "
         f"resample them to one, or overrule the headers with {_OVERRULE}"
     )
-
-
-def _same(a: float | None, b: float | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return abs(a - b) <= SAME_VOXEL_SIZE * max(a, b)
 
 
 def _in_angstrom(size: float | None) -> str:

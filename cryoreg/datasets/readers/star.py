@@ -14,8 +14,8 @@ from cryoreg.contracts import Origin
 from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_slot, read_volume
 from cryoreg.datasets.io.star_files import class_labels, numbers, read_star
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
-from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.tomograms.names import find_above, stem
 from cryoreg.errors import DataError
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cryoreg.contracts import Box, Origin, Sample
 from cryoreg.datasets.io.star_files import class_labels
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import ParticleList, read_particle_list
-from cryoreg.datasets.readers.mrc_files import SAME_VOXEL_SIZE
 from cryoreg.datasets.tomograms.files import Tomogram, cut, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.mrc import MrcHeader, compressed, read_header
-from cryoreg.datasets.io.volume_files import limits, one_line, refuse
-from cryoreg.datasets.readers.mrc_files import edge_length
+from cryoreg.datasets.io.ome_zarr import OmeZarr
+from cryoreg.datasets.io.tomogram import Region as Region
+from cryoreg.datasets.io.tomogram import Tomogram as Tomogram  # where others look for them
+from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.voxel_sizes import edge_length
 from cryoreg.datasets.resampling import sample_box
-
-Region = tuple[slice, slice, slice]
 
 MRC = (".mrc", ".rec", ".map")
 TIFF = (".tif", ".tiff")
@@ -28,37 +28,6 @@ ENDINGS = (*MRC, *TIFF, *ZARR)
 """What the names of tomograms end with."""
 _MOST_SIGNED = 127
 _TEAR = 2
-_IMPLAUSIBLE = 1e15
-
-
-class Tomogram(ABC):
-    """One tomogram on disk: ``shape`` (z, y, x) in voxels, ``voxel_size`` in Å or None, where the file does not say.
-
-    Picklable; no file stays open.
-    """
-
-    path: str
-    shape: Box
-    voxel_size: float | None
-
-    def read(self, region: Region) -> NDArray[np.float32]:
-        """Return a part of the tomogram, float32 (z, y, x); raise `DataError` where its voxels are no density."""
-        with one_line(self.path, "a tomogram"):
-            part = np.ascontiguousarray(self._read(region), dtype=np.float32)
-        low, high = limits(part)
-        if not (low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE):
-            refuse(f"{self.path}{_where(region)}", _fault(part))
-        return part
-
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        """Return ``tomogram[z0:z1, y0:y1, x0:x1]``, of steps 1; trailing axes may be left out."""
-        slices = list(key) if isinstance(key, tuple) else [key]
-        z, y, x = slices + [slice(None)] * (3 - len(slices))
-        return self.read((z, y, x))
-
-    @abstractmethod
-    def _read(self, region: Region) -> np.ndarray:
-        """Return a part as it is stored, with axes (z, y, x)."""
 
 
 def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram:
@@ -69,8 +38,6 @@ def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram
     """
     path = os.fspath(path)
     if os.path.isdir(path):
-        from cryoreg.datasets.io.ome_zarr import OmeZarr
-
         return OmeZarr(path, voxel_size)
     return TiffStack(path, voxel_size) if path.lower().endswith(TIFF) else MrcTomogram(path, voxel_size)
 
@@ -175,19 +142,3 @@ def _outside(shape: Box, start: NDArray[np.float64], box: Box, step: float) -> f
         places = first + step * np.arange(count)
         inside *= np.mean((places >= -0.5) & (places <= edge - 0.5))
     return 1 - float(inside)
-
-
-def _where(region: Sequence[slice]) -> str:
-    """Name a part of a tomogram in the order of coordinates."""
-    bounds = [f"{axis} {part.start}-{part.stop - 1}" for axis, part in zip("zyx", region, strict=True) if part.stop]
-    return f" at {', '.join(reversed(bounds))}" if bounds else ""
-
-
-def _fault(part: NDArray[np.float32]) -> str:
-    low, high = limits(part.byteswap())
-    if low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE:
-        return "has its voxels' bytes in the wrong order; swap them or export it again"
-    bad = np.count_nonzero(~np.isfinite(part))
-    if bad:
-        return f"holds NaN or infinite voxels ({bad:,} of {part.size:,}); leave this part out or reconstruct it again"
-    return f"holds values from {part.min():.3g} to {part.max():.3g}, which no density has; export it again"
