@@ -118,18 +118,22 @@ class _Stop(Exception):
     pass
 
 
-def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path, monkeypatch):
+def stop_in_epoch_1(monkeypatch):
     from cryoreg.training.engine import Engine
 
     step = Engine._step
 
-    def stop_in_epoch_1(self, batch):
+    def stopping(self, batch):
         if self.position.epoch == 1 and self.position.steps_in_epoch == 2:
             self.save()
             raise _Stop
         step(self, batch)
 
-    monkeypatch.setattr(Engine, "_step", stop_in_epoch_1)
+    monkeypatch.setattr(Engine, "_step", stopping)
+
+
+def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path, monkeypatch):
+    stop_in_epoch_1(monkeypatch)
     with pytest.raises(_Stop):
         pretrain(tmp_path / "run", data)
     monkeypatch.undo()
@@ -139,6 +143,25 @@ def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path,
     assert [(r["epoch"], r["step"], r["loss"]) for r in rows[0]] == [
         (r["epoch"], r["step"], r["loss"]) for r in rows[1]
     ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 0)])
+def test_no_column_shifts_when_a_resume_changes_what_is_measured(whole, data, tmp_path, monkeypatch, before, after):
+    stop_in_epoch_1(monkeypatch)
+    with pytest.raises(_Stop):
+        pretrain(tmp_path / "run", data, probe_every_epochs=before)
+    monkeypatch.undo()
+    pretrain(tmp_path / "run", data, resume=True, probe_every_epochs=after)
+    header, *table = csv.reader((tmp_path / "run" / "metrics.csv").open())
+    assert {len(cells) for cells in table} == {len(header)}
+    assert set(header) == set(next(csv.reader((whole / "metrics.csv").open())))
+    rows = [dict(zip(header, cells, strict=True)) for cells in table]
+    unprobed = list(csv.DictReader((whole / "metrics.csv").open()))
+    for column in set(header) - {"knn_accuracy", "linear_accuracy", "subtomograms_per_s"}:
+        assert [row[column] for row in rows] == [row[column] for row in unprobed], column
+    assert all(float(row["subtomograms_per_s"]) > 1 for row in rows)
+    probed = {epoch for epoch, row in enumerate(rows) if row["knn_accuracy"] != ""}
+    assert probed == ({1, 3} if after else {0})
 
 
 def test_a_finished_run_resumes_to_nothing(whole):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from cryoreg.errors import CheckpointError, RunFolderError
 from cryoreg.files import remove_leftovers, write_text
 from cryoreg.runs.cards import check_state
 from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
+from cryoreg.runs.csv_log import CsvLog
 
 LOCK = ".lock"
 
@@ -148,48 +147,3 @@ def with_run(task: str, layers: list[Layer], run_dir: Path) -> list[Layer]:
     if recorded["task"] != task:
         raise RunFolderError(f"{run_dir} holds a run of `cryoreg {recorded['task']}`; resume it with that command")
     return [Layer(str(folder.last), recorded), *layers]
-
-
-class CsvLog:
-    """A CSV file that grows by rows of the same columns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows, and the header before the first."""
-        try:
-            with self.path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-                if file.tell() == 0:
-                    writer.writeheader()
-                writer.writerows(rows)
-        except OSError as error:
-            raise RunFolderError(f"cannot write {self.path}: {error.strerror}") from error
-
-    def read(self) -> list[dict[str, str]]:
-        """Return all complete rows; a last line that a kill cut off is left out."""
-        if not self.path.exists():
-            return []
-        text = self.path.read_text(encoding="utf-8")
-        complete = text[: text.rfind("\n") + 1]
-        return list(csv.DictReader(io.StringIO(complete)))
-
-    def keep(self, column: str, below: int) -> None:
-        """Drop the rows whose integer ``column`` is ``below`` or more; raise `RunFolderError` for a damaged file."""
-        try:
-            rows = [row for row in self.read() if int(row[column]) < below]
-        except (OSError, ValueError, TypeError, KeyError, csv.Error):
-            raise RunFolderError(f"{self.path} is damaged; it is but a log: move it away and resume again") from None
-        if rows:
-            write_text(self.path, _to_csv(rows))
-        else:
-            self.path.unlink(missing_ok=True)
-
-
-def _to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue()

@@ -54,7 +54,7 @@ class Job(ABC):
         return None
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Return more columns for metrics.csv, of the same names in every epoch; NaN leaves one empty."""
+        """Return more columns for metrics.csv; NaN leaves one empty."""
         return {}
 
     def state(self) -> dict[str, Any]:

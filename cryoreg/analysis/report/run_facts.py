@@ -11,7 +11,7 @@ from cryoreg import registry
 from cryoreg.config import PROVENANCE_SECTION, Layer, RunConfig, kind_of, resolve
 from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
-from cryoreg.runs.run_folder import CsvLog
+from cryoreg.runs.csv_log import CsvLog
 
 _CURVE_POINTS = 500
 """A curve of more steps is thinned to about so many."""
