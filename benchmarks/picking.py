@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.files import write_text
-from cryoreg.picking.picks import Picks, PickSettings, pick
+from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.scoring import score
+from cryoreg.picking.settings import PickSettings
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.optics import splat
 from cryoreg.simulation.settings import SceneSettings

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cryoreg.benchmark.jobs import Execution, Job, folder_of, lock_of, results, run_jobs
+from cryoreg.benchmark.execution import Execution, run_jobs
+from cryoreg.benchmark.jobs import Job, folder_of, lock_of, results
 from cryoreg.benchmark.scheduler import most_wanted_first
 from cryoreg.errors import ConfigError, CryoregError
 from cryoreg.training.signals import Interrupted
@@ -150,7 +151,8 @@ RUNNER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from cryoreg.benchmark.jobs import Execution, Job, run_jobs
+from cryoreg.benchmark.execution import Execution, run_jobs
+from cryoreg.benchmark.jobs import Job
 add = "support.benchmark_functions:add"
 jobs = [Job(str(n), add, {{"number": n, "ran": {ran!r}, "seconds": {seconds}}}) for n in range(2)]
 run_jobs(jobs, Path({root!r}), Execution(1), lambda line: print(line, flush=True))
@@ -211,7 +213,7 @@ def test_sigterm_stops_jobs_and_the_same_call_goes_on(ran, tmp_path):
 
 def test_ctrl_c_lets_a_job_save(tmp_path):
     code = (
-        "from pathlib import Path; from cryoreg.benchmark.jobs import *; "
+        "from pathlib import Path; from cryoreg.benchmark.execution import *; "
         "jobs = [Job('s', 'support.benchmark_functions:save_at_sigterm', {})]; "
         f"run_jobs(jobs, Path({str(tmp_path)!r}), Execution(), print)"
     )

@@ -14,7 +14,7 @@ from cryoreg.datasets.io.star_files import natural_order
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.picking.pick_files import Outputs, run_pick
-from cryoreg.picking.picks import PickSettings
+from cryoreg.picking.settings import PickSettings
 
 UNITS = {"relion5": "centred", "csv_angstrom": "angstrom", "copick": "angstrom"}
 NAMES = {"relion3": "tomograms/TS_01.mrc", "warp": "TS_01.tomostar", "csv": "TS_01.mrc", "dynamo": "1"}

@@ -11,8 +11,9 @@ from support.mrc_writing import write_mrc
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.picking.contrast import judge
 from cryoreg.picking.difference_of_gaussians import respond, sigma_for
-from cryoreg.picking.picks import PickSettings, pick
+from cryoreg.picking.picks import pick
 from cryoreg.picking.scoring import Score, score
+from cryoreg.picking.settings import PickSettings
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.optics import splat
 from cryoreg.simulation.settings import SceneSettings

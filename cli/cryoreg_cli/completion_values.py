@@ -127,10 +127,11 @@ def _chosen(ctx: click.Context, task: str) -> dict[str, str]:
 
 def _layers(ctx: click.Context, task: str) -> Iterator[Layer]:
     from cryoreg.config import Layer, parse_assignment, read_toml
-    from cryoreg_cli.run_options import recipe
+    from cryoreg.config.recipes import recipe_layer
 
     given: Mapping[str, Any] = ctx.params
-    yield from recipe(given.get("recipe"), task)
+    if given.get("recipe"):
+        yield recipe_layer(given["recipe"], task)
     # Where the line ends in an option that waits for its value, click has not named the arguments yet.
     run = given.get("run") or given.get("run_dir") or next(iter(ctx.args), None)
     for file in (given.get("config"), run and Path(run) / "config.toml"):

@@ -165,10 +165,11 @@ class StrongSpec(Gupta2022Spec):
 
     def build(self) -> Strong:
         """Return the augmentation; the geometry is batched, the rest goes volume by volume."""
-        from cryoreg.augmentations.strong import Strong, distortions
+        from cryoreg.augmentations.strong import Strong, distort
 
-        geometry = self.model_dump(include=set(Gupta2022Spec.model_fields))
-        return Strong(**geometry, distortions=distortions(self))
+        values = self.model_dump()
+        geometry = {name: values.pop(name) for name in Gupta2022Spec.model_fields}
+        return Strong(**geometry, distortions=distort(**values))
 
 
 def _turn_and_add_noise() -> tuple[dict[str, Any], ...]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cryoreg.augmentations.gupta2022 import Gupta2022
 from cryoreg.augmentations.monai_pipeline import MonaiPipeline
-from cryoreg.augmentations.specs import StrongSpec
 from cryoreg.randomness import SampleRng
 
 _SMALLEST_BLUR = 1e-3
@@ -28,18 +27,29 @@ class Strong(Gupta2022):
         return self.distortions(super().__call__(x, rng), rng)
 
 
-def distortions(spec: StrongSpec) -> MonaiPipeline:
-    """Return what comes after the geometry."""
-    elastic = Rand3DElastic(
-        sigma_range=(spec.elastic_sigma, spec.elastic_sigma),
-        magnitude_range=(0.0, spec.elastic / _smoothed_sd(spec.elastic_sigma)),
-        prob=spec.elastic_p,
+def distort(
+    *,
+    elastic_p: float,
+    elastic: float,
+    elastic_sigma: float,
+    blur_p: float,
+    blur: float,
+    gamma_p: float,
+    gamma: float,
+    bias_p: float,
+    bias: float,
+) -> MonaiPipeline:
+    """Return what comes after the geometry; arguments are the fields of `StrongSpec`."""
+    bend = Rand3DElastic(
+        sigma_range=(elastic_sigma, elastic_sigma),
+        magnitude_range=(0.0, elastic / _smoothed_sd(elastic_sigma)),
+        prob=elastic_p,
         padding_mode="zeros",
     )
-    blur = RandGaussianSmooth(*[(_SMALLEST_BLUR, spec.blur)] * 3, prob=spec.blur_p)
-    gamma = RandAdjustContrast(prob=spec.gamma_p, gamma=(1 / spec.gamma, spec.gamma), retain_stats=True)
-    bias = RandBiasField(coeff_range=(-spec.bias, spec.bias), prob=spec.bias_p)
-    return MonaiPipeline((elastic, blur, gamma, bias))
+    smooth = RandGaussianSmooth(*[(_SMALLEST_BLUR, blur)] * 3, prob=blur_p)
+    curve = RandAdjustContrast(prob=gamma_p, gamma=(1 / gamma, gamma), retain_stats=True)
+    shade = RandBiasField(coeff_range=(-bias, bias), prob=bias_p)
+    return MonaiPipeline((bend, smooth, curve, shade))
 
 
 def _smoothed_sd(sigma: float) -> float:

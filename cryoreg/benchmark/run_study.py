@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cryoreg.benchmark import tables
-from cryoreg.benchmark.jobs import Execution, results, run_jobs
+from cryoreg.benchmark.execution import Execution, run_jobs
+from cryoreg.benchmark.jobs import results
 from cryoreg.benchmark.plan import Plan, choose, scores
 from cryoreg.benchmark.study import Study, parse_labels
 from cryoreg.files import write_text

@@ -15,7 +15,8 @@ from cryoreg.datasets.tomograms.names import is_tomogram
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.picking.pick_lists import check_names, check_output, list_files, name_of, write_lists
-from cryoreg.picking.picks import Picks, PickSettings, pick
+from cryoreg.picking.picks import Picks, pick
+from cryoreg.picking.settings import PickSettings
 
 
 class Outputs(NamedTuple):

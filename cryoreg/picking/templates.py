@@ -15,10 +15,10 @@ from cryoreg.datasets.io.volume_files import times
 from cryoreg.datasets.resampling import resample
 from cryoreg.errors import DataError
 from cryoreg.picking.ranking import Array, Templates, make_templates, microscope, uniform_rotations
+from cryoreg.picking.settings import PickSettings
 
 if TYPE_CHECKING:
     from cryoreg.datasets.tomograms.files import Tomogram
-    from cryoreg.picking.picks import PickSettings
 
 MASK = 1.2
 """Radius of the mask over that of the particle: some of the surroundings tell where a particle ends."""

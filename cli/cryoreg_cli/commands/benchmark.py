@@ -52,7 +52,7 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Any) -> N
     root = run_dir or Path("runs") / Path(name).stem
     if dry_run:
         return _list(study, root)
-    from cryoreg.benchmark.jobs import Execution
+    from cryoreg.benchmark.execution import Execution
     from cryoreg.benchmark.run_study import run_study
 
     execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)

@@ -58,7 +58,7 @@ def pick(
     if (radius is None) == (diameter is None):
         raise click.UsageError("give the size of the particles, as --radius or as --diameter, in Å")
     from cryoreg.picking.pick_files import Outputs, run_pick
-    from cryoreg.picking.picks import PickSettings
+    from cryoreg.picking.settings import PickSettings
 
     chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
     with own_options("voxel_size"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,38 @@ from cryoreg.datasets.particles.coordinates import Placed
 from cryoreg.datasets.particles.lists import ParticleList
 from cryoreg.datasets.readers.tomogram import ParticleBoxes
 from cryoreg.datasets.tomograms.names import Described
-from cryoreg_copick.specs import CopickSpec
 from cryoreg_copick.tomograms import CopickTomogram, open_project
 
 _SAME_SPACING = 1e-3
 _COLUMNS = ["x", "y", "z", "run", "object", "user", "session"]
 
 
-def open_picks(spec: CopickSpec) -> ParticleBoxes:
-    """Return the boxes around a project's picks; raise `DataError`, one line, where there are none or none fit."""
-    config = os.fspath(spec.root)
+class Selection(NamedTuple):
+    """Which of a project's picks and tomograms to take: the fields of `CopickSpec`; empty or None takes all."""
+
+    objects: tuple[str, ...]
+    users: tuple[str, ...]
+    sessions: tuple[str, ...]
+    runs: tuple[str, ...]
+    voxel_spacing: float | None
+    tomogram_type: str | None
+
+
+def open_picks(
+    root: str | os.PathLike[str],
+    selection: Selection,
+    box: int,
+    *,
+    voxel_size: float | None = None,
+    rescale_to: float | None = None,
+) -> ParticleBoxes:
+    """Return the boxes around a project's picks; raise `DataError`, one line, where there are none or none fit.
+
+    ``box`` is in voxels. ``voxel_size`` (Å) replaces what the tomograms say, ``rescale_to`` (Å) is the boxes' own.
+    """
+    config = os.fspath(root)
     project = open_project(config)
-    table = _table(config, project, spec)
+    table = _table(config, project, selection)
     particles = ParticleList(
         path=config,
         coordinates=table[["x", "y", "z"]].to_numpy(dtype=np.float64),
@@ -34,19 +54,20 @@ def open_picks(spec: CopickSpec) -> ParticleBoxes:
         columns=table,
         label="object",
     )
-    boxes = ParticleBoxes(particles, list(_placed(config, project, table, spec)), spec.box, spec.rescale_to)
+    placed = list(_placed(config, project, table, selection, voxel_size))
+    boxes = ParticleBoxes(particles, placed, box, rescale_to)
     boxes.notes = [*boxes.notes, *_together(table)]
     return boxes
 
 
-def _table(config: str, project: Any, spec: CopickSpec) -> pd.DataFrame:
+def _table(config: str, project: Any, selection: Selection) -> pd.DataFrame:
     """Return a row for each picked point."""
-    _check_names(config, spec.objects, (each.name for each in project.pickable_objects), "object", "objects")
+    _check_names(config, selection.objects, (each.name for each in project.pickable_objects), "object", "objects")
     runs = {run.name: run for run in project.runs}
-    _check_names(config, spec.runs, runs, "run", "runs")
+    _check_names(config, selection.runs, runs, "run", "runs")
     rows: list[tuple[Any, ...]] = []
-    for name in spec.runs or sorted(runs):
-        for picks in _picks(runs[name], spec):
+    for name in selection.runs or sorted(runs):
+        for picks in _picks(runs[name], selection):
             told = (name, picks.pickable_object_name, picks.user_id, picks.session_id)
             rows += [(*place, *told) for place in picks.full_positions().tolist()]
     if not rows:
@@ -54,9 +75,9 @@ def _table(config: str, project: Any, spec: CopickSpec) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _picks(run: Any, spec: CopickSpec) -> list[Any]:
+def _picks(run: Any, selection: Selection) -> list[Any]:
     """Return the picks of a run that a spec asks for, in an order that depends on nothing but their names."""
-    found = run.get_picks(spec.objects or None, spec.users or None, spec.sessions or None)
+    found = run.get_picks(selection.objects or None, selection.users or None, selection.sessions or None)
     return sorted(found, key=lambda picks: (picks.pickable_object_name, picks.user_id, picks.session_id))
 
 
@@ -67,15 +88,17 @@ def _check_names(config: str, wanted: Sequence[str], known: Iterable[str], what:
             refuse(config, f"has no {what} '{name}' (it has: {', '.join(have)}); check dataset.{setting}")
 
 
-def _placed(config: str, project: Any, table: pd.DataFrame, spec: CopickSpec) -> Iterable[Placed]:
+def _placed(
+    config: str, project: Any, table: pd.DataFrame, selection: Selection, voxel_size: float | None
+) -> Iterable[Placed]:
     """Yield the tomogram of each run with picks, and the rows of these."""
     available = {name: _tomograms(project.get_run(name)) for name in dict.fromkeys(table["run"])}
-    spacing, kind = _choose(config, available, spec)
+    spacing, kind = _choose(config, available, selection)
     for name, found in available.items():
         match = [each for each in found if _fits(each, spacing, kind)]
         if not match:
             refuse(config, f"has no tomogram '{kind}' at {spacing:g} Å in run '{name}'; leave it out of dataset.runs")
-        tomogram = CopickTomogram(config, name, *match[0], spec.voxel_size)
+        tomogram = CopickTomogram(config, name, *match[0], voxel_size)
         yield Placed(tomogram, Described(None), np.flatnonzero(table["run"] == name))
 
 
@@ -83,10 +106,10 @@ def _tomograms(run: Any) -> list[tuple[float, str]]:
     return [(spacing.voxel_size, each.tomo_type) for spacing in run.voxel_spacings for each in spacing.tomograms]
 
 
-def _choose(config: str, available: dict[str, list[tuple[float, str]]], spec: CopickSpec) -> tuple[float, str]:
+def _choose(config: str, available: dict[str, list[tuple[float, str]]], selection: Selection) -> tuple[float, str]:
     """Return the voxel spacing and the type of tomogram that the spec asks for, or the only ones there are."""
     every = {each for found in available.values() for each in found}
-    fitting = sorted(each for each in every if _fits(each, spec.voxel_spacing, spec.tomogram_type))
+    fitting = sorted(each for each in every if _fits(each, selection.voxel_spacing, selection.tomogram_type))
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(f"{kind} at {spacing:g} Å" for spacing, kind in sorted(fitting or every)) or "none"

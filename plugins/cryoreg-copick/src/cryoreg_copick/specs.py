@@ -40,10 +40,11 @@ class CopickSpec(FileDatasetSpec):
     def open(self) -> SubtomogramDataset:
         """Read the picks and the tomograms' metadata; raise `ConfigError` where copick is not installed."""
         try:
-            from cryoreg_copick.dataset import open_picks
+            from cryoreg_copick.dataset import Selection, open_picks
         except ModuleNotFoundError as error:
             if error.name != "copick":
                 raise
             raise ConfigError("dataset copick needs the package copick: pip install copick") from None
 
-        return open_picks(self)
+        selection = Selection(**self.model_dump(include=set(Selection._fields)))
+        return open_picks(self.root, selection, self.box, voxel_size=self.voxel_size, rescale_to=self.rescale_to)
