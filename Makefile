@@ -43,9 +43,10 @@ test-fast: lint  ## The same without the slow tests.
 	$(PYTEST) -m "not slow" tests
 	$(PLUGIN_TESTS)
 
-lint: $(READY)  ## Run ruff and mypy.
+lint: $(READY)  ## Run ruff, import-linter and mypy.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	@for plugin in $(PLUGINS); do echo "mypy -p cryoreg_$$plugin"; \
 	  MYPYPATH=cli:plugins/cryoreg-$$plugin/src $(BIN)/mypy -p cryoreg_$$plugin || exit 1; done
@@ -61,4 +62,4 @@ docs: $(READY)  ## Build the documentation site, build/site/index.html, offline;
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:  ## Remove .venv and caches.
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .import_linter_cache .mypy_cache .ruff_cache

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cryoreg
 from cryoreg import registry, version
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
 from cryoreg.diagnosis.installed import packages
@@ -50,7 +49,7 @@ def _home(here: dict[str, Distribution]) -> Iterator[Finding]:
 
 
 def _folder() -> Path:
-    return Path(cryoreg.__file__).parent
+    return Path(version.__file__).parent
 
 
 def _reinstall(distribution: Distribution) -> str:
