@@ -41,7 +41,7 @@ from cryoreg.runs.run_folder import RunFolder
 from cryoreg.training.device import describe, make_fabric
 from cryoreg.training.engine import Engine
 from cryoreg.training.loading import Batch
-from cryoreg.training.pretrain import PretrainJob
+from cryoreg.training.pretrain import PretrainingPlan
 
 METHOD, ENCODER = "moco", "rb3d"
 NEEDS = {"mae": "vit_tiny_3d"}
@@ -97,16 +97,16 @@ def measure(pair: Pair, options: argparse.Namespace) -> Figures:
     config = config_of(pair, options)
     dataset, fabric = config.spec("dataset").build(), make_fabric(config.training)
     before = peak_mb(fabric.device)
-    job = PretrainJob(config, dataset, fabric)
+    plan = PretrainingPlan(config, dataset, fabric)
     with tempfile.TemporaryDirectory() as parent, RunFolder.open(Path(parent) / "run", config, False) as (folder, _):
-        training = TimedEngine(job, config, folder, fabric)
+        training = TimedEngine(plan, config, folder, fabric)
         training.run()
         with (folder.path / "steps.csv").open() as file:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
     return {
         **{"method": pair[0], "encoder": pair[1], **describe(fabric)},
-        "encoder_parameters": count(job.method.encoder),
-        "trained_parameters": count(job.module),
+        "encoder_parameters": count(plan.method.encoder),
+        "trained_parameters": count(plan.module),
         "subtomograms_per_s": speed(training.seconds),
         "subtomograms_per_cpu_s": speed(training.cpu_seconds),
         "peak_mb": round(training.peak_mb - before),

@@ -33,7 +33,7 @@ from cryoreg.runs.run_folder import RunFolder
 from cryoreg.training.device import describe, make_fabric, to_device
 from cryoreg.training.engine import Engine
 from cryoreg.training.loading import Batch
-from cryoreg.training.pretrain import PretrainJob
+from cryoreg.training.pretrain import PretrainingPlan
 
 BOX, BATCH = 32, 16
 AHEAD = 4
@@ -150,40 +150,40 @@ def peer(dataset: InMemory, device: torch.device) -> Callable[[int], float]:
     return run
 
 
-def job_of(dataset: InMemory, device: str, precision: str) -> tuple[PretrainJob, RunConfig, Fabric]:
+def plan_of(dataset: InMemory, device: str, precision: str) -> tuple[PretrainingPlan, RunConfig, Fabric]:
     layer = {"training": {"device": device, "precision": precision, "channels_last": precision != "fp32"}}
     config = resolve("pretrain", [Layer("benchmark", layer)])
     fabric = make_fabric(config.training)
-    return PretrainJob(config, dataset, fabric), config, fabric
+    return PretrainingPlan(config, dataset, fabric), config, fabric
 
 
-def raw_stepper(job: PretrainJob, config: RunConfig, fabric: Fabric) -> Callable[[Batch, int], None]:
+def raw_stepper(plan: PretrainingPlan, config: RunConfig, fabric: Fabric) -> Callable[[Batch, int], None]:
     """Return a bare step of the same module and augmentation: what the engine adds to it is its overhead."""
-    to_device(job.module, fabric, config.training)
-    optimizer = torch.optim.Adam(job.module.parameters(), lr=1e-4, weight_decay=1e-4)
+    to_device(plan.module, fabric, config.training)
+    optimizer = torch.optim.Adam(plan.module.parameters(), lr=1e-4, weight_decay=1e-4)
     bf16 = describe(fabric)["precision"] == "bf16"
 
     def step(batch: Batch, number: int) -> None:
         rngs = [SampleRng.for_batch(0, 0, batch.samples, view) for view in (0, 1)]
-        views = [job.views.recipes[0](batch.volumes, rng) for rng in rngs]
+        views = [plan.views.recipes[0](batch.volumes, rng) for rng in rngs]
         with torch.autocast(fabric.device.type, torch.bfloat16, enabled=bf16):
-            loss = job.module(views).loss
+            loss = plan.module(views).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        job.after_step(number, 1)
+        plan.after_step(number, 1)
 
     return step
 
 
 def raw_loop(dataset: InMemory, device: str, precision: str) -> Callable[[int], float]:
     """Return a bare loop, without files, checks or logs."""
-    job, config, fabric = job_of(dataset, device, precision)
-    step = raw_stepper(job, config, fabric)
+    plan, config, fabric = plan_of(dataset, device, precision)
+    step = raw_stepper(plan, config, fabric)
 
     def run(steps: int) -> float:
         started = _now(fabric.device)
-        for number, batch in enumerate(job.loader.epoch()):
+        for number, batch in enumerate(plan.loader.epoch()):
             step(batch, number)
         return _now(fabric.device) - started
 
@@ -210,12 +210,12 @@ class TimedEngine(Engine):
 
 def run_engine(dataset: InMemory, device: str, precision: str, with_raw_steps: bool = False) -> TimedEngine:
     """Run what `cryoreg pretrain` runs for two epochs, of which the second counts."""
-    job, config, fabric = job_of(dataset, device, precision)
-    config = resolve("pretrain", [Layer("job", config.to_dict()), Layer("here", {"training": {"epochs": 2}})])
+    plan, config, fabric = plan_of(dataset, device, precision)
+    config = resolve("pretrain", [Layer("benchmark", config.to_dict()), Layer("here", {"training": {"epochs": 2}})])
     with tempfile.TemporaryDirectory() as parent, RunFolder.open(Path(parent) / "run", config, False) as (folder, _):
-        training = TimedEngine(job, config, folder, fabric)
+        training = TimedEngine(plan, config, folder, fabric)
         if with_raw_steps:
-            training.raw_step = raw_stepper(*job_of(dataset, device, precision))
+            training.raw_step = raw_stepper(*plan_of(dataset, device, precision))
         training.run()
     return training
 

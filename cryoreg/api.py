@@ -23,13 +23,13 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         if name is None:
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
-    from cryoreg.runs.lab_checkpoint import fill_from_lab, is_lab_checkpoint
-    from cryoreg.runs.weights import fill, find_weights, load_trained
+    from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
+    from cryoreg.runs.weights import find_weights, load_into, load_trained
 
     path = find_weights(Path(pretrained))
     if is_lab_checkpoint(path):
         encoder = build_spec("encoder", name or "rb3d", parameters).spec.build()
-        fill_from_lab(encoder, path)
+        load_lab_weights(encoder, path)
         return encoder
     weights = load_trained(path)
     recorded = dict(weights.card["config"]["encoder"])
@@ -39,7 +39,7 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
     package = weights.card["config"]["packages"]["encoder"]
     encoder = build_spec("encoder", recorded.pop("name"), recorded, package).spec.build()
-    fill(encoder, weights.tensors, path)
+    load_into(encoder, weights.tensors, path)
     return encoder
 
 

@@ -14,11 +14,11 @@ from support.storing import layout, write_store
 from support.synthetic import write_classes
 
 import cryoreg
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.embedding import CARD_KEY, embed, readable
 from cryoreg.runs.weights import load_weights
-from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command
 
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32", "epochs": 1}

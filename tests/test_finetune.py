@@ -15,12 +15,12 @@ from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.config import Layer, resolve
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.runs.weights import load_weights
 from cryoreg.training.device import make_fabric
-from cryoreg.training.finetune import FinetuneJob
-from cryoreg.training.loading import normalise
+from cryoreg.training.finetune import FinetuningPlan
 from cryoreg.training.pretrain import pretraining_samples
 from cryoreg_cli.main import cryoreg as command_line
 
@@ -57,7 +57,7 @@ def rows(path):
 def job(source, **training):
     layer = {"encoder": ENCODER, "dataset": source, "training": training}
     config = resolve("finetune", [Layer("test", layer)])
-    return FinetuneJob(config, config.spec("dataset").build(), make_fabric(config.training))
+    return FinetuningPlan(config, config.spec("dataset").build(), make_fabric(config.training))
 
 
 def test_it_learns(tuned):
@@ -104,7 +104,7 @@ def test_scratch_differs_from_pretrained_in_the_encoder_alone(source, pretrained
     starts = {}
 
     def keep_start(self):
-        starts[self.folder.path.name] = {k: v.clone() for k, v in self.job.module.state_dict().items()}
+        starts[self.folder.path.name] = {k: v.clone() for k, v in self.plan.module.state_dict().items()}
 
     monkeypatch.setattr("cryoreg.training.engine.Engine.run", keep_start)
     monkeypatch.setattr("cryoreg.training.finetune._export_best", lambda *_: None)
@@ -121,7 +121,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(source, tmp_path, monkeypatch):
     given = {"encoder": ENCODER, "dataset": source, **LEARNING, "epochs": 4}
     cryoreg.finetune(tmp_path / "whole", **given)
     with monkeypatch.context() as patch:
-        patch.setattr(FinetuneJob, "end_epoch", _stop_at_epoch_2(FinetuneJob.end_epoch))
+        patch.setattr(FinetuningPlan, "end_epoch", _stop_at_epoch_2(FinetuningPlan.end_epoch))
         with pytest.raises(KeyboardInterrupt):
             cryoreg.finetune(tmp_path / "cut", **given)
     cryoreg.finetune(tmp_path / "cut", resume=True)

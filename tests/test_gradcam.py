@@ -21,10 +21,10 @@ from cryoreg.analysis import slices
 from cryoreg.analysis.explain import Written, chimerax_script, file_stems, part_of
 from cryoreg.analysis.gradcam import draw_comparison, encoder_of, explain, grad_cam, predicted_class
 from cryoreg.contracts import Encoder
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command
 
 ENCODERS = [component.name for component in registry.components("encoders") if component.builtin]

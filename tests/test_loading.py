@@ -9,8 +9,9 @@ from support.synthetic import write_classes
 from cryoreg import create_dataset
 from cryoreg.config import Layer, resolve
 from cryoreg.datasets.conversion.convert import convert
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import DataError
-from cryoreg.training.loading import UNLABELLED, BatchOrder, VolumeLoader, _Announced, normalise, residency
+from cryoreg.training.loading import UNLABELLED, BatchOrder, VolumeLoader, _Announced, residency
 
 CPU = torch.device("cpu")
 

@@ -22,12 +22,12 @@ from support.tomograms import POINTS, write_tomogram
 import cryoreg
 from cryoreg.contracts import Origin
 from cryoreg.datasets.conversion.convert import convert
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.predict import Predictions
 from cryoreg.inference.prediction_files import class_numbers, star_text
 from cryoreg.runs.weights import load_weights, save_weights
-from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command_line
 
 FAST = {"device": "cpu", "workers": 0, "precision": "fp32"}

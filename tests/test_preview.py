@@ -16,10 +16,10 @@ from support.synthetic import write_classes
 
 from cryoreg.analysis.preview import Looks, choose, draw, look
 from cryoreg.contracts import Sample
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.randomness import SampleRng
 from cryoreg.registry import find_spec
 from cryoreg.simulation import optics
-from cryoreg.training.loading import normalise
 from cryoreg_cli.main import cryoreg as command
 
 

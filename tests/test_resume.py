@@ -174,14 +174,14 @@ def test_a_finished_run_resumes_to_nothing(whole):
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(whole, data, tmp_path, monkeypatch, small_files_only):
     """From the second epoch on no file may grow beyond what the logs need: the checkpoint's write fails."""
-    from cryoreg.training.pretrain import PretrainJob
+    from cryoreg.training.pretrain import PretrainingPlan
 
     def fill_disk(self, model, epoch, folder):
         if epoch == 1:
             small_files_only(20_000)
         return {}
 
-    monkeypatch.setattr(PretrainJob, "end_epoch", fill_disk)
+    monkeypatch.setattr(PretrainingPlan, "end_epoch", fill_disk)
     with pytest.raises(RunFolderError, match=r"cannot write .*last\.ckpt.*intact"):
         pretrain(tmp_path / "run", data)
     small_files_only(None)
@@ -273,9 +273,9 @@ def test_a_non_finite_loss_stops_before_the_step(data, tmp_path):
 
 def test_weights_stay_finite_when_a_gradient_does_not(data, tmp_path, monkeypatch):
     """NaN in one gradient: the checkpoint of the step before must be the last word, and finite."""
-    from cryoreg.training.pretrain import PretrainJob
+    from cryoreg.training.pretrain import PretrainingPlan
 
-    step = PretrainJob.step
+    step = PretrainingPlan.step
 
     def spoil(self, model, batch, epoch):
         output = step(self, model, batch, epoch)
@@ -283,7 +283,7 @@ def test_weights_stay_finite_when_a_gradient_does_not(data, tmp_path, monkeypatc
             output.loss.register_hook(lambda gradient: gradient * float("nan"))
         return output
 
-    monkeypatch.setattr(PretrainJob, "step", spoil)
+    monkeypatch.setattr(PretrainingPlan, "step", spoil)
     with pytest.raises(NonFiniteError, match=r"epoch 2.*last\.ckpt"):
         pretrain(tmp_path / "run", data)
     state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")

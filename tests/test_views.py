@@ -11,12 +11,13 @@ from torch import Tensor
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Method
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.readers.demo import load_demo
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import ConfigError
 from cryoreg.randomness import SampleRng
 from cryoreg.specs import ViewPlan
-from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, normalise
+from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
 from cryoreg.training.views import Views, local_box
 
 

@@ -14,7 +14,7 @@ from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import ConfigError
 from cryoreg.files import cell, write_atomically
-from cryoreg.inference.predict import Predictions, suited
+from cryoreg.inference.predict import Predictions, fit_to_data
 from cryoreg.inference.prediction_files import origins_of, plan
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import ENCODER_FILE
@@ -48,7 +48,7 @@ def run_cluster(
     ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
     begins. Raises a `CryoregError` for bad input, before anything is written.
     """
-    trained = Trained.encoder(run, suited(run, layers, ENCODER_FILE))
+    trained = Trained.encoder(run, fit_to_data(run, layers, ENCODER_FILE))
     dataset = trained.dataset
     write = _writer(output, dataset, overwrite)
     if montage is not None:

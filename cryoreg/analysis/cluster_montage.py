@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from cryoreg.analysis.clustering import Clustering
 from cryoreg.analysis.slices import central_slices, scale_bar, show
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.files import write_atomically
-from cryoreg.training.loading import normalise
 
 MEMBERS = 8
 """Shown of each cluster."""

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cryoreg.analysis import slices
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.device import make_fabric, to_device
-from cryoreg.training.loading import normalise
 
 Array = NDArray[np.float32]
 

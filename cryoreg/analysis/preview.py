@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from cryoreg.config import RunConfig
 from cryoreg.contracts import Augmentation, SubtomogramDataset, TiltAxis
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.files import write_atomically
 from cryoreg.randomness import SampleRng
-from cryoreg.training.loading import normalise
 
 Array = NDArray[np.float32]
 

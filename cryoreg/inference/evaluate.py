@@ -21,7 +21,7 @@ from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import cell, write_text
-from cryoreg.runs.weights import CLASSIFIER_FILE, fill, find_weights, load_trained
+from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_into, load_trained
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.classifier import Classifier, predict
 from cryoreg.training.device import make_fabric, to_device
@@ -156,7 +156,7 @@ def _evaluate(
 ) -> Evaluation:
     fabric = make_fabric(config.training, alone=True)
     classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
-    fill(classifier, tensors, path)
+    load_into(classifier, tensors, path)
     to_device(classifier, fabric, config.training)
     parts = split(dataset, config.split.fractions, config.split.seed)
     samples = torch.from_numpy(getattr(parts, part))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cryoreg.config import build_spec
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.inspection import spread
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError
-from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained, write_weights
+from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained, write_weights
 from cryoreg.training.classifier import Classifier
-from cryoreg.training.loading import normalise
 
 NetworkFormat = Literal["safetensors", "onnx"]
 REAL_VOLUMES = 4
@@ -88,7 +88,7 @@ def open_network(run: Path, classifier: bool = False) -> Network:
     if classifier and "classes" not in card:
         raise CheckpointError(f"{path} holds an encoder without a classifier; leave out --classifier")
     module = Classifier(encoder, len(card["classes"])) if classifier else encoder
-    fill(module, tensors, path)
+    load_into(module, tensors, path)
     return Network(path, module.eval(), tensors, card)
 
 

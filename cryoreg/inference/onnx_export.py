@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.files import write_atomically
 from cryoreg.inference.network_export import Exported, Network, as_tuple, check_volumes, differences, outputs
-from cryoreg.training.loading import normalise
 
 WORST = 1e-3
 """Largest difference from torch, relative to the largest value, that is let through."""

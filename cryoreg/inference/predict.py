@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from cryoreg.config import Layer
 from cryoreg.contracts import Origin, Sample, SubtomogramDataset
 from cryoreg.datasets import sniffing
+from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.inference.prediction_files import PredictionFormat, class_numbers, origins_of, plan
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.calibration import probabilities, temperature_of
-from cryoreg.training.loading import NORMALISATION
 
 UNSURE = 0.5
 Threshold = float | Literal["auto"]
@@ -90,7 +90,7 @@ def run_prediction(
     say: Callable[[str], object] = lambda line: None,
 ) -> Predictions:
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
-    trained = Trained.classifier(run, suited(run, layers))
+    trained = Trained.classifier(run, fit_to_data(run, layers))
     threshold = threshold_of(trained.card, unsure)
     write = None if output is None else plan(output, form, trained.dataset, overwrite)
     for line in remarks(trained):
@@ -101,7 +101,7 @@ def run_prediction(
     return predictions
 
 
-def suited(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> list[Layer]:
+def fit_to_data(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> list[Layer]:
     """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels.
 
     ``file`` holds the network, where ``run`` is a folder.

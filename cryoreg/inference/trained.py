@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.errors import CheckpointError
-from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, fill, find_weights, load_trained
+from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained
 from cryoreg.training.classifier import Classifier
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import build_seeded
@@ -65,7 +65,7 @@ class Trained:
         dataset = config.spec("dataset").build()
         config.spec("encoder").check_box(dataset.box)
         module = build(config, card)
-        fill(module, tensors, path)
+        load_into(module, tensors, path)
         return cls(path, card, config, dataset, module)
 
     def untrained(self) -> Self:

@@ -29,7 +29,7 @@ def is_lab_checkpoint(path: Path) -> bool:
     return path.suffix in _SUFFIXES
 
 
-def fill_from_lab(encoder: nn.Module, path: Path) -> None:
+def load_lab_weights(encoder: nn.Module, path: Path) -> None:
     """Load the encoder's weights from a checkpoint of other code; its head and all that is no encoder are left out.
 
     Raises `CheckpointError` where the file cannot be read safely, or holds another network.

@@ -40,15 +40,16 @@ class RunFolder:
         config: RunConfig,
         resume: bool,
         rank: int = 0,
-        meet: Callable[[], None] = lambda: None,
+        wait_for_others: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
         """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`.
 
-        Of a run's processes the one of rank 0 holds and writes it; all ``meet``, as at a barrier, when it is ready.
+        Of a run's processes the one of rank 0 holds and writes it; all call ``wait_for_others``, a barrier, when it is
+        ready.
         """
         folder = cls(path)
         if rank > 0:
-            meet()
+            wait_for_others()
             yield folder, folder.load() if resume else None
             return
         folder.require(resume)
@@ -56,7 +57,7 @@ class RunFolder:
         folder._hold()
         try:
             resumed = folder._go_on(config) if resume else None
-            meet()
+            wait_for_others()
             yield folder, resumed
         finally:
             folder._lock.release()

@@ -18,11 +18,11 @@ from cryoreg.config import Layer, RunConfig, absolute
 from cryoreg.config.settings import SCRATCH
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.runs.cards import check_card, parse_card
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
-from cryoreg.training.loading import NORMALISATION
 
 ENCODER_FILE = "encoder.safetensors"
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
 def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
-        **about(dataset),
+        **provenance_of(dataset),
         "config": _without_initial_weights(config),
         "data": fingerprint(dataset),
         "num_features": num_features,
@@ -47,7 +47,7 @@ def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int,
     }
 
 
-def about(dataset: SubtomogramDataset) -> dict[str, Any]:
+def provenance_of(dataset: SubtomogramDataset) -> dict[str, Any]:
     """Return when and by which cryoreg weights are written, and how their data look: plain types only."""
     known = {
         "cryoreg": version.__version__,
@@ -125,7 +125,7 @@ def read_card(path: Path) -> tuple[Weights, str]:
             raise error from None
 
 
-def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def load_into(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load ``weights`` from ``path`` into a module; raise `CheckpointError` where they are another module's."""
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}

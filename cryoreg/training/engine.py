@@ -24,7 +24,7 @@ from cryoreg.errors import CheckpointError, NonFiniteError, message_of
 from cryoreg.randomness import mix64
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import RunLog
-from cryoreg.runs.weights import about, fill
+from cryoreg.runs.weights import load_into, provenance_of
 from cryoreg.training.device import describe, to_device
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.monitor import FeatureFigures, Monitor
@@ -35,8 +35,8 @@ from cryoreg.training.signals import Interrupted, StopFlag
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class Job(ABC):
-    """What an engine trains: a module, its data, and what one step and one epoch mean."""
+class TrainingPlan(ABC):
+    """What an engine carries out: a module, its data, and what one step and one epoch mean."""
 
     title: str
     module: nn.Module
@@ -96,21 +96,26 @@ class _StepSummary(NamedTuple):
 
 
 class Engine:
-    """Runs a job to its last epoch."""
+    """Carries a training plan out, to its last epoch."""
 
     def __init__(
-        self, job: Job, config: RunConfig, folder: RunFolder, fabric: Fabric, resumed: dict[str, Any] | None = None
+        self,
+        plan: TrainingPlan,
+        config: RunConfig,
+        folder: RunFolder,
+        fabric: Fabric,
+        resumed: dict[str, Any] | None = None,
     ) -> None:
-        self.job, self.config, self.folder, self.fabric = job, config, folder, fabric
+        self.plan, self.config, self.folder, self.fabric = plan, config, folder, fabric
         self.settings: TrainingSettings = config.training
-        to_device(job.module, fabric, self.settings)
-        optimizer = create_optimizer(job.module, self.settings)
-        self.steps_per_epoch = math.ceil(len(job.loader) / self.settings.accumulate)
+        to_device(plan.module, fabric, self.settings)
+        optimizer = create_optimizer(plan.module, self.settings)
+        self.steps_per_epoch = math.ceil(len(plan.loader) / self.settings.accumulate)
         self.schedule = Schedule(optimizer, self.settings, self.steps_per_epoch)
-        self.model, self.optimizer = fabric.setup(job.module, optimizer)
+        self.model, self.optimizer = fabric.setup(plan.module, optimizer)
         self.monitor = Monitor()
         self.position = Position()
-        self._data = fingerprint(job.loader.dataset)
+        self._data = fingerprint(plan.loader.dataset)
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         if resumed is not None:
             self._restore(resumed)
@@ -124,7 +129,7 @@ class Engine:
         """
         leads = self.fabric.is_global_zero
         progress = ProgressLine(
-            self.job.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
+            self.plan.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
         )
         self._log = RunLog(self.folder, self.position.step, writes=leads)
         try:
@@ -138,11 +143,11 @@ class Engine:
             self._log.close()
 
     def _introduce(self) -> None:
-        order, computed = self.job.loader.order, describe(self.fabric)
+        order, computed = self.plan.loader.order, describe(self.fabric)
         accumulate = self.settings.accumulate
         size = f"{accumulate} × {order.batch_size}" if accumulate > 1 else str(order.batch_size)
         self._progress.say(
-            f"{self.job.title}: {len(order.samples)} subtomograms of {self.config.choices['dataset'].component.name}, "
+            f"{self.plan.title}: {len(order.samples)} subtomograms of {self.config.choices['dataset'].component.name}, "
             f"{self.steps_per_epoch} steps of {size} an epoch, on {computed['device']} "
             f"in {computed['precision']}; files in {self.folder.path}"
         )
@@ -156,7 +161,7 @@ class Engine:
         started, seen_before = time.monotonic(), self.position.seen
         self.model.train()
         for batches in _grouped(
-            self.job.loader.epoch(self.position.epoch, self.position.seen), self.settings.accumulate
+            self.plan.loader.epoch(self.position.epoch, self.position.seen), self.settings.accumulate
         ):
             self._step(batches)
         seconds = time.monotonic() - started
@@ -170,12 +175,12 @@ class Engine:
         torch.manual_seed(_step_seed(self.settings.seed, position.step, self.fabric.global_rank))
         rate = self.schedule.set(position.step)
         output = self._of_all_processes(self._differentiate(batches))
-        summary = self._agree(output, self._gradient_norm(), batches)
+        summary = self._summarised(output, self._gradient_norm(), batches)
         self.optimizer.step()
-        self.job.after_step(position.step, self.total_steps)
+        self.plan.after_step(position.step, self.total_steps)
         row = {"step": position.step, "epoch": position.epoch, "loss": summary.loss, "lr": rate}
         self._log.step({**row, "grad_norm": summary.grad_norm})
-        self._progress.advance(summary.loss, self.job.loader.order.batch_size * self.settings.accumulate)
+        self._progress.advance(summary.loss, self.plan.loader.order.batch_size * self.settings.accumulate)
         self._count(batches, output, summary)
         self._save_or_stop(summary.stopping > 0)
 
@@ -186,7 +191,7 @@ class Engine:
         for number, batch in enumerate(batches, start=1):
             waits = self.fabric.world_size > 1 and number < len(batches)
             with self.fabric.no_backward_sync(self.model, enabled=waits):
-                output = self.job.step(self.model, batch, self.position.epoch)
+                output = self.plan.step(self.model, batch, self.position.epoch)
                 self.fabric.backward(output.loss / len(batches))
             losses.append(output.loss.detach().float())
         return output._replace(loss=torch.stack(losses).mean())
@@ -202,13 +207,13 @@ class Engine:
         )
 
     def _gradient_norm(self) -> Tensor:
-        gradients = [p.grad for p in self.job.module.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.plan.module.parameters() if p.grad is not None]
         norm = get_total_norm(gradients)
         if self.settings.clip_grad is not None:
-            clip_grads_with_norm_(self.job.module.parameters(), self.settings.clip_grad, norm)
+            clip_grads_with_norm_(self.plan.module.parameters(), self.settings.clip_grad, norm)
         return norm
 
-    def _agree(self, output: StepOutput, norm: Tensor, batches: list[Batch]) -> _StepSummary:
+    def _summarised(self, output: StepOutput, norm: Tensor, batches: list[Batch]) -> _StepSummary:
         """Return the step's figures, the same on all processes; raise on all where one is not finite."""
         loss = output.loss
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
@@ -223,7 +228,7 @@ class Engine:
         return summary
 
     def _describe(self, summary: _StepSummary, batches: list[Batch]) -> str:
-        ids = ", ".join(self.job.loader.dataset.ids[i] for batch in batches for i in batch.samples.tolist())
+        ids = ", ".join(self.plan.loader.dataset.ids[i] for batch in batches for i in batch.samples.tolist())
         return (
             f"loss {summary.loss:g}, gradient norm {summary.grad_norm:g} at step {self.position.step} "
             f"(epoch {self.position.epoch}); stopped before that step, the last good checkpoint is {self.folder.last}; "
@@ -243,8 +248,8 @@ class Engine:
         loss = position.loss_sum / max(1, position.steps_in_epoch)
         figures = {
             "loss": loss,
-            **self.monitor.end_epoch(loss, self.job.collapsed_loss()),
-            **self.job.end_epoch(self.model, position.epoch, self.folder),
+            **self.monitor.end_epoch(loss, self.plan.collapsed_loss()),
+            **self.plan.end_epoch(self.model, position.epoch, self.folder),
         }
         figures["subtomograms_per_s"] = round(speed, 1)
         self._progress.end_epoch(figures, self.monitor.alarm)
@@ -269,23 +274,23 @@ class Engine:
     def state(self) -> dict[str, Any]:
         """Return all that a resume needs, in tensors and plain types."""
         return {
-            **about(self.job.loader.dataset),
+            **provenance_of(self.plan.loader.dataset),
             "config": self.config.to_dict(),
             "data": self._data,
             "progress": asdict(self.position),
-            "module": self.job.module.state_dict(),
+            "module": self.plan.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "monitor": self.monitor.state(),
-            "job": self.job.state(),
+            "job": self.plan.state(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        require_same(self.job.loader.dataset, state["data"], str(self.folder.path))
+        require_same(self.plan.loader.dataset, state["data"], str(self.folder.path))
         try:
-            fill(self.job.module, state["module"], self.folder.last)
+            load_into(self.plan.module, state["module"], self.folder.last)
             self.optimizer.load_state_dict(state["optimizer"])
             self.monitor.load_state(state["monitor"])
-            self.job.load_state(state["job"])
+            self.plan.load_state(state["job"])
             self.position = Position(**state["progress"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(

@@ -17,23 +17,23 @@ from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import CheckpointError, DataError
 from cryoreg.randomness import SampleRng
 from cryoreg.runs.checkpoint import load_checkpoint
-from cryoreg.runs.lab_checkpoint import fill_from_lab, is_lab_checkpoint
+from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
 from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.weights import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
-    about,
-    fill,
     find_weights,
+    load_into,
     load_trained,
     make_card,
+    provenance_of,
     save_weights,
     with_pretrained,
 )
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.classifier import Classifier, predict, supervised_step
 from cryoreg.training.device import make_fabric
-from cryoreg.training.engine import Engine, Job, build_seeded
+from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.progress import show_notes
@@ -50,7 +50,7 @@ class FinetuneResult(NamedTuple):
     best_epoch: int
 
 
-class FinetuneJob(Job):
+class FinetuningPlan(TrainingPlan):
     """Minimises cross-entropy on augmented volumes and keeps the epoch that validates best."""
 
     title = "finetune"
@@ -82,7 +82,7 @@ class FinetuneJob(Job):
         self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
         val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
         self.val_loader = VolumeLoader(dataset, val_order, fabric.device, resident, settings.workers)
-        self.recorded = {**about(dataset), "config": config.to_dict()}
+        self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
 
     def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
@@ -114,13 +114,13 @@ def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
     """Copy the weights to start from into the encoder; raise `CheckpointError` where they are another network's."""
     path = find_weights(config.training.pretrained)
     if is_lab_checkpoint(path):
-        return fill_from_lab(classifier.encoder, path)
+        return load_lab_weights(classifier.encoder, path)
     weights = load_trained(path)
     recorded, wanted = weights.card["config"]["encoder"], config.to_dict()["encoder"]
     for key in wanted:
         if recorded.get(key) != wanted[key]:
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {wanted[key]!r}")
-    fill(classifier.encoder, weights.tensors, path)
+    load_into(classifier.encoder, weights.tensors, path)
 
 
 def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
@@ -134,32 +134,32 @@ def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
     show_notes(dataset, fabric)
-    job = FinetuneJob(config, dataset, fabric)
+    plan = FinetuningPlan(config, dataset, fabric)
     if config.training.pretrained != SCRATCH and not resume:
-        load_pretrained(job.classifier, config)
+        load_pretrained(plan.classifier, config)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
-        engine = Engine(job, config, folder, fabric, resumed)
-        if job.best["epoch"] >= 0:
+        engine = Engine(plan, config, folder, fabric, resumed)
+        if plan.best["epoch"] >= 0:
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
         if fabric.is_global_zero:
-            _export_best(job, config, folder, fabric)
-    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, job.best["val_accuracy"], int(job.best["epoch"]))
+            _export_best(plan, config, folder, fabric)
+    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, plan.best["val_accuracy"], int(plan.best["epoch"]))
 
 
-def _export_best(job: FinetuneJob, config: RunConfig, folder: RunFolder, fabric: Fabric) -> None:
-    job.classifier.load_state_dict(load_checkpoint(folder.best)["module"])
-    dataset, encoder = job.loader.dataset, job.classifier.encoder
+def _export_best(plan: FinetuningPlan, config: RunConfig, folder: RunFolder, fabric: Fabric) -> None:
+    plan.classifier.load_state_dict(load_checkpoint(folder.best)["module"])
+    dataset, encoder = plan.loader.dataset, plan.classifier.encoder
     with fabric.autocast():
-        logits, labels = predict(job.classifier, job.val_loader)
+        logits, labels = predict(plan.classifier, plan.val_loader)
     known = {
         "classes": list(dataset.classes),
-        "metrics": job.best,
+        "metrics": plan.best,
         "calibration": calibrate(logits.double().numpy(), labels.numpy()).to_dict(),
     }
     card = make_card(config, dataset, encoder.num_features, **known)
     save_weights(folder.path / ENCODER_FILE, encoder.state_dict(), card)
-    save_weights(folder.path / CLASSIFIER_FILE, job.classifier.state_dict(), card)
+    save_weights(folder.path / CLASSIFIER_FILE, plan.classifier.state_dict(), card)
 
 
 def finetune(

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import Box, SubtomogramDataset
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.randomness import SampleRng
 
 UNLABELLED = -1
-NORMALISATION = "per-volume z-score"
 _ORDER_VIEW = -1
 _RESIDENT_SHARE = 0.4
 _GB = 1e9
@@ -147,14 +147,6 @@ class VolumeLoader:
         for row, index in enumerate(samples):
             volumes[row] = normalise(_read(self.dataset, index)[None])[0]
         return volumes.to(self.device)
-
-
-def normalise(volumes: Tensor) -> Tensor:
-    """Give each volume of (B, 1, D, H, W) mean 0 and standard deviation 1, in float32."""
-    volumes = volumes.float()
-    mean = volumes.mean(dim=(1, 2, 3, 4), keepdim=True)
-    std = volumes.std(dim=(1, 2, 3, 4), keepdim=True, correction=0)
-    return (volumes - mean) / std.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def residency(dataset: SubtomogramDataset, settings: TrainingSettings, clean: bool = False) -> bool | None:

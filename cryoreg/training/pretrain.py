@@ -19,7 +19,7 @@ from cryoreg.errors import DataError
 from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.weights import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.device import make_fabric
-from cryoreg.training.engine import Engine, Job, build_seeded
+from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
@@ -37,7 +37,7 @@ class PretrainResult(NamedTuple):
     """Mean loss of the last epoch."""
 
 
-class PretrainJob(Job):
+class PretrainingPlan(TrainingPlan):
     """Draws views and lets the method compare them."""
 
     title = "pretrain"
@@ -122,19 +122,19 @@ def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
     show_notes(dataset, fabric)
-    job = PretrainJob(config, dataset, fabric)
+    plan = PretrainingPlan(config, dataset, fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
-        engine = Engine(job, config, folder, fabric, resumed)
+        engine = Engine(plan, config, folder, fabric, resumed)
         engine.run()
         loss = engine.position.last_loss
         if fabric.is_global_zero:
-            _export(job, config, run_dir, loss)
+            _export(plan, config, run_dir, loss)
     return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
 
 
-def _export(job: PretrainJob, config: RunConfig, run_dir: Path, loss: float) -> None:
-    encoder = job.method.encoder
-    card = make_card(config, job.loader.dataset, encoder.num_features, metrics={"pretraining_loss": loss})
+def _export(plan: PretrainingPlan, config: RunConfig, run_dir: Path, loss: float) -> None:
+    encoder = plan.method.encoder
+    card = make_card(config, plan.loader.dataset, encoder.num_features, metrics={"pretraining_loss": loss})
     save_weights(run_dir / ENCODER_FILE, encoder.state_dict(), card)
 
 

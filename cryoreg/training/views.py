@@ -10,10 +10,11 @@ from torch import Tensor
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import SECOND_AUGMENTATION, RunConfig
 from cryoreg.contracts import Box, Method
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.randomness import SampleRng
 from cryoreg.specs import EncoderSpec, ViewPlan
-from cryoreg.training.loading import Batch, normalise
+from cryoreg.training.loading import Batch
 
 _PLACES = 1 << 32
 """Added to the number of a local view: the stream from which its place is drawn."""

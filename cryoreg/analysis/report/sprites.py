@@ -15,7 +15,7 @@ from PIL import Image
 
 from cryoreg.analysis import slices
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.training.loading import normalise
+from cryoreg.datasets.normalisation import normalise
 
 EDGE = 32
 """Pixels of a tile's longer side, at most."""
