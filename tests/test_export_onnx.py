@@ -21,7 +21,8 @@ from torch import nn
 from cryoreg import registry
 from cryoreg.contracts import Encoder
 from cryoreg.errors import CheckpointError
-from cryoreg.inference.network_export import Network, open_network
+from cryoreg.inference.export_checks import Network
+from cryoreg.inference.network_export import open_network
 from cryoreg.inference.onnx_export import CARD_KEY, SeparablePool, export_onnx
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import load_weights, save_weights

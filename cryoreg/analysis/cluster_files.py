@@ -12,10 +12,12 @@ import numpy as np
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
 from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import cell, write_atomically
-from cryoreg.inference.predict import Predictions, fit_to_data
-from cryoreg.inference.prediction_files import origins_of, plan
+from cryoreg.inference.predict import fit_to_data
+from cryoreg.inference.prediction_files import prepare_writer
+from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import ENCODER_FILE
 
@@ -76,7 +78,7 @@ def _writer(output: Path, dataset: SubtomogramDataset, overwrite: bool) -> Calla
     if suffix not in (*_TABLES, *_LISTS):
         raise ConfigError(f"{output}: clusters are written as {', '.join((*_TABLES, *_LISTS))}, by the file's name")
     _check_folder(output)
-    write = plan(output, None if suffix in _LISTS else "csv", dataset, overwrite)
+    write = prepare_writer(output, None if suffix in _LISTS else "csv", dataset, overwrite)
     if suffix in _LISTS:
         return lambda clustering: write(as_predictions(dataset, clustering)).encode(errors="surrogateescape")
     return lambda clustering: _encoded(table(dataset, clustering), suffix)

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from cryoreg.config import build_spec
-from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.inspection import spread
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.errors import CheckpointError, ConfigError, CryoregError
+from cryoreg.errors import CheckpointError, ConfigError
+from cryoreg.inference.export_checks import (
+    Exported,
+    Network,
+    as_tuple,
+    check_volumes,
+    differences,
+    output_names,
+    recorded_spec,
+)
+from cryoreg.inference.onnx_export import export_onnx
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained, write_weights
 from cryoreg.training.classifier import Classifier
 
 NetworkFormat = Literal["safetensors", "onnx"]
-REAL_VOLUMES = 4
-"""Of the run's own data set, on which an export is checked."""
-_RANDOM_VOLUMES = 3
 _WORST_HALF = 0.01
 """Relative difference of features above which float16 is refused."""
-
-
-class Network(NamedTuple):
-    """The encoder or classifier of a run, on the CPU in evaluation mode, without its data."""
-
-    path: Path
-    module: nn.Module
-    tensors: dict[str, Tensor]
-    card: dict[str, Any]
-
-
-class Exported(NamedTuple):
-    """What was written."""
-
-    path: Path
-    differences: dict[str, tuple[float, float]]
-    """Output and volumes ("features, random volumes") -> largest difference from the run's network in float32,
-    absolute and relative to the largest value."""
-    notes: list[str]
 
 
 def run_export(
@@ -73,8 +57,6 @@ def run_export(
     _check_output(output, network.path, overwrite)
     if chosen == "safetensors":
         return _export_weights(network, output, half)
-    from cryoreg.inference.onnx_export import export_onnx
-
     return export_onnx(network, output, normalisation, batch)
 
 
@@ -84,56 +66,12 @@ def open_network(run: Path, classifier: bool = False) -> Network:
     if classifier and not path.exists() and find_weights(run, ENCODER_FILE).exists():
         raise CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
     tensors, card = load_trained(path)
-    encoder = _component("encoder", card).build()
+    encoder = recorded_spec("encoder", card).build()
     if classifier and "classes" not in card:
         raise CheckpointError(f"{path} holds an encoder without a classifier; leave out --classifier")
     module = Classifier(encoder, len(card["classes"])) if classifier else encoder
     load_into(module, tensors, path)
     return Network(path, module.eval(), tensors, card)
-
-
-def check_volumes(card: Mapping[str, Any], count: int | None = None) -> tuple[dict[str, Tensor], list[str]]:
-    """Return volumes (B, 1, D, H, W) to check an export on, random ones and the run's own, and notes on what lacks.
-
-    ``count`` is the size of a fixed batch.
-    """
-    random = 5 + 3 * torch.randn(count or _RANDOM_VOLUMES, 1, *card["box"], generator=torch.Generator().manual_seed(0))
-    volumes, notes = {"random volumes": random}, []
-    try:
-        volumes["real volumes"] = _real_volumes(_component("dataset", card).build(), card["box"], count)
-    except (CryoregError, OSError) as error:
-        notes.append(f"checked on random volumes only, as the run's data cannot be read: {error}")
-    return volumes, notes
-
-
-def differences(name: str, found: Tensor, wanted: Tensor, volumes: str) -> dict[str, tuple[float, float]]:
-    """Return "name, volumes" -> the largest absolute difference, and that over the largest value wanted."""
-    largest = float((found.double() - wanted.double()).abs().max())
-    return {f"{name}, {volumes}": (largest, largest / max(float(wanted.abs().max()), 1e-12))}
-
-
-def outputs(network: Network) -> tuple[str, ...]:
-    """Return the names of what a network returns."""
-    return ("logits", "features") if isinstance(network.module, Classifier) else ("features",)
-
-
-def as_tuple(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return an encoder's or classifier's outputs as a tuple."""
-    return made if isinstance(made, tuple) else (made,)
-
-
-def _component(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
-    config = card["config"]
-    parameters = {key: value for key, value in config[kind].items() if key != "name"}
-    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
-
-
-def _real_volumes(dataset: SubtomogramDataset, box: list[int], count: int | None) -> Tensor:
-    if list(dataset.box) != box:
-        raise CheckpointError(f"its boxes are now {list(dataset.box)}, not {box}")
-    indices = spread(len(dataset), REAL_VOLUMES if count is None else count)
-    volumes = torch.stack([dataset[index].volume for index in indices]).float()
-    return volumes if count is None else volumes.repeat(-(-count // len(volumes)), 1, 1, 1, 1)[:count]
 
 
 def _check_output(output: Path, weights: Path, overwrite: bool) -> None:
@@ -157,7 +95,7 @@ def _export_weights(network: Network, output: Path, half: bool) -> Exported:
     wanted = {kind: _run(network.module, x) for kind, x in volumes.items()}
     network.module.load_state_dict(tensors)  # back in float32, as whoever loads the file has it
     for kind, x in volumes.items():
-        for name, got, expected in zip(outputs(network), _run(network.module, x), wanted[kind], strict=True):
+        for name, got, expected in zip(output_names(network), _run(network.module, x), wanted[kind], strict=True):
             found |= differences(name, got, expected, kind)
     worst = max(relative for _, relative in found.values())
     if not worst <= _WORST_HALF:

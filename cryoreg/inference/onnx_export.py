@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.files import write_atomically
-from cryoreg.inference.network_export import Exported, Network, as_tuple, check_volumes, differences, outputs
+from cryoreg.inference.export_checks import Exported, Network, as_tuple, check_volumes, differences, output_names
 
 WORST = 1e-3
 """Largest difference from torch, relative to the largest value, that is let through."""
@@ -74,7 +74,7 @@ def export_onnx(network: Network, output: Path, normalisation: bool = True, batc
     volumes, notes = check_volumes(network.card, batch)
     if not normalisation:
         volumes = {kind: normalise(x) for kind, x in volumes.items()}
-    found = compare(data, graph, volumes, outputs(network))
+    found = compare(data, graph, volumes, output_names(network))
     worst = max(found, key=lambda name: found[name][1])
     if not found[worst][1] <= WORST:
         raise CheckpointError(
@@ -114,7 +114,7 @@ def _translated(network: Network, graph: nn.Module, batch: int | None) -> Any:
                 _without_adaptive_pools(graph),
                 (example,),
                 input_names=[INPUT],
-                output_names=list(outputs(network)),
+                output_names=list(output_names(network)),
                 dynamic_shapes=shapes,
                 dynamo=True,
                 verbose=False,

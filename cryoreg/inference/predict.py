@@ -4,56 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cryoreg.config import Layer
-from cryoreg.contracts import Origin, Sample, SubtomogramDataset
+from cryoreg.contracts import Sample, SubtomogramDataset
 from cryoreg.datasets import sniffing
 from cryoreg.datasets.normalisation import NORMALISATION
+from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
-from cryoreg.inference.prediction_files import PredictionFormat, class_numbers, origins_of, plan
+from cryoreg.inference.prediction_files import PredictionFormat, prepare_writer
+from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.calibration import probabilities, temperature_of
 
 UNSURE = 0.5
 Threshold = float | Literal["auto"]
-
-
-class Predictions(NamedTuple):
-    """What a classifier says of N subtomograms."""
-
-    ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    probabilities: NDArray[np.float64]
-    """(N, classes), calibrated where the run has a temperature."""
-    predictions: NDArray[np.int64]
-    """(N,): index into ``classes``."""
-    confidences: NDArray[np.float64]
-    """(N,): probability of the prediction."""
-    unsure: NDArray[np.bool_]
-    """(N,): whether the confidence is below ``threshold``."""
-    threshold: float
-    temperature: float | None
-    """By which logits were divided; None where the run was not calibrated."""
-    origins: tuple[Origin, ...]
-    groups: tuple[str | None, ...]
-    left_out: dict[str, str]
-    """Id -> why the subtomogram could not be read; these are none of the N."""
-
-    def summary(self) -> list[tuple[int, str, int, float, int]]:
-        """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""
-        rows = []
-        for index, (number, name) in enumerate(zip(class_numbers(self.classes), self.classes, strict=True)):
-            mine = self.predictions == index
-            mean = float(self.confidences[mine].mean()) if mine.any() else float("nan")
-            rows.append((number, name, int(mine.sum()), mean, int(self.unsure[mine].sum())))
-        return rows
 
 
 def predict(
@@ -92,7 +62,7 @@ def run_prediction(
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
     trained = Trained.classifier(run, fit_to_data(run, layers))
     threshold = threshold_of(trained.card, unsure)
-    write = None if output is None else plan(output, form, trained.dataset, overwrite)
+    write = None if output is None else prepare_writer(output, form, trained.dataset, overwrite)
     for line in remarks(trained):
         say(line)
     predictions = classify(trained, threshold, skip_bad)

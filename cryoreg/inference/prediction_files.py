@@ -9,18 +9,17 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import cell
 from cryoreg.inference.particle_text import ParticleText
-
-if TYPE_CHECKING:
-    from cryoreg.inference.predict import Predictions
+from cryoreg.inference.predictions import Predictions, class_numbers
 
 PredictionFormat = Literal["star", "csv", "dynamo"]
-Write = Callable[["Predictions"], str]
+Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
 
 CLASS_NUMBER = "rlnClassNumber"
@@ -36,7 +35,9 @@ _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
-def plan(output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, overwrite: bool = False) -> Write:
+def prepare_writer(
+    output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, overwrite: bool = False
+) -> Write:
     """Return what turns predictions for ``dataset`` into the file ``output``, having made sure that it can.
 
     Raises `ConfigError` or `DataError` where the format is unknown, the file exists (without ``overwrite``) or is one
@@ -56,12 +57,6 @@ def plan(output: Path, form: PredictionFormat | None, dataset: SubtomogramDatase
     if len(table.rows) <= max(origin.row or 0 for origin in origins):
         raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
     return partial(star_text if chosen == "star" else dynamo_text, table)
-
-
-def origins_of(dataset: SubtomogramDataset) -> list[Origin]:
-    """Return the file and row of each subtomogram; its id where the data set does not know."""
-    told = getattr(dataset, "origin", None)
-    return [told(index) if told else Origin(dataset.ids[index]) for index in range(len(dataset))]
 
 
 def _check_output(output: Path, files: set[str], overwrite: bool) -> None:
@@ -89,12 +84,6 @@ def _source(output: Path, form: PredictionFormat, origins: Sequence[Origin]) -> 
 
 def _named(files: Sequence[str]) -> str:
     return ", ".join(files[:2]) + (f" and {len(files) - 2} more files" if len(files) > 2 else "")
-
-
-def class_numbers(classes: Sequence[str]) -> list[int]:
-    """Return the number of each class: its name where all names are different positive numbers, else from 1 on."""
-    numbers = [int(name) if name.isdecimal() else 0 for name in classes]
-    return numbers if all(numbers) and len(set(numbers)) == len(numbers) else list(range(1, len(classes) + 1))
 
 
 def star_text(table: ParticleText, predictions: Predictions) -> str:

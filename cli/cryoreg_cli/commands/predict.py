@@ -12,7 +12,7 @@ from cryoreg_cli.run_options import INFER
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
-    from cryoreg.inference.predict import Predictions
+    from cryoreg.inference.predictions import Predictions
 
 
 class _Threshold(click.ParamType):

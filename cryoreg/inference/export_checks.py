@@ -1,0 +1,84 @@
+"""What is exported, and how an export is compared with the run's own network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cryoreg.config import build_spec
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.inspection import spread
+from cryoreg.errors import CheckpointError, CryoregError
+from cryoreg.training.classifier import Classifier
+
+REAL_VOLUMES = 4
+"""Of the run's own data set, on which an export is checked."""
+_RANDOM_VOLUMES = 3
+
+
+class Network(NamedTuple):
+    """The encoder or classifier of a run, on the CPU in evaluation mode, without its data."""
+
+    path: Path
+    module: nn.Module
+    tensors: dict[str, Tensor]
+    card: dict[str, Any]
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    path: Path
+    differences: dict[str, tuple[float, float]]
+    """Output and volumes ("features, random volumes") -> largest difference from the run's network in float32,
+    absolute and relative to the largest value."""
+    notes: list[str]
+
+
+def check_volumes(card: Mapping[str, Any], count: int | None = None) -> tuple[dict[str, Tensor], list[str]]:
+    """Return volumes (B, 1, D, H, W) to check an export on, random ones and the run's own, and notes on what lacks.
+
+    ``count`` is the size of a fixed batch.
+    """
+    random = 5 + 3 * torch.randn(count or _RANDOM_VOLUMES, 1, *card["box"], generator=torch.Generator().manual_seed(0))
+    volumes, notes = {"random volumes": random}, []
+    try:
+        volumes["real volumes"] = _real_volumes(recorded_spec("dataset", card).build(), card["box"], count)
+    except (CryoregError, OSError) as error:
+        notes.append(f"checked on random volumes only, as the run's data cannot be read: {error}")
+    return volumes, notes
+
+
+def differences(name: str, found: Tensor, wanted: Tensor, volumes: str) -> dict[str, tuple[float, float]]:
+    """Return "name, volumes" -> the largest absolute difference, and that over the largest value wanted."""
+    largest = float((found.double() - wanted.double()).abs().max())
+    return {f"{name}, {volumes}": (largest, largest / max(float(wanted.abs().max()), 1e-12))}
+
+
+def output_names(network: Network) -> tuple[str, ...]:
+    """Return the names of what a network returns."""
+    return ("logits", "features") if isinstance(network.module, Classifier) else ("features",)
+
+
+def as_tuple(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return an encoder's or classifier's outputs as a tuple."""
+    return made if isinstance(made, tuple) else (made,)
+
+
+def recorded_spec(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
+    """Return the spec of the encoder or data set that a card records."""
+    config = card["config"]
+    parameters = {key: value for key, value in config[kind].items() if key != "name"}
+    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
+
+
+def _real_volumes(dataset: SubtomogramDataset, box: list[int], count: int | None) -> Tensor:
+    if list(dataset.box) != box:
+        raise CheckpointError(f"its boxes are now {list(dataset.box)}, not {box}")
+    indices = spread(len(dataset), REAL_VOLUMES if count is None else count)
+    volumes = torch.stack([dataset[index].volume for index in indices]).float()
+    return volumes if count is None else volumes.repeat(-(-count // len(volumes)), 1, 1, 1, 1)[:count]

@@ -1,0 +1,48 @@
+"""What a classifier says of subtomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.contracts import Origin
+
+
+class Predictions(NamedTuple):
+    """What a classifier says of N subtomograms."""
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    """(N, classes), calibrated where the run has a temperature."""
+    predictions: NDArray[np.int64]
+    """(N,): index into ``classes``."""
+    confidences: NDArray[np.float64]
+    """(N,): probability of the prediction."""
+    unsure: NDArray[np.bool_]
+    """(N,): whether the confidence is below ``threshold``."""
+    threshold: float
+    temperature: float | None
+    """By which logits were divided; None where the run was not calibrated."""
+    origins: tuple[Origin, ...]
+    groups: tuple[str | None, ...]
+    left_out: dict[str, str]
+    """Id -> why the subtomogram could not be read; these are none of the N."""
+
+    def summary(self) -> list[tuple[int, str, int, float, int]]:
+        """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""
+        rows = []
+        for index, (number, name) in enumerate(zip(class_numbers(self.classes), self.classes, strict=True)):
+            mine = self.predictions == index
+            mean = float(self.confidences[mine].mean()) if mine.any() else float("nan")
+            rows.append((number, name, int(mine.sum()), mean, int(self.unsure[mine].sum())))
+        return rows
+
+
+def class_numbers(classes: Sequence[str]) -> list[int]:
+    """Return the number of each class: its name where all names are different positive numbers, else from 1 on."""
+    numbers = [int(name) if name.isdecimal() else 0 for name in classes]
+    return numbers if all(numbers) and len(set(numbers)) == len(numbers) else list(range(1, len(classes) + 1))
