@@ -14,7 +14,8 @@ from support.synthetic import write_classes
 from torch import Tensor, nn
 
 import cryoreg
-from cryoreg.encoders.rb3d import RB3D
+from cryoreg.contracts import Encoder
+from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.errors import CheckpointError
 from cryoreg.runs.weights import load_weights
 
@@ -24,9 +25,9 @@ HEADS = {
 }
 
 
-def rb3d(seed: int = 5, **parameters: object) -> RB3D:
+def rb3d(seed: int = 5, **parameters: object) -> Encoder:
     torch.manual_seed(seed)
-    return RB3D(**parameters)
+    return RB3DSpec(**parameters).build()
 
 
 def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:

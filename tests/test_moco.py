@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cryoreg.contracts import Encoder
-from cryoreg.encoders.rb3d import RB3D
+from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.methods.moco import MoCo
 from cryoreg.methods.specs import MoCoSpec
 
@@ -40,9 +40,13 @@ class TinyEncoder(Encoder):
         return self.forward_features(x).flatten(1)
 
 
+def rb3d() -> Encoder:
+    return RB3DSpec().build()
+
+
 def tiny_moco(seed: int = 0, norm: bool = False, **settings: object) -> MoCo:
     torch.manual_seed(seed)
-    method = MoCo(TinyEncoder(norm), **{**SETTINGS, **settings})
+    method = MoCoSpec(**{**SETTINGS, **settings}).build(TinyEncoder(norm))
     with torch.no_grad():  # so that queries and keys come from different weights
         for parameter in method.key_encoder.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -155,7 +159,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_other_does(symmetric):
 
 
 def test_output_is_float32_and_features_are_detached_under_autocast():
-    method = MoCo(RB3D())
+    method = MoCoSpec().build(rb3d())
     views = two_views(edge=8)
     with torch.autocast("cpu", torch.bfloat16):
         output = method(views)
@@ -213,12 +217,12 @@ def test_restored_run_equals_an_uninterrupted_one_to_the_bit(symmetric):
 
 
 @BOTH
-@pytest.mark.parametrize("encoder", [TinyEncoder, RB3D])
+@pytest.mark.parametrize("encoder", [TinyEncoder, rb3d])
 def test_loss_falls_below_that_of_indistinguishable_keys(encoder, symmetric):
     """With key and 32 negatives all alike the loss is log 33, which is where an untrained RB3D starts."""
     torch.manual_seed(0)
     edge = 4 if encoder is TinyEncoder else 8
-    method = MoCo(encoder(), queue_size=32, momentum=1.0, symmetric=symmetric)
+    method = MoCoSpec(queue_size=32, momentum=1.0, symmetric=symmetric).build(encoder())
     for step in range(1, 5):
         method(two_views(step, batch=8, edge=edge))
         method.after_step(step, 5)
@@ -233,13 +237,14 @@ def test_loss_falls_below_that_of_indistinguishable_keys(encoder, symmetric):
 
 
 def test_spec_builds_the_paper_s_moco():
-    method = MoCoSpec().build(RB3D())
+    method = MoCoSpec().build(rb3d())
     assert method.queue.keys.shape == (128, 128)
     assert (method.momentum, method.criterion.temperature) == (0.999, 0.2)
     assert MoCoSpec.views == 2
     for own, key in zip(method.encoder.parameters(), method.key_encoder.parameters(), strict=True):
         assert torch.equal(own, key)
-    linear = [layer for layer in MoCoSpec(head="v1").build(RB3D()).head.modules() if isinstance(layer, nn.Linear)]
+    head = MoCoSpec(head="v1").build(rb3d()).head
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
     assert [tuple(layer.weight.shape) for layer in linear] == [(128, 256)]
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from support.encoding import built, relative_error, volumes
 from torch import Tensor, nn
 
-from cryoreg.encoders.rb3d import RB3D
+from cryoreg.contracts import Encoder
 from cryoreg.encoders.specs import RB3DFCSpec, RB3DSpec
 
 
@@ -48,7 +48,7 @@ VARIANTS = pytest.mark.parametrize(
 FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=str)
 
 
-def with_random_biases(spec: RB3DSpec) -> RB3D:
+def with_random_biases(spec: RB3DSpec) -> Encoder:
     """Build the network and give its biases, which start at zero, a part in the output."""
     torch.manual_seed(1)
     encoder = spec.build()
@@ -90,22 +90,23 @@ def test_rb3d_has_the_textbook_gradients(spec, box, dtype, bound, memory_format)
 
 
 def test_rb3d_has_the_published_number_of_parameters():
-    assert sum(p.numel() for p in RB3D().parameters()) == 115_904
+    assert sum(p.numel() for p in RB3DSpec().build().parameters()) == 115_904
     assert sum(p.numel() for p in built("rb3d_fc").parameters()) == 115_904 + 256 * 1024 + 1024
-    assert (RB3D().num_features, built("rb3d_fc").num_features) == (256, 1024)
+    assert (RB3DSpec().build().num_features, built("rb3d_fc").num_features) == (256, 1024)
 
 
 def test_rb3d_names_its_parameters_as_the_lab_does():
     blocks = [f"bottleneck_layers.{n}.conv{m}" for n in range(4) for m in range(1, 5)]
     expected = {f"{layer}.{part}" for layer in ["conv1", *blocks] for part in ("weight", "bias")}
-    assert set(RB3D().state_dict()) == expected
-    kernels = [tuple(RB3D().get_submodule(f"bottleneck_layers.0.conv{m}").weight.shape) for m in range(1, 5)]
+    assert set(RB3DSpec().build().state_dict()) == expected
+    block = RB3DSpec().build().bottleneck_layers[0]
+    kernels = [tuple(block.get_submodule(f"conv{m}").weight.shape) for m in range(1, 5)]
     assert kernels == [(16, 32, 3, 3, 3), (16, 32, 1, 1, 1), (32, 16, 3, 3, 3), (16, 32, 1, 1, 1)]
 
 
 def test_rb3d_starts_kaiming_normal_with_zero_biases():
     torch.manual_seed(0)
-    for layer in RB3D(width=64, hidden=512).modules():
+    for layer in RB3DSpec(width=64, hidden=512).build().modules():
         if isinstance(layer, nn.Conv3d | nn.Linear):
             fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
             assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
@@ -113,14 +114,14 @@ def test_rb3d_starts_kaiming_normal_with_zero_biases():
 
 
 def test_rb3d_feature_map_has_half_the_box():
-    assert RB3D().forward_features(volumes(2, (5, 8, 9))).shape == (2, 32, 2, 4, 4)
-    assert RB3D(pool_kernel=3).forward_features(volumes(2, (5, 8, 9))).shape == (2, 32, 3, 4, 5)
+    assert RB3DSpec().build().forward_features(volumes(2, (5, 8, 9))).shape == (2, 32, 2, 4, 4)
+    assert RB3DSpec(pool_kernel=3).build().forward_features(volumes(2, (5, 8, 9))).shape == (2, 32, 3, 4, 5)
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm3d), ("group", nn.GroupNorm)])
 def test_rb3d_normalises_after_every_convolution(norm, kind):
     torch.manual_seed(0)
-    encoder = RB3D(norm=norm)
+    encoder = RB3DSpec(norm=norm).build()
     outputs = {}
     for name, layer in encoder.named_modules():
         if isinstance(layer, kind):
@@ -144,7 +145,7 @@ def test_rb3d_under_bfloat16_autocast_is_close_and_pools_to_float32():
 @pytest.mark.parametrize("layer", ["", ".conv1", ".conv2", ".conv3", ".conv4"])
 def test_rb3d_layers_take_backward_hooks(layer):
     """Grad-CAM reads activations and gradients of a layer, which must not be overwritten in place."""
-    encoder, seen = RB3D(), []
+    encoder, seen = RB3DSpec().build(), []
     encoder.get_submodule("bottleneck_layers.3" + layer).register_full_backward_hook(
         lambda _, __, out: seen.append(out[0].shape)
     )

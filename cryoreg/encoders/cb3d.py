@@ -17,7 +17,7 @@ class CB3D(Encoder):
 
     num_features = 4096
 
-    def __init__(self, dropout: float = 0.5) -> None:
+    def __init__(self, *, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             *conv_relu(1, 64),

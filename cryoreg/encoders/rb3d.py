@@ -25,7 +25,7 @@ class RB3D(Encoder):
     Convolutions start Kaiming-normal (fan-out; He et al. 2015, arXiv 1502.01852) with zero biases.
     """
 
-    def __init__(self, width: int = 32, pool_kernel: Literal[2, 3] = 2, norm: Norm = "none", hidden: int = 0) -> None:
+    def __init__(self, *, width: int, pool_kernel: Literal[2, 3], norm: Norm, hidden: int) -> None:
         super().__init__()
         self.num_features = hidden or 8 * width
         self.conv1 = nn.Conv3d(1, width, 3, padding=1)

@@ -40,7 +40,7 @@ class Timm3D(Encoder):
     with the 2D one, layer by layer. Raises `CheckpointError` where ``weights`` is not a file of that model's weights.
     """
 
-    def __init__(self, model: str, weights: Path | None = None, stem_stride: int = 0) -> None:
+    def __init__(self, *, model: str, weights: Path | None, stem_stride: int) -> None:
         super().__init__()
         flat = create_flat(model, weights, stem_stride).eval()
         if weights is None:

@@ -22,7 +22,7 @@ class ViT3D(Encoder):
     Xavier-uniform with zero biases, as there, and the patch embedding as if it were linear.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, patch_size: int = 8) -> None:
+    def __init__(self, width: int, depth: int, heads: int, *, patch_size: int) -> None:
         super().__init__()
         self.num_features = self.width = width
         self.patch_size = patch_size

@@ -22,9 +22,10 @@ class BYOL(Method):
     def __init__(
         self,
         encoder: Encoder,
-        momentum: float = 0.996,
-        hidden_dim: int = 512,
-        output_dim: int = 128,
+        *,
+        momentum: float,
+        hidden_dim: int,
+        output_dim: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

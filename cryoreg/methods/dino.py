@@ -28,16 +28,17 @@ class DINO(Method):
     def __init__(
         self,
         encoder: Encoder,
-        n_prototypes: int = 256,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.07,
-        warmup_temperature: float = 0.04,
-        warmup_steps: int = 500,
-        momentum: float = 0.996,
-        center_momentum: float = 0.9,
-        freeze_steps: int = 100,
-        hidden_dim: int = 512,
-        bottleneck_dim: int = 128,
+        *,
+        n_prototypes: int,
+        student_temperature: float,
+        teacher_temperature: float,
+        warmup_temperature: float,
+        warmup_steps: int,
+        momentum: float,
+        center_momentum: float,
+        freeze_steps: int,
+        hidden_dim: int,
+        bottleneck_dim: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

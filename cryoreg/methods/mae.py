@@ -39,9 +39,7 @@ class MAE(Method):
     Which patches are hidden is drawn from torch's global generator.
     """
 
-    def __init__(
-        self, encoder: Encoder, mask_ratio: float = 0.75, decoder_dim: int = 96, decoder_depth: int = 2
-    ) -> None:
+    def __init__(self, encoder: Encoder, *, mask_ratio: float, decoder_dim: int, decoder_depth: int) -> None:
         super().__init__()
         if not isinstance(encoder, TokenEncoder):
             raise ConfigError("mae masks tokens and needs a ViT: --encoder vit_tiny_3d")

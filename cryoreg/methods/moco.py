@@ -27,13 +27,14 @@ class MoCo(Method):
     def __init__(
         self,
         encoder: Encoder,
-        queue_size: int = 128,
-        momentum: float = 0.999,
-        temperature: float = 0.2,
-        head: Literal["v1", "v2"] = "v2",
-        hidden_dim: int = 256,
-        output_dim: int = 128,
-        symmetric: bool = False,
+        *,
+        queue_size: int,
+        momentum: float,
+        temperature: float,
+        head: Literal["v1", "v2"],
+        hidden_dim: int,
+        output_dim: int,
+        symmetric: bool,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -21,14 +21,24 @@ class NRCL(MoCo):
     def __init__(
         self,
         encoder: Encoder,
-        denoise_sigma: float = 1.0,
-        queue_size: int = 128,
-        momentum: float = 0.999,
-        temperature: float = 0.2,
-        hidden_dim: int = 256,
-        output_dim: int = 128,
+        *,
+        denoise_sigma: float,
+        queue_size: int,
+        momentum: float,
+        temperature: float,
+        hidden_dim: int,
+        output_dim: int,
     ) -> None:
-        super().__init__(encoder, queue_size, momentum, temperature, "v2", hidden_dim, output_dim)
+        super().__init__(
+            encoder,
+            queue_size=queue_size,
+            momentum=momentum,
+            temperature=temperature,
+            head="v2",
+            hidden_dim=hidden_dim,
+            output_dim=output_dim,
+            symmetric=False,
+        )
         self.denoise_sigma = denoise_sigma
 
     def denoise(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class Prototypes(nn.Linear):
     included, are undone in `after_step`.
     """
 
-    def __init__(self, dim: int, count: int, freeze_steps: int = 0) -> None:
+    def __init__(self, dim: int, count: int, freeze_steps: int) -> None:
         super().__init__(dim, count, bias=False)
         self.freeze_steps = freeze_steps
         self.normalise()

@@ -53,7 +53,7 @@ class RotationPrediction(Method):
     Rotations are transpositions and reflections of the voxel grid: nothing is interpolated.
     """
 
-    def __init__(self, encoder: Encoder, rotations: RotationSet = "wedge", copies: int = 4) -> None:
+    def __init__(self, encoder: Encoder, *, rotations: RotationSet, copies: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.rotations = rotation_set(rotations)

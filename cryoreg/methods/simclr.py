@@ -24,11 +24,12 @@ class SimCLR(Method):
     def __init__(
         self,
         encoder: Encoder,
-        temperature: float = 0.5,
-        hidden_dim: int = 256,
-        output_dim: int = 128,
-        batch_norm: bool = False,
-        gather: bool = True,
+        *,
+        temperature: float,
+        hidden_dim: int,
+        output_dim: int,
+        batch_norm: bool,
+        gather: bool,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -21,9 +21,10 @@ class SimSiam(Method):
     def __init__(
         self,
         encoder: Encoder,
-        hidden_dim: int = 256,
-        output_dim: int = 256,
-        predictor_dim: int = 64,
+        *,
+        hidden_dim: int,
+        output_dim: int,
+        predictor_dim: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -25,9 +25,10 @@ class SupCon(Method):
     def __init__(
         self,
         encoder: Encoder,
-        temperature: float = 0.1,
-        hidden_dim: int = 256,
-        output_dim: int = 128,
+        *,
+        temperature: float,
+        hidden_dim: int,
+        output_dim: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

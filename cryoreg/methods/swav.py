@@ -30,15 +30,16 @@ class SwAV(Method):
     def __init__(
         self,
         encoder: Encoder,
-        n_prototypes: int = 64,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,
-        iterations: int = 3,
-        queue_size: int = 128,
-        queue_start: int = 200,
-        freeze_steps: int = 100,
-        hidden_dim: int = 256,
-        output_dim: int = 128,
+        *,
+        n_prototypes: int,
+        temperature: float,
+        epsilon: float,
+        iterations: int,
+        queue_size: int,
+        queue_start: int,
+        freeze_steps: int,
+        hidden_dim: int,
+        output_dim: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -22,12 +22,13 @@ class VICReg(Method):
     def __init__(
         self,
         encoder: Encoder,
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
-        hidden_dim: int = 1024,
-        output_dim: int = 1024,
-        gather: bool = True,
+        *,
+        invariance: float,
+        variance: float,
+        covariance: float,
+        hidden_dim: int,
+        output_dim: int,
+        gather: bool,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -25,9 +25,9 @@ class FakeSpec(EncoderSpec):
 
     def build(self):
         """Return the network."""
-        from cryoreg.encoders.rb3d import RB3D
+        from cryoreg.encoders.specs import RB3DSpec
 
-        return RB3D(width=4)
+        return RB3DSpec(width=4).build()
 '''
 
 

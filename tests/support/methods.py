@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cryoreg import registry
 from cryoreg.contracts import Encoder, Method, StepOutput
-from cryoreg.encoders.rb3d import RB3D
+from cryoreg.encoders.specs import RB3DSpec
 
 NAMES = [component.name for component in registry.components("methods") if component.builtin]
 
@@ -56,7 +56,7 @@ class TinyViT(Encoder):
 
 def tiny_encoder(name: str) -> Encoder:
     """Return an encoder that the method takes."""
-    return TinyViT() if name == "mae" else RB3D(width=4)
+    return TinyViT() if name == "mae" else RB3DSpec(width=4).build()
 
 
 def build(name: str, seed: int = 0, encoder: Encoder | None = None, **settings: object) -> Method:
