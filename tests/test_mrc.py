@@ -166,8 +166,6 @@ WRITTEN = {
     "no columns": (noise(), {"nx": 0}, "damaged header"),
     "negative extended header": (noise(), {"nsymbt": -80}, "damaged header"),
     "unknown mode": (noise(), {"mode": 101}, "mode 101"),
-    "contradicting stamp": (noise(), {"machst": np.frombuffer(b"\x11\x11\0\0", "u1")}, "machine stamp"),
-    "no stamp": (noise(), {"machst": np.zeros(4, "u1")}, "machine stamp"),
     "header too large": (noise(), {"nz": 2**31 - 1}, "truncated"),
 }
 

@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from cryoreg.datasets.tomograms.files import ENDINGS, Tomogram, open_tomogram
-from cryoreg.datasets.tomograms.names import is_tomogram
+from cryoreg.datasets.io.volume_files import together
+from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
+from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.picking.pick_lists import check_names, check_output, list_files, name_of, write_lists
@@ -48,7 +49,8 @@ def run_pick(
     write_lists(found, star, csv)
     if outputs.picture:
         _write_picture(outputs.picture, tomograms, found, settings)
-    return [*_summary(found), f"lists     {star}, {csv}"]
+    notes = [f"note      {note}" for note in together(notes_on(tomograms))]
+    return [*_summary(found), *notes, f"lists     {star}, {csv}"]
 
 
 def find_tomograms(paths: Sequence[Path]) -> list[Path]:
@@ -61,7 +63,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if is_tomogram(file) and not file.name.startswith("."))
+    files = [folder / name for name in tomograms_in(folder)]
     if not files:
         raise DataError(f"{folder}: holds no tomogram ({' '.join(ENDINGS)}); check the path")
     return files

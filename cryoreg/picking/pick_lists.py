@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import starfile
 
-from cryoreg.datasets.tomograms.files import ZARR
+from cryoreg.datasets.tomograms.kinds import ZARR
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text

@@ -11,10 +11,8 @@ import numpy as np
 
 from cryoreg.datasets.io.tomogram import Region, Tomogram
 from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
-from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
+from cryoreg.datasets.io.voxel_sizes import ANGSTROM, SAME_VOXEL_SIZE, edge_length
 
-_ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "picometer": 1e-2, "nanometer": 10.0, "nm": 10.0}
-_ANGSTROM |= {"micrometer": 1e4, "um": 1e4, "µm": 1e4, "millimeter": 1e7, "meter": 1e10}
 _SPACE = ("z", "y", "x")
 _CODECS = frozenset(
     (
@@ -167,7 +165,7 @@ def _voxel_sizes(
     names: Sequence[str], units: Sequence[str | None], scale: np.ndarray
 ) -> tuple[float, float, float] | None:
     x, y, z = (
-        scale[names.index(axis)] * _ANGSTROM.get((units[names.index(axis)] or "").lower(), np.nan) for axis in "xyz"
+        scale[names.index(axis)] * ANGSTROM.get((units[names.index(axis)] or "").lower(), np.nan) for axis in "xyz"
     )
     return (float(x), float(y), float(z)) if x > 0 and y > 0 and z > 0 else None
 

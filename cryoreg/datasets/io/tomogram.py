@@ -15,6 +15,8 @@ from cryoreg.datasets.io.volume_files import limits, one_line, refuse
 Region = tuple[slice, slice, slice]
 """A part of a tomogram along z, y and x."""
 _IMPLAUSIBLE = 1e15
+_TINIEST = 1e-30
+"""Below this lie all voxels where small whole numbers are read in the wrong order."""
 
 
 class Tomogram(ABC):
@@ -26,13 +28,16 @@ class Tomogram(ABC):
     path: str
     shape: Box
     voxel_size: float | None
+    notes: Sequence[str] = ()
+    """What was assumed, or read in spite of a fault."""
 
     def read(self, region: Region) -> NDArray[np.float32]:
         """Return a part of the tomogram, float32 (z, y, x); raise `DataError` where its voxels are no density."""
         with one_line(self.path, "a tomogram"):
             part = np.ascontiguousarray(self._read(region), dtype=np.float32)
         low, high = limits(part)
-        if not (low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE):
+        tiny = 0 < max(-low, high) < _TINIEST and _sensible(part.byteswap())
+        if tiny or not _sensible(part):
             refuse(f"{self.path}{_where(region)}", _fault(part))
         return part
 
@@ -53,9 +58,13 @@ def _where(region: Sequence[slice]) -> str:
     return f" at {', '.join(reversed(bounds))}" if bounds else ""
 
 
+def _sensible(part: NDArray[np.float32]) -> bool:
+    low, high = limits(part)
+    return low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE
+
+
 def _fault(part: NDArray[np.float32]) -> str:
-    low, high = limits(part.byteswap())
-    if low > -_IMPLAUSIBLE and high < _IMPLAUSIBLE:
+    if _sensible(part.byteswap()):
         return "has its voxels' bytes in the wrong order; swap them or export it again"
     bad = np.count_nonzero(~np.isfinite(part))
     if bad:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -34,6 +34,18 @@ def times(shape: Sequence[int]) -> str:
 def refuse(where: str | Path, reason: str) -> NoReturn:
     """Raise the `DataError` that says what is wrong with a file."""
     raise DataError(f"{where}: {reason}") from None
+
+
+def together(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each note, of pairs (file, note), that names the first file and counts the others."""
+    files: dict[str, list[str]] = {}
+    for file, note in notes:
+        files.setdefault(note, []).append(file)
+    return [f"{named[0]}{_others(len(named) - 1)}: {note}" for note, named in files.items()]
+
+
+def _others(count: int) -> str:
+    return f" and {count:,} more" if count else ""
 
 
 @contextmanager

@@ -8,6 +8,10 @@ from cryoreg.errors import DataError
 
 SAME_VOXEL_SIZE = 0.01
 """Voxel sizes that differ by a smaller fraction count as the same."""
+ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "å": 1.0, "a": 1.0, "picometer": 1e-2, "pm": 1e-2}
+ANGSTROM |= {"nanometer": 10.0, "nm": 10.0, "micrometer": 1e4, "micron": 1e4, "microns": 1e4, "um": 1e4}
+ANGSTROM |= {"µm": 1e4, "μm": 1e4, "millimeter": 1e7, "mm": 1e7, "meter": 1e10, "m": 1e10}
+"""Å in each unit of length, in lower case."""
 _OVERRULE = "--set dataset.voxel_size=<Å>"
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cryoreg.contracts import Box
-from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_volume
+from cryoreg.datasets.io.mrc import read_header, read_volume
+from cryoreg.datasets.io.mrc_header import MrcHeader
+from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.io.voxel_sizes import edge_length, same_size
 from cryoreg.datasets.readers.class_folders import check_unique as check_unique  # where others look for it
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
@@ -29,7 +31,9 @@ class MrcFiles(FileDataset):
         voxel_size: float | None = None,
     ) -> None:
         """Take one path, id and label per subtomogram; ``voxel_size`` (Å) overrules the headers."""
-        box, voxel_size = common_geometry(files, voxel_size)
+        headers = [read_header(file) for file in files]
+        box, voxel_size = common_geometry_of(zip(files, headers, strict=True), voxel_size)
+        self.notes = notes_on(files, headers)
         super().__init__(files, [None] * len(files), ids, labels, classes, box, voxel_size)
 
     def read(self, index: int) -> np.ndarray:
@@ -37,13 +41,16 @@ class MrcFiles(FileDataset):
         return read_volume(self.files[index])
 
 
-def common_geometry(files: Iterable[str], voxel_size: float | None) -> tuple[Box, float | None]:
-    """Return the box (z, y, x) and voxel size (Å) of all files; raise `DataError` where two differ."""
-    return common_geometry_of(((file, read_header(file)) for file in files), voxel_size)
+def notes_on(files: Iterable[str], headers: Iterable[MrcHeader]) -> list[str]:
+    """Return what was read in spite of faults in headers."""
+    return together((file, note) for file, header in zip(files, headers, strict=True) for note in header.notes)
 
 
 def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: float | None) -> tuple[Box, float | None]:
-    """Do the same for files whose headers are read; the error, a `MixedError`, counts what all files have."""
+    """Return the box (z, y, x) and voxel size (Å) of all files, whose headers are read.
+
+    Raises `MixedError`, which counts what all files have, where two differ.
+    """
     boxes = CommonBox()
     sizes: list[tuple[str, float | None]] = []
     for file, header in headers:

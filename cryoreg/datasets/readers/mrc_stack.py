@@ -9,7 +9,7 @@ import numpy as np
 from cryoreg.datasets.io.mrc import compressed, read_header, read_slot
 from cryoreg.datasets.readers.class_folders import FileKind, find_files
 from cryoreg.datasets.readers.file_dataset import FileDataset
-from cryoreg.datasets.readers.mrc_files import common_geometry_of
+from cryoreg.datasets.readers.mrc_files import common_geometry_of, notes_on
 
 STACKS = FileKind("MRC stacks", ".mrcs, .mrc, .st, .map, .rec", packed=True)
 
@@ -32,14 +32,15 @@ class MrcStack(FileDataset):
         common, voxel_size = common_geometry_of(zip(found.files, headers, strict=True), voxel_size)
         counts = [header.volumes for header in headers]
         classes, labels = found.classes, found.labels
+        self.notes = notes_on(found.files, headers)
         if not classes and len(found.files) > 1:
             classes, labels = found.stems, list(range(len(found.files)))
-            self.notes = [
+            self.notes += [
                 "every stack is taken for a class; stacks of one class go into one folder: root/<class>/*.mrcs"
             ]
         packed = [file for file in found.files if compressed(file)]
         if packed:
-            self.notes = [*self.notes, f"{packed[0]} is compressed, hence slow to read at random; unpack or convert it"]
+            self.notes += [f"{packed[0]} is compressed, hence slow to read at random; unpack or convert it"]
         self._edge = box
         slots = [slot for count in counts for slot in range(count)]
         stack = np.repeat(np.arange(len(counts)), counts).tolist()

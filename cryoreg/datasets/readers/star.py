@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.contracts import Origin
-from cryoreg.datasets.io.mrc import MrcHeader, read_header, read_slot, read_volume
+from cryoreg.datasets.io.mrc import read_header, read_slot, read_volume
+from cryoreg.datasets.io.mrc_header import MrcHeader
 from cryoreg.datasets.io.star_files import class_labels, numbers, read_star
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
+from cryoreg.datasets.readers.mrc_files import notes_on
 from cryoreg.datasets.tomograms.names import find_above, stem
 from cryoreg.errors import DataError
 
@@ -98,6 +100,7 @@ class Star(FileDataset):
                     "(counted from 1); check the list",
                 )
             sizes.append(told or self._size(image.file, header, stated[row]))
+        self.notes = notes_on(headers, headers.values())
         return boxes.box, sizes
 
     def _size(self, file: str, header: MrcHeader, stated: float | None) -> float | None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Origin, Sample
 from cryoreg.datasets.io.star_files import class_labels
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import ParticleList, read_particle_list
-from cryoreg.datasets.tomograms.files import Tomogram, cut, open_tomogram
+from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError
 
@@ -62,7 +62,7 @@ class ParticleBoxes:
         names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self._which]
         self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
-        self.notes: Sequence[str] = self._reaching_out()
+        self.notes: Sequence[str] = [*together(notes_on(self._tomograms)), *self._reaching_out()]
 
     def _reaching_out(self) -> list[str]:
         """Return a line on the boxes that reach beyond their tomograms."""

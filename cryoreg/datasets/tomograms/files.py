@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,21 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryoreg.contracts import Box
-from cryoreg.datasets.io.mrc import MrcHeader, compressed, read_header
+from cryoreg.datasets.io.mrc import compressed, read_header
+from cryoreg.datasets.io.mrc_header import MrcHeader
 from cryoreg.datasets.io.ome_zarr import OmeZarr
+from cryoreg.datasets.io.signs import Reading, reading_of
+from cryoreg.datasets.io.tiff import TiffStack
 from cryoreg.datasets.io.tomogram import Region as Region
 from cryoreg.datasets.io.tomogram import Tomogram as Tomogram  # where others look for them
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.datasets.io.voxel_sizes import edge_length
 from cryoreg.datasets.resampling import sample_box
-
-MRC = (".mrc", ".rec", ".map")
-TIFF = (".tif", ".tiff")
-ZARR = (".zarr",)
-ENDINGS = (*MRC, *TIFF, *ZARR)
-"""What the names of tomograms end with."""
-_MOST_SIGNED = 127
-_TEAR = 2
+from cryoreg.datasets.tomograms.kinds import MRC, STACKS, TIFF, kind_of, other_kind, refuse_kind
 
 
 def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram:
@@ -39,7 +33,21 @@ def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram
     path = os.fspath(path)
     if os.path.isdir(path):
         return OmeZarr(path, voxel_size)
-    return TiffStack(path, voxel_size) if path.lower().endswith(TIFF) else MrcTomogram(path, voxel_size)
+    kind = kind_of(path) or _kind_by_name(path)
+    return TiffStack(path, voxel_size) if kind == "TIFF" else MrcTomogram(path, voxel_size)
+
+
+def _kind_by_name(path: str) -> str:
+    """Return what a file is named as, whose content tells nothing: what is wrong with it is told by its reader."""
+    if path.lower().endswith((*MRC, *STACKS, *TIFF)) and other_kind(path) is None:
+        return "TIFF" if path.lower().endswith(TIFF) else "MRC"
+    refuse_kind(path)
+
+
+def notes_on(tomograms: Iterable[Tomogram]) -> Iterator[tuple[str, str]]:
+    """Yield each note on a tomogram, with its path in front."""
+    for tomogram in tomograms:
+        yield from ((tomogram.path, note) for note in tomogram.notes)
 
 
 class MrcTomogram(Tomogram):
@@ -54,21 +62,15 @@ class MrcTomogram(Tomogram):
         self.voxel_size = voxel_size or edge_length(path, header.voxel_sizes)
         self._axes, self._offset, self._stored = header.axes, header.offset, header.stored
         self._dtype = header.dtype
-        self._dtype = self._signed_or_unsigned(header)
+        self._dtype, note = self._reading(header)
+        self.notes = [*header.notes, *filter(None, [note, _on_name(path)])]
 
-    def _signed_or_unsigned(self, header: MrcHeader) -> np.dtype:
-        """Return the type of the voxels; bytes are signed unless the header, or the middle section, says otherwise."""
-        if header.dtype != np.int8 or header.signed_bytes:
-            return header.dtype
-        if header.signed_bytes is False or header.limits[1] > _MOST_SIGNED:
-            return np.dtype(np.uint8)
-        if header.limits[0] < 0:
-            return header.dtype
+    def _reading(self, header: MrcHeader) -> Reading:
+        """Return how the voxels are to be read, by the header and the middle section."""
+        if header.dtype.kind == "f":
+            return Reading(header.dtype)
         with one_line(self.path, "a tomogram"):
-            section = self._map()[self._stored[0] // 2]
-        if section.std() > _TEAR * section.view(np.uint8).std():
-            refuse(self.path, "holds bytes that look unsigned, but its header does not say so; convert it to mode 1")
-        return header.dtype
+            return reading_of(self.path, header, np.array(self._map()[self._stored[0] // 2]))
 
     def _map(self) -> np.ndarray:
         return np.memmap(self.path, self._dtype, "r", self._offset, self._stored)
@@ -77,47 +79,10 @@ class MrcTomogram(Tomogram):
         return self._map().transpose(self._axes)[region]
 
 
-class TiffStack(Tomogram):
-    """A tomogram in a TIFF file with a page for each section along z, read as a whole at first use."""
-
-    def __init__(self, path: str, voxel_size: float | None = None) -> None:
-        """Read the size; ``voxel_size`` in Å, as the file does not say."""
-        with _opened(path) as image:
-            width, height = image.size
-            pages, mode = getattr(image, "n_frames", 1), image.mode
-        if mode not in ("L", "F", "I") and not mode.startswith("I;16"):
-            refuse(path, f"is a picture of mode {mode}, not a stack of grey sections; convert it to MRC")
-        if pages < 2:
-            refuse(path, "holds a single section, not a tomogram; give a stack with a page for each section")
-        self.path, self.voxel_size = path, voxel_size
-        self.shape = (pages, height, width)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the voxels out: a worker process reads them itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_voxels"}
-
-    @cached_property
-    def _voxels(self) -> np.ndarray:
-        from PIL import ImageSequence
-
-        with _opened(self.path) as image:
-            return np.stack([np.array(page) for page in ImageSequence.Iterator(image)])
-
-    def _read(self, region: Region) -> np.ndarray:
-        return self._voxels[region]
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """Open a TIFF file by Pillow, as nothing else: other formats would be handed to other programs."""
-    from PIL import Image
-
-    with one_line(path, "a TIFF stack"):
-        try:
-            with Image.open(path, formats=["TIFF"]) as image:
-                yield image
-        except Image.DecompressionBombError:
-            refuse(path, "has sections of far too many pixels; convert it to MRC")
+def _on_name(path: str) -> str | None:
+    if not path.lower().endswith(STACKS):
+        return None
+    return "is named as tilt series and stacks of images are, but is a volume by its header; check that it is one"
 
 
 def cut(tomogram: Tomogram, centre: ArrayLike, box: Box | int, step: float = 1.0) -> tuple[NDArray[np.float32], float]:

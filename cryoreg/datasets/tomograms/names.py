@@ -13,12 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.star_files import numbers, read_star, triples
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.dynamo import read_index
-from cryoreg.datasets.tomograms.files import ENDINGS
+from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
+_TABLES = (".star", ".doc", ".vll")
+"""Files that list tomograms."""
 _TILTS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 _ALIKE = 3
 """Files named in a message."""
@@ -49,7 +51,7 @@ def describe_tomograms(
     if tomograms is not None and not tomograms.exists():
         refuse(tomograms, "does not exist; check dataset.tomograms")
     distinct = list(dict.fromkeys(names))
-    if tomograms is not None and is_tomogram(tomograms):
+    if tomograms is not None and (is_tomogram(tomograms) or _of_another_kind(tomograms)):
         return _only(list_path, distinct, os.fspath(tomograms))
     told = _tables(list_path, tomograms)
     index = read_index(tomograms) if tomograms is not None and tomograms.suffix.lower() == ".doc" else {}
@@ -64,17 +66,15 @@ def describe_tomograms(
     return found
 
 
+def _of_another_kind(tomograms: Path) -> bool:
+    """Tell whether a path is a file that can only be meant as a tomogram; opening it tells what it is."""
+    return tomograms.is_file() and tomograms.suffix.lower() not in _TABLES
+
+
 def _at(entry: Described, file: str, told: bool) -> Described:
     """Return an entry with the file that the user ``told``, of which the binning may be another than the table's."""
     same = not told or entry.file is None or os.path.realpath(entry.file) == os.path.realpath(file)
     return entry._replace(file=file, binning=entry.binning if same else None)
-
-
-def is_tomogram(path: str | Path) -> bool:
-    """Tell whether a path is one tomogram rather than a folder, by its name or its Zarr metadata."""
-    if Path(path).is_dir():
-        return any(Path(path, name).is_file() for name in (".zarray", ".zattrs", ".zgroup", "zarr.json"))
-    return os.fspath(path).lower().endswith(ENDINGS)
 
 
 def stem(name: str) -> str:
@@ -110,10 +110,8 @@ class _Search:
     """Finds the files of tomograms in a folder."""
 
     def __init__(self, list_path: str, folder: Path) -> None:
-        with one_line(folder, "a folder of tomograms"):
-            entries = sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))
         self._list, self._folder = list_path, folder
-        self._files = [entry for entry in entries if is_tomogram(folder / entry)]
+        self._files = tomograms_in(folder)
 
     def find(self, name: str | None) -> str:
         if name is None:
