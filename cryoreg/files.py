@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from cryoreg.errors import RunFolderError
+from cryoreg.errors import CryoregError, RunFolderError
 
 CACHE_VARIABLE = "CRYOREG_CACHE"
 _FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]+$)")
@@ -55,12 +55,24 @@ def cell(text: str) -> str:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left in ``folder``."""
-    for file in folder.glob(".*.tmp"):
+    for file in filter(is_leftover, folder.iterdir()):
         file.unlink(missing_ok=True)
 
 
+def is_leftover(file: Path) -> bool:
+    """Tell a temporary file of `write_atomically` by its name."""
+    return file.name.startswith(".") and file.name.endswith(".tmp")
+
+
+def require_no_link(path: Path, error: type[CryoregError]) -> None:
+    """Raise ``error`` where a place that is to be written in is a link, and what is written would lie elsewhere."""
+    if path.is_symlink():
+        raise error(f"{path} is a link to {os.readlink(path)}, where nothing is to be written; remove the link")
+
+
 def _write_and_sync(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:  # never through a link that lies there
         write(file)
         file.flush()
         os.fsync(file.fileno())

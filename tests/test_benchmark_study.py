@@ -1,4 +1,5 @@
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -288,3 +289,35 @@ def test_a_study_from_simulation_to_table_runs_once(tmp_path):
     }
     for name in ("table.md", "table.csv", "table.tex", "per_class.md"):
         assert (tmp_path / "r" / name).stat().st_size > 100
+
+
+def test_a_simulation_killed_before_its_result_is_taken_as_it_is(tmp_path):
+    """Its store is whole, and gives the figures that were lost, of all rows, also of those written before a stop."""
+    from cryoreg.benchmark import cells
+    from cryoreg.datasets.store.reader import Store
+
+    scenes = {"box": 16, "max_shift": 1, "neighbours": 0, "voxel_size": 20}
+    payload = {"preset": "liu2020", "scenes": scenes, "structures": None, "seed": 0, "per_class": 1, "first": 0}
+    first = cells.simulate(tmp_path, payload, [])
+    written = (tmp_path / "data.h5").stat().st_mtime_ns
+    assert cells.simulate(tmp_path, payload, []) == first
+    assert (tmp_path / "data.h5").stat().st_mtime_ns == written
+    ratios = Store(tmp_path / "data.h5").columns["snr_crop"].tolist()
+    assert first["subtomograms"] == len(ratios) == 10
+    assert first["snr_crop"] == pytest.approx(sum(ratios) / 10)
+
+
+def test_a_pretraining_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch):
+    from cryoreg.benchmark import cells
+
+    dataset = {"name": "demo", "per_class": 4}
+    training = {"epochs": 1, "batch_size": 8, "device": "cpu", "probe_every_epochs": 0}
+    config = {"dataset": dataset, "training": training, "encoder": {"name": "rb3d", "width": 4}}
+    payload = {"config": config, "simulated": False}
+    with monkeypatch.context() as patch:
+        patch.setattr("cryoreg.runs.run_folder.save_checkpoint", lambda path, state: 1 / 0)
+        patch.setattr("cryoreg.runs.run_folder.RunFolder._clear", lambda self, folders: None)
+        with pytest.raises(ZeroDivisionError):
+            cells.pretrain(tmp_path, payload, [])
+    assert (tmp_path / "run").exists()
+    assert math.isfinite(cells.pretrain(tmp_path, payload, [])["loss"])

@@ -222,6 +222,21 @@ def test_what_exists_is_kept(source, tmp_path, to):
     assert sorted(os.listdir(tmp_path)) == ["out", "source"]
 
 
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [("store", ""), ("mrc_folder", ""), ("lab", ""), ("mrc_folder", "class0"), ("lab", "subtomogram_mrc")],
+)
+def test_a_link_in_the_place_of_the_part_is_not_followed(source, tmp_path, to, place):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    link = tmp_path / ".out.part" / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(foreign / "x" if to == "store" else foreign)
+    with pytest.raises(DataError, match=f"is a link to {foreign}"):
+        convert(source, tmp_path / "out", to)
+    assert not list(foreign.iterdir())
+
+
 def test_a_folder_of_others_is_never_replaced(source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")

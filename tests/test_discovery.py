@@ -11,6 +11,8 @@ from pathlib import Path
 import entrypoints
 import pytest
 
+import cryoreg
+from cryoreg.diagnosis import installation
 from cryoreg.registry import discovery
 
 GROUPS = ("encoders", "methods", "augmentations", "datasets", "commands")
@@ -169,3 +171,50 @@ def test_the_default_path_is_read_anew(tmp_path: Path, monkeypatch: pytest.Monke
 def test_normalise(written: str) -> None:
     packaging = pytest.importorskip("packaging.utils")
     assert discovery.canonical_name(written) == packaging.canonicalize_name(written) == "foo-bar"
+
+
+# ---- what calls itself cryoreg
+
+STRAY = {
+    "an old egg-info": "cryoreg-0.0.egg-info",
+    "a development egg-info": "cryoreg.egg-info",
+    "a newer version": "cryoreg-99.0.dist-info",
+    "the version that runs": f"cryoreg-{cryoreg.__version__}.dist-info",
+}
+
+
+@pytest.mark.parametrize("folder", STRAY.values(), ids=STRAY)
+def test_built_ins_are_those_of_the_cryoreg_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    file = write_dist(tmp_path, folder, "[cryoreg.encoders]\nrb3d = evil:RB3D\nmore = evil:More\n")
+    expected = [each for each in discovery.scan().candidates if each.dist == "cryoreg"]
+    assert "rb3d" in {each.name for each in expected}
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    found = [each for each in discovery.scan().candidates if each.dist == "cryoreg"]
+    assert found == expected
+    [warned] = [each for each in installation.duplicates() if str(file.parent) in each.text]
+    assert (warned.status, warned.fix) == ("warning", f"delete {file.parent}")
+    assert "is not what runs" in warned.text
+
+
+def test_a_stray_package_passes_no_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no metadata are those of the code that runs, as in a checkout that is not installed."""
+    write_dist(tmp_path, f"cryoreg-{cryoreg.__version__}.egg-info", "[cryoreg.encoders]\nrb3d = evil:RB3D\n")
+    monkeypatch.setattr(discovery, "RUNNING", tmp_path / "elsewhere")
+    assert discovery.scan([str(tmp_path)]).candidates == ()
+
+
+@pytest.mark.parametrize("record", ["cryoreg/__init__.py,sha256=x,9\n", None])
+def test_metadata_beside_the_code_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str | None
+) -> None:
+    """As after an ordinary installation; packages of Linux distributions have no RECORD."""
+    text = "[cryoreg.encoders]\nnew = cryoreg.encoders.specs:New\n"
+    for folder in ("a", "b"):
+        file = write_dist(tmp_path / folder, f"cryoreg-{cryoreg.__version__}.dist-info", text)
+        if record:
+            (file.parent / "RECORD").write_text(record)
+    monkeypatch.setattr(discovery, "RUNNING", tmp_path / "b")
+    [candidate] = discovery.scan([str(tmp_path / "a"), str(tmp_path / "b")]).candidates
+    assert candidate.info.startswith(str(tmp_path / "b"))

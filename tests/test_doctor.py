@@ -17,6 +17,7 @@ import cryoreg
 from cryoreg import diagnosis
 from cryoreg.diagnosis import libraries, separate_process, storage, system, training
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
+from cryoreg.registry import discovery
 from cryoreg_cli.main import cryoreg as command
 
 Install = Callable[..., Path]
@@ -59,9 +60,13 @@ def test_which_releases_are_malicious(fake_plugin: Install, dist: str, version: 
         ("timm>=0.5.dev1", None, None),
     ],
 )
-def test_what_cryoreg_requires(fake_plugin: Install, requirement: str, text: str | None, fix: str | None) -> None:
+def test_what_cryoreg_requires(
+    fake_plugin: Install, monkeypatch: pytest.MonkeyPatch, requirement: str, text: str | None, fix: str | None
+) -> None:
     fake_plugin("timm", "", version="0.9")
     info = fake_plugin("cryoreg", "")
+    (info / "RECORD").write_text("cryoreg/__init__.py,,\n")
+    monkeypatch.setattr(discovery, "RUNNING", info.parent)
     with (info / "METADATA").open("a") as file:
         file.write(f"Requires-Dist: {requirement}\n")
     faults = [finding for finding in libraries.check() if finding.status != "ok"]

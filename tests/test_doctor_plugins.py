@@ -13,7 +13,7 @@ import cryoreg
 from cryoreg import registry
 from cryoreg.diagnosis import installation, plugins
 from cryoreg.diagnosis.finding import Finding
-from cryoreg.registry import plugin_api
+from cryoreg.registry import discovery, plugin_api
 
 Install = Callable[..., Path]
 TINY = "[cryoreg.encoders]\n{0} = {1}_specs:Tiny\n"
@@ -235,8 +235,9 @@ def test_a_pyproject_that_does_not_decide_entry_points_is_no_fault(lab: Lab, dec
     assert faults(lab) == []
 
 
-def test_cryoregs_own_entry_points_may_be_stale(lab: Lab, fake_plugin: Install) -> None:
+def test_cryoregs_own_entry_points_may_be_stale(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a `git pull` that adds a command: the checkout declares it, the installed metadata does not."""
+    monkeypatch.setattr(discovery, "RUNNING", lab.sources / "cryoreg")
     lab.editable(
         "cryoreg", entry_points="[cryoreg.encoders]\nrb3d = cryoreg.encoders.specs:RB3DSpec\n", version="0.0.9"
     )

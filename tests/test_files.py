@@ -64,3 +64,11 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"whole")
     remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_a_link_in_the_temporary_files_place_is_not_followed(tmp_path):
+    foreign = tmp_path / "foreign"
+    foreign.write_text("mine")
+    (tmp_path / f".a.{os.getpid()}.tmp").symlink_to(foreign)
+    write_text(tmp_path / "a", "new")
+    assert (foreign.read_text(), (tmp_path / "a").read_text()) == ("mine", "new")

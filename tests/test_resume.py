@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.hostile import files_of
 from support.synthetic import write_classes
 
 import cryoreg
+from cryoreg import registry
 from cryoreg.errors import CheckpointError, ConfigError, DataError, NonFiniteError, RunFolderError
 from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -211,6 +213,71 @@ def test_a_run_killed_before_its_first_checkpoint_leaves_a_usable_folder(data, t
     (tmp_path / "run" / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"half")
     pretrain(tmp_path / "run", data, epochs=1)
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("module", ["run_folder.save_checkpoint", "run_folder.write_text", "run_log.SummaryWriter"])
+def test_a_run_killed_while_it_begins_can_resume_or_begin_anew(whole, data, tmp_path, monkeypatch, module):
+    """As by `kill -9`: nothing is cleared up. Before the first checkpoint nothing was trained, and it begins anew."""
+
+    def die(*arguments, **more):
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cryoreg.runs.{module}", die)
+        patch.setattr("cryoreg.runs.run_folder.RunFolder._clear", lambda self, folders: None)
+        with pytest.raises(_Stop):
+            pretrain(tmp_path / "run", data)
+    begun = (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert begun == (module != "run_folder.save_checkpoint")
+    if not begun:
+        with pytest.raises(CheckpointError, match="before anything was trained; start it again, without --resume"):
+            pretrain(tmp_path / "run", data, resume=True)
+    pretrain(tmp_path / "run", data, resume=begun)
+    assert losses(tmp_path / "run") == losses(whole)
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_in_the_way(whole, data, tmp_path, small_files_only):
+    small_files_only(1000)
+    with pytest.raises(RunFolderError, match=r"cannot write .*last\.ckpt"):
+        pretrain(tmp_path / "run", data)
+    small_files_only(None)
+    pretrain(tmp_path / "run", data)
+    assert losses(tmp_path / "run") == losses(whole)
+
+
+def test_a_folder_of_which_only_events_are_left_is_free(data, tmp_path):
+    """Of runs that earlier versions began."""
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    events = tmp_path / "run" / "tensorboard" / "events.out.tfevents.1.host.1.0"
+    events.touch()
+    pretrain(tmp_path / "run", data, epochs=1)
+    (tmp_path / "other" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "other" / "tensorboard" / "mine.txt").touch()
+    with pytest.raises(RunFolderError, match="not empty"):
+        pretrain(tmp_path / "other", data, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "checkpoints", "metrics.csv", "steps.csv", ".lock"])
+def test_no_link_leads_a_run_out_of_its_folder(whole, data, tmp_path, name):
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    foreign = shutil.move(run_dir / name, tmp_path / "foreign")
+    (run_dir / name).symlink_to(foreign)
+    before = files_of(tmp_path)
+    with pytest.raises(RunFolderError, match=f"{name} is a link to {foreign}"):
+        pretrain(run_dir, data, resume=True)
+    assert files_of(tmp_path) == before
+
+
+def test_another_version_of_a_plugin_is_said_on_resume(data, tmp_path, monkeypatch, capsys, fake_plugin):
+    module = "from cryoreg.methods.specs import SimCLRSpec\n\n\nclass Other(SimCLRSpec):\n    pass\n"
+    fake_plugin("one", "[cryoreg.methods]\nother = one_specs:Other\n", module=module)
+    pretrain(tmp_path / "run", data, method={"name": "other"}, epochs=1)
+    assert "Warning" not in capsys.readouterr().err
+    shutil.move(tmp_path / "site" / "one-1.0.dist-info", tmp_path / "site" / "one-2.0.dist-info")
+    registry.refresh()
+    pretrain(tmp_path / "run", data, resume=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Warning: method of the run came from one 1.0, and one 2.0 is installed" in said
 
 
 def test_a_run_that_fails_in_its_first_step_can_be_resumed(whole, data, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cryoreg import __version__, registry
+from cryoreg.child_processes import SAFE_PATH
 from cryoreg.errors import BrokenComponentError, CryoregError
 from cryoreg_cli.commands import completion
 from cryoreg_cli.terminal import PlainStream, one_plain_line
@@ -110,6 +111,7 @@ def main() -> None:
     """Run the command line."""
     # pydantic would read every package's metadata to look for plugins of its own, and stop at a damaged file.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    os.environ.update(SAFE_PATH)  # for the processes of libraries, too
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

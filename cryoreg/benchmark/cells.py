@@ -24,6 +24,7 @@ from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.datasets.store.reader import Store
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import with_pretrained
@@ -37,6 +38,8 @@ from cryoreg.training.pretrain import run_pretraining
 STORE = "data.h5"
 RUN = "run"
 NEIGHBOURS = 20
+_RATIOS = ("snr_crop", "snr_box")
+"""Columns of a simulated store; a job that was interrupted reads them of all rows, also of those written before."""
 REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Values of scikit-learn's C, of which validation chooses one."""
 
@@ -49,8 +52,11 @@ def simulate(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dic
     else:
         bodies = read_structures(Path(payload["structures"]), StructureOptions(settings.point_spacing))
     made = SimulatedSet(bodies, settings, payload["seed"], payload["per_class"], payload["first"])
-    outcome = write(made, folder / STORE, payload["preset"], clean=True)
-    return {"subtomograms": outcome.total, "snr_crop": outcome.snr_crop, "snr_box": outcome.snr_box}
+    if not (folder / STORE).exists():
+        write(made, folder / STORE, payload["preset"], clean=True)
+    columns = Store(folder / STORE).columns
+    ratios = {name: float(np.mean(columns[name], dtype=np.float64)) for name in _RATIOS}
+    return {"subtomograms": len(made.indices), **ratios}
 
 
 def pretrain(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from cryoreg.child_processes import SAFE_PATH, safe_path
 from cryoreg.errors import ConfigError
 
 LOG = "log.txt"
@@ -45,7 +46,7 @@ def in_processes(slots: int, gpus: int) -> Launch:
     devices = _devices(gpus)
 
     def launch(folder: Path, slot: int) -> Handle:
-        environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ)
+        environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ) | SAFE_PATH
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         return _Process(folder, environment)
@@ -118,7 +119,8 @@ def in_queue(parameters: Mapping[str, Any], root: Path) -> Launch:
 
     def launch(folder: Path, slot: int) -> Handle:
         try:
-            return _Submitted(executor.submit(run_logged, str(folder.absolute())))
+            with safe_path():
+                return _Submitted(executor.submit(run_logged, str(folder.absolute())))
         except (RuntimeError, subprocess.CalledProcessError) as error:
             raise ConfigError(f"the queue refused it: {_first_line(error)}") from error
 
@@ -132,7 +134,7 @@ def _first_line(error: Exception) -> str:
 def run_logged(folder: str) -> None:
     """Run the job of a folder in a child process, its output in the folder's log."""
     with (Path(folder) / LOG).open("ab") as log:
-        subprocess.run(_command(Path(folder)), stdout=log, stderr=log, check=False)
+        subprocess.run(_command(Path(folder)), stdout=log, stderr=log, env=os.environ | SAFE_PATH, check=False)
 
 
 class _Submitted:

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from cryoreg import registry
 from cryoreg.config.layers import Layer
 from cryoreg.errors import ConfigError
-from cryoreg.registry.discovery import canonical_name, distributions
+from cryoreg.registry.discovery import canonical_name, packages
 
 REQUIRED_PLUGINS = "required_plugins"
 """The key, above all tables of a config: a list of packages as pip takes them, ``["cryoreg-x>=0.3"]`` (PEP 508)."""
@@ -60,11 +60,11 @@ def _why_unmet(requirement: Requirement) -> str:
     if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
     name = canonical_name(requirement.name)
-    version = next((each.version for each in distributions() if each.name == name), None)
-    if version is None:
+    package = packages().get(name)
+    if package is None:
         return "not installed"
-    if not _admits(requirement, version):
-        return f"{version} is installed"
+    if not _admits(requirement, package.version):
+        return f"{package.version} is installed"
     if name in registry.plugins() and not registry.is_allowed(name, registry.allowed_plugins()):
         return f"{registry.ALLOW_LIST_VARIABLE} leaves it out"
     return ""

@@ -252,6 +252,16 @@ def check_same_run(recorded: Mapping[str, Any], config: RunConfig, purpose: str 
             )
 
 
+def changed_packages(recorded: Mapping[str, Any], config: RunConfig, sections: Iterable[str] = ()) -> list[str]:
+    """Return a line for each package whose version is not that of the run; of ``sections`` alone, where given."""
+    before, now = recorded.get(PROVENANCE_SECTION, {}), config.packages()
+    lines: dict[str, list[str]] = {}
+    for section in sections or now:
+        if section in now and before.get(section, now[section]) != now[section]:
+            lines.setdefault(f"came from {before[section]}, and {now[section]} is installed", []).append(section)
+    return [f"{' and '.join(names)} of the run {change}" for change, names in lines.items()]
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cryoreg.diagnosis import installation, libraries, plugins, storage, system, torch_stack, training
 from cryoreg.diagnosis.finding import Finding, Section, problem, warning
-from cryoreg.diagnosis.installed import packages
+from cryoreg.registry.discovery import packages
 
 Check = Callable[[], Iterable[Finding]]
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from cryoreg import registry, version
 from cryoreg.diagnosis.finding import Finding, ok, problem, warning
-from cryoreg.diagnosis.installed import packages
 from cryoreg.registry import HOME
-from cryoreg.registry.discovery import GROUP_PREFIX, Distribution, distributions
+from cryoreg.registry.discovery import GROUP_PREFIX, Distribution, distributions, packages
 from cryoreg.registry.provenance import source_of
 
 Entries = set[tuple[str, str, str]]
@@ -138,7 +137,8 @@ def duplicates() -> Iterator[Finding]:
     found: dict[str, list[Distribution]] = defaultdict(list)
     for distribution in distributions(dict.fromkeys(sys.path)):
         found[distribution.name].append(distribution)
-    ours = {HOME, *registry.plugins()}
+    yield from _impostors(found.pop(HOME, []))
+    ours = set(registry.plugins())
     for name, copies in sorted(found.items()):
         folders = [os.path.dirname(copy.info) for copy in copies]
         if len(set(folders)) < len(folders):
@@ -150,6 +150,17 @@ def duplicates() -> Iterator[Finding]:
             yield warning(
                 f"{name} {copies[0].version} in {folders[0]} hides {copies[1].version} in {folders[1]}",
                 "uninstall the one that you do not mean",
+            )
+
+
+def _impostors(homes: list[Distribution]) -> Iterator[Finding]:
+    """Yield a warning for each package that is called cryoreg, but is not the one that runs."""
+    running = packages().get(HOME)
+    for home in homes:
+        if running and home != running:
+            yield warning(
+                f"{home.info} calls itself cryoreg {home.version}, but is not what runs in {_folder()}; it is ignored",
+                f"delete {home.info}",
             )
 
 

@@ -8,9 +8,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from cryoreg.diagnosis.finding import Finding, ok, problem
-from cryoreg.diagnosis.installed import packages
 from cryoreg.registry import HOME
-from cryoreg.registry.discovery import Distribution, canonical_name
+from cryoreg.registry.discovery import Distribution, canonical_name, packages
 from cryoreg.registry.plugin_api import required
 
 SHOWN = ("torch", "lightly", "timm", "monai", "pytorch-lightning")

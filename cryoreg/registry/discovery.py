@@ -11,13 +11,20 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import entrypoints
 
 from cryoreg.errors import message_of
+from cryoreg.registry.provenance import source_of
+from cryoreg.version import __version__
 
 GROUP_PREFIX = "cryoreg."
+HOME = "cryoreg"
+OWN_MODULES = (HOME, "cryoreg_cli")
+RUNNING = Path(__file__).resolve().parents[2]
+"""The folder that holds the package ``cryoreg`` that is running."""
 
 
 class Candidate(NamedTuple):
@@ -71,18 +78,16 @@ def canonical_name(dist: str) -> str:
 def scan(path: Iterable[str] | None = None) -> Scan:
     """Read the entry points of every distribution in the folders of ``path`` (default: ``sys.path``).
 
-    As in an import, a distribution found earlier shadows one of the same name found later.
+    As in an import, a distribution found earlier shadows one of the same name found later; but whatever calls itself
+    cryoreg, what it offers are the modules of the cryoreg that runs.
     """
     candidates: list[Candidate] = []
     problems: list[Problem] = []
-    seen: set[str] = set()
-    for name, version, info in distributions(path):
-        if name in seen:
-            continue
-        seen.add(name)
+    for name, version, info in packages(path).values():
         file = os.path.join(info, "entry_points.txt")
         try:
-            candidates += (Candidate(group, entry, name, version, target, info) for group, entry, target in _read(file))
+            found = (Candidate(group, entry, name, version, target, info) for group, entry, target in _read(file))
+            candidates += (each for each in found if name != HOME or re.split("[.:]", each.target)[0] in OWN_MODULES)
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             problems.append(Problem(file, message_of(error)))
     return Scan(tuple(sorted(candidates)), tuple(sorted(problems)))
@@ -92,6 +97,33 @@ def distributions(path: Iterable[str] | None = None) -> Iterator[Distribution]:
     """Yield every package in the folders of ``path`` (default: ``sys.path``), those that are shadowed as well."""
     for info in _metadata_folders(sys.path if path is None else path):
         yield Distribution(*_name_and_version(info), info)
+
+
+def packages(path: Iterable[str] | None = None) -> dict[str, Distribution]:
+    """Return name -> the package that an import finds: the first one on the path, but for cryoreg that which runs."""
+    found: dict[str, Distribution] = {}
+    homes = []
+    for distribution in distributions(path):
+        if distribution.name == HOME:
+            homes.append(distribution)
+        else:
+            found.setdefault(distribution.name, distribution)
+    own = [home for home in homes if _is_running(home)] or [home for home in homes if home.version == __version__]
+    return found | {home.name: home for home in own[:1]}
+
+
+def _is_running(home: Distribution) -> bool:
+    """Tell whether metadata are those of the code that runs: an editable install of its folder, or of files there."""
+    source = source_of(home.info)
+    if source.how == "editable":
+        return Path(source.place).resolve() == RUNNING
+    if Path(home.info).resolve().parent != RUNNING:
+        return False
+    try:
+        record = Path(home.info, "RECORD").read_text("utf-8", "replace")
+    except OSError:  # packages of Linux distributions leave it out
+        return home.version == __version__
+    return f"{HOME}/__init__.py," in record
 
 
 def _metadata_folders(path: Iterable[str]) -> Iterator[str]:

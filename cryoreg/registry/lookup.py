@@ -19,7 +19,7 @@ from cryoreg.registry import discovery
 if TYPE_CHECKING:
     from cryoreg.specs import Spec
 
-HOME = "cryoreg"
+HOME = discovery.HOME
 ALLOW_LIST_VARIABLE = "CRYOREG_PLUGINS"
 
 

@@ -14,7 +14,8 @@ from cryoreg.config import PROVENANCE_SECTION
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import CheckpointError
 from cryoreg.kinds import KINDS
-from cryoreg.registry.discovery import canonical_name, distributions
+from cryoreg.registry.discovery import canonical_name
+from cryoreg.registry.discovery import packages as installed_packages
 from cryoreg.runs.checkpoint import read_checkpoint
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, read_card
@@ -162,20 +163,14 @@ def _record(
 
 
 def _components(chosen: dict[str, dict[str, Any]], packages: dict[str, Any]) -> list[RecordedComponent]:
-    here = _installed()
+    here = installed_packages()
     found = []
     for section, values in chosen.items():
         package, _, version = str(packages.get(section, "")).partition(" ")
         parameters = {key: value for key, value in values.items() if key != "name"}
         name = str(values.get("name", "the default"))
-        found.append(RecordedComponent(section, name, package, version, parameters, here.get(canonical_name(package))))
-    return found
-
-
-def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for distribution in distributions():
-        found.setdefault(distribution.name, distribution.version)
+        installed = here.get(canonical_name(package))
+        found.append(RecordedComponent(section, name, package, version, parameters, installed and installed.version))
     return found
 
 

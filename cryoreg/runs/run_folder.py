@@ -11,12 +11,15 @@ from filelock import FileLock, Timeout
 
 from cryoreg.config import Layer, RunConfig, check_same_run
 from cryoreg.errors import CheckpointError, RunFolderError
-from cryoreg.files import remove_leftovers, write_text
+from cryoreg.files import is_leftover, remove_leftovers, require_no_link, write_text
 from cryoreg.runs.cards import check_state
 from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
 from cryoreg.runs.csv_log import CsvLog
 
 LOCK = ".lock"
+BOARD = "tensorboard"
+_OWN = (LOCK, "checkpoints", BOARD, "metrics.csv", "steps.csv")
+"""What a run writes to in place; other files it replaces."""
 
 
 class RunFolder:
@@ -26,6 +29,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.toml"
         self.checkpoints = path / "checkpoints"
+        self.board = path / BOARD
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
         self.metrics = CsvLog(path / "metrics.csv")
@@ -73,16 +77,25 @@ class RunFolder:
         with self._usable():
             str(self.path.absolute()).encode()  # TensorBoard takes no other names
             if resume and not self.last.exists():
-                raise CheckpointError(f"cannot resume {self.path}: it holds no {self.last.relative_to(self.path)}")
+                raise CheckpointError(f"cannot resume {self.path}: {self._why_not_begun()}")
             if self.path.exists() and not self.path.is_dir():
                 raise RunFolderError(f"{self.path} is a file; a run directory is a folder")
+            for name in _OWN:
+                require_no_link(self.path / name, RunFolderError)
             if not resume and self.path.exists() and self._is_occupied():
                 raise RunFolderError(f"{self.path} is not empty; go on with --resume, or choose another --run-dir")
 
     def _is_occupied(self) -> bool:
         """Tell a used folder from one whose run was killed before its first checkpoint."""
-        others = [entry for entry in self.path.iterdir() if entry.name != LOCK and entry != self.checkpoints]
-        return bool(others or list(self.checkpoints.glob("[!.]*")))
+        own = {self.path / LOCK, self.checkpoints, self.board}
+        others = [entry for entry in self.path.iterdir() if entry not in own and not is_leftover(entry)]
+        events = [entry for entry in self.board.glob("*") if not entry.name.startswith("events.out.tfevents.")]
+        return bool(others or events or list(self.checkpoints.glob("[!.]*")))
+
+    def _why_not_begun(self) -> str:
+        if self.path.is_dir() and any(self.path.iterdir()) and not self._is_occupied():
+            return "its run ended before anything was trained; start it again, without --resume"
+        return f"it holds no {self.last.relative_to(self.path)}"
 
     def start(self, config: RunConfig, state: dict[str, Any]) -> None:
         """Write the first checkpoint, from when on the run can be resumed, and the resolved config.

@@ -20,7 +20,7 @@ class RunLog:
     def __init__(self, folder: RunFolder, first_step: int, writes: bool) -> None:
         """Begin, or go on, at ``first_step``; with ``writes`` false, nothing is written."""
         self.folder = folder
-        self._board = SummaryWriter(folder.path / "tensorboard", purge_step=first_step) if writes else None
+        self._board = SummaryWriter(folder.board, purge_step=first_step) if writes else None
         self._rows: list[Mapping[str, Any]] = []
         self._flushed_at = time.monotonic()
 

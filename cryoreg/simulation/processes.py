@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import connection
 
+from cryoreg.child_processes import safe_path
 from cryoreg.errors import ProcessLostError
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.simulator import BATCH, Scene, Simulator
@@ -34,12 +35,14 @@ def _in_processes(
     scenery: tuple[Sequence[Structure], SceneSettings, int], indices: Iterator[int], workers: int
 ) -> Iterator[Scene]:
     """Hand out batches, a few ahead of what is taken."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, scenery)
+    with safe_path():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, scenery)
     waiting: deque[Future[list[Scene]]] = deque()
     try:
         while True:
             while len(waiting) < 2 * workers and (batch := list(islice(indices, BATCH))):
-                waiting.append(pool.submit(_simulate_batch, batch))
+                with safe_path():  # the first one starts the processes
+                    waiting.append(pool.submit(_simulate_batch, batch))
             if not waiting:
                 return
             yield from waiting.popleft().result()

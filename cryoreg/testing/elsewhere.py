@@ -14,6 +14,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
+from cryoreg.child_processes import safe_path
 from cryoreg.testing.checks import CheckFailed
 
 _Answer = tuple[bool, Any]
@@ -68,7 +69,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self.process.start()
+        with safe_path():
+            self.process.start()
         theirs.close()
 
     def send(self, job: bytes) -> None:

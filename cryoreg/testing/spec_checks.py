@@ -46,7 +46,7 @@ def _heavy_imports(module: str) -> list[str]:
     """Return what a fresh process has of `HEAVY` after importing a module."""
     work = json.dumps([sys.path, module, sorted(HEAVY)])
     run = subprocess.run(
-        [sys.executable, "-c", _IMPORT], input=work, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-P", "-c", _IMPORT], input=work, capture_output=True, text=True, timeout=120, check=False
     )
     require(run.returncode == 0, f"a new process cannot import {module}: {(run.stderr.splitlines() or ['?'])[-1]}")
     loaded: list[str] = json.loads(run.stderr.rpartition("LOADED ")[2])

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cryoreg.config import RunConfig
+from cryoreg.config import RunConfig, changed_packages
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
@@ -117,6 +117,7 @@ class Engine:
         self.position = Position()
         self._data = fingerprint(plan.loader.dataset)
         self.total_steps = self.settings.epochs * self.steps_per_epoch
+        self._changed_packages = [] if resumed is None else changed_packages(resumed["config"], config)
         if resumed is not None:
             self._restore(resumed)
         self._saved_at = time.monotonic()
@@ -131,16 +132,13 @@ class Engine:
         progress = ProgressLine(
             self.plan.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
         )
-        self._log = RunLog(self.folder, self.position.step, writes=leads)
-        try:
-            with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
-                self._introduce()
-                if leads:
-                    self.folder.start(self.config, self.state())
+        with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
+            self._introduce()
+            if leads:
+                self.folder.start(self.config, self.state())  # before any log, so that a run killed here can begin anew
+            with closing(RunLog(self.folder, self.position.step, writes=leads)) as self._log:
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
-        finally:
-            self._log.close()
 
     def _introduce(self) -> None:
         order, computed = self.plan.loader.order, describe(self.fabric)
@@ -151,6 +149,8 @@ class Engine:
             f"{self.steps_per_epoch} steps of {size} an epoch, on {computed['device']} "
             f"in {computed['precision']}; files in {self.folder.path}"
         )
+        for change in self._changed_packages:
+            self._progress.say(f"Warning: {change}; the run may go on otherwise than it began")
         if accumulate > 1:
             self._progress.say(
                 f"Warning: training.accumulate averages gradients; a subtomogram still meets the {order.batch_size} "

@@ -15,6 +15,7 @@ import torch.multiprocessing
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
+from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError, CryoregError, ProcessLostError
 from cryoreg.training.signals import Interrupted, StopFlag
@@ -76,10 +77,11 @@ class _Group:
     """The processes of one node, from start to end."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], count: int) -> None:
-        self._messages = torch.multiprocessing.get_context("spawn").Queue()
-        work = (count, find_free_network_port(), self._messages, function, arguments)
-        # torch's processes get a SIGINT when this one dies, and so save and stop.
-        self._processes = torch.multiprocessing.start_processes(_work, work, count, join=False).processes
+        with safe_path():
+            self._messages = torch.multiprocessing.get_context("spawn").Queue()
+            work = (count, find_free_network_port(), self._messages, function, arguments)
+            # torch's processes get a SIGINT when this one dies, and so save and stop.
+            self._processes = torch.multiprocessing.start_processes(_work, work, count, join=False).processes
         self._asked_to_stop: int | None = None
 
     def result(self) -> Any:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import Box, SubtomogramDataset
 from cryoreg.datasets.normalisation import normalise
@@ -136,7 +137,9 @@ class VolumeLoader:
             timeout=_READ_TIMEOUT_SECONDS if self.workers else 0,
             worker_init_fn=_default_signals,
         )
-        for volumes in loader:
+        with safe_path():
+            batches_read = iter(loader)
+        for volumes in batches_read:
             if isinstance(volumes, CryoregError):
                 raise volumes
             yield volumes

@@ -23,7 +23,7 @@ from cryoreg.datasets.readers.mrc_files import check_unique
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import writing_to
 from cryoreg.errors import DataError
-from cryoreg.files import sync_folder, write_text
+from cryoreg.files import require_no_link, sync_folder, write_text
 
 MARK = ".cryoreg.json"
 """A file in each folder, hidden from readers, that tells how it was made."""
@@ -107,9 +107,13 @@ class FolderWriter(ABC):
         temporary.replace(file)
 
     def _begin(self, resume: bool) -> None:
+        require_no_link(self.part, DataError)
         with writing_to(self.path, self.part):
             if self.part.is_dir() and not resume:
                 shutil.rmtree(self.part)
+            for folder, below, _ in os.walk(self.part):
+                for name in below:
+                    require_no_link(Path(folder, name), DataError)
             begun = _read_mark(self.part)
             if begun is None:
                 self.part.mkdir(parents=True, exist_ok=True)

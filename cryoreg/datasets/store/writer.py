@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cryoreg.datasets.store import format as fmt
 from cryoreg.datasets.store.format import Place, StoreLayout
 from cryoreg.errors import DataError
-from cryoreg.files import sync_folder, write_atomically
+from cryoreg.files import require_no_link, sync_folder, write_atomically
 
 __all__ = ["StoreLayout", "StoreWriter"]
 
@@ -44,6 +44,7 @@ class StoreWriter:
         self.part = path.with_name(f".{path.name}.part")
         layout.check()
         self._require_free_name()
+        require_no_link(self.part, DataError)
         with writing_to(self.path, self.part):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (resume and self.part.exists()):
