@@ -151,7 +151,9 @@ def test_levels_of_an_ome_zarr(zarr_format: int, tmp_path: Path) -> None:
     path = write_ome_zarr(tmp_path / "t.zarr", {1.0: fine, 2.0: coarse}, zarr_format, "nanometer")
     assert (open_tomogram(path).shape, open_tomogram(path).voxel_size) == ((16, 16, 16), 10.0)
     assert (open_tomogram(path, 20.1).shape, open_tomogram(path, 20.1).voxel_size) == ((8, 8, 8), 20.1)
-    assert (open_tomogram(path, 13.0).shape, open_tomogram(path, 13.0).voxel_size) == ((16, 16, 16), 13.0)
+    with pytest.raises(DataError, match=r"levels of 10 and 20 Å, none of 13 Å; .*t\.zarr/0"):
+        open_tomogram(path, 13.0)
+    assert (open_tomogram(path / "0", 13.0).shape, open_tomogram(path / "0", 13.0).voxel_size) == ((16, 16, 16), 13.0)
     assert (open_tomogram(path / "1").shape, open_tomogram(path / "1").voxel_size) == ((8, 8, 8), 20.0)
 
 

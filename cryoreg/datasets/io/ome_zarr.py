@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cryoreg.datasets.io.tomogram import Region, Tomogram
 from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
-from cryoreg.datasets.io.voxel_sizes import ANGSTROM, SAME_VOXEL_SIZE, edge_length
+from cryoreg.datasets.io.voxel_sizes import ANGSTROM, edge_length, same_size
 
+_UNSET = (1.0, 1.0, 1.0)
 _SPACE = ("z", "y", "x")
 _CODECS = frozenset(
     (
@@ -33,13 +35,19 @@ class Level(NamedTuple):
     """The name of each axis: t, c, z, y, x."""
     voxel_sizes: tuple[float, float, float] | None
     """Å along x, y, z; None where the metadata do not say."""
+    scales: tuple[float, float, float] | None = None
+    """The numbers along x, y, z, whatever their unit."""
 
 
 class OmeZarr(Tomogram):
     """A tomogram in OME-Zarr 0.4 (Zarr 2) or 0.5 (Zarr 3), or in a plain Zarr array; channels and times must be one."""
 
     def __init__(self, path: str, voxel_size: float | None = None) -> None:
-        """Read the metadata; ``voxel_size`` (Å) chooses the level of that size, or else overrules the finest."""
+        """Read the metadata; ``voxel_size`` (Å) chooses the level of that size.
+
+        It overrules the level that ``path`` names, and one that states no size. Raises `DataError` where levels state
+        their sizes and none is this.
+        """
         group, level = _find(path, voxel_size)
         self.path = path
         self._array_path = os.path.join(group, level.path)
@@ -49,6 +57,7 @@ class OmeZarr(Tomogram):
         z, y, x = (array.shape[self._axes.index(axis)] for axis in _SPACE)
         self.shape = (z, y, x)
         self.voxel_size = voxel_size or edge_length(path, level.voxel_sizes)
+        self.notes = _notes(level, voxel_size)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open array out."""
@@ -85,16 +94,53 @@ def _levels_around(group: str) -> Sequence[Level]:
     if not any(os.path.isfile(os.path.join(group, name)) for name in (".zgroup", "zarr.json")):
         return ()
     attributes = _open(group).attrs.asdict()
-    return levels(group, attributes) if "multiscales" in attributes.get("ome", attributes) else ()
+    return levels(group, attributes) if "multiscales" in _described(attributes) else ()
+
+
+def _described(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a group's attributes that is OME's."""
+    told = attributes.get("ome", attributes)
+    return told if isinstance(told, Mapping) else {}
 
 
 def _choose(path: str, found: Sequence[Level], voxel_size: float | None) -> Level:
-    """Return the level of a voxel size, else the finest, which is the first."""
-    for level in found:
-        size = edge_length(path, level.voxel_sizes)
-        if voxel_size and size and abs(size - voxel_size) <= SAME_VOXEL_SIZE * voxel_size:
-            return level
-    return found[0]
+    """Return the level of a voxel size, else the finest where none is asked for, or levels do not state theirs."""
+    finest = min(found, key=lambda level: level.scales or (0.0, 0.0, 0.0))  # min takes the first of equals
+    fitting = [level for level in found if voxel_size and _has(level, voxel_size)]
+    if fitting or voxel_size is None or not _states_its_size(finest):
+        return fitting[0] if fitting else finest
+    refuse(
+        path,
+        f"has levels of {_listed(found)}, none of {voxel_size:g} Å; say the size of one, or name a level to overrule "
+        f"its size ({os.path.join(os.path.basename(path), finest.path)})",
+    )
+
+
+def _notes(level: Level, voxel_size: float | None) -> list[str]:
+    if voxel_size is None or level.voxel_sizes or level.scales in (None, _UNSET):
+        return []
+    return [
+        f"states no unit; its level {level.path} is taken, of {level.scales[0]:.4g}, as voxels have {voxel_size:g} Å"
+    ]
+
+
+def _has(level: Level, voxel_size: float) -> bool:
+    """Tell whether a level is of a voxel size; numbers without unit are taken for Å."""
+    sizes = level.voxel_sizes or level.scales
+    return sizes is not None and all(same_size(size, voxel_size) for size in sizes)
+
+
+def _states_its_size(level: Level) -> bool:
+    """Tell whether a level says its size: cubes, and not 1 in no unit or any, which stands for "not set"."""
+    sizes = level.voxel_sizes or level.scales
+    return sizes is not None and sizes != _UNSET and same_size(min(sizes), max(sizes))
+
+
+def _listed(found: Sequence[Level]) -> str:
+    """List the voxel sizes of levels, with their unit where they have one."""
+    sizes = [f"{sizes[0]:.4g}" for level in found if (sizes := level.voxel_sizes or level.scales)]
+    unit = "Å" if found[0].voxel_sizes else "(no unit)"
+    return f"{' and '.join(filter(None, [', '.join(sizes[:-1]), sizes[-1]]))} {unit}"
 
 
 def _open(path: str) -> Any:
@@ -138,19 +184,25 @@ def _codecs(metadata: Any) -> Iterator[str]:
 
 def levels(path: str, attributes: Mapping[str, Any]) -> list[Level]:
     """Return the levels of a multiscale image from its group's attributes, the finest first."""
-    images = attributes.get("ome", attributes).get("multiscales")
     try:
-        image = images[0]
+        image = _described(attributes)["multiscales"][0]
         axes = image.get("axes", "tczyx")
         names = [axis if isinstance(axis, str) else axis["name"] for axis in axes]
         units = [None if isinstance(axis, str) else axis.get("unit") for axis in axes]
         common = _scale(image, len(names))
         return [
-            Level(str(each["path"]), names, _voxel_sizes(names, units, _scale(each, len(names)) * common))
+            Level(_below(path, str(each["path"])), names, *_sizes(names, units, _scale(each, len(names)) * common))
             for each in image["datasets"]
         ]
     except (TypeError, KeyError, IndexError, AttributeError, ValueError):
         refuse(path, "has no OME-Zarr metadata ('multiscales') that can be understood; give the path of its array")
+
+
+def _below(path: str, name: str) -> str:
+    """Return the path of a level; raise `DataError` where it is not below its image."""
+    if os.path.isabs(name) or os.pardir in Path(name).parts:
+        refuse(path, f"names a level '{name}' outside of it; copy or export it again")
+    return name
 
 
 def _scale(entry: Mapping[str, Any], count: int) -> np.ndarray:
@@ -161,13 +213,19 @@ def _scale(entry: Mapping[str, Any], count: int) -> np.ndarray:
     return np.prod(np.array(scales, dtype=np.float64).reshape(-1, count), axis=0)
 
 
-def _voxel_sizes(
+def _sizes(
     names: Sequence[str], units: Sequence[str | None], scale: np.ndarray
-) -> tuple[float, float, float] | None:
-    x, y, z = (
-        scale[names.index(axis)] * ANGSTROM.get((units[names.index(axis)] or "").lower(), np.nan) for axis in "xyz"
-    )
-    return (float(x), float(y), float(z)) if x > 0 and y > 0 and z > 0 else None
+) -> tuple[tuple[float, float, float] | None, tuple[float, float, float] | None]:
+    """Return the scale along x, y, z in Å, None where a unit is not known, and as it is, None where there is none."""
+    places = [names.index(axis) for axis in "xyz"]
+    numbers = scale[places]
+    factors = [ANGSTROM.get((units[place] or "").lower(), np.nan) for place in places]
+    return _positive(numbers * factors), _positive(numbers)
+
+
+def _positive(values: np.ndarray) -> tuple[float, float, float] | None:
+    x, y, z = values.tolist()
+    return (x, y, z) if x > 0 and y > 0 and z > 0 else None
 
 
 def _check_axes(path: str, names: Sequence[str], shape: Sequence[int]) -> list[str]:
