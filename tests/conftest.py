@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.programs import Program
 
 from cryoreg import registry
 from cryoreg.testing.fixtures import write_plugin
@@ -107,6 +108,8 @@ def cryoreg_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {k: v for k, v in os.environ.items() if k not in (registry.ALLOW_LIST_VARIABLE, "PYTHONPATH")}
         search = [str(p) for p in (path, ROOT / "cli", ROOT) if p]
+        if path is None and not any(name.startswith("PYTHON") for name in environment):
+            return Program(*arguments, environment=env | {"COLUMNS": "60"} | environment).finish()
         return subprocess.run(
             [sys.executable, "-m", "cryoreg_cli", *arguments],
             env=env | {"PYTHONPATH": os.pathsep.join(search), "COLUMNS": "60"} | environment,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.programs import Program
 from support.synthetic import write_classes
 
 import cryoreg
@@ -42,11 +43,11 @@ def pretrain(run_dir: Path, data: Path, method: dict, **changes: object) -> Path
     return run_dir
 
 
-def command(run_dir: Path, data: Path, **changes: object) -> list[str]:
+def arguments(run_dir: Path, data: Path, **changes: object) -> list[str]:
     values = {f"training.{key}": value for key, value in (SETTINGS | changes).items()} | {"encoder.width": 4}
     assignments = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     return [
-        *("-m", "cryoreg_cli", "pretrain", "--dataset", "mrc_folder", "--data", str(data), "--method", "simclr"),
+        *("pretrain", "--dataset", "mrc_folder", "--data", str(data), "--method", "simclr"),
         *("--run-dir", str(run_dir), *assignments),
     ]
 
@@ -104,7 +105,8 @@ def test_two_processes_fine_tune_as_one(data, tmp_path):
 @pytest.mark.slow
 def test_torchrun_equals_one_process_and_speaks_once(alone, data, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    result = subprocess.run([*torchrun, *command(tmp_path / "run", data)], capture_output=True, text=True, timeout=240)
+    words = [*torchrun, "-m", "cryoreg_cli", *arguments(tmp_path / "run", data)]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("encoder.safetensors") == 1
     assert_same_run(tmp_path / "run", alone)
@@ -118,27 +120,18 @@ def test_slurm_tasks_equal_one_process(alone, data, tmp_path):
         port = free.getsockname()[1]
     job = {"SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "job"}
     job |= {"SLURM_JOB_ID": "7", "SLURM_NODEID": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    tasks = [
-        subprocess.Popen(
-            [sys.executable, *command(tmp_path / "run", data)],
-            env=os.environ | job | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [task.communicate(timeout=240)[0] for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0], outputs
+    environments = [os.environ | job | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    tasks = [Program(*arguments(tmp_path / "run", data), environment=each) for each in environments]
+    ended = [task.finish() for task in tasks]
+    assert [task.returncode for task in ended] == [0, 0], ended
     assert_same_run(tmp_path / "run", alone)
 
 
-def start(run_dir: Path, data: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, *command(run_dir, data, epochs=LONG, devices=2, save_every_minutes=1e-9)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(run_dir: Path, data: Path) -> Program:
+    return Program(*arguments(run_dir, data, epochs=LONG, devices=2, save_every_minutes=1e-9))
 
 
-def children(process: subprocess.Popen[str]) -> dict[int, int]:
+def children(program: Program) -> dict[int, int]:
     """Return rank -> process id, from the environment that the launcher gave each."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -147,7 +140,7 @@ def children(process: subprocess.Popen[str]) -> dict[int, int]:
             command_line = (folder / "cmdline").read_text()
         except (OSError, ValueError):
             continue
-        if parent == process.pid and "spawn_main" in command_line:
+        if parent == program.pid and "spawn_main" in command_line:
             found[int(folder.name)] = folder.name
     return dict(enumerate(sorted(found)))  # started in the order of the ranks
 
@@ -156,18 +149,18 @@ def children(process: subprocess.Popen[str]) -> dict[int, int]:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_run_within_seconds_and_is_named(data, long_run_alone, tmp_path, rank):
     run_dir = tmp_path / "run"
-    process = start(run_dir, data)
+    program = start(run_dir, data)
     last = run_dir / "checkpoints" / "last.ckpt"
     wait_until(lambda: last.exists() and load_checkpoint(last)["progress"]["step"] >= 3)
-    os.kill(children(process)[rank], signal.SIGKILL)
+    os.kill(children(program)[rank], signal.SIGKILL)
     killed = time.monotonic()
-    _, stderr = process.communicate(timeout=240)
+    ended = program.finish()
     assert time.monotonic() - killed < 20
-    assert process.returncode == 1
-    assert f"the process of rank {rank} (of 2) was killed by SIGKILL" in stderr
-    assert "--resume" in stderr
-    assert "Traceback" not in stderr
-    assert children(process) == {}
+    assert ended.returncode == 1
+    assert f"the process of rank {rank} (of 2) was killed by SIGKILL" in ended.stderr
+    assert "--resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert children(program) == {}
     cryoreg.pretrain(run_dir, resume=True, devices=1)
     assert_same_run(run_dir, long_run_alone)
 
@@ -176,14 +169,14 @@ def test_a_killed_process_ends_the_run_within_seconds_and_is_named(data, long_ru
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_saves_and_goes_on_in_another_number_of_processes(data, long_run_alone, tmp_path, number):
     run_dir = tmp_path / "run"
-    process = start(run_dir, data)
+    program = start(run_dir, data)
     last = run_dir / "checkpoints" / "last.ckpt"
     wait_until(lambda: last.exists() and load_checkpoint(last)["progress"]["step"] >= 3)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=240)
-    assert process.returncode == 128 + number, stderr
-    assert "continue with --resume" in stderr
-    assert "Traceback" not in stderr
+    program.send_signal(number)
+    ended = program.finish()
+    assert ended.returncode == 128 + number, ended.stderr
+    assert "continue with --resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
     cryoreg.pretrain(run_dir, resume=True, devices=1)
     assert_same_run(run_dir, long_run_alone)
 

@@ -4,8 +4,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.hostile import files_of
+from support.programs import Program
 from support.synthetic import write_classes
 
 import cryoreg
@@ -51,18 +50,16 @@ def whole(data, tmp_path_factory):
     return run_dir
 
 
-def command(run_dir, data, *options):
+def start(run_dir, data, *options):
     settings = [f"training.{key}={value}" for key, value in SETTINGS.items()]
     settings += ["method.queue_size=12", "encoder.width=4", "training.save_every_minutes=1e-9"]
     assignments = [word for setting in settings for word in ("--set", setting)]
-    return [
-        *(sys.executable, "-m", "cryoreg_cli", "pretrain", "--dataset", "mrc_folder", "--data", str(data)),
-        *("--run-dir", str(run_dir), *assignments, *options),
-    ]
+    source = ("--dataset", "mrc_folder", "--data", data)
+    return Program("pretrain", *source, "--run-dir", run_dir, *assignments, *options)
 
 
-def resume_command(run_dir):
-    return [sys.executable, "-m", "cryoreg_cli", "pretrain", "--run-dir", str(run_dir), "--resume"]
+def resume(run_dir):
+    assert Program("pretrain", "--run-dir", run_dir, "--resume").finish().returncode == 0
 
 
 def wait_until(condition, seconds=60):
@@ -87,12 +84,12 @@ def test_kill_9_and_resume_is_the_same_to_the_bit(whole, data, tmp_path, kill_at
     elsewhere = shm if shm.is_dir() and os.stat(shm).st_dev != os.stat(tempfile.gettempdir()).st_dev else tmp_path
     with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
         run_dir = Path(folder) / "run"
-        process = subprocess.Popen(command(run_dir, data), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        program = start(run_dir, data)
         last = run_dir / "checkpoints" / "last.ckpt"
         wait_until(lambda: last.exists() and load_checkpoint(last)["progress"]["step"] >= kill_at_step)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        subprocess.run(resume_command(run_dir), check=True, capture_output=True)
+        program.send_signal(signal.SIGKILL)
+        program.finish()
+        resume(run_dir)
         assert losses(run_dir) == losses(whole)
         assert not list(run_dir.rglob("*.tmp"))
 
@@ -100,19 +97,17 @@ def test_kill_9_and_resume_is_the_same_to_the_bit(whole, data, tmp_path, kill_at
 @pytest.mark.slow
 def test_sigterm_finishes_the_step_saves_and_exits_143(whole, data, tmp_path):
     run_dir = tmp_path / "run"
-    process = subprocess.Popen(command(run_dir, data), stderr=subprocess.PIPE, text=True)
+    program = start(run_dir, data)
     wait_until((run_dir / "checkpoints" / "last.ckpt").exists)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "--resume" in stderr
-    assert "Traceback" not in stderr
-    stopped = losses(run_dir)
-    assert stopped == losses(whole)[: len(stopped)]
-    assert (
-        load_checkpoint(run_dir / "checkpoints" / "last.ckpt")["progress"]["step"] == len(stopped) < len(losses(whole))
-    )
-    subprocess.run(resume_command(run_dir), check=True, capture_output=True)
+    program.send_signal(signal.SIGTERM)
+    stopped = program.finish()
+    assert stopped.returncode == 143
+    assert "--resume" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    taken = losses(run_dir)
+    assert taken == losses(whole)[: len(taken)]
+    assert load_checkpoint(run_dir / "checkpoints" / "last.ckpt")["progress"]["step"] == len(taken) < len(losses(whole))
+    resume(run_dir)
     assert losses(run_dir) == losses(whole)
 
 

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from support.mrc_writing import state, write_mrc
+from support.programs import Program
 
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.specs import LabSpec, MrcFolderSpec, StoreSpec
@@ -173,15 +174,15 @@ def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subproces
     """Killed outright while workers simulate: they end by themselves, and the next call completes the same store."""
     arguments = ["simulate", "--per-class", "80", "--workers", "2", "--output"]
     out, part = tmp_path / "set.h5", tmp_path / ".set.h5.part"
-    process = subprocess.Popen([sys.executable, "-m", "cryoreg_cli", *arguments, str(out)], stderr=subprocess.DEVNULL)
+    program = Program(*arguments, out)
     deadline = time.monotonic() + 60
     while not (part.exists() and 1 in h5py.File(part, locking=False)["state"][()]):
         assert time.monotonic() < deadline
-        assert process.poll() is None
+        assert program.poll() is None
         time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+    program.send_signal(signal.SIGKILL)
+    program.finish()
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
