@@ -7,7 +7,6 @@ followed by a value, bash and zsh would put a space.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from click.shell_completion import (
     BashComplete,
@@ -65,7 +64,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         self.cut = max((incomplete.rfind(each) for each in os.environ.get("COMP_WORDBREAKS", "=:")), default=-1) + 1
         return words, incomplete
 
-    def format_completion(self, item: CompletionItem[Any]) -> str:
+    def format_completion(self, item: CompletionItem[str]) -> str:
         """Leave out what bash takes for an earlier word."""
         return f"{item.type},{item.value[self.cut :]}"
 

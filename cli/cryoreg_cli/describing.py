@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -53,9 +53,9 @@ def origin(component: registry.Component) -> str:
     return str(source_of(component.info))
 
 
-def record(kind: str, component: registry.Component) -> dict[str, Any]:
+def record(kind: str, component: registry.Component) -> dict[str, object]:
     """Return all that is known about a component, in plain types; ``error`` says why a broken one is broken."""
-    known: dict[str, Any] = {
+    known: dict[str, object] = {
         "kind": kind,
         "name": component.name,
         "reference": component.reference,
@@ -76,7 +76,7 @@ def record(kind: str, component: registry.Component) -> dict[str, Any]:
     }
 
 
-def to_json(records: dict[str, Any] | Iterable[dict[str, Any]]) -> str:
+def to_json(records: Mapping[str, object] | Iterable[Mapping[str, object]]) -> str:
     """Write records as JSON; infinities become strings, which JSON's numbers cannot express."""
     from pydantic_core import to_json
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -31,11 +31,11 @@ def inspect_run(path: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _plain(record: Record) -> dict[str, Any]:
+def _plain(record: Record) -> dict[str, object]:
     return record._asdict() | {"components": [component._asdict() for component in record.components]}
 
 
-def _print(records: list[Record], measured: dict[str, dict[str, Any]]) -> None:
+def _print(records: list[Record], measured: Mapping[str, Mapping[str, object]]) -> None:
     told = next(record for record in records if record.components or len(records) == 1)
     for name, value in _rows(told):
         _row(name, value)
@@ -93,15 +93,15 @@ def _described(component: RecordedComponent) -> str:
     return origin if component.here == component.version else f"{origin}; here it is {component.here}"
 
 
-def _values(values: dict[str, Any]) -> str:
+def _values(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key} = {_text(value)}" for key, value in values.items())
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: object) -> str:
     separator = {"box": "×", "tilt_range": "° to "}.get(name, ", ")
     text = separator.join(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)
     return text + _UNITS.get(name, "")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

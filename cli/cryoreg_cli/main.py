@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-from typing import Any
 
 import click
 
@@ -38,7 +37,7 @@ class PluginGroup(click.Group):
                 return None
             raise
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the subcommand; the user's mistakes and the machine's limits end in one line, without a traceback."""
         try:
             return super().invoke(ctx)
@@ -59,7 +58,7 @@ class _BrokenCommand(click.Command):
         super().__init__(name, short_help=f"(broken) {error}")
         self.error = error
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(self, *args: object, **kwargs: object) -> click.Context:
         """Refuse before any option is parsed."""
         raise self.error
 

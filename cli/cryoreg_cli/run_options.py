@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -18,13 +18,15 @@ from cryoreg_cli.completion_values import COMPONENT, RECIPE, SETTING, START
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
 
-Command = Callable[..., Any]
+Command = Callable[..., object]
 
 
 class _Path(click.Path):
     """A path that is not empty: an unset shell variable must not mean the current folder. ``~`` is the home folder."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
         """Return the path."""
         if value == "":
             self.fail("the path is empty", param, ctx)
@@ -65,7 +67,7 @@ class Shorthand(NamedTuple):
     key: str
     """``section.key``."""
     help: str
-    type: Any = str
+    type: click.ParamType | type = str
     metavar: str | None = "NAME"
 
     @property
@@ -156,7 +158,10 @@ def run_options(command: Command) -> Command:
 
 
 def layers(
-    shorthands: tuple[Shorthand, ...], given: dict[str, Any], assignments: tuple[str, ...], config: Path | None = None
+    shorthands: tuple[Shorthand, ...],
+    given: Mapping[str, object],
+    assignments: tuple[str, ...],
+    config: Path | None = None,
 ) -> list[Layer]:
     """Return the layers in the order of their precedence: --config, shorthands, --set."""
     from cryoreg.config import Layer, parse_assignment, read_toml
@@ -171,12 +176,12 @@ def layers(
     return found + [parse_assignment(text) for text in assignments]
 
 
-def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, Any]:
+def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, object]:
     """Return the --set values of a command that takes settings of the data set only."""
     from cryoreg.config import parse_assignment
     from cryoreg.errors import ConfigError
 
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, object] = {}
     for text in assignments:
         values = parse_assignment(text).values
         if "dataset" not in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class PlainStream:
         self._stream.write(_UNKNOWN.sub(lambda found: found[1] or _written_out(found), text))
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Write each of some texts."""
         for line in lines:
             self.write(line)

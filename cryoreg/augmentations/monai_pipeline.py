@@ -6,7 +6,6 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ def available() -> dict[str, type[Transform]]:
     }
 
 
-def create(number: int, table: Mapping[str, Any]) -> Transform:
+def create(number: int, table: Mapping[str, object]) -> Transform:
     """Make the transform that a table describes, the ``number``-th of the config's; raise `ConfigError`, one line."""
     place = f"{KEY}: transform {number}"
     name, arguments = table.get("name"), {key: value for key, value in table.items() if key != "name"}

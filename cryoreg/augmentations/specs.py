@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
@@ -172,8 +172,12 @@ class StrongSpec(Gupta2022Spec):
         return Strong(**geometry, distortions=distort(**values))
 
 
-def _turn_and_add_noise() -> tuple[dict[str, Any], ...]:
-    about_z = {"rotate_range": [3.1416, 0.0, 0.0], "translate_range": [1.5, 1.5, 1.5], "padding_mode": "zeros"}
+def _turn_and_add_noise() -> tuple[dict[str, JsonValue], ...]:
+    about_z: dict[str, JsonValue] = {
+        "rotate_range": [3.1416, 0.0, 0.0],
+        "translate_range": [1.5, 1.5, 1.5],
+        "padding_mode": "zeros",
+    }
     return {"name": "RandAffine", "prob": 1.0, **about_z}, {"name": "RandGaussianNoise", "prob": 0.5, "std": 0.3}
 
 

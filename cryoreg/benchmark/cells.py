@@ -7,16 +7,16 @@ ended, and returns plain figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, f1_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryoreg.benchmark.study import parse_labels
@@ -25,7 +25,7 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.datasets.store.reader import Store
-from cryoreg.inference.evaluate import Evaluation, run_evaluation
+from cryoreg.inference.evaluate import Evaluation, Part, run_evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import with_pretrained
 from cryoreg.simulation.assemblies import make_assemblies
@@ -44,7 +44,50 @@ REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Values of scikit-learn's C, of which validation chooses one."""
 
 
-def simulate(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+class SimulationPayload(TypedDict):
+    """What defines a simulated data set: the fields of `cryoreg.benchmark.study.Simulation`."""
+
+    preset: str
+    scenes: dict[str, object]
+    structures: str | None
+    seed: int
+    per_class: int
+    first: int
+
+
+class RunPayload(TypedDict):
+    """What defines a run: its resolved config, without the places of what other jobs make."""
+
+    config: dict[str, dict[str, object]]
+    simulated: bool
+    """The data are the first of the jobs that it needs."""
+    pretrained: bool
+    """The weights are the last of them."""
+
+
+class TuningPayload(RunPayload):
+    """What defines a fine-tuning run."""
+
+    parts: list[Part]
+    """On which the classifier is measured, besides validation."""
+    min_steps: int
+
+
+class ProbePayload(RunPayload):
+    """What defines the probes of frozen features."""
+
+    labels: list[str | int]
+
+
+class Figures(TypedDict):
+    """How a classifier does, all in 0..1."""
+
+    accuracy: float
+    macro_f1: float
+    per_class: dict[str, float]
+
+
+def simulate(folder: Path, payload: SimulationPayload, needs: list[Path]) -> dict[str, float]:
     """Write a store of simulated subtomograms, with clean copies for the methods that compare with them."""
     settings = make_settings(payload["preset"], (), **payload["scenes"])
     if payload["structures"] is None:
@@ -59,22 +102,22 @@ def simulate(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dic
     return {"subtomograms": len(made.indices), **ratios}
 
 
-def pretrain(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+def pretrain(folder: Path, payload: RunPayload, needs: list[Path]) -> dict[str, float]:
     """Pretrain an encoder; return the last epoch's loss."""
     config = resolve("pretrain", _layers(payload, needs))
     result = run_pretraining(config, folder / RUN, resume=_is_begun(folder / RUN))
     return {"loss": result.loss}
 
 
-def finetune(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+def finetune(folder: Path, payload: TuningPayload, needs: list[Path]) -> dict[str, object]:
     """Train a classifier and return its figures on the parts that the payload names, and on validation."""
     config = resolve("finetune", with_pretrained(_with_steps(payload, _layers(payload, needs))))
     result = run_finetuning(config, folder / RUN, resume=_is_begun(folder / RUN))
-    parts = {part: _figures_of(run_evaluation(folder / RUN, part, [])) for part in payload["parts"]}
-    return {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch, **parts}
+    found: dict[str, object] = {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch}
+    return found | {part: _figures_of(run_evaluation(folder / RUN, part, [])) for part in payload["parts"]}
 
 
-def probe(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[str, Any]:
+def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, dict[str, Figures]]:
     """Classify the test split by frozen features, linearly and by neighbours; return labels -> classifier -> figures.
 
     Linear: logistic regression on standardised features, its regularisation chosen on the validation split. kNN: up to
@@ -86,7 +129,7 @@ def probe(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[s
     parts = split(dataset, config.split.fractions, config.split.seed)
     features = {part: encoder.features(samples) for part, samples in parts._asdict().items()}
     truth = {part: np.array([dataset.labels[i] for i in samples]) for part, samples in parts._asdict().items()}
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, Figures]] = {}
     for labels in map(parse_labels, payload["labels"]):
         seed, share = config.training.seed, labels.training.get("labels", 1.0)
         known = label_fraction(dataset, parts.train, share, seed, labels.training.get("labels_per_class"))
@@ -100,7 +143,7 @@ def probe(folder: Path, payload: Mapping[str, Any], needs: list[Path]) -> dict[s
     return found
 
 
-def figures(labels: np.ndarray, predictions: np.ndarray, classes: Any) -> dict[str, Any]:
+def figures(labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]) -> Figures:
     """Return accuracy, macro-F1 and the accuracy of each class, all in 0..1."""
     counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
     recall = np.diag(counts) / np.maximum(1, counts.sum(1))
@@ -111,11 +154,11 @@ def figures(labels: np.ndarray, predictions: np.ndarray, classes: Any) -> dict[s
     }
 
 
-def _figures_of(evaluation: Evaluation) -> dict[str, Any]:
+def _figures_of(evaluation: Evaluation) -> Figures:
     return figures(evaluation.labels, evaluation.predictions, evaluation.classes)
 
 
-def _layers(payload: Mapping[str, Any], needs: list[Path]) -> list[Layer]:
+def _layers(payload: RunPayload, needs: list[Path]) -> list[Layer]:
     """Return the payload's config, with the places of the data and weights that other jobs have made."""
     layers = [Layer("study", payload["config"])]
     if payload["simulated"]:
@@ -125,7 +168,7 @@ def _layers(payload: Mapping[str, Any], needs: list[Path]) -> list[Layer]:
     return layers
 
 
-def _with_steps(payload: Mapping[str, Any], layers: list[Layer]) -> list[Layer]:
+def _with_steps(payload: TuningPayload, layers: list[Layer]) -> list[Layer]:
     """Raise the epochs until the least number of steps is taken."""
     config = resolve("finetune", layers)
     settings = config.training
@@ -150,7 +193,7 @@ def _encoder(config: RunConfig, dataset: SubtomogramDataset) -> Trained:
     return Trained(Path(), {}, config, dataset, torch.nn.Module.eval(module))
 
 
-def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Any:
+def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Pipeline:
     tried = [
         make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500, tol=1e-3)).fit(x, y)
         for c in REGULARISATION
@@ -158,5 +201,5 @@ def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarra
     return max(tried, key=lambda classifier: classifier.score(val, val_labels))
 
 
-def _neighbours(x: np.ndarray, y: np.ndarray) -> Any:
+def _neighbours(x: np.ndarray, y: np.ndarray) -> KNeighborsClassifier:
     return KNeighborsClassifier(min(NEIGHBOURS, len(x)), metric="cosine", weights="distance").fit(x, y)

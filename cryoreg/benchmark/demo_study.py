@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,15 +15,15 @@ from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 
 # Without normalisation RB3D stays at chance for most of the time that a demo has (docs/results.md).
-ENCODER: dict[str, Any] = {"norm": "batch"}
-PRETRAINING: dict[str, dict[str, Any]] = {
+ENCODER: dict[str, object] = {"norm": "batch"}
+PRETRAINING: dict[str, dict[str, object]] = {
     # At 0.999, the momentum encoder would hardly move in so few steps.
     "method": {"momentum": 0.99},
     # Views that share pose and noise can be told apart without a look at the molecule (docs/results.md).
     "augmentation": {"name": "cryoet"},
     "training": {"epochs": 25, "lr": 1e-3, "schedule": "cosine"},
 }
-FINETUNING: dict[str, Any] = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
+FINETUNING: dict[str, object] = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
 
 
 class Outcome(NamedTuple):

@@ -6,10 +6,9 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cryoreg.benchmark import job_launch
-from cryoreg.benchmark.jobs import Job, Say, results, with_needs
+from cryoreg.benchmark.jobs import Job, Result, Say, results, with_needs
 from cryoreg.benchmark.scheduler import Scheduler
 from cryoreg.errors import ConfigError
 from cryoreg.training.signals import Interrupted, StopFlag
@@ -26,7 +25,7 @@ class Execution:
     """Jobs at a time, at least one for each GPU; with SLURM, so many in its queue, where it is above 1."""
     gpus: int = 0
     """GPUs here that they are spread over; 0: each job takes what it finds."""
-    slurm: Mapping[str, Any] | None = None
+    slurm: Mapping[str, object] | None = None
     """Parameters of submitit's executor (partition, timeout_min, ...); ``cluster`` chooses another than SLURM."""
 
     def __post_init__(self) -> None:
@@ -47,7 +46,7 @@ class Execution:
         return job_launch.in_processes(self.slots, self.gpus)
 
 
-def run_jobs(jobs: Iterable[Job], root: Path, execution: Execution, say: Say) -> dict[str, dict[str, Any]]:
+def run_jobs(jobs: Iterable[Job], root: Path, execution: Execution, say: Say) -> dict[str, Result]:
     """Run all jobs that are not done, and what they need first; return key -> result.
 
     A job that fails leaves its log; those that need it are skipped, the others go on, and in the end `CryoregError`

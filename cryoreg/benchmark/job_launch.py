@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cryoreg.child_processes import SAFE_PATH, safe_path
 from cryoreg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from submitit import Job
 
 LOG = "log.txt"
 OUT_OF_MEMORY = "; perhaps memory ran out"
@@ -98,7 +101,7 @@ def _killed_by(status: int | None) -> str:
     return f"killed by {number.name}" + OUT_OF_MEMORY * (number == signal.SIGKILL)
 
 
-def in_queue(parameters: Mapping[str, Any], root: Path) -> Launch:
+def in_queue(parameters: Mapping[str, object], root: Path) -> Launch:
     """Return what submits a job to a cluster's queue.
 
     ``parameters`` are those of submitit's executor for ``cluster``, SLURM where that is not given, without its name in
@@ -140,7 +143,7 @@ def run_logged(folder: str) -> None:
 class _Submitted:
     """A job in the queue of a cluster."""
 
-    def __init__(self, job: Any) -> None:
+    def __init__(self, job: Job[None]) -> None:
         self._job = job
 
     def ended(self) -> bool:

@@ -8,7 +8,6 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from cryoreg.benchmark.jobs import JOB, RESULT, lock_of
 from cryoreg.errors import CryoregError
@@ -37,10 +36,10 @@ def _run(folder: Path) -> None:
     write_text(folder / RESULT, json.dumps(whole, indent=1) + "\n")
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     """Say what computed; torch is asked only where the job has loaded it."""
     torch = sys.modules.get("torch")
-    known = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _processor()}
+    known: dict[str, object] = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _processor()}
     if torch is None:
         return known
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -19,6 +19,8 @@ RESULT = "result.json"
 _LOCK = ".lock"
 
 Say = Callable[[str], None]
+Result = dict[str, Any]
+"""What a job's function returned: whatever JSON can hold."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Job:
     name: str
     """For people; two jobs that differ in it alone are one."""
     function: str
-    payload: Mapping[str, Any]
+    payload: Mapping[str, object]
     needs: tuple[Job, ...] = ()
 
     @cached_property
@@ -39,7 +41,7 @@ class Job:
         """16 hexadecimal digits of SHA-256 over function, payload and the keys of what it needs."""
         return hashlib.sha256(json.dumps(self.definition(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def definition(self) -> dict[str, Any]:
+    def definition(self) -> dict[str, object]:
         """Return what the key is made of, as plain values."""
         plain = json.loads(json.dumps(dict(self.payload)))
         return {"function": self.function, "payload": plain, "needs": [job.key for job in self.needs]}
@@ -50,7 +52,7 @@ def folder_of(job: Job, root: Path) -> Path:
     return root / "jobs" / job.key
 
 
-def results(jobs: Iterable[Job], root: Path) -> dict[str, dict[str, Any]]:
+def results(jobs: Iterable[Job], root: Path) -> dict[str, Result]:
     """Return key -> result of the jobs that are done; nothing is run. Raises `CryoregError` for a damaged result."""
     found = {}
     for job in with_needs(jobs):
@@ -75,7 +77,7 @@ def with_needs(jobs: Iterable[Job]) -> Iterator[Job]:
         yield from visit(job)
 
 
-def result_of(job: Job, root: Path) -> dict[str, Any] | None:
+def result_of(job: Job, root: Path) -> Result | None:
     """Return a job's result, None where it is not done. Raises `CryoregError` where the file is damaged."""
     path = folder_of(job, root) / RESULT
     try:

@@ -7,14 +7,18 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cryoreg.benchmark.jobs import Job
-from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, parse_labels
+from cryoreg.benchmark.jobs import Job, Result
+from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, Table, parse_labels
 from cryoreg.benchmark.tables import Score
 from cryoreg.config import PROVENANCE_SECTION, TASKS, Layer, resolve
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import ConfigError
+from cryoreg.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from cryoreg.benchmark.cells import Figures
 
 CELLS = "cryoreg.benchmark.cells"
 FROZEN = {"linear": "linear probe", "kNN": "kNN"}
@@ -37,7 +41,7 @@ class Cell(NamedTuple):
 class Candidate(NamedTuple):
     """One combination of a searched setting's values, and the jobs that try it."""
 
-    values: dict[str, Any]
+    values: Table
     jobs: list[Job]
 
 
@@ -46,7 +50,7 @@ class Plan:
     """The jobs of a study; ``chosen`` holds what searches have found, (data, encoder, setting, start) -> values."""
 
     study: Study
-    chosen: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
+    chosen: dict[tuple[str, str, str, str], Table] = field(default_factory=dict)
 
     def cells(self) -> Iterator[Cell]:
         """Yield every cell to fine-tune."""
@@ -91,7 +95,7 @@ class Plan:
         encoder: str,
         start: str,
         setting: Setting,
-        values: Mapping[str, Any],
+        values: Table,
         labels: Labels,
         seed: int,
         parts: tuple[str, ...],
@@ -149,7 +153,7 @@ class Plan:
         parameters = dict(chosen.method)
         return bool(build_spec("method", parameters.pop("name"), parameters).spec.uses_labels)
 
-    def _encoder(self, encoder: str, start: str) -> dict[str, Any]:
+    def _encoder(self, encoder: str, start: str) -> Table:
         return self.study.encoders[encoder] | self.study.starts[start].encoder
 
     def _needs(self, data: str, weights: Job | None) -> tuple[Job, ...]:
@@ -164,7 +168,7 @@ class Plan:
             values |= {"structures": str(made.structures.expanduser().absolute()), "files": _digests(made.structures)}
         return Job(f"{data} · simulate", f"{CELLS}:simulate", values)
 
-    def _payload(self, task: str, data: str, config: Mapping[str, Any], weights: Job | None) -> dict[str, Any]:
+    def _payload(self, task: str, data: str, config: Mapping[str, Table], weights: Job | None) -> dict[str, object]:
         """Return what defines a run: its whole resolved config, without the places of what other jobs make."""
         source = self.study.data[data]
         simulated = source.simulate is not None
@@ -172,7 +176,7 @@ class Plan:
         layers = [Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split})]
         resolved = resolve(task, [*layers, Layer("study", {k: v for k, v in config.items() if v})])
         values = {k: v for k, v in resolved.to_dict().items() if k not in ("task", PROVENANCE_SECTION)}
-        payload: dict[str, Any] = {"config": values, "simulated": simulated, "pretrained": weights is not None}
+        payload: dict[str, object] = {"config": values, "simulated": simulated, "pretrained": weights is not None}
         if simulated:
             del values["dataset"]["root"]
         else:
@@ -181,16 +185,16 @@ class Plan:
             del values["training"]["pretrained"]
         return payload
 
-    def _fingerprint(self, data: str, spec: Any) -> Any:
+    def _fingerprint(self, data: str, spec: DatasetSpec) -> str:
         """Return what a data set holds, so that cells of changed data are run again."""
         if data not in self._known:
             self._known[data] = fingerprint(spec.build())
         return self._known[data]
 
-    _known: dict[str, Any] = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)
 
 
-def choose(candidates: list[Candidate], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def choose(candidates: list[Candidate], results: Mapping[str, Result]) -> Table:
     """Return the values with the highest validation accuracy, averaged over the search's seeds; the first if equal."""
 
     def accuracy(candidate: Candidate) -> float:
@@ -199,7 +203,7 @@ def choose(candidates: list[Candidate], results: Mapping[str, Mapping[str, Any]]
     return max(candidates, key=accuracy).values
 
 
-def scores(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[Score]:
+def scores(plan: Plan, results: Mapping[str, Result]) -> list[Score]:
     """Return the test figures of all cells and probes that are done."""
     found = []
     for cell in plan.cells():
@@ -213,18 +217,18 @@ def scores(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[Score]:
     return found
 
 
-def _score(cell: Cell, setting: str, labels: str, test: Mapping[str, Any]) -> Score:
-    plain = {name: value for name, value in test.items() if name != "per_class"}
+def _score(cell: Cell, setting: str, labels: str, test: Figures) -> Score:
+    plain = {"accuracy": test["accuracy"], "macro_f1": test["macro_f1"]}
     return Score(cell.data, cell.encoder, setting, cell.start, labels, cell.seed, plain, test["per_class"])
 
 
-def _default(task: str, setting: str) -> Any:
+def _default(task: str, setting: str) -> int:
     return TASKS[task].settings.model_fields[setting].default
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _nested(values: Table) -> dict[str, Table]:
     """Turn "section.key" -> value into section -> key -> value."""
-    nested: dict[str, dict[str, Any]] = {}
+    nested: dict[str, Table] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")
         nested.setdefault(section, {})[name] = value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cryoreg.benchmark import tables
 from cryoreg.benchmark.execution import Execution, run_jobs
@@ -65,5 +64,5 @@ def paper_figures(study: Study) -> list[tables.PaperFigure]:
     ]
 
 
-def _labels(key: str) -> Any:
+def _labels(key: str) -> str | int:
     return int(key) if key.isdecimal() else key

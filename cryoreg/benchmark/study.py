@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import ConfigError
@@ -20,6 +21,7 @@ SHIPPED = "studies"
 ALIASES = {"gupta2022": "gupta2022-sim"}
 
 Table = dict[str, Any]
+"""A table of the study's file, whose values the settings of runs check later."""
 
 
 class Simulation(Settings):
@@ -64,7 +66,7 @@ class Setting(Settings):
     augmentation: Table = Field(default_factory=dict, description="name and parameters")
     training: Table = Field(default_factory=dict, description="optimizer, lr, epochs, ...")
     min_steps: int = Field(0, ge=0, description="epochs are raised until so many steps are taken, for few labels")
-    search: dict[str, list[Any]] = Field(
+    search: dict[str, list[JsonValue]] = Field(
         default_factory=dict,
         description="section.key -> values: each start gets the combination that does best on validation",
     )
@@ -124,7 +126,7 @@ class Labels(NamedTuple):
 
     column: str
     """As the table's head shows it."""
-    training: dict[str, Any]
+    training: Table
 
 
 def parse_labels(value: str | int) -> Labels:
@@ -148,14 +150,14 @@ def shipped() -> dict[str, str]:
     return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in sorted_files(folder)}
 
 
-def sorted_files(folder: Any) -> Iterator[Any]:
+def sorted_files(folder: Traversable) -> Iterator[Traversable]:
     """Yield the TOML files of a folder of the package, by name."""
     yield from sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
 
 
 def load_study(
     name: str,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     structures: Path | None = None,
     data: Path | None = None,
     dataset: str | None = None,
@@ -178,7 +180,7 @@ def load_study(
             f"no study '{name}'{suggestion(name, known)}; known: {', '.join(known)}; or the path of a .toml file"
         )
     try:
-        values = _laid_over(parse_toml(text), changes or {})
+        values = laid_over(parse_toml(text), changes or {})
     except ValueError as error:
         raise ConfigError(f"{source} is not TOML: {error}") from error
     try:
@@ -188,8 +190,8 @@ def load_study(
 
 
 def _with_sources(
-    values: dict[str, Any], structures: Path | None, data: Path | None, dataset: str | None
-) -> dict[str, Any]:
+    values: dict[str, object], structures: Path | None, data: Path | None, dataset: str | None
+) -> dict[str, object]:
     given = {"root": str(data.absolute()) if data else None, "name": dataset}
     reader = {key: value for key, value in given.items() if value is not None}
     sources = values.get("data", {})
@@ -198,9 +200,9 @@ def _with_sources(
     sources = dict(sources)
     for name, source in sources.items():
         if "simulate" in source and structures is not None:
-            sources[name] = _laid_over(source, {"simulate": {"structures": str(structures)}})
+            sources[name] = laid_over(source, {"simulate": {"structures": str(structures)}})
         elif "simulate" not in source:
-            sources[name] = _laid_over(source, {"dataset": reader})
+            sources[name] = laid_over(source, {"dataset": reader})
     return values | {"data": sources}
 
 
@@ -219,10 +221,10 @@ def _first(error: ValidationError) -> str:
     return f"{place or 'the study'}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _laid_over(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """Merge nested tables, ``changes`` over ``values``."""
     merged = dict(values)
     for key, value in changes.items():
         below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        merged[key] = laid_over(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
     return merged

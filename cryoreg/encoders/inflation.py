@@ -7,8 +7,9 @@ plane a layer pads as it did; along z it repeats the border slices, where zeros 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import singledispatch
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ from timm.layers.grn import GlobalResponseNorm
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
+
+from cryoreg.contracts import Box
 
 
 @singledispatch
@@ -34,7 +37,7 @@ def inflate(layer: nn.Module) -> nn.Module:
 
 @inflate.register
 def _(layer: nn.Conv2d) -> nn.Module:
-    depth, height, width = _triple(layer.padding, layer.kernel_size)
+    depth, height, width = _triple(cast(_Edges, layer.padding), layer.kernel_size)
     convolution = _convolution(layer, (0, height, width))
     return nn.Sequential(PadDepth(depth), convolution) if depth else convolution
 
@@ -206,12 +209,24 @@ def _convolution(layer: nn.Conv2d, padding: tuple[int, int, int]) -> nn.Conv3d:
     return convolution
 
 
-def _pool(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
+_Edges = int | Sequence[int]
+"""What torch takes along y and x: one number, or two."""
+
+
+class _Pooling(TypedDict):
+    """What maximum and average pools of two and three dimensions share."""
+
+    kernel_size: Box
+    stride: Box
+    ceil_mode: bool
+
+
+def _pool(layer: nn.MaxPool2d | nn.AvgPool2d) -> _Pooling:
     stride = layer.kernel_size if layer.stride is None else layer.stride
-    return {"kernel_size": _triple(layer.kernel_size), "stride": _triple(stride), "ceil_mode": layer.ceil_mode}
+    return _Pooling(kernel_size=_triple(layer.kernel_size), stride=_triple(stride), ceil_mode=layer.ceil_mode)
 
 
-def _triple(value: Any, kernel: Any = 0) -> tuple[int, int, int]:
+def _triple(value: _Edges, kernel: _Edges = 0) -> Box:
     """Return ``value``, one number or two, for z, y and x; z takes that of the axis where the kernel is shorter."""
     y, x = value if isinstance(value, tuple | list) else (value, value)
     kernel_y, kernel_x = kernel if isinstance(kernel, tuple) else (y, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class Score(NamedTuple):
     """NaN where nothing was picked."""
 
 
-def score(picks: NDArray[Any], particles: NDArray[Any], tolerance: float) -> Score:
+def score(picks: NDArray[np.number], particles: NDArray[np.number], tolerance: float) -> Score:
     """Compare picks (N, 3) with the particles' centres (M, 3), in one unit and order of axes.
 
     A pick finds a particle at most ``tolerance`` away; each finds one at most, and each particle counts once, paired so

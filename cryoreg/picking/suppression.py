@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 
-def suppress(positions: NDArray[Any], scores: NDArray[Any], distance: float) -> NDArray[np.int64]:
+def suppress(positions: NDArray[np.number], scores: NDArray[np.number], distance: float) -> NDArray[np.int64]:
     """Return the indices of the candidates to keep, best first, so that no two are less than ``distance`` apart.
 
     From the best down, each candidate (N, 3) that is still there removes those nearer than ``distance``. Of equal
@@ -29,7 +27,7 @@ def suppress(positions: NDArray[Any], scores: NDArray[Any], distance: float) -> 
     return np.array(kept, dtype=np.int64)
 
 
-def within_margin(positions: NDArray[Any], shape: tuple[int, int, int], margin: float) -> NDArray[np.bool_]:
+def within_margin(positions: NDArray[np.number], shape: tuple[int, int, int], margin: float) -> NDArray[np.bool_]:
     """Tell which positions (N, 3), in voxels, lie at least ``margin`` voxels from every face of the volume."""
     last = np.array(shape) - 1
     return np.all((positions >= margin) & (positions <= last - margin), axis=1)

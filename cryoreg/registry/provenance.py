@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 How = Literal["editable", "folder", "archive", "repository", "index", "unknown"]
@@ -27,6 +27,24 @@ class Source(NamedTuple):
         return f"{'editable, in' if self.how == 'editable' else f'from the {self.how}'} {self.place}"
 
 
+class _Repository(TypedDict):
+    vcs: str
+    commit_id: NotRequired[str]
+
+
+class _Folder(TypedDict, total=False):
+    editable: bool
+
+
+class _DirectUrl(TypedDict):
+    """What direct_url.json records (PEP 610)."""
+
+    url: str
+    vcs_info: NotRequired[_Repository]
+    archive_info: NotRequired[object]
+    dir_info: NotRequired[_Folder]
+
+
 def source_of(info: str) -> Source:
     """Return where the package of a metadata folder came from."""
     try:
@@ -39,7 +57,7 @@ def source_of(info: str) -> Source:
         return Source("unknown")
 
 
-def _parsed(record: dict[str, Any]) -> Source:
+def _parsed(record: _DirectUrl) -> Source:
     place = _readable(record["url"])
     if "vcs_info" in record:
         vcs = record["vcs_info"]

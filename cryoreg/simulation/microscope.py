@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.fft
@@ -13,8 +13,8 @@ from cryoreg.simulation import optics
 from cryoreg.simulation.filters import Filters
 from cryoreg.simulation.settings import SceneSettings
 
-Volume = NDArray[Any]
-Spectrum = NDArray[Any]
+Volume = NDArray[np.floating]
+Spectrum = NDArray[np.complexfloating]
 Table = NDArray[np.float64]
 """A value for each squared radius n² = 0, 1, 2, ... in Fourier voxels; filters end with a 0: what is not measured."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -14,12 +14,12 @@ from cryoreg.errors import ConfigError
 from cryoreg.specs import Settings
 
 
-def _as_range(value: Any) -> Any:
+def _as_range(value: object) -> object:
     """Take a single number as a range of no width."""
     return (value, value) if isinstance(value, int | float) else value
 
 
-def _as_tilts(value: Any) -> Any:
+def _as_tilts(value: object) -> object:
     """Take a single number as a range symmetric about zero."""
     return (-abs(value), abs(value)) if isinstance(value, int | float) else value
 
@@ -135,7 +135,7 @@ its SNR of 0.05 over a mostly empty box of 300³ voxels; `hard` and `extreme` co
 """
 
 
-def make_settings(preset: str, assignments: Iterable[str] = (), **given: Any) -> SceneSettings:
+def make_settings(preset: str, assignments: Iterable[str] = (), **given: object) -> SceneSettings:
     """Return a preset with ``key=value`` assignments (TOML values) over it, and ``given`` (None: not given) over those.
 
     Raises `ConfigError` for an unknown preset or key, or a value outside its limits.
@@ -150,7 +150,7 @@ def make_settings(preset: str, assignments: Iterable[str] = (), **given: Any) ->
         raise ConfigError(_first_line(error)) from error
 
 
-def _parse(assignment: str) -> tuple[str, Any]:
+def _parse(assignment: str) -> tuple[str, object]:
     key, equals, text = assignment.partition("=")
     key = key.strip()
     if not equals or key not in SceneSettings.model_fields:

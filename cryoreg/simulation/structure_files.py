@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from cryoreg.datasets.io.mrc import read_header, read_volume
 from cryoreg.errors import DataError
 from cryoreg.simulation.assemblies import PROTEIN_DENSITY
 from cryoreg.simulation.structures import Points, Structure, thin
+
+if TYPE_CHECKING:
+    import gemmi
 
 ATOMS, MAPS = (".pdb", ".ent", ".cif", ".mmcif"), (".mrc", ".map")
 DALTON_PER_SCATTERING = 6.1
@@ -96,7 +99,7 @@ def _read_atoms(path: Path, options: StructureOptions) -> tuple[Points, NDArray[
     return points[masses > 0], masses[masses > 0] * DALTON_PER_SCATTERING
 
 
-def _model(path: Path, assembly: str) -> Any:
+def _model(path: Path, assembly: str) -> gemmi.Model:
     import gemmi
 
     try:
@@ -116,7 +119,7 @@ def _model(path: Path, assembly: str) -> Any:
     return gemmi.make_assembly(chosen, structure[0], gemmi.HowToNameCopiedChain.Short)
 
 
-def _scattering(element: Any) -> float:
+def _scattering(element: gemmi.Element) -> float:
     """Return the electron scattering factor at k = 0, Å; that of carbon scaled by √Z where no table has the element."""
     table = element.c4322
     return float(table.calculate_sf(0.0)) if table else 2.51 * math.sqrt(max(1, element.atomic_number) / 6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import scipy.fft
@@ -99,7 +99,7 @@ class TiltSeries(Microscope):
         return (one[:, None, None] * one[:, None] * one).astype(self.dtype)
 
 
-def _slicing() -> Any:
+def _slicing() -> ModuleType:
     try:
         import torch_fourier_slice
     except ImportError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -101,9 +101,8 @@ def check_views_are_left_alone(spec: MethodSpec) -> None:
     )
 
 
-def _views(batch: list[Any]) -> list[Tensor]:
-    views: list[Tensor] = batch[0]
-    return views
+def _views(batch: list[object]) -> list[Tensor]:
+    return cast(list[Tensor], batch[0])
 
 
 def check_loss_falls_on_a_fixed_batch(spec: MethodSpec) -> None:
@@ -156,11 +155,11 @@ def check_resumed_run_equals_an_uninterrupted_one(spec: MethodSpec) -> None:
     )
 
 
-def _saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:
+def _saved_and_loaded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    loaded: dict[str, Tensor] = torch.load(file, weights_only=True)
     return loaded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cryoreg import registry
 from cryoreg.config import build_spec
@@ -66,7 +66,7 @@ def select(name: str, kind: Kind | None = None) -> list[tuple[Kind, Component]]:
     )
 
 
-def spec_of(kind: Kind, component: Component, parameters: Mapping[str, Any]) -> Spec:
+def spec_of(kind: Kind, component: Component, parameters: Mapping[str, object]) -> Spec:
     """Return a component's spec with some parameters; raise `ConfigError` where one is unknown, wrong or missing."""
     spec: Spec = build_spec(kind, component.qualified, parameters).spec
     return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -13,6 +13,21 @@ from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.study import Study
+
+
+class _Given(TypedDict):
+    """Options that change the study, and those that say where its jobs run."""
+
+    structures: Path | None
+    data: Path | None
+    dataset: str | None
+    starts: str | None
+    seeds: int | None
+    scale: float | None
+    assignments: tuple[str, ...]
+    processes: int
+    gpus: int
+    slurm: tuple[str, ...]
 
 
 @click.command()
@@ -41,14 +56,16 @@ if TYPE_CHECKING:
     "--slurm", multiple=True, metavar="KEY=VALUE", help="Submit to SLURM: partition=gpu, timeout_min=600, ..."
 )
 @click.option("--dry-run", is_flag=True, help="List the jobs and which of them are done, and stop.")
-def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Any) -> None:
+def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_Given]) -> None:
     """Run STUDY: gupta2022, gupta2022-real, smoke, or a TOML file of yours; print its table beside the paper's.
 
     Every cell is a job that is run once: the same command goes on where an interrupted one stopped.
     """
     from cryoreg.benchmark.study import load_study
 
-    study = _chosen(load_study(name, _changes(given), **_sources(given)), given["starts"], given["seeds"])
+    changes = _changes(given["scale"], given["assignments"])
+    study = load_study(name, changes, given["structures"], given["data"], given["dataset"])
+    study = _chosen(study, given["starts"], given["seeds"])
     root = run_dir or Path("runs") / Path(name).stem
     if dry_run:
         return _list(study, root)
@@ -63,20 +80,18 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Any) -> N
     click.echo(f"{study.title}\n\n{to_markdown(table)}\n\ntables in {root}")
 
 
-def _changes(given: dict[str, Any]) -> dict[str, Any]:
+def _changes(scale: float | None, assignments: tuple[str, ...]) -> dict[str, object]:
     """Return the options as changes of the study's file."""
-    changes: dict[str, Any] = {} if given["scale"] is None else {"scale": given["scale"]}
-    for text in given["assignments"]:
+    from cryoreg.benchmark.study import laid_over
+
+    changes: dict[str, object] = {} if scale is None else {"scale": scale}
+    for text in assignments:
         *tables, last = _key(text)
-        held = changes
-        for table in tables:
-            held = held.setdefault(table, {})
-        held[last] = _value(text.partition("=")[2].strip())
+        change: dict[str, object] = {last: _value(text.partition("=")[2].strip())}
+        for table in reversed(tables):
+            change = {table: change}
+        changes = laid_over(changes, change)
     return changes
-
-
-def _sources(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: given[key] for key in ("structures", "data", "dataset")}
 
 
 def _key(text: str) -> list[str]:
@@ -85,7 +100,7 @@ def _key(text: str) -> list[str]:
 
     key, equals, _ = text.partition("=")
     try:
-        found: Any = parse_toml(f"{key.strip()} = 0") if equals else None
+        found: object = parse_toml(f"{key.strip()} = 0") if equals else None
     except ValueError:
         found = None
     if not found:
@@ -97,7 +112,7 @@ def _key(text: str) -> list[str]:
     return parts
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     from cryoreg.config.layers import parse_toml
 
     try:
@@ -106,7 +121,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _pairs(texts: tuple[str, ...]) -> dict[str, Any]:
+def _pairs(texts: tuple[str, ...]) -> dict[str, object]:
     return {text.partition("=")[0]: _value(text.partition("=")[2]) for text in texts}
 
 
@@ -116,7 +131,7 @@ def _chosen(study: Study, starts: str | None, seeds: int | None) -> Study:
     from cryoreg.errors import ConfigError
     from cryoreg.registry import suggestion
 
-    changes: dict[str, Any] = {} if seeds is None else {"seeds": list(range(seeds))}
+    changes: dict[str, object] = {} if seeds is None else {"seeds": list(range(seeds))}
     if starts is not None:
         wanted = {RANDOM, *starts.split(",")}
         for name in wanted - study.starts.keys() - {RANDOM}:

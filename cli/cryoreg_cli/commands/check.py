@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -45,11 +45,11 @@ def check(name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
         raise SystemExit(1)
 
 
-def _parameters(assignments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _parameters(assignments: tuple[str, ...]) -> dict[str, dict[str, object]]:
     from cryoreg.config import parse_assignment
     from cryoreg.errors import ConfigError
 
-    parameters: dict[str, dict[str, Any]] = {}
+    parameters: dict[str, dict[str, object]] = {}
     for text in assignments:
         for section, values in parse_assignment(text).values.items():
             if section not in KINDS:

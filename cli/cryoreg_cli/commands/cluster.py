@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ from cryoreg_cli.run_options import EXPLORE
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
-    from cryoreg.analysis.clustering import Agreement, Clustering
+    from cryoreg.analysis.clustering import Agreement, Clustering, Method
 
 
 @click.command()
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 def cluster(
     run: Path,
-    method: Any,
+    method: Method,
     clusters: str,
     resolution: float,
     neighbours: int,
@@ -60,7 +60,7 @@ def cluster(
     montage: Path | None,
     overwrite: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Sort subtomograms into clusters by the features of RUN's encoder, with no labels.
 
@@ -81,7 +81,7 @@ def cluster(
             click.echo(f"{what:<9} {path}")
 
 
-def _print_curve(clustering: Clustering, method: str) -> None:
+def _print_curve(clustering: Clustering, method: Method) -> None:
     if not clustering.curve:
         return
     name, better = ("BIC", "lowest") if method == "gmm" else ("silhouette", "highest")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import DATA, DATASET
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.datasets.conversion.convert import Target
 
 OPTIONS = (DATASET, DATA)
 
@@ -26,11 +30,11 @@ OPTIONS = (DATASET, DATA)
 def convert(
     config: Path | None,
     output: Path,
-    to: Any,
+    to: Target,
     overwrite: bool,
     skip_bad: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Write any data set as a store: one HDF5 file, from which training streams what memory does not hold.
 
@@ -54,7 +58,7 @@ def convert(
         _tell_what_folders_cannot_hold(dataset, to)
 
 
-def _tell_what_folders_cannot_hold(dataset: Any, to: str) -> None:
+def _tell_what_folders_cannot_hold(dataset: SubtomogramDataset, to: Target) -> None:
     """Print the settings by which a folder of MRC files is read as what it was."""
     known = {key: getattr(dataset, key, None) for key in ("contrast", "tilt_range", "tilt_axis")}
     if to == "lab" and known["tilt_axis"] == "x":
@@ -64,7 +68,7 @@ def _tell_what_folders_cannot_hold(dataset: Any, to: str) -> None:
         click.echo(f"not in MRC files, so say when you read it: {' '.join(said)}")
 
 
-def _typed(value: Any) -> str:
+def _typed(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +20,7 @@ OPTIONS = (SEED, DEVICE, PRECISION)
 @click.command()
 @run_options.options(OPTIONS)
 @click.option("--run-dir", type=run_options.PATH, metavar="DIR", help="Where the runs' files go.")
-def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: Any) -> None:
+def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) -> None:
     """Show the main job on the embedded data set, in minutes.
 
     MoCo pretraining, fine-tuning at 25 % of the labels from pretrained and from random weights, and the accuracy of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -71,7 +71,7 @@ def _counted(status: str, count: int) -> str:
     return f"{count} {status}{'' if count == 1 or status == 'ok' else 's'}"
 
 
-def _plain(sections: list[Section], counts: dict[str, int]) -> dict[str, Any]:
+def _plain(sections: list[Section], counts: dict[str, int]) -> dict[str, object]:
     from cryoreg.diagnosis.finding import shortened
     from cryoreg.version import PLUGIN_API, __version__
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import INFER
+
+if TYPE_CHECKING:
+    from cryoreg.inference.embedding import Part
 
 
 @click.command()
@@ -25,7 +28,7 @@ from cryoreg_cli.run_options import INFER
     "--output", type=run_options.PATH, required=True, metavar="FILE", help="The table: .parquet, .csv or .npz."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
-def embed(run: Path, part: Any, output: Path, overwrite: bool, assignments: tuple[str, ...], **given: Any) -> None:
+def embed(run: Path, part: Part, output: Path, overwrite: bool, assignments: tuple[str, ...], **given: object) -> None:
     """Write the features of subtomograms, by the encoder of RUN, as a table.
 
     One row for each: id, tomogram, file and row, label, part of the split, a classifier's prediction and confidence,

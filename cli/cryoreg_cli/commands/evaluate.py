@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,14 +12,14 @@ from cryoreg_cli.run_options import EVALUATE
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
-    from cryoreg.inference.evaluate import Evaluation
+    from cryoreg.inference.evaluate import Evaluation, Part
 
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
 @run_options.options(EVALUATE)
-def evaluate(run: Path, part: Any, assignments: tuple[str, ...], **given: Any) -> None:
+def evaluate(run: Path, part: Part, assignments: tuple[str, ...], **given: object) -> None:
     """Measure the classifier of the fine-tuning RUN on its held-out test split."""
     from cryoreg.inference.evaluate import run_evaluation
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import EXPLORE
+
+if TYPE_CHECKING:
+    from cryoreg.inference.embedding import Part
 
 
 @click.command()
@@ -31,13 +34,13 @@ def explain(
     run: Path,
     ids: str | None,
     count: int,
-    part: str,
+    part: Part,
     target: str | None,
     random: bool,
     output: Path,
     overwrite: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Show where the network of RUN looks: Grad-CAM volumes as MRC, for ChimeraX, and a figure.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
+
+if TYPE_CHECKING:
+    from cryoreg.inference.network_export import NetworkFormat
 
 
 class _Batch(click.ParamType):
@@ -15,9 +18,9 @@ class _Batch(click.ParamType):
 
     name = "batch"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """Return the number; None for dynamic."""
-        return None if value in (None, "dynamic") else click.IntRange(min=1).convert(value, param, ctx)
+        return None if value in (None, "dynamic") else click.IntRange(min=1)(value, param, ctx)
 
 
 @click.command()
@@ -38,7 +41,7 @@ class _Batch(click.ParamType):
 @click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
 def export(
     run: Path,
-    form: Any,
+    form: NetworkFormat | None,
     output: Path,
     classifier: bool,
     half: bool,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -46,7 +45,7 @@ def extract(
     to: str,
     overwrite: bool,
     skip_bad: bool,
-    **settings: Any,
+    **settings: object,
 ) -> None:
     """Cut boxes around the particles of a list out of their tomograms.
 
@@ -68,5 +67,5 @@ def extract(
         )
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, default=str, ensure_ascii=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ def finetune(
     resume: bool,
     dry_run: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Train a classifier on labelled subtomograms, from pretrained weights or from scratch.
 

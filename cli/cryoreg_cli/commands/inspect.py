@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -72,13 +73,13 @@ def _is_record(path: Path) -> bool:
     return is_record(path)
 
 
-def _as_typed(value: Any) -> str:
+def _as_typed(value: object) -> str:
     import json
 
     return shlex.quote(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
-def _plain(found: Inspection) -> dict[str, Any]:
+def _plain(found: Inspection) -> dict[str, object]:
     fields = dict(vars(found))
     return fields | {"problems": [problem._asdict() for problem in found.problems], "sound": found.sound}
 
@@ -96,7 +97,7 @@ def _console() -> Console:
     return terminal.console(width=None if sys.stdout.isatty() else describing.UNLIMITED, soft_wrap=True)
 
 
-def _print(record: dict[str, Any], found: Inspection) -> None:
+def _print(record: Mapping[str, object], found: Inspection) -> None:
     console = _console()
     for name, value in _facts(record, found).items():
         console.print(f"{name:<14}{value}")
@@ -108,9 +109,9 @@ def _print(record: dict[str, Any], found: Inspection) -> None:
     console.print(f"\n{record['next']}")
 
 
-def _facts(record: dict[str, Any], found: Inspection) -> dict[str, str]:
+def _facts(record: Mapping[str, object], found: Inspection) -> dict[str, str]:
     return {
-        "data": record["path"],
+        "data": str(record["path"]),
         "reader": f"{record['reader']} ({record['why']})",
         "subtomograms": f"{found.count:,}",
         "classes": _classes(found),

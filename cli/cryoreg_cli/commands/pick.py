@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, Unpack
 
 import click
 
 from cryoreg_cli.run_options import PATH, own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class _Settings(TypedDict):
+    """The options of `PickSettings`, but for the radius."""
+
+    contrast: Literal["auto", "bright", "dark"]
+    threshold: float | None
+    distance: float | None
+    margin: float | None
+    top: int | None
+    subvoxel: bool
+    template: Path | None
+    rotations: int
+    tilt_range: tuple[float, float] | None
+    tilt_axis: Literal["x", "y"]
+    low_pass: float | None
+    min_cc: float | None
 
 
 @click.command()
@@ -48,7 +65,7 @@ def pick(
     output: Path,
     picture: Path | None,
     overwrite: bool,
-    **settings: Any,
+    **settings: Unpack[_Settings],
 ) -> None:
     """Find particles of one size in tomograms (MRC or OME-Zarr files, or folders of them).
 

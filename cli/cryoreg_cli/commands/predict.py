@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,15 +12,17 @@ from cryoreg_cli.run_options import INFER
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
+    from cryoreg.inference.predict import Threshold
+    from cryoreg.inference.prediction_files import PredictionFormat
     from cryoreg.inference.predictions import Predictions
 
 
 class _Threshold(click.ParamType):
     name = "confidence"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Threshold:
         """Return "auto" or a number."""
-        return value if value == "auto" else click.FloatRange(0, 1).convert(value, param, ctx)
+        return "auto" if value == "auto" else click.FloatRange(0, 1)(value, param, ctx)
 
 
 @click.command()
@@ -43,12 +45,12 @@ class _Threshold(click.ParamType):
 def predict(
     run: Path,
     output: Path,
-    form: Any,
-    unsure: Any,
+    form: PredictionFormat | None,
+    unsure: Threshold,
     skip_bad: bool,
     overwrite: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Classify subtomograms or particle lists with the classifier of the fine-tuning RUN.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ def pretrain(
     resume: bool,
     dry_run: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Train an encoder on unlabelled subtomograms.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import AUGMENTATION, DATA, DATASET, SEED
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import TiltAxis
 
 OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
 
@@ -28,10 +31,10 @@ def preview(
     config: Path | None,
     count: int,
     views: int,
-    tilt_axis: Any,
+    tilt_axis: TiltAxis | None,
     output: Path,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Draw a few subtomograms and their augmented views as a PNG.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.run_options import INFER
+
+if TYPE_CHECKING:
+    from cryoreg.inference.embedding import Part
 
 
 @click.command()
@@ -26,12 +29,12 @@ from cryoreg_cli.run_options import INFER
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def report(
     run: Path,
-    part: Any,
+    part: Part | None,
     limit: int,
     output: Path | None,
     overwrite: bool,
     assignments: tuple[str, ...],
-    **given: Any,
+    **given: object,
 ) -> None:
     """Write a report of RUN as one HTML page, which opens offline.
 

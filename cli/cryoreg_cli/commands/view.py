@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from cryoreg.analysis.view import Subject
 
 _VIEWS = ("oblique", "z", "y", "x")
+
+
+class _Surface(TypedDict):
+    """The options of `Look`."""
+
+    level: float
+    low_pass: float | None
+    dust: int
+    views: tuple[str, ...]
 
 
 @click.command()
@@ -57,7 +66,7 @@ def view(
     html: Path | None,
     invert: bool,
     overwrite: bool,
-    **surface: Any,
+    **surface: Unpack[_Surface],
 ) -> None:
     """Draw subtomograms of DATA, a data set or one MRC volume: central slices and the surface at a level."""
     from cryoreg.analysis.view import Look, run_view
