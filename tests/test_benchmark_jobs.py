@@ -241,7 +241,7 @@ def test_submitit(ran, tmp_path):
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/$$.sh
 SLURM_JOB_ID=$$ SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-  SLURM_JOB_NODELIST=here sh "$1" >/dev/null 2>&1 &
+  SLURM_JOB_NODELIST=here sh {folder}/$$.sh >/dev/null 2>&1 &
 echo "Submitted batch job $$"
 """
 SRUN = """#!/bin/sh
