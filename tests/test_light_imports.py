@@ -80,3 +80,13 @@ def _imports(source: Path) -> set[str]:
     nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
     plain = {alias.name.split(".")[0] for n in nodes if isinstance(n, ast.Import) for alias in n.names}
     return plain | {(n.module or "").split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom)}
+
+
+def test_training_does_without_torchmetrics_which_is_not_hidden_from_others() -> None:
+    code = (
+        "import sys, cryoreg.training.engine as engine\n"
+        "assert 'torchmetrics' not in sys.modules\n"
+        "import torchmetrics, lightning_fabric.utilities.imports as fabrics\n"
+        "assert torchmetrics.MeanMetric and fabrics._TORCHMETRICS_GREATER_EQUAL_1_0_0\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

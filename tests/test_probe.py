@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from support.synthetic import write_classes
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from cryoreg.config import Layer, resolve
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder
 from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.training.lightning import Fabric
 from cryoreg.training.pretrain import probed_epochs, shown_labels
 from cryoreg.training.probe import NEIGHBOURS, Probe
 

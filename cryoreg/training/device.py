@@ -12,14 +12,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError
 from cryoreg.training.launch import launched_processes, processes_on_this_node, started_by_us
+from cryoreg.training.lightning import DDPStrategy, Fabric, LightningEnvironment
 from cryoreg.training.small_convolutions import guard_convolutions
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=20)

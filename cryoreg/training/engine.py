@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -26,6 +25,7 @@ from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import RunLog
 from cryoreg.runs.weights import load_into, provenance_of
 from cryoreg.training.device import describe, to_device
+from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, VolumeLoader
 from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from cryoreg.config import Layer, RunConfig, resolve
@@ -35,6 +34,7 @@ from cryoreg.training.classifier import Classifier, predict, supervised_step
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
+from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.progress import show_notes
 

@@ -12,12 +12,11 @@ from queue import Empty
 from typing import Any, TypeVar
 
 import torch.multiprocessing
-from lightning_fabric.plugins.environments import SLURMEnvironment
-from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError, CryoregError, ProcessLostError
+from cryoreg.training.lightning import SLURMEnvironment, find_free_network_port
 from cryoreg.training.signals import Interrupted, StopFlag
 
 _MARK = "CRYOREG_RANK"

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
@@ -21,6 +20,7 @@ from cryoreg.runs.weights import ENCODER_FILE, make_card, save_weights
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
+from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
 from cryoreg.training.progress import show_notes

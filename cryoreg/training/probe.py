@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -16,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from cryoreg.config import RunConfig
 from cryoreg.contracts import Encoder, SubtomogramDataset
 from cryoreg.datasets.splits import split
+from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
 
 NEIGHBOURS = 20

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
     from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.training.lightning import Fabric
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
 _SECONDS_BETWEEN_LINES = 15.0
