@@ -296,6 +296,24 @@ def test_imagej_writes_signed_integers_by_a_calibration(tmp_path: Path) -> None:
     assert "calibrated" in tomogram.notes[0]
 
 
+def in_a_circle(path: Path) -> Path:
+    """Let the first page be followed by itself."""
+    raw = bytearray(path.read_bytes())
+    tags = int.from_bytes(raw[8:10], "little")
+    raw[10 + 12 * tags : 14 + 12 * tags] = (8).to_bytes(4, "little")
+    path.write_bytes(raw)
+    return path
+
+
+def claiming(path: Path, width: int) -> Path:
+    """Write a small deflated stack whose tags tell of sections of a great width."""
+    tifffile.imwrite(path, HIGH, compression="zlib", photometric="minisblack", metadata=None, rowsperstrip=7)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for page in tiff.pages:
+            page.tags["ImageWidth"].overwrite(width, dtype="I")
+    return path
+
+
 TIFF_REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "colours": (lambda path: tifffile.imwrite(path, np.zeros((4, 8, 8, 3), "u1"), photometric="rgb"), "mode RGB"),
     "two channels": (
@@ -316,6 +334,9 @@ TIFF_REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: tifffile.imwrite(path, HIGH, metadata=None) or cut_short(path, len(path.read_bytes()) - 500),
         "t.tif",
     ),
+    "a page too few": (lambda path: cut_short(tiff(path, HIGH), 260), "is truncated"),
+    "pages in a circle": (lambda path: in_a_circle(tiff(path, HIGH)), "circle"),
+    "claims to be huge": (lambda path: claiming(path, 2**20), "is compressed, and has"),
     "flat voxels": (
         lambda path: tifffile.imwrite(
             path, HIGH, imagej=True, resolution=(1, 1), metadata={"axes": "ZYX", "spacing": 4.0, "unit": "nm"}

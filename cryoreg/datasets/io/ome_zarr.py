@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cryoreg.datasets.io.tomogram import Region, Tomogram
-from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
+from cryoreg.datasets.io.volume_files import check_kind, guarded, refuse, times
 from cryoreg.datasets.io.voxel_sizes import ANGSTROM, edge_length, same_size
 
 _UNSET = (1.0, 1.0, 1.0)
@@ -73,7 +73,8 @@ class OmeZarr(Tomogram):
 
     def _read(self, region: Region) -> np.ndarray:
         space = dict(zip(_SPACE, region, strict=True))
-        part = np.asarray(self._open()[tuple(space.get(axis, 0) for axis in self._axes)])
+        with guarded(self.path, "a Zarr array"):
+            part = np.asarray(self._open()[tuple(space.get(axis, 0) for axis in self._axes)])
         stored = [axis for axis in self._axes if axis in _SPACE]
         return part.transpose([stored.index(axis) for axis in _SPACE])
 
@@ -150,7 +151,7 @@ def _open(path: str) -> Any:
         refuse(path, "does not exist (or is a broken link); check the path")
     if zarr.__version__.startswith("2.") and os.path.isfile(os.path.join(path, "zarr.json")):
         refuse(path, f"is of Zarr format 3, which the installed zarr {zarr.__version__} cannot read; install zarr 3")
-    with one_line(path, "a Zarr array or group"):
+    with guarded(path, "a Zarr array or group"):
         if not any(os.path.isfile(os.path.join(path, name)) for name in (".zgroup", ".zarray", "zarr.json")):
             refuse(path, "is neither a Zarr array nor a Zarr group; give an MRC file or an OME-Zarr image")
         _check_codecs(path)

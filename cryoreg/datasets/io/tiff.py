@@ -9,25 +9,27 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.tiff_sizes import voxel_sizes
 from cryoreg.datasets.io.tomogram import Region, Tomogram
-from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
+from cryoreg.datasets.io.volume_files import check_kind, guarded, one_line, refuse, times
 from cryoreg.datasets.io.voxel_sizes import edge_length
-from cryoreg.errors import CryoregError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _BY_PILLOW = {5: "LZW", 6: "JPEG", 7: "JPEG"}
 """Compressions for which tifffile wants a further package."""
 _MOST_UNPACKED = 2**30
 """Bytes of a compressed stack, which can claim any size."""
+_DENSEST = 1100
+"""No compression of the usual ones packs more bytes into one."""
 _PLANE = ("Y", "X")
 
 
@@ -75,7 +77,7 @@ class TiffStack(Tomogram):
     def _unpacked_by_pillow(self) -> np.ndarray:
         from PIL import Image, ImageSequence
 
-        with _guarded(self.path), Image.open(self.path, formats=["TIFF"]) as image:
+        with guarded(self.path, "a TIFF stack"), Image.open(self.path, formats=["TIFF"]) as image:
             inverted = image.mode == "L" and self._white_is_zero
             sections = np.stack([np.array(page) for page in ImageSequence.Iterator(image)])
         if sections.dtype.itemsize > 1:
@@ -89,20 +91,36 @@ def _opened(path: str) -> Iterator[Any]:
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    with _guarded(path), tifffile.TiffFile(path, _multifile=False) as tiff:
+    _check_chain(path)
+    with guarded(path, "a TIFF stack"), tifffile.TiffFile(path, _multifile=False) as tiff:
         yield tiff
 
 
-@contextmanager
-def _guarded(path: str) -> Iterator[None]:
-    """Turn whatever damaged tags lead to into one line."""
-    with one_line(path, "a TIFF stack"):
-        try:
-            yield
-        except (OSError, ValueError, EOFError, CryoregError):
-            raise
-        except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+def _check_chain(path: str) -> None:
+    """Raise `DataError` where the chain of pages is broken, so that sections would be missing, or is a circle."""
+    size = os.path.getsize(path)
+    with one_line(path, "a TIFF stack"), open(path, "rb") as stream:
+        order, magic = stream.read(2), stream.read(2)
+        sign = ">" if order == b"MM" else "<"
+        big = magic in (b"+\0", b"\0+")
+        count_format, place_format, entry = (f"{sign}Q", f"{sign}Q", 20) if big else (f"{sign}H", f"{sign}I", 12)
+        at = _unpacked_at(stream, 8 if big else 4, place_format)
+        seen: set[int] = set()
+        while at:
+            if at in seen:
+                refuse(path, "has pages that follow each other in a circle; copy or export it again")
+            if at >= size:
+                refuse(path, f"is truncated (a page begins at byte {at:,} of {size:,}); copy or export it again")
+            seen.add(at)
+            count = _unpacked_at(stream, at, count_format)
+            at = _unpacked_at(stream, at + struct.calcsize(count_format) + entry * count, place_format)
+
+
+def _unpacked_at(stream: BinaryIO, offset: int, form: str) -> int:
+    """Return the number at an offset, 0 beyond the end."""
+    stream.seek(min(offset, 2**62))
+    raw = stream.read(struct.calcsize(form))
+    return int(struct.unpack(form, raw)[0]) if len(raw) == struct.calcsize(form) else 0
 
 
 def _series(path: str, tiff: Any) -> Any:
@@ -139,7 +157,7 @@ def _offset(path: str, tiff: Any, series: Any) -> int | None:
         if needed > size:
             refuse(path, f"is truncated ({size:,} bytes, of which voxels need {needed:,}); copy or export it again")
         return _checked(path, series.dataoffset, needed, size)
-    if needed > _MOST_UNPACKED:
+    if needed > min(_MOST_UNPACKED, _DENSEST * size):
         refuse(path, f"is compressed, and has {times(series.shape)} voxels by its tags; convert it to MRC")
     return None
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from cryoreg.errors import DataError
+from cryoreg.errors import CryoregError, DataError
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Box
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_LONGEST = 1200
+"""Characters of a message, of which a file's own words may be many."""
 _PLAUSIBLE = (1e-30, 1e15)
 """Between these lies the largest absolute voxel of any density."""
 
@@ -32,8 +34,15 @@ def times(shape: Sequence[int]) -> str:
 
 
 def refuse(where: str | Path, reason: str) -> NoReturn:
-    """Raise the `DataError` that says what is wrong with a file."""
-    raise DataError(f"{where}: {reason}") from None
+    """Raise the `DataError` that says what is wrong with a file: one line, whatever the file's own words in it are."""
+    message = "".join(map(_printable, reason))
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+    raise DataError(f"{''.join(map(_printable, str(where)))}: {message}") from None
+
+
+def _printable(sign: str) -> str:
+    return sign if sign.isprintable() else ascii(sign)[1:-1]
 
 
 def together(notes: Iterable[tuple[str, str]]) -> list[str]:
@@ -63,6 +72,18 @@ def one_line(path: str | Path, kind: str) -> Iterator[None]:
         refuse(path, "is nested too deeply to be what it should be; copy or export it again")
     except (OSError, EOFError, ValueError, SyntaxError, zlib.error) as error:
         refuse(path, f"cannot be read ({' '.join(str(error).split())}); copy or export it again")
+
+
+@contextmanager
+def guarded(path: str | Path, kind: str) -> Iterator[None]:
+    """Do the same for whatever a library raises on damaged files; only for calls of such a library."""
+    with one_line(path, kind):
+        try:
+            yield
+        except (CryoregError, OSError, EOFError, ValueError, RecursionError, MemoryError):
+            raise
+        except Exception as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def to_float32(where: str, data: np.ndarray) -> np.ndarray:
