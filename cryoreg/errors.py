@@ -38,6 +38,10 @@ class CheckpointError(CryoregError):
     """A checkpoint is missing, damaged, or does not fit."""
 
 
+class OutputError(CryoregError):
+    """A file or folder that is to be written exists already, or cannot lie there."""
+
+
 class RunFolderError(CryoregError):
     """A run directory is occupied, unwritable or full."""
 

@@ -234,9 +234,18 @@ BAD = {
     "big template": (["one.mrc", "--radius", "30", "--template", "big.mrc"], "big.mrc: the template is 40×40×40"),
     "sizeless template": (["one.mrc", "--radius", "30", "--template", "unknown.mrc"], "unknown.mrc: the template has"),
     "tilt range": (["one.mrc", "--radius", "30", "--tilt-range", "60", "-60"], "--tilt-range 60 -60"),
-    "list exists": (["one.mrc", "--radius", "30", "--output", "old.star"], "old.star: exists; name another file"),
-    "csv exists": (["one.mrc", "--radius", "30", "--output", "lone.star"], "lone.csv: exists; name another file"),
-    "picture exists": (["one.mrc", "--radius", "30", "--picture", "old.star"], "old.star: exists; name another file"),
+    "list exists": (
+        ["one.mrc", "--radius", "30", "--output", "old.star"],
+        "old.star: exists already; choose another name",
+    ),
+    "csv exists": (
+        ["one.mrc", "--radius", "30", "--output", "lone.star"],
+        "lone.csv: exists already; choose another name",
+    ),
+    "picture exists": (
+        ["one.mrc", "--radius", "30", "--picture", "old.star"],
+        "old.star: exists already; choose another name",
+    ),
     "output ending": (["one.mrc", "--radius", "30", "--output", "picks.txt"], "picks.txt: must end in .star"),
     "no folder": (["one.mrc", "--radius", "30", "--output", "no/picks.star"], "there is no folder"),
 }

@@ -294,11 +294,14 @@ def test_mean_slices_are_those_of_z_scored_volumes(run, tmp_path, monkeypatch):
 BAD = {
     "no such run": (["nowhere", "--output", "c.csv"], "nowhere"),
     "no format": (["run", "--output", "c.txt"], "clusters are written as .csv, .parquet, .star, .tbl"),
-    "exists": (["run", "--output", "there.csv"], "--overwrite"),
+    "exists": (["run", "--output", "there.csv"], "another name or say --overwrite"),
     "no folder": (["run", "--output", "no/c.csv"], "make it first"),
     "not a list": (["run", "--output", "c.tbl"], "not all of one list"),
     "no picture": (["run", "--output", "c.csv", "--montage", "c.jpg"], "is a .png"),
-    "picture exists": (["run", "--output", "c.csv", "--montage", "there.png"], "--overwrite"),
+    "picture exists": (
+        ["run", "--output", "c.csv", "--montage", "there.png"],
+        "exists already; choose another name or say --overwrite",
+    ),
     "no number": (["run", "--output", "c.csv", "--clusters", "some"], "should be auto, a number"),
     "number for Leiden": (["run", "--output", "c.csv", "--method", "leiden", "--clusters", "3"], "--resolution"),
     "too many": (["run", "--output", "c.csv", "--clusters", "40"], "too few for 40 clusters"),

@@ -26,7 +26,7 @@ from cryoreg.datasets.readers.lab import Lab
 from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.datasets.splits import split
 from cryoreg.datasets.store.reader import Store
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, OutputError
 from cryoreg_cli.main import cryoreg
 
 READERS = {"store": Store, "mrc_folder": MrcFolder, "lab": Lab}
@@ -214,7 +214,7 @@ def test_what_exists_is_kept(source, tmp_path, to):
     path = tmp_path / "out"
     convert(source, path, to)
     before = state(tmp_path)
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(OutputError, match=r"exists already; choose another name or say --overwrite"):
         convert(source, path, to)
     assert state(tmp_path) == before
     convert(source, path, to, {"again": True}, overwrite=True)
@@ -241,9 +241,53 @@ def test_a_folder_of_others_is_never_replaced(source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
     for to in READERS:
-        with pytest.raises(DataError, match=r"out: (exists already|is a folder)"):
+        with pytest.raises(OutputError, match=r"out: (exists already, and thesis.tex|is a folder)"):
             convert(source, tmp_path / "out", to, overwrite=True)
     assert os.listdir(tmp_path / "out") == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("to", ["mrc_folder", "lab"])
+def test_a_folder_into_which_somebody_put_a_file_is_not_replaced(source, tmp_path, to):
+    convert(source, tmp_path / "out", to)
+    mine = tmp_path / "out" / ("class0" if to == "mrc_folder" else "subtomogram_mrc") / "mine.mrc"
+    mine.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"out: exists already, and .*mine\.mrc in it is none of cryoreg's"):
+        convert(source, tmp_path / "out", to, overwrite=True)
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    assert convert(source, tmp_path / "out", to, overwrite=True).written == len(source)
+
+
+@pytest.mark.parametrize("to", READERS)
+def test_what_is_read_is_never_replaced(source, tmp_path, to):
+    """Neither a list, a store or a volume that the rows come from, nor a folder around them."""
+    convert(source, tmp_path / "first", to)
+    again = READERS[to](tmp_path / "first")
+    before = state(tmp_path)
+    target = tmp_path / "first" if to != "store" else Path(source.origin(0).file)
+    rows = again if to != "store" else source
+    with pytest.raises(OutputError, match="is what is read, which is never changed"):
+        convert(rows, target, to, {"root": str(tmp_path / "first")}, overwrite=True)
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("to", READERS)
+def test_overwrite_gives_up_what_another_call_left(source, tmp_path, to):
+    path = tmp_path / "out"
+    assert dies(lambda: convert(Mortal(source, 4), path, to, {"root": "a"}))
+    with pytest.raises(DataError, match=r"was begun with other data or settings; .* --overwrite"):
+        convert(source, path, to, {"root": "b"})
+    assert convert(source, path, to, {"root": "b"}, overwrite=True).resumed == 0
+    assert sorted(os.listdir(tmp_path)) == ["out", "source"]
+
+
+@pytest.mark.parametrize("to", READERS)
+def test_a_call_that_fails_at_the_first_subtomogram_leaves_nothing(source, tmp_path, to):
+    edit(Path(source.files[0]), 1024, np.full(5, np.nan, "f4").tobytes())
+    for _ in range(2):
+        with pytest.raises(DataError, match="class0/000"):
+            convert(source, tmp_path / "out", to)
+        assert os.listdir(tmp_path) == ["source"]
 
 
 # ---- bad subtomograms

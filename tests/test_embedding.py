@@ -137,7 +137,11 @@ def test_names_that_are_no_unicode_become_readable():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("e.pkl", ".parquet, .csv, .npz"), ("there.csv", "exists already"), ("nowhere/e.csv", "no folder")],
+    [
+        ("e.pkl", ".parquet, .csv, .npz"),
+        ("there.csv", "another name or say --overwrite"),
+        ("nowhere/e.csv", "no folder"),
+    ],
 )
 def test_refused_before_any_work(name, message, tmp_path):
     (tmp_path / "there.csv").write_text("mine")

@@ -23,7 +23,7 @@ import cryoreg
 from cryoreg.contracts import Origin
 from cryoreg.datasets.conversion.convert import convert
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError
+from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError, OutputError
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.prediction_files import star_text
 from cryoreg.inference.predictions import Predictions, class_numbers
@@ -492,8 +492,8 @@ def both_readers(run, volumes, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (existing, ConfigError, "exists"),
-        (same_file, ConfigError, "never changed"),
+        (existing, OutputError, "exists already; choose another name or say --overwrite"),
+        (same_file, OutputError, "never changed"),
         (two_lists, DataError, "not all of one list"),
         (lost_list, DataError, "put it back"),
         (shortened_list, DataError, "fewer rows"),

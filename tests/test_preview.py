@@ -139,9 +139,9 @@ def test_it_writes_a_png_and_says_where(cryoreg, data, tmp_path):
     assert (height, width) == pytest.approx((120 * (0.5 + 3 * 1.15), 120 * (1.4 + 9 * 1.15)), abs=1)
     assert picture[..., 0].std() > 0.1
     first = (tmp_path / "look.png").read_bytes()
-    cryoreg(*words, "--output", "look.png", "--seed", "1")
+    cryoreg(*words, "--output", "look.png", "--overwrite", "--seed", "1")
     other = (tmp_path / "look.png").read_bytes()
-    cryoreg(*words, "--output", "look.png")
+    cryoreg(*words, "--output", "look.png", "--overwrite")
     assert (tmp_path / "look.png").read_bytes() == first != other
     assert {entry.name for entry in tmp_path.iterdir()} == {"data", "look.png"}
 
@@ -161,7 +161,7 @@ def test_it_takes_the_config_of_a_run(cryoreg, data, tmp_path):
         (["--augmentation", "cryoett"], "did you mean 'cryoet'"),
         (["--augmentation", "monai", "--set", 'augmentation.transforms=[{name="RandFlp"}]'], "did you mean 'RandFlip'"),
         (["--set", "augmentation.nose=1"], "augmentation.nose"),
-        (["--output", "nowhere/look.png"], "cannot write nowhere/look.png"),
+        (["--output", "nowhere/look.png"], "nowhere/look.png: there is no folder nowhere; make it first"),
         (["--data", "nowhere"], "nowhere"),
     ],
 )

@@ -300,7 +300,12 @@ def test_a_pretraining_run_has_a_report_beside_it(pretrained, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("there.html", "exists already"), ("nowhere/r.html", "no folder"), ("r.html", "no weights")]
+    ("name", "message"),
+    [
+        ("there.html", "or say --overwrite"),
+        ("nowhere/r.html", "no folder"),
+        ("r.html", "no weights"),
+    ],
 )
 def test_refused_in_one_line(name, message, tmp_path):
     (tmp_path / "there.html").write_text("mine")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.building import ROOT, CleanEnvironment, build_wheel
 
-from cryoreg.errors import ConfigError, RunFolderError
+from cryoreg.errors import ConfigError, OutputError, RunFolderError
 from cryoreg.scaffold.plugin import EXAMPLES, create_plugin
 
 BIN = Path(sys.executable).parent
@@ -97,7 +97,7 @@ def test_a_plugins_component_is_not_offered_twice(fake_plugin: Install, tmp_path
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cryoreg-x").mkdir()
-    with pytest.raises(ConfigError, match=r"cryoreg-x: exists already; choose another name or --dir"):
+    with pytest.raises(OutputError, match=r"cryoreg-x: exists already; choose another name or another --dir"):
         create_plugin("x", "method", tmp_path)
     with pytest.raises(ConfigError, match=r"absent: is not a folder; create it"):
         create_plugin("x", "method", tmp_path / "absent")

@@ -25,7 +25,7 @@ from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.store.reader import Store
 from cryoreg.datasets.store.writer import StoreWriter
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, OutputError
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_starting_afresh(tmp_path):
 
 def test_an_existing_store_is_replaced_only_on_demand(store):
     before = state(store.parent)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(OutputError) as error:
         StoreWriter(store, layout(2))
     one_line(error, store.name, "--overwrite")
     assert state(store.parent) == before
@@ -296,7 +296,7 @@ def test_a_store_that_came_meanwhile_is_kept(tmp_path):
     with StoreWriter(path, layout(1)) as writer:
         writer.put(0, volume(0))
         path.write_bytes(b"mine")
-        with pytest.raises(DataError, match="exists already"):
+        with pytest.raises(OutputError, match="exists already"):
             writer.finish()
     assert path.read_bytes() == b"mine"
     assert part_of(path).exists()

@@ -218,7 +218,10 @@ def test_a_single_map(run, tmp_path, name, head):
     assert run("ball.mrc", "--output", name) == (0, f"view      {name}\n")
     assert (tmp_path / name).read_bytes().startswith(head)
     status, output = run("ball.mrc", "--output", name, "--invert", "--level", "1")
-    assert (status, output) == (1, f"Error: {name}: exists already; choose another name, or --overwrite it\n")
+    assert (status, output) == (
+        1,
+        f"Error: {name}: exists already; choose another name or say --overwrite\n",
+    )
     assert run("ball.mrc", "--output", name, "--overwrite")[0] == 0
 
 
@@ -233,7 +236,7 @@ def test_the_default_is_a_png_beside(run, tmp_path):
         (["data", "--ids", "class0/1"], "no subtomogram 'class0/1'"),
         (["data", "--level", 90], "no voxel reaches 90 σ"),
         (["data", "--output", "a.jpg"], "a.jpg: a figure is png, pdf or svg"),
-        (["data", "--output", "nowhere/a.png"], "cannot write nowhere/a.png"),
+        (["data", "--output", "nowhere/a.png"], "nowhere/a.png: there is no folder nowhere; make it first"),
         (["data", "--set", "method.name=moco"], "--set dataset.key=value"),
         (["ball.mrc", "--ids", "a"], "ball.mrc: is a single volume; leave out --ids"),
         (["nowhere"], "no such file"),

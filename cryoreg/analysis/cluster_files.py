@@ -19,6 +19,7 @@ from cryoreg.inference.predict import fit_to_data
 from cryoreg.inference.prediction_files import prepare_writer
 from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
+from cryoreg.outputs import check_files
 from cryoreg.runs.weights import ENCODER_FILE
 
 _LISTS = (".star", ".tbl")
@@ -52,9 +53,10 @@ def run_cluster(
     """
     trained = Trained.encoder(run, fit_to_data(run, layers, ENCODER_FILE))
     dataset = trained.dataset
-    write = _writer(output, dataset, overwrite)
-    if montage is not None:
-        _check_montage(montage, output, overwrite)
+    check_files([output, *([montage] if montage else [])], overwrite, trained.inputs())
+    write = _writer(output, dataset)
+    if montage is not None and montage.suffix.lower() != ".png":
+        raise ConfigError(f"{montage}: the montage is a .png")
     for line in [*(f"differs: {text}" for text in trained.differences()), *_notes(dataset)]:
         say(line)
     clustering = cluster(trained.features(), settings)
@@ -72,29 +74,15 @@ def _notes(dataset: SubtomogramDataset) -> list[str]:
     return [f"note: {text}" for text in getattr(dataset, "notes", ())]
 
 
-def _writer(output: Path, dataset: SubtomogramDataset, overwrite: bool) -> Callable[[Clustering], bytes]:
-    """Return what makes the content of ``output``; refuse, before any work, what cannot or must not be written."""
+def _writer(output: Path, dataset: SubtomogramDataset) -> Callable[[Clustering], bytes]:
+    """Return what makes the content of ``output``; refuse, before any work, what cannot be written."""
     suffix = output.suffix.lower()
     if suffix not in (*_TABLES, *_LISTS):
         raise ConfigError(f"{output}: clusters are written as {', '.join((*_TABLES, *_LISTS))}, by the file's name")
-    _check_folder(output)
-    write = prepare_writer(output, None if suffix in _LISTS else "csv", dataset, overwrite)
+    write = prepare_writer(output, None if suffix in _LISTS else "csv", dataset)
     if suffix in _LISTS:
         return lambda clustering: write(as_predictions(dataset, clustering)).encode(errors="surrogateescape")
     return lambda clustering: _encoded(table(dataset, clustering), suffix)
-
-
-def _check_montage(montage: Path, output: Path, overwrite: bool) -> None:
-    if montage.suffix.lower() != ".png":
-        raise ConfigError(f"{montage}: the montage is a .png")
-    if montage.exists() and not overwrite:
-        raise ConfigError(f"{montage}: exists; choose another --montage, or say --overwrite")
-    _check_folder(montage)
-
-
-def _check_folder(path: Path) -> None:
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[Any]]:

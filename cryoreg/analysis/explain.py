@@ -16,9 +16,10 @@ from cryoreg.analysis.gradcam import draw_comparison, encoder_of, grad_cam, pred
 from cryoreg.analysis.preview import in_turns
 from cryoreg.config import Layer
 from cryoreg.datasets.splits import split
-from cryoreg.errors import ConfigError, DataError, RunFolderError
+from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.inference.trained import Trained
+from cryoreg.outputs import check_folder, filling
 from cryoreg.registry import suggestion
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.classifier import Classifier
@@ -38,6 +39,10 @@ class Written(NamedTuple):
     """Grad-CAM of the network, then of a random encoder where that is wanted."""
     level: float
     """The density at which the script contours the volume."""
+
+    def within(self, folder: Path) -> Written:
+        """Return the same files in another folder."""
+        return self._replace(volume=folder / self.volume.name, maps=tuple(folder / path.name for path in self.maps))
 
 
 def open_run(run: Path, layers: Sequence[Layer]) -> Trained:
@@ -82,19 +87,18 @@ def run_explain(
     """Write into ``output``, for each subtomogram, its volume and Grad-CAM as MRC, and a figure and ChimeraX script.
 
     ``target`` is a class, None the predicted one; ``random`` adds the Grad-CAM of an encoder with random weights.
-    Raises `RunFolderError` where the folder holds anything, unless ``overwrite`` is set; else as `grad_cam` does.
+    Raises `OutputError` where the folder holds anything, unless ``overwrite`` is set; else as `grad_cam` does.
     """
-    if output.exists() and not (overwrite and output.is_dir()) and (output.is_file() or any(output.iterdir())):
-        raise RunFolderError(f"{output}: exists already; choose another folder, or --overwrite what is in it")
+    check_folder(output, overwrite, trained.inputs())
     figure = draw_comparison(trained, indices, target)
-    output.mkdir(parents=True, exist_ok=True)
     stems = file_stems([trained.dataset.ids[index] for index in indices])
-    written = [
-        _write_one(trained, index, output / stem, target, random) for index, stem in zip(indices, stems, strict=True)
-    ]
-    write_atomically(output / FIGURE, lambda file: figure.savefig(file, format="png"))
-    write_text(output / SCRIPT, chimerax_script(written))
-    return written
+    with filling(output) as part:
+        written = [
+            _write_one(trained, index, part / stem, target, random) for index, stem in zip(indices, stems, strict=True)
+        ]
+        write_atomically(part / FIGURE, lambda file: figure.savefig(file, format="png"))
+        write_text(part / SCRIPT, chimerax_script(written))
+    return [files.within(output) for files in written]
 
 
 def _write_one(trained: Trained, index: int, stem: Path, target: int | None, random: bool) -> Written:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from cryoreg.config import RunConfig
 from cryoreg.contracts import Augmentation, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.normalisation import normalise
+from cryoreg.datasets.origins import inputs_of
 from cryoreg.files import write_atomically
+from cryoreg.outputs import check_file
 from cryoreg.randomness import SampleRng
 
 Array = NDArray[np.float32]
@@ -51,14 +53,22 @@ class Group(NamedTuple):
     colours: str
 
 
-def run_preview(config: RunConfig, output: Path, count: int, views: int, tilt_axis: TiltAxis | None = None) -> None:
+def run_preview(
+    config: RunConfig,
+    output: Path,
+    count: int,
+    views: int,
+    tilt_axis: TiltAxis | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write a PNG of ``count`` subtomograms and the ``views`` that pretraining would show of them in its first epoch.
 
     ``tilt_axis`` chooses the planes that show the missing wedge; None: that of the data where it is known, else the
-    augmentation's, else y. Raises
-    `DataError` where the data is at fault, `RunFolderError` where the file cannot be written.
+    augmentation's, else y. Raises `DataError` where the data are at fault, `OutputError` where the file exists (unless
+    ``overwrite`` is set) or cannot lie there.
     """
     dataset: SubtomogramDataset = config.spec("dataset").build()
+    check_file(output, overwrite, inputs_of(dataset, config.spec("dataset")))
     specs = [choice.spec for choice in config.choices.values() if choice.component.group == "augmentations"]
     for spec in specs:
         spec.check_data(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically, write_text
+from cryoreg.outputs import check_files
 from cryoreg.registry import suggestion
 
 Array = NDArray[np.float32]
@@ -66,14 +67,20 @@ class Look(NamedTuple):
     """Of `VIEWS`."""
 
 
-def run_view(shown: Sequence[Subject], look: Look, output: Path | None, page: Path | None, overwrite: bool) -> None:
+def run_view(
+    shown: Sequence[Subject],
+    look: Look,
+    output: Path | None,
+    page: Path | None,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path] = (),
+) -> None:
     """Write the figure of some volumes as ``output`` (PNG, PDF or SVG by its name) and as ``page`` (HTML).
 
-    Raises `ConfigError` where a volume has no surface at the level or a file exists, unless ``overwrite`` is set.
+    Raises `OutputError` where a file exists, unless ``overwrite`` is set and it is none of ``inputs``; `ConfigError`
+    where a volume has no surface at the level.
     """
-    for path in (output, page):
-        if path is not None and path.exists() and not overwrite:
-            raise ConfigError(f"{path}: exists already; choose another name, or --overwrite it")
+    check_files([path for path in (output, page) if path is not None], overwrite, inputs)
     if output is not None:
         kind = output.suffix[1:].lower()
         if kind not in FORMATS:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from pydantic import BaseModel
+
 from cryoreg.contracts import Origin, SubtomogramDataset
 
 
@@ -9,3 +14,9 @@ def origins_of(dataset: SubtomogramDataset) -> list[Origin]:
     """Return the file and row of each subtomogram; its id where the data set does not know."""
     told = getattr(dataset, "origin", None)
     return [told(index) if told else Origin(dataset.ids[index]) for index in range(len(dataset))]
+
+
+def inputs_of(dataset: SubtomogramDataset, spec: BaseModel | None = None) -> set[str]:
+    """Return the files that a data set is read from, as far as it knows them, and the paths that its ``spec`` names."""
+    named = {os.fspath(value) for _, value in spec or () if isinstance(value, Path)}
+    return named | {origin.file for origin in origins_of(dataset)}

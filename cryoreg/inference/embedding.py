@@ -20,6 +20,7 @@ from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import cell, write_atomically
 from cryoreg.inference.trained import Trained
+from cryoreg.outputs import check_file
 from cryoreg.training.calibration import probabilities, temperature_of
 
 Part = Literal["train", "val", "test", "all"]
@@ -109,8 +110,10 @@ def embed(
 
 def run_embedding(run: Path, part: Part, layers: Sequence[Layer], output: Path, overwrite: bool = False) -> Embedding:
     """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``."""
-    write = _writer(output, overwrite)
+    write = _writer(output)
+    check_file(output, overwrite)
     trained = open_run(run, layers)
+    check_file(output, overwrite, trained.inputs())
     embedding = embedding_of(trained, samples_of(trained, part))
     write_atomically(output, lambda file: write(embedding, file))
     return embedding
@@ -184,14 +187,10 @@ def _classifies(trained: Trained) -> bool:
     return hasattr(trained.module, "encoder")
 
 
-def _writer(output: Path, overwrite: bool) -> Callable[[Embedding, BinaryIO], None]:
-    """Return what writes ``output``; refuse, before any work, a name that cannot or must not be written."""
+def _writer(output: Path) -> Callable[[Embedding, BinaryIO], None]:
+    """Return what writes ``output``; refuse, before any work, a name that cannot be written."""
     if output.suffix.lower() not in _WRITERS:
         raise ConfigError(f"{output}: features are written as {', '.join(_WRITERS)}, by the file's name")
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output}: exists already; choose another name, or --overwrite it")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")
     return _WRITERS[output.suffix.lower()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,6 +20,8 @@ from cryoreg.inference.export_checks import (
     recorded_spec,
 )
 from cryoreg.inference.onnx_export import export_onnx
+from cryoreg.outputs import check_file
+from cryoreg.runs.records import FILES
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained, write_weights
 from cryoreg.training.classifier import Classifier
 
@@ -54,7 +55,7 @@ def run_export(
     if chosen == "safetensors" and not (normalisation and batch is None):
         raise ConfigError("--batch and --no-normalisation are for ONNX; safetensors holds weights, and no graph")
     network = open_network(run, classifier)
-    _check_output(output, network.path, overwrite)
+    check_file(output, overwrite, [network.path, *(network.path.parent / name for name in FILES)])
     if chosen == "safetensors":
         return _export_weights(network, output, half)
     return export_onnx(network, output, normalisation, batch)
@@ -72,17 +73,6 @@ def open_network(run: Path, classifier: bool = False) -> Network:
     module = Classifier(encoder, len(card["classes"])) if classifier else encoder
     load_into(module, tensors, path)
     return Network(path, module.eval(), tensors, card)
-
-
-def _check_output(output: Path, weights: Path, overwrite: bool) -> None:
-    if os.path.realpath(output) == os.path.realpath(weights):
-        raise ConfigError(f"{output}: is the run's own file, which is never changed; choose another --output")
-    if output.is_dir():
-        raise ConfigError(f"{output}: is a folder; give the file to write")
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output}: exists; choose another --output, or say --overwrite")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")
 
 
 def _export_weights(network: Network, output: Path, half: bool) -> Exported:

@@ -19,6 +19,7 @@ from cryoreg.files import write_text
 from cryoreg.inference.prediction_files import PredictionFormat, prepare_writer
 from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
+from cryoreg.outputs import check_file
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
 from cryoreg.training.calibration import probabilities, temperature_of
 
@@ -62,7 +63,9 @@ def run_prediction(
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
     trained = Trained.classifier(run, fit_to_data(run, layers))
     threshold = threshold_of(trained.card, unsure)
-    write = None if output is None else prepare_writer(output, form, trained.dataset, overwrite)
+    if output is not None:
+        check_file(output, overwrite, trained.inputs())
+    write = None if output is None else prepare_writer(output, form, trained.dataset)
     for line in remarks(trained):
         say(line)
     predictions = classify(trained, threshold, skip_bad)

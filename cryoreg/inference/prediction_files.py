@@ -35,19 +35,15 @@ _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
-def prepare_writer(
-    output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, overwrite: bool = False
-) -> Write:
-    """Return what turns predictions for ``dataset`` into the file ``output``, having made sure that it can.
+def prepare_writer(output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset) -> Write:
+    """Return what turns predictions for ``dataset`` into the text of the file ``output``, having made sure that it can.
 
-    Raises `ConfigError` or `DataError` where the format is unknown, the file exists (without ``overwrite``) or is one
-    of the data set's own, and where the format cannot keep the list that the data come from.
+    Raises `ConfigError` where the format is unknown, `DataError` where it cannot keep the list that the data come from.
     """
     chosen = form or _FORMATS.get(output.suffix.lower())
     if chosen is None or chosen not in get_args(PredictionFormat):
         raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use .star, .csv, .tbl or --format")
     origins = origins_of(dataset)
-    _check_output(output, {origin.file for origin in origins}, overwrite)
     if chosen == "csv":
         return csv_text
     source = _source(output, chosen, origins)
@@ -57,15 +53,6 @@ def prepare_writer(
     if len(table.rows) <= max(origin.row or 0 for origin in origins):
         raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
     return partial(star_text if chosen == "star" else dynamo_text, table)
-
-
-def _check_output(output: Path, files: set[str], overwrite: bool) -> None:
-    if os.path.realpath(output) in {os.path.realpath(file) for file in files}:
-        raise ConfigError(f"{output}: is what the data are read from, which is never changed; choose another --output")
-    if output.is_dir():
-        raise ConfigError(f"{output}: is a folder; give the file to write")
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output}: exists; choose another --output, or say --overwrite")
 
 
 def _source(output: Path, form: PredictionFormat, origins: Sequence[Origin]) -> str | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.origins import inputs_of
 from cryoreg.errors import CheckpointError
 from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained
 from cryoreg.training.classifier import Classifier
@@ -72,6 +73,10 @@ class Trained:
         """Return the same with an encoder of random weights, drawn by ``training.seed``."""
         module = build_seeded(self.config.training.seed, lambda: self.config.spec("encoder").build())
         return type(self)(self.path, self.card, self.config, self.dataset, module)
+
+    def inputs(self) -> set[str]:
+        """Return the files that the data set and the network are read from."""
+        return {str(self.path), *inputs_of(self.dataset, self.config.spec("dataset"))}
 
     def differences(self) -> list[str]:
         """Return a line for each way in which the data set is not as the one that the network was trained on."""

@@ -15,7 +15,8 @@ from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
-from cryoreg.picking.pick_lists import check_names, check_output, list_files, name_of, write_lists
+from cryoreg.outputs import check_files
+from cryoreg.picking.pick_lists import check_names, list_files, name_of, write_lists
 from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.settings import PickSettings
 
@@ -35,12 +36,12 @@ def run_pick(
     """Pick in every tomogram, write the lists and the picture, and return a summary for the user, line by line.
 
     ``voxel_size`` (Å) overrules the files. Raises `DataError` where a tomogram is at fault or nothing is found,
-    `ConfigError` where an output exists; nothing is then written.
+    `OutputError` where an output exists; nothing is then written.
     """
-    star, csv = list_files(outputs.list, outputs.overwrite)
-    if outputs.picture:
-        check_output(outputs.picture, outputs.overwrite)
+    star, csv = list_files(outputs.list)
     files = find_tomograms(paths)
+    template = [settings.template] if settings.template else []
+    check_files([star, csv, *([outputs.picture] if outputs.picture else [])], outputs.overwrite, [*files, *template])
     check_names(files)
     tomograms = [open_tomogram(file, voxel_size) for file in files]
     found = [pick(tomogram, settings) for tomogram in _shown(tomograms)]

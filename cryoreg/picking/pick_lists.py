@@ -6,7 +6,6 @@ voxel ``tomogram[2, 0, 5]`` of an array with axes (z, y, x).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,27 +22,11 @@ from cryoreg.picking.picks import Picks
 _FORMATS = (".star", ".csv")
 
 
-def list_files(output: Path, overwrite: bool) -> tuple[Path, Path]:
-    """Return the STAR file and the CSV file beside it; raise `ConfigError` where they cannot or must not be written."""
+def list_files(output: Path) -> tuple[Path, Path]:
+    """Return the STAR file and the CSV file beside it; raise `ConfigError` for another ending."""
     if output.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--output {output}: must end in .star; a .csv is written beside it")
-    files = output.with_suffix(".star"), output.with_suffix(".csv")
-    for file in files:
-        check_output(file, overwrite)
-    return files
-
-
-def check_output(file: Path, overwrite: bool) -> None:
-    """Raise `ConfigError` where a file exists and may not be replaced, or its folder cannot be written."""
-    if file.is_dir():
-        raise ConfigError(f"{file}: is a folder; name a file")
-    if file.exists() and not overwrite:
-        raise ConfigError(f"{file}: exists; name another file or say --overwrite")
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        raise ConfigError(f"{file}: there is no folder {folder}; create it first")
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{file}: the folder {folder} may not be written; name another")
+    return output.with_suffix(".star"), output.with_suffix(".csv")
 
 
 def check_names(paths: Sequence[Path]) -> None:

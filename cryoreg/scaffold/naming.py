@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cryoreg import registry
 from cryoreg.errors import ConfigError
+from cryoreg.outputs import check_new
 from cryoreg.registry import discovery
 
 PREFIX = "cryoreg-"
@@ -52,9 +53,8 @@ def check_type(type_name: str, used: Iterable[str]) -> None:
 
 
 def check_free(names: Names, kind: str, target: Path) -> None:
-    """Raise `ConfigError` where the folder, the module or the component is there already."""
-    if target.exists() or target.is_symlink():
-        raise ConfigError(f"{target}: exists already; choose another name or --dir, or remove it")
+    """Raise `ConfigError` where the module or the component is there already, `OutputError` where the folder is."""
+    check_new(target, advice="another --dir")
     offering = sorted({each.dist for each in registry.components(f"{kind}s") if each.name == names.component})
     if offering:
         raise ConfigError(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--target", metavar="CLASS", help="The class to explain. [the predicted one]")
 @click.option("--random", is_flag=True, help="Also write the Grad-CAM of an encoder with random weights.")
 @click.option("--output", type=run_options.PATH, required=True, metavar="DIR", help="The folder to write.")
-@click.option("--overwrite", is_flag=True, help="Write into a folder that holds files, over those of the same name.")
+@click.option("--overwrite", is_flag=True, help="Replace files of the same names in a folder that exists.")
 def explain(
     run: Path,
     ids: str | None,

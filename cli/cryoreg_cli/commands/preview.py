@@ -27,12 +27,14 @@ OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
     help="Show the wedge across this axis. [that of the data, the augmentation's, y]",
 )
 @click.option("--output", type=run_options.PATH, default="preview.png", show_default=True, help="The PNG to write.")
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def preview(
     config: Path | None,
     count: int,
     views: int,
     tilt_axis: TiltAxis | None,
     output: Path,
+    overwrite: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -46,5 +48,5 @@ def preview(
     resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
     from cryoreg.analysis.preview import run_preview
 
-    run_preview(resolved, output, count, views, tilt_axis)
+    run_preview(resolved, output, count, views, tilt_axis, overwrite)
     click.echo(f"preview   {output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 @click.option("--snr-region", type=click.Choice(["crop", "box"]), help="Where it counts. [the preset's]")
 @click.option("--mode", type=click.Choice(["fast", "tilt-series"]), help="How scenes are imaged. [fast]")
 @click.option("--output", type=PATH, metavar="FILE", help="The store to write (HDF5).")
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace what exists.")
 @click.option("--clean-copies", is_flag=True, help="Keep each subtomogram's noise-free copy in the store too.")
 @click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well.")
 @click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well.")
@@ -80,7 +81,7 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
     if output is None:
         raise click.UsageError("Missing option '--output': the store to write")
     folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
-    _require_free(folders)
+    _check_outputs(given, output, list(folders.values()))
     simulated = _set_of(settings, given)
     _list_structures(simulated)
     from cryoreg.datasets.conversion.simulated_store import write
@@ -88,7 +89,7 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
     with run_options.resumable():
         outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
     _report(outcome, output)
-    _export(output, folders)
+    _write_folders(output, folders, given["overwrite"])
     if given["montage"]:
         _draw(simulated, given["montage"])
 
@@ -115,12 +116,18 @@ def _list_structures(simulated: SimulatedSet) -> None:
         click.echo(f"structure {body.name}: {said}", err=True)
 
 
-def _require_free(folders: dict[str, Path]) -> None:
-    from cryoreg.errors import DataError
+def _check_outputs(given: dict[str, Any], output: Path, folders: list[Path]) -> None:
+    """Refuse, before hours of simulation, what cannot be written after it."""
+    from cryoreg.outputs import check_file, check_folder
 
-    for folder in folders.values():
-        if folder.exists():
-            raise DataError(f"{folder}: exists already; choose another name")
+    structures = given["structures"]
+    inputs = list(structures.iterdir()) if structures is not None and structures.is_dir() else []
+    if os.path.lexists(output):  # else the folder that it lies in is made
+        check_file(output, given["overwrite"], inputs)
+    if given["montage"]:
+        check_file(given["montage"], given["overwrite"], [output, *inputs])
+    for folder in folders:
+        check_folder(folder, given["overwrite"], inputs)
 
 
 def _report(outcome: Outcome, output: Path) -> None:
@@ -133,12 +140,12 @@ def _report(outcome: Outcome, output: Path) -> None:
         click.echo(f"SNR       {outcome.snr_crop:.3g} in the crop (target alone), {outcome.snr_box:.3g} in the box")
 
 
-def _export(output: Path, folders: dict[str, Path]) -> None:
+def _write_folders(output: Path, folders: dict[str, Path], overwrite: bool) -> None:
     from cryoreg.datasets.conversion.convert import convert
     from cryoreg.datasets.specs import StoreSpec
 
     for kind, folder in folders.items():
-        convert(StoreSpec(root=output).build(), folder, kind)  # type: ignore[arg-type]
+        convert(StoreSpec(root=output).build(), folder, kind, overwrite=overwrite)  # type: ignore[arg-type]
         click.echo(f"{kind:<10} {folder}")
 
 

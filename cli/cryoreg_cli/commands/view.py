@@ -71,17 +71,20 @@ def view(
     """Draw subtomograms of DATA, a data set or one MRC volume: central slices and the surface at a level."""
     from cryoreg.analysis.view import Look, run_view
 
-    shown = _read(data, dataset, ids, count, assignments)
+    shown, inputs = _read(data, dataset, ids, count, assignments)
     if invert:
         shown = [subject._replace(volume=-subject.volume) for subject in shown]
     if html is None and output is None:
         output = Path("view.png")
-    run_view(shown, Look(**surface), output, html, overwrite)
+    run_view(shown, Look(**surface), output, html, overwrite, inputs)
     for path in filter(None, (output, html)):
         click.echo(f"view      {path}")
 
 
-def _read(data: Path, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]) -> list[Subject]:
+def _read(
+    data: Path, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]
+) -> tuple[list[Subject], set[str]]:
+    """Return the subtomograms to draw, and the files that were read."""
     from cryoreg.analysis import view as library
     from cryoreg.analysis.preview import choose
     from cryoreg.config import absolute, build_spec
@@ -91,11 +94,13 @@ def _read(data: Path, dataset: str | None, ids: str | None, count: int, assignme
     if dataset is None and library.is_single_volume(root):
         if ids:
             raise DataError(f"{data}: is a single volume; leave out --ids")
-        return [library.single(root)]
+        return [library.single(root)], {str(root)}
     from cryoreg.datasets import sniffing
+    from cryoreg.datasets.origins import inputs_of
 
     reader = dataset or sniffing.choose(root).name
-    opened = build_spec(
-        "dataset", reader, {"root": root, **run_options.dataset_settings(assignments, "view")}
-    ).spec.build()
-    return library.subjects(opened, library.find(opened, ids.split(",")) if ids else choose(opened, count))
+    settings = {"root": root, **run_options.dataset_settings(assignments, "view")}
+    spec = build_spec("dataset", reader, settings).spec
+    opened = spec.build()
+    indices = library.find(opened, ids.split(",")) if ids else choose(opened, count)
+    return library.subjects(opened, indices), inputs_of(opened, spec)

@@ -46,21 +46,13 @@ def run_report(
     from cryoreg.analysis.report.contents import gather
     from cryoreg.analysis.report.page import render
     from cryoreg.files import write_text
+    from cryoreg.outputs import check_file
 
-    _check(output, overwrite)
+    if output is not None:  # the run's own report is derived, and may be replaced
+        check_file(output, overwrite)
     trained = open_run(run, layers)
+    if output is not None:
+        check_file(output, overwrite, trained.inputs())
     output = output or trained.path.parent / NAME
     write_text(output, render(gather(trained, limit, part)))
     return output
-
-
-def _check(output: Path | None, overwrite: bool) -> None:
-    """Refuse, before any work, a file that exists; the run's own report is derived and may be replaced."""
-    from cryoreg.errors import ConfigError
-
-    if output is None:
-        return
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output}: exists already; choose another name, or --overwrite it")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output}: there is no folder {output.parent}; make it first")

@@ -22,8 +22,9 @@ from cryoreg.datasets.readers.lab import LABELS, VOLUMES
 from cryoreg.datasets.readers.mrc_files import check_unique
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import writing_to
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, OutputError
 from cryoreg.files import require_no_link, sync_folder, write_text
+from cryoreg.outputs import check_folder
 
 MARK = ".cryoreg.json"
 """A file in each folder, hidden from readers, that tells how it was made."""
@@ -40,12 +41,13 @@ class FolderWriter(ABC):
     def __init__(self, path: Path, layout: StoreLayout, resume: bool = True, overwrite: bool = False) -> None:
         """Begin the folder ``path``, or go on with it where ``resume`` is set and it was begun with an equal layout.
 
-        Raises `DataError` where ``path`` exists (``overwrite`` replaces a folder that cryoreg wrote, and no other).
+        ``overwrite`` replaces a folder that cryoreg wrote, if nobody put anything into it, and gives up another part.
+        Raises `OutputError` where ``path`` cannot be written, `DataError` where its part has another layout.
         """
         self.path, self.layout, self.overwrite = path, layout, overwrite
-        self.part = path.with_name(f".{path.name}.part")
         layout.check()
         self._require_free_name()
+        self.part = path.with_name(f".{path.name}.part")
         self._left_out: set[int] = set()
         self.files = self._name_files()
         check_unique([file.casefold() for file in self.files], self.files)
@@ -82,7 +84,8 @@ class FolderWriter(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        if error is not None and not any(self._written(row) for row in range(len(self.files))):
+            shutil.rmtree(self.part, ignore_errors=True)
 
     @abstractmethod
     def _name_files(self) -> list[str]:
@@ -115,26 +118,42 @@ class FolderWriter(ABC):
                 for name in below:
                     require_no_link(Path(folder, name), DataError)
             begun = _read_mark(self.part)
+            if begun is not None and begun["layout"] != self.layout.digest():
+                self._give_up_part()
+                begun = None
             if begun is None:
                 self.part.mkdir(parents=True, exist_ok=True)
                 self._mark()
-            elif begun != self.layout.digest():
-                raise DataError(
-                    f"{self.part}: was begun with other data or settings; repeat those to go on with it, or remove it"
-                )
+
+    def _give_up_part(self) -> None:
+        if not self.overwrite:
+            raise DataError(
+                f"{self.part}: was begun with other data or settings; repeat those to go on with it, or say --overwrite"
+            )
+        shutil.rmtree(self.part)
 
     def _mark(self) -> None:
         left_out = [self.layout.ids[row] for row in sorted(self._left_out)]
-        made = {"cryoreg": version.__version__, "layout": self.layout.digest(), "left_out": left_out}
+        files = [file for row in range(len(self.files)) for file in self._files_of(row)]
+        made = {"cryoreg": version.__version__, "layout": self.layout.digest(), "left_out": left_out, "files": files}
         write_text(self.part / MARK, json.dumps(made | {"settings": dict(self.layout.settings)}, default=str))
 
     def _require_free_name(self) -> None:
-        if self.path.exists() and not (self.overwrite and _read_mark(self.path) is not None):
-            advice = "choose another name" if self.overwrite else "choose another name, or overwrite it (--overwrite)"
-            raise DataError(f"{self.path}: exists already; {advice}")
+        check_folder(self.path, self.overwrite, self.layout.inputs)
+        stranger = _stranger(self.path)
+        if stranger is not None:
+            raise OutputError(
+                f"{self.path}: exists already, and {stranger} in it is none of cryoreg's; choose another name"
+            )
+
+    def _files_of(self, row: int) -> list[str]:
+        """Return the paths of all files of a row, below the folder."""
+        return [self.files[row]]
 
     def _rename(self) -> None:
         old = self.path.with_name(f".{self.path.name}.old")
+        if _read_mark(old) is not None:  # left by a process that was killed here
+            shutil.rmtree(old)
         if self.path.exists():
             self.path.replace(old)
         self.part.replace(self.path)
@@ -189,6 +208,9 @@ class LabWriter(FolderWriter):
     def _label_file(self, row: int) -> Path:
         return self.part / LABELS / f"target{self._numbers[row]}.json"
 
+    def _files_of(self, row: int) -> list[str]:
+        return [self.files[row], f"{LABELS}/{self._label_file(row).name}"]
+
     def _written(self, row: int) -> bool:
         return super()._written(row) and self._label_file(row).is_file() and self._label_file(row).stat().st_size > 0
 
@@ -221,9 +243,18 @@ def _file_name(text: str) -> str:
     return re.sub(r"^\.", "_", re.sub(r"[/\0]", "_", text)) or "_"
 
 
-def _read_mark(folder: Path) -> str | None:
-    """Return the digest of the layout that a folder was begun with; None where cryoreg did not begin it."""
+def _read_mark(folder: Path) -> dict[str, Any] | None:
+    """Return what tells how a folder was made, the digest of its "layout" in it; None where cryoreg did not make it."""
     try:
-        return str(json.loads((folder / MARK).read_bytes())["layout"])
+        mark = json.loads((folder / MARK).read_bytes())
+        return mark if isinstance(mark["layout"], str) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _stranger(folder: Path) -> str | None:
+    """Return a file that cryoreg did not write into a folder; None where there is none."""
+    mark = _read_mark(folder) or {"files": []}
+    found = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
+    own = {MARK, *mark.get("files", found)}  # earlier versions did not list them
+    return next((name for name in found if name not in own), None)

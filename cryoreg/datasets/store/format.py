@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,12 @@ class StoreLayout:
         box = tuple(int(edge) for edge in self.box)
         for name, value in (("ids", list(self.ids)), ("labels", labels), ("groups", list(self.groups)), ("box", box)):
             object.__setattr__(self, name, value)
+
+    @property
+    def inputs(self) -> set[str]:
+        """The files that the rows come from, and the paths that the settings name."""
+        named = {value for value in self.settings.values() if isinstance(value, str) and os.path.isabs(value)}
+        return named | {origin.file for origin in self.origins or ()}
 
     def check(self) -> None:
         """Raise `DataError` where rows are none, differ in number, or share an id."""

@@ -21,6 +21,7 @@ from cryoreg.datasets.store import format as fmt
 from cryoreg.datasets.store.format import Place, StoreLayout
 from cryoreg.errors import DataError
 from cryoreg.files import require_no_link, sync_folder, write_atomically
+from cryoreg.outputs import check_file
 
 __all__ = ["StoreLayout", "StoreWriter"]
 
@@ -37,17 +38,18 @@ class StoreWriter:
     def __init__(self, path: Path, layout: StoreLayout, resume: bool = True, overwrite: bool = False) -> None:
         """Begin ``path``, or go on with it where ``resume`` is set and it was begun with an equal layout.
 
-        Raises `DataError` where ``path`` exists (unless ``overwrite``), its unfinished part has another layout or is
-        being written by another process, or the disk has no room for all rows.
+        Raises `OutputError` where ``path`` exists (unless ``overwrite``), `DataError` where its unfinished part has
+        another layout (unless ``overwrite``) or is being written by another process, or the disk has no room.
         """
         self.path, self.layout, self.overwrite = path, layout, overwrite
-        self.part = path.with_name(f".{path.name}.part")
         layout.check()
+        with writing_to(path, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._require_free_name()
+        self.part = path.with_name(f".{path.name}.part")
         require_no_link(self.part, DataError)
         with writing_to(self.path, self.part):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not (resume and self.part.exists()):
+            if not (resume and self._is_begun()):
                 self._create()
             self._places = self._open()
             self._file = os.open(self.part, os.O_RDWR)
@@ -122,14 +124,26 @@ class StoreWriter:
         try:
             if self._pending:
                 self.flush()
+            if error is not None and not (self._state == fmt.WRITTEN).any():
+                self.part.unlink(missing_ok=True)
         finally:
             os.close(self._file)
 
     def _require_free_name(self) -> None:
-        if self.path.is_dir():
-            raise DataError(f"{self.path}: is a folder; choose a file name for the store")
-        if self.path.exists() and not self.overwrite:
-            raise DataError(f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)")
+        check_file(self.path, self.overwrite, self.layout.inputs)
+
+    def _is_begun(self) -> bool:
+        """Tell whether there is a part to go on with; another one than this is given up with ``overwrite``."""
+        if not (self.overwrite and self.part.exists()):
+            return self.part.exists()
+        try:
+            self._open()
+        except DataError:
+            self._file = os.open(self.part, os.O_RDWR)
+            self._lock()
+            os.close(self._file)
+            return False
+        return True
 
     def _create(self) -> None:
         self._require_room()
@@ -147,10 +161,12 @@ class StoreWriter:
             with h5py.File(self.part, "r", locking=False) as file:
                 begun_with, found = fmt.attribute(file, "layout"), fmt.places(file)
         except (OSError, KeyError, ValueError):
-            raise DataError(f"{self.part}: is damaged, so its store cannot be gone on with; remove it") from None
+            raise DataError(
+                f"{self.part}: is damaged, so its store cannot be gone on with; remove it, or say --overwrite"
+            ) from None
         if begun_with != self.layout.digest():
             raise DataError(
-                f"{self.part}: was begun with other data or settings; repeat those to go on with it, or remove it"
+                f"{self.part}: was begun with other data or settings; repeat those to go on with it, or say --overwrite"
             )
         return found
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from cryoreg.errors import ConfigError, DataError, RunFolderError
+from cryoreg.errors import ConfigError, DataError, OutputError
 from cryoreg_chimerax.command import chimerax
 from cryoreg_chimerax.pairs import find_pairs, measure
 
@@ -169,7 +169,7 @@ def test_missing_folders_and_maps_are_named(tmp_path: Path) -> None:
 def test_a_script_is_replaced_only_when_told(tmp_path: Path) -> None:
     write_pair(tmp_path, "a", "x")
     (tmp_path / CXC).write_text("mine")
-    with pytest.raises(RunFolderError, match="exists already; choose another --output, or --overwrite it"):
+    with pytest.raises(OutputError, match="exists already; choose another name or say --overwrite"):
         chimerax.main([str(tmp_path)], standalone_mode=False)
     assert (tmp_path / CXC).read_text() == "mine"
     assert run(tmp_path, "--overwrite").exit_code == 0

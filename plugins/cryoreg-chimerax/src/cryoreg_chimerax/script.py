@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryoreg.errors import ConfigError, DataError, RunFolderError
+from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
+from cryoreg.outputs import check_file
 from cryoreg_chimerax.pairs import Density, Pair, measure
 
 PALETTE = "0,#3b4cc0:0.5,#dddddd:1,#b40426"
@@ -20,13 +21,12 @@ GAP = 1.25
 def write_script(pairs: Sequence[Pair], output: Path, sigma: float = 2.0, overwrite: bool = False) -> Path:
     """Write a script that opens ``pairs`` side by side, contoured ``sigma`` standard deviations above their means.
 
-    Raises `RunFolderError` where ``output`` exists, unless ``overwrite`` is set; `DataError` where a file is damaged;
+    Raises `OutputError` where ``output`` exists, unless ``overwrite`` is set; `DataError` where a file is damaged;
     `ConfigError` where ``sigma`` is no number.
     """
     if not math.isfinite(sigma):
         raise ConfigError(f"--sigma {sigma}: is no level; give a number of standard deviations")
-    if output.exists() and not overwrite:
-        raise RunFolderError(f"{output}: exists already; choose another --output, or --overwrite it")
+    check_file(output, overwrite, (file for pair in pairs for file in (pair.volume, pair.map)))
     if '"' in (away := os.path.relpath(pairs[0].volume.parent, output.parent)):
         raise DataError(f"{away}: ChimeraX would misread this path; rename the folder without quotes")
     write_text(output, chimerax_script(pairs, [measure(pair) for pair in pairs], Path(away), sigma))
