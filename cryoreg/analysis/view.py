@@ -17,6 +17,8 @@ from cryoreg.analysis import slices
 from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
+from cryoreg.datasets.tomograms.files import open_tomogram
+from cryoreg.datasets.tomograms.kinds import kind_of
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.outputs import check_files
@@ -36,7 +38,6 @@ _PANEL = 1.9
 _LABEL = 1.3
 _HEADING = 0.3
 """Inches."""
-_VOLUMES = tuple(f"{extension}{packed}" for extension in (".mrc", ".map", ".rec") for packed in ("", ".gz", ".bz2"))
 _SAME_SCALE = 1.5
 """Zoom at which matplotlib draws a cubic box, seen along an axis, as large as its slices."""
 _PAGE_COLUMNS = 4
@@ -92,12 +93,16 @@ def run_view(
 
 
 def is_single_volume(path: Path) -> bool:
-    """Tell whether a path is one MRC file that is not a stack."""
-    return path.is_file() and path.name.lower().endswith(_VOLUMES) and not is_stack(path)
+    """Tell whether a path is one file of one volume, by its content: TIFF, or MRC that is no stack."""
+    kind = kind_of(path) if path.is_file() else None
+    return kind == "TIFF" or (kind == "MRC" and not is_stack(path))
 
 
 def single(path: Path) -> Subject:
-    """Read one MRC volume; raise `DataError` where it is not sound."""
+    """Read one MRC or TIFF volume; raise `DataError` where it is not sound."""
+    if kind_of(path) == "TIFF":
+        opened = open_tomogram(path)
+        return Subject(path.name, opened[:], opened.voxel_size)
     sizes = read_header(path).voxel_sizes
     return Subject(path.name, read_volume(path), sizes[0] if sizes else None)
 

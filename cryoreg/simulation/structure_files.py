@@ -18,7 +18,7 @@ from cryoreg.simulation.structures import Points, Structure, thin
 if TYPE_CHECKING:
     import gemmi
 
-ATOMS, MAPS = (".pdb", ".ent", ".cif", ".mmcif"), (".mrc", ".map")
+ATOMS, MAPS = (".pdb", ".ent", ".cif", ".mmcif"), (".mrc", ".map", ".rec", ".ccp4")
 DALTON_PER_SCATTERING = 6.1
 """Da per Å of electron scattering factor at k = 0: the mean mass of a protein's heavy atoms with their hydrogens, 14.3
 Da, over their mean factor, 2.36 Å."""

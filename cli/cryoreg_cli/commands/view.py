@@ -68,7 +68,7 @@ def view(
     overwrite: bool,
     **surface: Unpack[_Surface],
 ) -> None:
-    """Draw subtomograms of DATA, a data set or one MRC volume: central slices and the surface at a level."""
+    """Draw subtomograms of DATA, a data set or one MRC or TIFF volume: central slices and the surface at a level."""
     from cryoreg.analysis.view import Look, run_view
 
     shown, inputs = _read(data, dataset, ids, count, assignments)

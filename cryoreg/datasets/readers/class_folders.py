@@ -63,6 +63,12 @@ def find_files(root: str | Path, kind: FileKind, single: bool = False) -> ClassF
     return ClassFolders(files, stems, labels, classes)
 
 
+def any_files(root: str | Path, kind: FileKind) -> bool:
+    """Tell whether a folder, or a subfolder of it, holds files of a kind."""
+    names, folders = list_folder(root, kind)
+    return bool(names) or any(list_folder(os.path.join(root, folder), kind)[0] for folder in folders)
+
+
 def list_folder(folder: str | Path, kind: FileKind) -> tuple[list[str], list[str]]:
     """Return the sorted names of a folder's files of a kind and of its subfolders, without hidden ones."""
     try:

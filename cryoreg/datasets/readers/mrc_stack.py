@@ -17,9 +17,9 @@ STACKS = FileKind("MRC stacks", ".mrcs, .mrc, .st, .map, .rec", packed=True)
 class MrcStack(FileDataset):
     """One stack, unlabelled, or a folder of them: ``root/<class>.mrcs`` or ``root/<class>/*.mrcs``.
 
-    A flat folder's stacks are the classes, unless it holds but one. An id is the stack's path below ``root`` without
-    its extension, and the slot counted from 0: ``proteasome/17``. A slot is read without the others, except that a
-    compressed stack is unpacked up to it.
+    A flat folder's stacks are the classes, unless it holds but one, or each of them one volume. An id is the stack's
+    path below ``root`` without its extension, and the slot counted from 0: ``proteasome/17``. A slot is read without
+    the others, except that a compressed stack is unpacked up to it.
     """
 
     def __init__(self, root: str | Path, voxel_size: float | None = None, box: int | None = None) -> None:
@@ -33,7 +33,7 @@ class MrcStack(FileDataset):
         counts = [header.volumes for header in headers]
         classes, labels = found.classes, found.labels
         self.notes = notes_on(found.files, headers)
-        if not classes and len(found.files) > 1:
+        if not classes and len(found.files) > 1 and max(counts) > 1:
             classes, labels = found.stems, list(range(len(found.files)))
             self.notes += [
                 "every stack is taken for a class; stacks of one class go into one folder: root/<class>/*.mrcs"
