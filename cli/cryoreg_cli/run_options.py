@@ -114,7 +114,7 @@ PRETRAIN = (METHOD, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
 FINETUNE = (FROM, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)
-"""Of commands that look at data, a run's own or others, through its network."""
+"""Options of commands that look at data, a run's own or others, through its network."""
 INFER = (*EXPLORE, PRECISION)
 
 READER = click.option(
@@ -123,7 +123,7 @@ READER = click.option(
     metavar="NAME",
     help="The reader, where several fit. [worked out from what is there]",
 )
-"""Of commands that need no run."""
+"""The option of commands that need no run."""
 
 
 def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:

@@ -32,7 +32,7 @@ class Clustered(NamedTuple):
     dataset: SubtomogramDataset
     clustering: Clustering
     agreement: Agreement | None
-    """With the labels, where there are any."""
+    """How far clusters agree with the labels; None where there are none."""
     seen: bool
     """Whether the network was fine-tuned on labels, which makes the agreement no discovery."""
 

@@ -40,9 +40,9 @@ class ClusterSettings(NamedTuple):
     clusters: range = AUTO
     """Numbers of clusters to try; Leiden finds its own."""
     resolution: float = 1.0
-    """Of Leiden: more, smaller clusters as it grows."""
+    """Leiden's resolution: more, smaller clusters as it grows."""
     neighbours: int = 15
-    """Of each subtomogram in Leiden's graph."""
+    """Edges of each subtomogram in Leiden's graph."""
     components: int = 50
     """Principal components kept."""
     seed: int = 0
@@ -99,7 +99,7 @@ class _Fit(NamedTuple):
 
 class _Plan(NamedTuple):
     fit: Callable[[int], _Fit]
-    """From a seed."""
+    """Clusters from a seed."""
     curve: dict[int, float]
     wanted: int | None
 

@@ -25,7 +25,7 @@ class Surface(NamedTuple):
 
     @property
     def area(self) -> float:
-        """In Å², or voxels²."""
+        """The area in Å², or voxels²."""
         return float(mesh_surface_area(self.vertices, self.faces))
 
     @property

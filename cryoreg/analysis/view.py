@@ -65,7 +65,7 @@ class Look(NamedTuple):
     dust: int = 10
     """Connected regions of fewer voxels are left out."""
     views: tuple[str, ...] = ("oblique",)
-    """Of `VIEWS`."""
+    """Where surfaces are seen from: keys of `VIEWS`."""
 
 
 def run_view(

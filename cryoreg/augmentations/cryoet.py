@@ -27,9 +27,9 @@ class Parameters(NamedTuple):
     """
 
     rotation: Tensor
-    """By which density turns (B, 3, 3); with a mirror its determinant is −1."""
+    """(B, 3, 3): the matrix by which density turns; with a mirror its determinant is −1."""
     shift: Tensor
-    """By how much density then moves along z, y and x, voxels (B, 3)."""
+    """(B, 3): how far density then moves along z, y and x, voxels."""
     zoom: Tensor
     """Factor by which density first grows (B,)."""
     low: Tensor

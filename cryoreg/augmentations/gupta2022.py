@@ -33,7 +33,7 @@ class Parameters(NamedTuple):
     zoom: Tensor
     """Factor by which density grows (B,)."""
     shift: Tensor
-    """By how much density moves along y and x, as a fraction of the box's edges (B, 2)."""
+    """(B, 2): how far density moves along y and x, as a fraction of the box's edges."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class TuningPayload(RunPayload):
     """What defines a fine-tuning run."""
 
     parts: list[Part]
-    """On which the classifier is measured, besides validation."""
+    """The parts on which the classifier is measured, besides validation."""
     min_steps: int
 
 

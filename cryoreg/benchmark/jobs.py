@@ -31,7 +31,7 @@ class Job:
     """
 
     name: str
-    """For people; two jobs that differ in it alone are one."""
+    """What people call it; two jobs that differ in it alone are one."""
     function: str
     payload: Mapping[str, object]
     needs: tuple[Job, ...] = ()

@@ -1,4 +1,4 @@
-"""From a study to its jobs: every cell, with pretraining shared by the cells that allow it."""
+"""Turns a study into jobs, one for every cell; pretraining is shared by the cells that allow it."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Labels(NamedTuple):
     """How many labels a classifier learns from, as settings of a run."""
 
     column: str
-    """As the table's head shows it."""
+    """The name of the column, as the table's head shows it."""
     training: Table
 
 

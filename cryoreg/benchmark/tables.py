@@ -64,14 +64,14 @@ class Summary(NamedTuple):
     n: int
     mean: float
     sd: float | None
-    """Over the runs, with n − 1; None for a single run."""
+    """Standard deviation over the runs, with n − 1; None for a single run."""
     difference: float | None
-    """Of the means, from random weights; None where there are none to compare with."""
+    """Difference of the means from that of random weights; None where there are none to compare with."""
     p: float | None
-    """Two-tailed, of Welch's t-test against random weights; None where either has fewer than two runs."""
+    """Two-tailed p of Welch's t-test against random weights; None where either has fewer than two runs."""
     paper: float | None
     paired: float | None = None
-    """Two-tailed, of the paired t-test; None where the seeds of both are not the same, two at least."""
+    """Two-tailed p of the paired t-test; None where the seeds of both are not the same, two at least."""
 
     @property
     def paper_difference(self) -> float | None:

@@ -39,7 +39,7 @@ class Voxels(NamedTuple):
     centre: float
     """Mean of the centre over that of the rim, in standard deviations."""
     skewness: float
-    """Of the centre's voxels: positive where few are bright."""
+    """Skewness of the centre's voxels: positive where few are bright."""
     saturated: bool
     """More than 1 % of whole numbers up to 255 are the smallest, or the largest."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 NORMALISATION = "per-volume z-score"
-"""As cards record it."""
+"""What cards record of it."""
 
 
 def normalise(volumes: Tensor) -> Tensor:

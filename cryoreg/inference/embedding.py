@@ -25,7 +25,7 @@ from cryoreg.training.calibration import probabilities, temperature_of
 
 Part = Literal["train", "val", "test", "all"]
 CARD_KEY = b"cryoreg_card"
-"""Of a Parquet file's metadata: the card of the weights, as JSON."""
+"""Key of a Parquet file's metadata under which the card of the weights stands, as JSON."""
 
 
 @dataclass(frozen=True)

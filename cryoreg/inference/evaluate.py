@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
     copied: tuple[str, ...] = ()
     """Ids of the part's subtomograms that occur, voxel by voxel, in another part as well: they make it look better."""
     temperature: float | None = None
-    """By which logits were divided; None where the run was not calibrated."""
+    """What logits were divided by; None where the run was not calibrated."""
     uncalibrated: np.ndarray | None = None
     """float64 (N,): softmax probability of the prediction at a temperature of 1; None: as ``confidences``."""
 

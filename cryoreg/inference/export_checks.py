@@ -16,7 +16,7 @@ from cryoreg.errors import CheckpointError, CryoregError
 from cryoreg.training.classifier import Classifier
 
 REAL_VOLUMES = 4
-"""Of the run's own data set, on which an export is checked."""
+"""Subtomograms of the run's own data set on which an export is checked."""
 _RANDOM_VOLUMES = 3
 
 

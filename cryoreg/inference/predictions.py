@@ -26,7 +26,7 @@ class Predictions(NamedTuple):
     """(N,): whether the confidence is below ``threshold``."""
     threshold: float
     temperature: float | None
-    """By which logits were divided; None where the run was not calibrated."""
+    """What logits were divided by; None where the run was not calibrated."""
     origins: tuple[Origin, ...]
     groups: tuple[str | None, ...]
     left_out: dict[str, str]

@@ -18,7 +18,7 @@ class Verdict(NamedTuple):
     decided: bool
     """False where the evidence is weak."""
     skewness: float
-    """Of the response of the Difference of Gaussians, in standard errors."""
+    """Skewness of the response of the Difference of Gaussians, in standard errors."""
 
 
 def judge(response: Response) -> Verdict:

@@ -59,7 +59,7 @@ class Response(NamedTuple):
 
     bright: Peaks
     dark: Peaks
-    """Of the negative response."""
+    """The peaks of the negative response."""
     samples: Array
     """The response on a coarse grid."""
     skewness_error: float

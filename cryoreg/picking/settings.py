@@ -12,7 +12,7 @@ from cryoreg.errors import ConfigError
 THRESHOLD = 3.0
 """Above it noise leaves about 0.003/σ³ peaks in a voxel."""
 RANKED_THRESHOLD = 1.0
-"""With a template the filter only proposes; correlation decides."""
+"""Lower, since with a template the filter only proposes; correlation decides."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PickSettings:
     """What to look for."""
 
     radius: float
-    """Of the particles, Å."""
+    """The radius of the particles, Å."""
     contrast: Literal["auto", "bright", "dark"] = "auto"
     """How density looks in the tomograms."""
     threshold: float | None = None

@@ -1,4 +1,4 @@
-"""Of candidates that crowd, the best."""
+"""Keeps the best of candidates that crowd."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
     """One entry point of a ``cryoreg.*`` group."""
 
     group: str
-    """Without the prefix: "encoders", "methods", "augmentations", "datasets" or "commands"."""
+    """The group without its prefix: "encoders", "methods", "augmentations", "datasets" or "commands"."""
     name: str
     dist: str
     """The package that declares it, as PEP 503 normalises it."""
@@ -50,7 +50,7 @@ class Distribution(NamedTuple):
     """An installed package, as its metadata folder's name says."""
 
     name: str
-    """As PEP 503 normalises it."""
+    """The package's name as PEP 503 normalises it."""
     version: str
     info: str
     """The metadata folder."""

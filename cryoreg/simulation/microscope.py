@@ -1,4 +1,4 @@
-"""From density to image and back to voxels: the filters and the missing wedge as one factor in Fourier space."""
+"""Takes density to an image and back to voxels: the filters and the missing wedge as one factor in Fourier space."""
 
 from __future__ import annotations
 

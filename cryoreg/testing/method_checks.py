@@ -22,7 +22,7 @@ from cryoreg.testing.samples import BATCH, BlindEncoder, TinyEncoder, batch_of, 
 from cryoreg.training.monitor import FeatureFigures, Monitor
 
 STEPS = 6
-"""Of a short run."""
+"""Steps in a check's short run."""
 FALL = 40
 """Steps in which the loss of a fixed batch falls."""
 IDLE = 1e-6

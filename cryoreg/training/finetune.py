@@ -46,7 +46,7 @@ class FinetuneResult(NamedTuple):
     classifier: Path
     """The exported classifier.safetensors."""
     val_accuracy: float
-    """Of the best epoch, on the validation split."""
+    """Accuracy of the best epoch on the validation split."""
     best_epoch: int
 
 

@@ -10,7 +10,7 @@ INSTALL = {
     "fish": "cryoreg completion fish > ~/.config/fish/completions/cryoreg.fish",
 }
 VARIABLE = "_CRYOREG_COMPLETE"
-"""By which click tells that a shell asks, and which."""
+"""The environment variable by which click tells that a shell asks, and which."""
 
 
 @click.command()

@@ -46,7 +46,7 @@ class Contents:
     title: str
     task: str
     part: str
-    """Of which part the figures are: train, val, test or all."""
+    """The part that the figures are of: train, val, test or all."""
     figures: list[Figure]
     facts: list[tuple[str, str]]
     warnings: list[str]

@@ -15,7 +15,7 @@ class FileKind(NamedTuple):
     """The files that a reader takes."""
 
     name: str
-    """In the plural: "MRC files"."""
+    """What messages call them, in the plural: "MRC files"."""
     extensions: str
     """Separated by commas: ".mrc, .rec"; they may be compressed where ``packed`` says so."""
     packed: bool = False

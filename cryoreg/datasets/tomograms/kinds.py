@@ -14,7 +14,7 @@ from cryoreg.errors import DataError
 
 MRC = (".mrc", ".rec", ".map")
 STACKS = (".mrcs", ".st", ".ali", ".preali")
-"""Of MRC files that mostly are images, of a tilt series or of particles; their headers tell."""
+"""Endings of MRC files that mostly are images, of a tilt series or of particles; their headers tell."""
 TIFF = (".tif", ".tiff")
 ZARR = (".zarr",)
 ENDINGS = (*MRC, *TIFF, *ZARR)
