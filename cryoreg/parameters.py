@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -16,7 +16,7 @@ class Parameter(NamedTuple):
     name: str
     type: str
     required: bool
-    default: Any
+    default: object
     """None where the parameter is required."""
     limits: str
     """Such as ">= 0, < 1"; empty where the type says it all."""
@@ -40,7 +40,7 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple
 _SIGNS |= {"min_length": "length >=", "max_length": "length <=", "pattern": "matches"}
 
 
-def _limits(metadata: Iterable[Any]) -> list[str]:
+def _limits(metadata: Iterable[object]) -> list[str]:
     return [
         f"{sign} {getattr(constraint, name)}"
         for constraint in metadata
@@ -49,16 +49,16 @@ def _limits(metadata: Iterable[Any]) -> list[str]:
     ]
 
 
-def _nested_limits(annotation: Any) -> Iterator[str]:
+def _nested_limits(annotation: object) -> Iterator[str]:
     """Yield the limits inside a type, such as those of ``Annotated[int, Field(ge=1)] | None``."""
     if get_origin(annotation) is Annotated:
-        for constraint in annotation.__metadata__:
+        for constraint in get_args(annotation)[1:]:
             yield from _limits(getattr(constraint, "metadata", [constraint]))
     for part in get_args(annotation):
         yield from _nested_limits(part)
 
 
-def _type_name(annotation: Any) -> str:
+def _type_name(annotation: object) -> str:
     """Write a type as a user would say it: "int", "float | none", "v1 | v2", "tuple[int, int]"."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if annotation is type(None):
@@ -76,7 +76,7 @@ def _type_name(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation)).lower()
 
 
-def choices(annotation: Any) -> list[str]:
+def choices(annotation: object) -> list[str]:
     """Return the values that a type lists: those of a ``Literal``, and "true" and "false" of a ``bool``."""
     if annotation is bool:
         return ["true", "false"]

@@ -38,7 +38,8 @@ CHILDREN = {
         assert len(list(loader.epoch())) == len(data) // 2""",
     "jobs": """
         from pathlib import Path
-        from cryoreg.benchmark.jobs import Execution, Job, run_jobs
+        from cryoreg.benchmark.execution import Execution, run_jobs
+        from cryoreg.benchmark.jobs import Job
         ran = Path(os.environ["MARK"] + ".ran")
         job = Job("one", "support.benchmark_functions:add", {"number": 1, "ran": str(ran)})
         for execution in (Execution(), Execution(slurm={"cluster": "local"})):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _writer(output: Path, dataset: SubtomogramDataset) -> Callable[[Clustering],
     return lambda clustering: _encoded(table(dataset, clustering), suffix)
 
 
-def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[Any]]:
+def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[object]]:
     """Return a value for each subtomogram: id, file, row, tomogram, cluster (from 1), confidence, distance, label."""
     from cryoreg.inference.embedding import readable
 
@@ -105,7 +105,7 @@ def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequ
     }
 
 
-def _encoded(columns: dict[str, Sequence[Any]], suffix: str) -> bytes:
+def _encoded(columns: dict[str, Sequence[object]], suffix: str) -> bytes:
     import pandas as pd
 
     frame = pd.DataFrame(columns).astype({"row": "Int64"})

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def parse_clusters(text: str, method: Method = "kmeans") -> range:
     return found
 
 
-def cluster(features: NDArray[Any], settings: ClusterSettings) -> Clustering:
+def cluster(features: NDArray[np.floating], settings: ClusterSettings) -> Clustering:
     """Cluster features (N, C): standardised, scaled to length 1, reduced to principal components.
 
     Raises `DataError` for features that do not differ or are too few, `ConfigError` where Leiden is not installed.
@@ -139,7 +139,7 @@ def cluster(features: NDArray[Any], settings: ClusterSettings) -> Clustering:
     )
 
 
-def principal_components(features: NDArray[Any], components: int) -> Floats:
+def principal_components(features: NDArray[np.floating], components: int) -> Floats:
     """Return standardised features, each vector scaled to length 1, in their first principal components (N, ≤ C)."""
     _require(len(features) > 2, f"{len(features)} subtomograms", "clusters")
     if not np.isfinite(features).all():

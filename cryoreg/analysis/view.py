@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.colors import Normalize, to_rgb
@@ -162,7 +162,7 @@ def draw(shown: Sequence[Subject], look: Look) -> Figure:
                 )
         mesh = surface(subject, look)
         for column, view in enumerate(look.views, start=3):
-            scene: Any = figure.add_subplot(grid[row, column], projection="3d")
+            scene: Axes3D = figure.add_subplot(grid[row, column], projection="3d")
             _draw_surface(scene, mesh, subject, view)
             if row == 0:
                 scene.set_title(f"{look.level:g} σ, {'' if view == 'oblique' else 'along '}{view}", fontsize=8, pad=3)
@@ -216,6 +216,6 @@ def to_html(shown: Sequence[Subject], look: Look) -> str:
     return page.to_html(include_plotlyjs=True)
 
 
-def _axes(shown: Sequence[Subject]) -> dict[str, Any]:
+def _axes(shown: Sequence[Subject]) -> dict[str, dict[str, str]]:
     unit = "Å" if all(subject.voxel_size for subject in shown) else "voxels"
     return {f"{axis}axis": {"title": f"{axis} ({unit})"} for axis in "xyz"}

@@ -140,8 +140,8 @@ def _compare(flat: nn.Module, net: nn.Module, model: str) -> int:
     volume = image[:, :, None].expand(-1, -1, image.shape[2], -1, -1)
     entered: list[str] = []
 
-    def leave(name: str, output: Any) -> None:
-        if outputs.get(name) and not _equal(output, outputs[name].pop(0)):
+    def leave(name: str, output: object) -> None:
+        if outputs.get(name) and not (isinstance(output, Tensor) and _equal(output, outputs[name].pop(0))):
             raise ValueError("differs")
         entered.pop()
 
@@ -162,7 +162,7 @@ def _run(flat: nn.Module, model: str) -> tuple[Tensor, dict[str, list[Tensor]]]:
         image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
         outputs: dict[str, list[Tensor]] = defaultdict(list)
 
-        def leave(name: str, output: Any, outputs: dict[str, list[Tensor]] = outputs) -> None:
+        def leave(name: str, output: object, outputs: dict[str, list[Tensor]] = outputs) -> None:
             if isinstance(output, Tensor):
                 outputs[name].append(output.clone())  # the next layer may write into it
 
@@ -174,16 +174,18 @@ def _run(flat: nn.Module, model: str) -> tuple[Tensor, dict[str, list[Tensor]]]:
 
 
 @contextlib.contextmanager
-def _hooks(net: nn.Module, leave: Callable[[str, Any], object], enter: Callable[[str], object] = len) -> Iterator[None]:
+def _hooks(
+    net: nn.Module, leave: Callable[[str, object], object], enter: Callable[[str], object] = len
+) -> Iterator[None]:
     """Call ``enter`` and ``leave`` around each layer, the latter with its output."""
 
     handles = []
     for name, layer in net.named_modules():
 
-        def before(_: nn.Module, __: Any, name: str = name) -> None:
+        def before(_: nn.Module, __: object, name: str = name) -> None:
             enter(name)
 
-        def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
+        def after(_: nn.Module, __: object, output: object, name: str = name) -> None:
             leave(name, output)
 
         handles += [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]

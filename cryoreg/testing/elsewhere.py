@@ -12,50 +12,55 @@ import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from cryoreg.child_processes import safe_path
 from cryoreg.testing.checks import CheckFailed
 
-_Answer = tuple[bool, Any]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+_Answer = tuple[bool, object]
 """Whether a job ended well, and its result or what went wrong."""
 
 TIMEOUT = 300.0
 """Seconds after which a process that says nothing is given up."""
 
 
-def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
+def elsewhere(function: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs) -> Result:
     """Return what a function returns in a spawned process; raise `CheckFailed` where it cannot go there, or raises."""
-    job, worker = _pickled(function, arguments), _worker(0)
+    job, worker = _pickled(functools.partial(function, *arguments, **named)), _worker(0)
     worker.send(job)
-    return _result(worker.answer())
+    return cast(Result, _result(worker.answer()))
 
 
-def on_two_ranks(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+def on_two_ranks(
+    function: Callable[Concatenate[int, Given], Result], *arguments: Given.args, **named: Given.kwargs
+) -> list[Result]:
     """Return what ``function(rank, *arguments)`` returns on each of two processes of one gloo group."""
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [_pickled(_on_rank, (rank, f"{folder}/meeting", function, arguments)) for rank in range(2)]
+        ranked = [functools.partial(function, rank, *arguments, **named) for rank in range(2)]
+        jobs = [_pickled(functools.partial(_on_rank, rank, f"{folder}/meeting", ranked[rank])) for rank in range(2)]
         workers = [_worker(rank) for rank in range(2)]
         for worker, job in zip(workers, jobs, strict=True):
             worker.send(job)
         answers = [worker.answer() for worker in workers]  # all, or the next job would get one that is left
-    return [_result(answer) for answer in answers]
+    return [cast(Result, _result(answer)) for answer in answers]
 
 
-def _on_rank(rank: int, meeting: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _on_rank(rank: int, meeting: str, work: Callable[[], object]) -> object:
     from torch import distributed
 
     limit = timedelta(seconds=TIMEOUT / 3)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=limit)
     try:
-        return function(rank, *arguments)
+        return work()
     finally:
         distributed.destroy_process_group()
 
 
-def _pickled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+def _pickled(work: Callable[[], object]) -> bytes:
     try:
-        return pickle.dumps((sys.path, pickle.dumps((function, arguments))))
+        return pickle.dumps((sys.path, pickle.dumps(work)))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise CheckFailed(
             f"pickling it fails: {error}; keep lambdas, open files and local classes out of it"
@@ -90,7 +95,7 @@ class _Worker:
         return False, failure
 
 
-def _result(answer: _Answer) -> Any:
+def _result(answer: _Answer) -> object:
     works, result = answer
     if not works:
         raise CheckFailed(f"in a spawned process: {result}")
@@ -125,7 +130,6 @@ def _done(job: bytes) -> _Answer:
     try:
         torch.manual_seed(0)
         sys.path[:], work = pickle.loads(job)
-        function, arguments = pickle.loads(work)
-        return True, function(*arguments)
+        return True, pickle.loads(work)()
     except Exception as error:
         return False, f"{type(error).__name__}: {' '.join(str(error).split())}"

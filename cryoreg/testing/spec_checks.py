@@ -95,7 +95,7 @@ def check_defaults_build(spec: Spec) -> None:
         require(False, f"{type(spec).__name__}() cannot be built: {type(error).__name__}: {error}; mend the defaults")
 
 
-def _what_build_takes(kind: Kind) -> list[Any]:
+def _what_build_takes(kind: Kind) -> list[object]:
     from cryoreg.testing.samples import TinyEncoder
 
     return [TinyEncoder()] if kind == "method" else []
@@ -143,7 +143,7 @@ def check_values_outside_the_limits_are_refused(spec: Spec) -> None:
             require(False, f"{name} is declared {limit}, but {outside!r} is taken; raise ValueError in validators")
 
 
-def _just_outside(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _just_outside(metadata: Iterable[object]) -> Iterator[tuple[str, float]]:
     """Yield each declared limit and a value that breaks it."""
     limits = {
         name: getattr(each, name) for each in metadata for name in _OUTSIDE if getattr(each, name, None) is not None
@@ -152,7 +152,7 @@ def _just_outside(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         yield f"{name}={value}", _OUTSIDE[name](value)
 
 
-_OUTSIDE: dict[str, Callable[[Any], Any]] = {
+_OUTSIDE: dict[str, Callable[[float], float]] = {
     "gt": lambda limit: limit,
     "ge": lambda limit: limit - 1,
     "lt": lambda limit: limit,
@@ -169,7 +169,7 @@ def check_unknown_fields_are_refused(spec: Spec) -> None:
     require(False, f'{type(spec).__name__} takes unknown fields; do not change extra="forbid" in its model_config')
 
 
-def _values(spec: Spec) -> dict[str, Any]:
+def _values(spec: Spec) -> dict[str, object]:
     return {name: getattr(spec, name) for name in type(spec).model_fields}
 
 

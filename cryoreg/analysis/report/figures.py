@@ -6,7 +6,6 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -47,7 +46,7 @@ CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 """Title, and the columns of the logs with their names."""
 
-Spec = dict[str, Any]
+Spec = dict[str, object]
 """What plotly.js takes: data and layout."""
 
 
@@ -150,7 +149,7 @@ def plain(name: str) -> str:
     return html.escape(short, quote=False)
 
 
-def _spec(figure: go.Figure, title: str | None, x: str | None = None, **layout: Any) -> Spec:
+def _spec(figure: go.Figure, title: str | None, x: str | None = None, **layout: object) -> Spec:
     figure.update_layout(margin=_MARGIN, colorway=PALETTE)
     figure.update_layout(**layout)
     if title:

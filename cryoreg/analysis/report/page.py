@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -45,7 +44,7 @@ def render(contents: Contents) -> str:
     )
 
 
-def _charts(contents: Contents) -> dict[str, Any]:
+def _charts(contents: Contents) -> dict[str, figures.Spec]:
     """Return the charts by the id of the element that they go into."""
     charts = {f"curve-{number}": spec for number, spec in enumerate(figures.curves(contents.course))}
     if contents.evaluation is not None:
@@ -54,7 +53,7 @@ def _charts(contents: Contents) -> dict[str, Any]:
     return charts
 
 
-def payload(contents: Contents) -> dict[str, Any]:
+def payload(contents: Contents) -> dict[str, object]:
     """Return what the map's script needs: columns over the shown subtomograms, and where their slices are."""
     shown, sheet = contents.shown, contents.sheet
     return {
@@ -76,7 +75,7 @@ def payload(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _colours(shown: Embedding) -> dict[str, Any]:
+def _colours(shown: Embedding) -> dict[str, object]:
     """Return the columns to colour by: name -> names of the values and, for each subtomogram, which it has."""
     columns: dict[str, Sequence[str | None] | None] = {
         "label": shown.labels,
@@ -95,7 +94,7 @@ def _verdicts(shown: Embedding) -> list[str | None] | None:
     return [None if label is None else "right" if label == said else "wrong" for label, said in pairs]
 
 
-def _coded(values: Sequence[str | None]) -> dict[str, Any]:
+def _coded(values: Sequence[str | None]) -> dict[str, object]:
     names = sorted({value for value in values if value is not None})
     numbers = {name: number for number, name in enumerate(names)}
     return {"names": names, "codes": [-1 if value is None else numbers[value] for value in values]}

@@ -117,11 +117,11 @@ def sections(trained: Trained) -> list[Section]:
     return found
 
 
-def _setting(config: RunConfig | None, section: str, key: str, value: Any) -> Setting:
+def _setting(config: RunConfig | None, section: str, key: str, value: object) -> Setting:
     return Setting(key, _text(value), config is not None and not _is_default(config, section, key))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 

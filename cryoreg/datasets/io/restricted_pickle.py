@@ -12,7 +12,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class StoredType:
 
     __slots__ = ("dtype",)
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         text = plain(code)
         if text in ("O", "O8", "O4"):
             raise Refused("holds arrays of Python objects; save arrays of plain numbers")
@@ -75,7 +75,7 @@ class StoredArray:
         shape, stored_type, fortran, data = state[-4:]
         self.fill(shape, stored_type, bool(fortran), data)
 
-    def fill(self, shape: Any, stored_type: Any, fortran: bool, data: Any) -> None:
+    def fill(self, shape: object, stored_type: object, fortran: bool, data: object) -> None:
         """Take shape, type, order and data, which must agree."""
         if not isinstance(stored_type, StoredType) or not isinstance(data, (bytes, Span)):
             raise Refused("holds a damaged array; export it again")
@@ -100,21 +100,21 @@ class StoredArray:
         array = flat.reshape(shape, order="F" if self.fortran else "C")
         return array[slot] if slot is not None and self.fortran else array
 
-    def item(self) -> Any:
+    def item(self) -> object:
         """Return the single value of a small array in memory."""
         if self.shape or not isinstance(self.data, bytes):
             raise Refused("has an array where a class is expected; export it again")
         return np.frombuffer(self.data, self.dtype)[0].item()
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return text for bytes, as Python 2 wrote them, and the value of a NumPy scalar; others as they are."""
     if isinstance(value, StoredArray):
         value = value.item()
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
-def read_pickle(path: str | Path) -> Any:
+def read_pickle(path: str | Path) -> object:
     """Return what a pickle holds, with arrays as `StoredArray`; Python 2's strings are bytes (see `plain`).
 
     Raises `DataError`, one line, for a damaged pickle and for one that asks for anything but containers, numbers, text
@@ -134,23 +134,23 @@ def read_pickle(path: str | Path) -> Any:
             refuse(path, f"is a damaged pickle ({type(error).__name__}); copy or export it again")
 
 
-def _reconstruct(*_: Any) -> StoredArray:
+def _reconstruct(*_: object) -> StoredArray:
     """Stand in for NumPy's function of that name: the array's state follows."""
     return StoredArray()
 
 
-def _frombuffer(data: Any, stored_type: Any, shape: Any, order: Any) -> StoredArray:
+def _frombuffer(data: object, stored_type: object, shape: object, order: object) -> StoredArray:
     """Stand in for NumPy's function of that name, which protocol 5 calls."""
     array = StoredArray()
     array.fill(shape, stored_type, plain(order) == "F", data)
     return array
 
 
-def _scalar(stored_type: Any, data: Any) -> StoredArray:
+def _scalar(stored_type: object, data: object) -> StoredArray:
     return _frombuffer(data, stored_type, (), "C")
 
 
-def _mapping(*pairs: Any) -> dict[Any, Any]:
+def _mapping(*pairs: list[tuple[object, object]]) -> dict[object, object]:
     """Stand in for dictionaries that are made from a list of pairs, which is emptied: it can be used only once."""
     found = {}
     for key, value in pairs[0] if pairs else ():
@@ -161,17 +161,17 @@ def _mapping(*pairs: Any) -> dict[Any, Any]:
     return found
 
 
-def _check_key(key: Any) -> None:
+def _check_key(key: object) -> None:
     """Refuse keys that are no plain values: hashing deeply nested tuples ends the process."""
     if not isinstance(key, (str, bytes, int, float, StoredArray)):
         raise Refused(f"has a dictionary with keys of type {type(key).__name__}; use names or numbers")
 
 
-def _array_class(*_: Any) -> Any:
+def _array_class(*_: object) -> NoReturn:
     raise Refused("makes arrays in an unknown way; export it again")
 
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): StoredType,
     ("numpy", "ndarray"): _array_class,
     ("numpy", "_reconstruct"): _reconstruct,
@@ -212,14 +212,14 @@ _InPython: Any = pickle._Unpickler  # type: ignore[attr-defined,unused-ignore]
 class _Unpickler(_InPython):
     """Python's own unpickler in Python, which allocates nothing on a claim, with the dangerous steps taken out."""
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**_InPython.dispatch}
+    dispatch: ClassVar[dict[int, Callable[[_Unpickler], None]]] = {**_InPython.dispatch}
 
     def __init__(self, stream: BinaryIO) -> None:
         self._bounded = _Bounded(stream)
         self._to_encode = self._bounded.size
         super().__init__(self._bounded, encoding="bytes")
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         """Return the stand-in of an allowed name."""
         home = "numpy" if _NUMPY.fullmatch(module) else {"__builtin__": "builtins"}.get(module, module)
         found = self._encode if (home, name) == ("_codecs", "encode") else _ALLOWED.get((home, name))
@@ -227,7 +227,7 @@ class _Unpickler(_InPython):
             raise Refused(f"would run code ({f'{module}.{name}'[:80]!r}), so it is not read; export plain arrays")
         return found
 
-    def _encode(self, text: Any, encoding: Any) -> bytes:
+    def _encode(self, text: object, encoding: object) -> bytes:
         """Stand in for `codecs.encode`, by which protocols 0 to 2 of Python 3 write bytes; not for more than fit."""
         if plain(encoding) != "latin1" or not isinstance(text, str):
             raise Refused("holds text in an unknown encoding; export it again")
@@ -236,7 +236,7 @@ class _Unpickler(_InPython):
             raise Refused("repeats its data beyond its own size; export plain arrays")
         return text.encode("latin1")
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> NoReturn:
         """Refuse."""
         raise Refused("refers to objects outside of it; export plain arrays")
 
