@@ -230,7 +230,7 @@ def test_a_table_and_a_montage(run, tmp_path):
     assert "ARI" in output
     assert "fine-tuned" not in output
     table = pd.read_csv("c.csv")
-    assert list(table) == ["id", "file", "row", "tomogram", "cluster", "confidence", "distance", "label"]
+    assert list(table) == ["id", "file", "row", "tomogram", "label", "confidence", "cluster", "distance"]
     dataset = MrcFolder(tmp_path / "data")
     assert table["id"].tolist() == list(dataset.ids)
     assert table["label"].tolist() == [dataset.classes[label] for label in dataset.labels]

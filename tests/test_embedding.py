@@ -17,7 +17,8 @@ import cryoreg
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.inference.embedding import CARD_KEY, embed, readable
+from cryoreg.inference.embedding import CARD_KEY, embed
+from cryoreg.inference.subtomogram_table import readable
 from cryoreg.runs.weights import load_weights
 from cryoreg_cli.main import cryoreg as command
 
@@ -124,7 +125,7 @@ def test_another_set_keeps_its_files_and_rows_and_has_no_parts(pretrained, tmp_p
     table = pd.read_parquet(out)
     assert table.label.tolist()[0] == "a"
     assert table.label.isna().tolist() == [False, True, False, False, False, False]
-    assert table.group.isna().sum() == 3
+    assert table.tomogram.isna().sum() == 3
     assert table.split.isna().all()
     result = CliRunner().invoke(command, [*arguments, "--overwrite", "--part", "test"])
     assert result.exit_code == 1

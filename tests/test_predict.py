@@ -251,9 +251,9 @@ def test_csv_has_every_probability(run, volumes, tmp_path):
         table = list(csv.DictReader(file))
     assert [row["id"] for row in table] == list(predicted.ids)
     assert [(row["file"], row["row"]) for row in table] == [(str(volumes / "relion31.star"), str(i)) for i in range(6)]
-    assert [row["class"] for row in table] == [predicted.classes[p] for p in predicted.predictions]
+    assert [row["prediction"] for row in table] == [predicted.classes[p] for p in predicted.predictions]
     assert [row["unsure"] for row in table] == [str(int(c < 0.9)) for c in predicted.confidences]
-    chances = np.array([[float(row[name]) for name in predicted.classes] for row in table])
+    chances = np.array([[float(row[f"p_{name}"]) for name in predicted.classes] for row in table])
     np.testing.assert_allclose(chances, predicted.probabilities, atol=5.1e-5)
 
 

@@ -31,6 +31,7 @@ from cryoreg.analysis.report.sprites import EDGE, sheet_of, slice_sheet
 from cryoreg.config import Layer
 from cryoreg.errors import ConfigError
 from cryoreg.inference.embedding import Embedding, parts_of
+from cryoreg.inference.subtomogram_table import COLUMNS
 from cryoreg_cli.main import cryoreg as command
 
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32"}
@@ -469,6 +470,7 @@ def test_in_a_browser_drawing_around_points_saves_their_ids(opened, contents):
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ids
     assert len(set(ids)) == chosen
+    assert list(rows[0]) == [name for name in COLUMNS if name in rows[0]]
     known = dict(zip(contents.shown.ids, contents.shown.labels, strict=True))
     assert all(known[row["id"]] == row["label"] for row in rows)
 

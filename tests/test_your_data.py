@@ -12,6 +12,7 @@ import pytest
 from support.console_blocks import run_page
 
 from cryoreg.api import create_dataset
+from cryoreg.inference.subtomogram_table import COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs"
 SECTIONS = {
@@ -63,8 +64,8 @@ def test_every_key_of_a_card_is_documented(project, run):
 
 def test_predictions_have_the_columns_that_are_documented(project):
     with (project / "runs" / "fine" / "predictions_test.csv").open(encoding="utf-8") as table:
-        assert next(csv.reader(table)) == ["id", "class", "prediction", "confidence"]
-    assert {"id", "class", "prediction", "confidence"} <= set(SECTIONS["Predictions"])
+        assert next(csv.reader(table)) == [*list(COLUMNS)[:7], "confidence"]
+    assert set(COLUMNS) <= set(SECTIONS["Tables of subtomograms"])
 
 
 @pytest.mark.parametrize("run", ["pre", "fine"])

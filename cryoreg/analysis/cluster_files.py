@@ -14,10 +14,11 @@ from cryoreg.config import Layer
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
-from cryoreg.files import cell, write_atomically
+from cryoreg.files import write_atomically
 from cryoreg.inference.predict import fit_to_data
 from cryoreg.inference.prediction_files import prepare_writer
 from cryoreg.inference.predictions import Predictions
+from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_files
 from cryoreg.runs.weights import ENCODER_FILE
@@ -79,43 +80,27 @@ def _writer(output: Path, dataset: SubtomogramDataset) -> Callable[[Clustering],
     suffix = output.suffix.lower()
     if suffix not in (*_TABLES, *_LISTS):
         raise ConfigError(f"{output}: clusters are written as {', '.join((*_TABLES, *_LISTS))}, by the file's name")
-    write = prepare_writer(output, None if suffix in _LISTS else "csv", dataset)
     if suffix in _LISTS:
+        write = prepare_writer(output, None, dataset)
         return lambda clustering: write(as_predictions(dataset, clustering)).encode(errors="surrogateescape")
     return lambda clustering: _encoded(table(dataset, clustering), suffix)
 
 
-def table(dataset: SubtomogramDataset, clustering: Clustering) -> dict[str, Sequence[object]]:
-    """Return a value for each subtomogram: id, file, row, tomogram, cluster (from 1), confidence, distance, label."""
-    from cryoreg.inference.embedding import readable
-
-    def text(value: str | None) -> str | None:
-        return None if value is None else readable(value)
-
-    origins = origins_of(dataset)
+def table(dataset: SubtomogramDataset, clustering: Clustering) -> Columns:
+    """Return the columns of clusters: places and label, cluster (from 1), confidence and distance."""
     return {
-        "id": [text(name) for name in dataset.ids],
-        "file": [text(origin.file) for origin in origins],
-        "row": [origin.row for origin in origins],
-        "tomogram": [text(group) for group in dataset.groups],
-        "cluster": (clustering.clusters + 1).tolist(),
+        **places(dataset),
+        **labels(dataset),
         "confidence": clustering.confidence.round(4).tolist(),
+        "cluster": (clustering.clusters + 1).tolist(),
         "distance": clustering.distance.round(4).tolist(),
-        "label": [None if label is None else text(dataset.classes[label]) for label in dataset.labels],
     }
 
 
-def _encoded(columns: dict[str, Sequence[object]], suffix: str) -> bytes:
-    import pandas as pd
-
-    frame = pd.DataFrame(columns).astype({"row": "Int64"})
-    if suffix == ".csv":
-        frame = frame.map(lambda value: cell(value) if isinstance(value, str) else value)
-        return frame.to_csv(index=False, lineterminator="\n").encode()
-    text = dict.fromkeys(("id", "file", "tomogram", "label"), "string")
-    buffer = BytesIO()
-    frame.astype(text).to_parquet(buffer, index=False)
-    return buffer.getvalue()
+def _encoded(columns: Columns, suffix: str) -> bytes:
+    file = BytesIO()
+    (write_csv if suffix == ".csv" else write_parquet)(columns, file)
+    return file.getvalue()
 
 
 def as_predictions(dataset: SubtomogramDataset, clustering: Clustering) -> Predictions:

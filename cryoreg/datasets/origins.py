@@ -12,8 +12,13 @@ from cryoreg.contracts import Origin, SubtomogramDataset
 
 def origins_of(dataset: SubtomogramDataset) -> list[Origin]:
     """Return the file and row of each subtomogram; its id where the data set does not know."""
+    return known_origins(dataset) or [Origin(name) for name in dataset.ids]
+
+
+def known_origins(dataset: SubtomogramDataset) -> list[Origin] | None:
+    """Return the file and row of each subtomogram; None where the data set does not know."""
     told = getattr(dataset, "origin", None)
-    return [told(index) if told else Origin(dataset.ids[index]) for index in range(len(dataset))]
+    return [told(index) for index in range(len(dataset))] if told else None
 
 
 def inputs_of(dataset: SubtomogramDataset, spec: BaseModel | None = None) -> set[str]:

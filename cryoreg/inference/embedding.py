@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from cryoreg.config import Layer
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import cell, write_atomically
+from cryoreg.files import write_atomically
+from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
 from cryoreg.training.calibration import probabilities, temperature_of
@@ -78,14 +78,14 @@ class Embedding:
         return replace(self, samples=self.samples[rows], features=self.features[rows], logits=logits, **picked)
 
     def known(self) -> dict[str, Sequence[Any]]:
-        """Return the columns id, group, file, row, label, split, and a classifier's prediction and confidence."""
+        """Return id, file, row, tomogram, split, label, and a classifier's prediction and confidence."""
         columns: dict[str, Sequence[Any]] = {
             "id": self.ids,
-            "group": self.groups,
             "file": self.files,
             "row": self.rows,
-            "label": self.labels,
+            "tomogram": self.groups,
             "split": self.parts,
+            "label": self.labels,
         }
         if self.predictions is not None and self.confidences is not None:
             columns |= {"prediction": self.predictions, "confidence": self.confidences.tolist()}
@@ -158,29 +158,19 @@ def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
         raise DataError("the data set holds no subtomograms; check its path")
     chosen = samples.tolist()
     logits, features = trained.outputs(chosen) if _classifies(trained) else (None, trained.features(chosen))
-    origin: Callable[[int], Any] = getattr(dataset, "origin", lambda index: None)
-    origins = [origin(index) for index in chosen]
+    place = places(dataset, chosen)
     return Embedding(
         samples,
-        [readable(dataset.ids[index]) for index in chosen],
-        [_maybe(dataset.groups[index]) for index in chosen],
-        [_maybe(getattr(place, "file", None)) for place in origins],
-        [getattr(place, "row", None) for place in origins],
-        [None if (label := dataset.labels[index]) is None else readable(dataset.classes[label]) for index in chosen],
+        place["id"],
+        place["tomogram"],
+        place["file"],
+        place["row"],
+        labels(dataset, chosen)["label"],
         [None if parts is None else parts[index] for index in chosen],
         features,
         logits,
         trained.card,
     )
-
-
-def readable(text: str) -> str:
-    """Return text as valid Unicode: bytes of a file's name that are not UTF-8 become ``\\xff``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _maybe(text: str | None) -> str | None:
-    return None if text is None else readable(text)
 
 
 def _classifies(trained: Trained) -> bool:
@@ -195,25 +185,11 @@ def _writer(output: Path) -> Callable[[Embedding, BinaryIO], None]:
 
 
 def _parquet(embedding: Embedding, file: BinaryIO) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text = ("id", "group", "file", "label", "split", "prediction")
-    types = dict.fromkeys(text, pa.string()) | {"row": pa.int64(), "confidence": pa.float64()}
-    arrays = {name: pa.array(values, types.get(name)) for name, values in embedding.columns().items()}
-    metadata = {CARD_KEY: json.dumps(embedding.card).encode()}
-    pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), file)
+    write_parquet(embedding.columns(), file, {CARD_KEY: json.dumps(embedding.card).encode()})
 
 
 def _csv(embedding: Embedding, file: BinaryIO) -> None:
-    import pandas as pd
-
-    table = pd.DataFrame(embedding.columns()).astype({"row": "Int64"})
-    for name in embedding.known().keys() - {"row", "confidence"}:
-        table[name] = table[name].map(cell, na_action="ignore")
-    text = io.TextIOWrapper(file, "utf-8", newline="")
-    table.to_csv(text, index=False, lineterminator="\n")
-    text.detach()  # closing it would close the file
+    write_csv(embedding.columns(), file)
 
 
 def _npz(embedding: Embedding, file: BinaryIO) -> None:

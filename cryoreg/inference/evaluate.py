@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -20,7 +18,8 @@ from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
-from cryoreg.files import cell, write_text
+from cryoreg.files import write_text
+from cryoreg.inference.subtomogram_table import Columns, csv_text, places, readable
 from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_into, load_trained
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.classifier import Classifier, predict
@@ -48,6 +47,8 @@ class Evaluation(NamedTuple):
     """What logits were divided by; None where the run was not calibrated."""
     uncalibrated: np.ndarray | None = None
     """float64 (N,): softmax probability of the prediction at a temperature of 1; None: as ``confidences``."""
+    places: Columns | None = None
+    """Id, file, row and tomogram of each, where known."""
 
     @property
     def accuracy(self) -> float:
@@ -96,15 +97,18 @@ class Evaluation(NamedTuple):
     def save(self, run_dir: Path) -> None:
         """Write evaluation_<part>.json and predictions_<part>.csv into the run directory."""
         write_text(run_dir / f"evaluation_{self.part}.json", json.dumps(self.to_dict(), indent=2) + "\n")
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(("id", "class", "prediction", "confidence"))
-        for name, label, prediction, confidence in zip(
-            self.ids, self.labels, self.predictions, self.confidences, strict=True
-        ):
-            names = (cell(each) for each in (name, self.classes[label], self.classes[prediction]))
-            writer.writerow((*names, f"{confidence:.4f}"))
-        write_text(run_dir / f"predictions_{self.part}.csv", table.getvalue())
+        write_text(run_dir / f"predictions_{self.part}.csv", csv_text(self.columns()))
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """Return the table of what was evaluated: its `places`, split, label, prediction and confidence."""
+        names = [readable(name) for name in self.classes]
+        return {
+            **(self.places or {"id": [readable(name) for name in self.ids]}),
+            "split": [self.part] * len(self.ids),
+            "label": [names[label] for label in self.labels],
+            "prediction": [names[prediction] for prediction in self.predictions],
+            "confidence": self.confidences.round(4).tolist(),
+        }
 
 
 def evaluate(
@@ -171,5 +175,14 @@ def _evaluate(
     copies = set(chain.from_iterable(across_splits(dataset, parts)))
     copied = tuple(name for name in ids if name in copies)
     return Evaluation(
-        part, tuple(dataset.classes), ids, labels.numpy(), predictions, confidences, copied, temperature, raw
+        part,
+        tuple(dataset.classes),
+        ids,
+        labels.numpy(),
+        predictions,
+        confidences,
+        copied,
+        temperature,
+        raw,
+        places(dataset, samples.tolist()),
     )

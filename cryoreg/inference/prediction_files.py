@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,9 +12,9 @@ from typing import Any, Literal, get_args
 from cryoreg.contracts import Origin, SubtomogramDataset
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import cell
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.predictions import Predictions, class_numbers
+from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of, readable
 
 PredictionFormat = Literal["star", "csv", "dynamo"]
 Write = Callable[[Predictions], str]
@@ -45,7 +43,7 @@ def prepare_writer(output: Path, form: PredictionFormat | None, dataset: Subtomo
         raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use .star, .csv, .tbl or --format")
     origins = origins_of(dataset)
     if chosen == "csv":
-        return csv_text
+        return partial(predictions_csv, dataset)
     source = _source(output, chosen, origins)
     if source is None:
         return _new_star(output, origins)
@@ -98,33 +96,22 @@ def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
     return table.with_columns({DYNAMO_CLASS: values})
 
 
-def csv_text(predictions: Predictions) -> str:
-    """Return a table with id, file, row, tomogram, class, confidence, and the probability of every class."""
-    numbers = class_numbers(predictions.classes)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        (
-            "id",
-            "file",
-            "row",
-            "tomogram",
-            "class_number",
-            "class",
-            "confidence",
-            "unsure",
-            *map(cell, predictions.classes),
-        )
+def predictions_csv(dataset: SubtomogramDataset, predictions: Predictions) -> str:
+    """Return a table with places, label, prediction, class number, confidence, unsure, and all probabilities."""
+    numbers, names = class_numbers(predictions.classes), [readable(name) for name in predictions.classes]
+    index = {name: place for place, name in enumerate(dataset.ids)}
+    samples = [index[name] for name in predictions.ids]
+    return csv_text(
+        {
+            **places(dataset, samples),
+            **labels(dataset, samples),
+            "prediction": [names[prediction] for prediction in predictions.predictions],
+            "class_number": [numbers[prediction] for prediction in predictions.predictions],
+            "confidence": predictions.confidences.round(4).tolist(),
+            "unsure": predictions.unsure.astype(int).tolist(),
+            **probabilities_of(predictions.classes, predictions.probabilities.round(4)),
+        }
     )
-    for name, origin, group, prediction, confidence, unsure, chances in zip(
-        *(predictions.ids, predictions.origins, predictions.groups, predictions.predictions),
-        *(predictions.confidences, predictions.unsure, predictions.probabilities),
-        strict=True,
-    ):
-        chosen = (numbers[prediction], cell(predictions.classes[prediction]), f"{confidence:.4f}", int(unsure))
-        place = (cell(name), cell(origin.file), origin.row, group and cell(group))
-        writer.writerow((*place, *chosen, *(f"{chance:.4f}" for chance in chances)))
-    return text.getvalue()
 
 
 def _new_star(output: Path, origins: Sequence[Origin]) -> Write:

@@ -120,13 +120,15 @@
   // What a spreadsheet would run as a formula begins with an apostrophe.
   const harmless = (cell) => (/^([=+@\t\r]|-(?![\d.]+$))/.test(cell) ? `'${cell}` : cell);
   const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
+  // The columns of every table that cryoreg writes, in their order, as far as they are known here.
   function table(rows) {
-    const columns = Object.keys(data.colours).filter((name) => name !== "right or wrong");
-    const files = data.files, head = ["id", ...columns, ...(data.confidence ? ["confidence"] : []), ...(files ? ["file", "row"] : [])];
-    const line = (row) => [
-      data.ids[row], ...columns.map((name) => value(name, row) ?? ""), ...(data.confidence ? [String(data.confidence[row])] : []),
-      ...(files ? [files.codes[row] < 0 ? "" : files.names[files.codes[row]], String(data.rows[row] ?? "")] : []),
-    ];
+    const files = data.files, columns = {
+      id: (row) => data.ids[row],
+      ...(files && { file: (row) => (files.codes[row] < 0 ? "" : files.names[files.codes[row]]), row: (row) => String(data.rows[row] ?? "") }),
+    };
+    for (const name of ["tomogram", "split", "label", "prediction"]) if (data.colours[name]) columns[name] = (row) => value(name, row) ?? "";
+    if (data.confidence) columns.confidence = (row) => String(data.confidence[row]);
+    const head = Object.keys(columns), line = (row) => head.map((name) => columns[name](row));
     return [head, ...rows.map(line)].map((cells) => cells.map(harmless).map(quoted).join(",")).join("\n") + "\n";
   }
   function save(name, text, kind) {

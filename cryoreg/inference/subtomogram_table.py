@@ -1,0 +1,92 @@
+"""Tables with a row for each subtomogram, as CSV or Parquet: a column means the same in all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.origins import known_origins
+from cryoreg.files import cell
+
+COLUMNS = {
+    "id": "of the subtomogram",
+    "file": "that holds or lists it",
+    "row": "its place in the file, counted from 0; empty where it is the only one",
+    "tomogram": "that it was cut from, where known",
+    "split": "train, val or test; empty for data that the run did not split",
+    "label": "the class that the data say; empty where unlabelled",
+    "prediction": "the class that the network says",
+    "class_number": "of the prediction, as in a STAR file",
+    "confidence": "probability of the prediction, or of the cluster",
+    "unsure": "1 where the confidence is below the threshold",
+    "cluster": "its number, from 1",
+    "distance": "from the cluster's centre",
+}
+"""Name -> what it holds, in the order of all tables; probabilities of classes and features come after these."""
+_TEXT = ("id", "file", "tomogram", "split", "label", "prediction")
+_COUNTS = ("row", "class_number", "unsure", "cluster")
+Columns = Mapping[str, Sequence[object]]
+"""Name -> a value for each subtomogram, None where unknown."""
+
+
+def places(dataset: SubtomogramDataset, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
+    """Return id, file, row and tomogram of subtomograms by index; None: of all."""
+    chosen, origins = range(len(dataset)) if samples is None else samples, known_origins(dataset)
+    return {
+        "id": [readable(dataset.ids[index]) for index in chosen],
+        "file": [readable(origins[index].file) if origins else None for index in chosen],
+        "row": [origins[index].row if origins else None for index in chosen],
+        "tomogram": [readable(dataset.groups[index]) for index in chosen],
+    }
+
+
+def labels(dataset: SubtomogramDataset, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
+    """Return the names of the classes that a data set says of subtomograms by index; None: of all."""
+    chosen = dataset.labels if samples is None else [dataset.labels[index] for index in samples]
+    return {"label": [None if label is None else readable(dataset.classes[label]) for label in chosen]}
+
+
+def probabilities_of(classes: Sequence[str], chances: Any) -> dict[str, Sequence[Any]]:
+    """Return the columns "p_<class>" of probabilities (N, classes)."""
+    return {f"p_{readable(name)}": column for name, column in zip(classes, chances.T, strict=True)}
+
+
+def readable(text: Any) -> Any:
+    """Return text as valid Unicode: bytes of a file's name that are not UTF-8 become ``\\xff``. None stays None."""
+    return None if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def csv_text(columns: Columns) -> str:
+    """Return a table as CSV; what is unknown stays empty, and no cell is a formula."""
+    text = io.StringIO()
+    _write_csv(columns, text)
+    return text.getvalue()
+
+
+def write_csv(columns: Columns, file: BinaryIO) -> None:
+    """Write a table as `csv_text` returns it."""
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    _write_csv(columns, text)
+    text.detach()  # closing it would close the file
+
+
+def write_parquet(columns: Columns, file: BinaryIO, metadata: Mapping[bytes, bytes] | None = None) -> None:
+    """Write a table as Parquet; what is unknown is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_COUNTS, pa.int64())
+    arrays = {name: pa.array(values, types.get(name)) for name, values in columns.items()}
+    pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), file)
+
+
+def _write_csv(columns: Columns, text: io.TextIOBase) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(dict(columns))
+    for name in columns.keys() & {*_TEXT}:
+        table[name] = table[name].map(cell, na_action="ignore")
+    table = table.astype(dict.fromkeys(columns.keys() & {*_COUNTS}, "Int64"))
+    table.to_csv(text, index=False, lineterminator="\n")
