@@ -135,6 +135,10 @@ class MethodSpec(Spec):
         """Return the views to draw; methods with clean or local ones say so here."""
         return ViewPlan(self.views)
 
+    def for_data(self, dataset: SubtomogramDataset) -> MethodSpec:
+        """Return the spec with what depends on the data filled in; raise `ConfigError` where it cannot take them."""
+        return self
+
     @abstractmethod
     def build(self, encoder: Encoder) -> Method:
         """Return the method around ``encoder``."""

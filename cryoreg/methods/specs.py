@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from cryoreg.errors import ConfigError
 from cryoreg.specs import MethodSpec, ViewPlan
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Encoder
+    from cryoreg.contracts import Encoder, SubtomogramDataset
     from cryoreg.methods.byol import BYOL
     from cryoreg.methods.dino import DINO
     from cryoreg.methods.mae import MAE
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cryoreg.methods.rotation import RotationPrediction
     from cryoreg.methods.simclr import SimCLR
     from cryoreg.methods.simsiam import SimSiam
+    from cryoreg.methods.structures import Structures
     from cryoreg.methods.supcon import SupCon
     from cryoreg.methods.swav import SwAV
     from cryoreg.methods.vicreg import VICReg
@@ -216,6 +218,35 @@ class SupConSpec(MethodSpec):
         from cryoreg.methods.supcon import SupCon
 
         return SupCon(encoder, **self.model_dump())
+
+
+class StructuresSpec(MethodSpec):
+    """Structures: tell which structure is shown, by cosine similarity to a proxy of each. Needs labels.
+
+    Wang et al. 2017 (NormFace, arXiv 1704.06369) and Zhai & Wu 2019 (arXiv 1811.12649). Loss: the cross-entropy of
+    s·z·wₖ with unit vectors z, the projection, and wₖ, one for each class. Made for many classes of few examples, such
+    as the made-up structures of `universe`; subtomograms without a label teach nothing.
+    """
+
+    views: ClassVar[int] = 1
+    uses_labels: ClassVar[bool] = True
+
+    classes: int | None = Field(None, ge=1, description="structures to tell apart [those of the data]")
+    scale: float = Field(16.0, gt=0, description="s, by which similarities are multiplied")
+    hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
+    output_dim: int = Field(128, ge=1, description="length of the projected vectors")
+
+    def for_data(self, dataset: SubtomogramDataset) -> StructuresSpec:
+        """Return the spec for as many classes as the data have; raise `ConfigError` where they have fewer than two."""
+        if len(dataset.classes) < 2:
+            raise ConfigError("method 'structures' learns from classes, but the data have none; choose another method")
+        return self if self.classes else self.model_copy(update={"classes": len(dataset.classes)})
+
+    def build(self, encoder: Encoder) -> Structures:
+        """Return the method around ``encoder``, for two classes where their number is unknown."""
+        from cryoreg.methods.structures import Structures
+
+        return Structures(encoder, **self.model_dump() | {"classes": self.classes or 2})
 
 
 class MAESpec(MethodSpec):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import connection
+from typing import Any, Protocol, TypeVar
 
 from cryoreg.child_processes import safe_path
 from cryoreg.errors import ProcessLostError
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.simulator import BATCH, Scene, Simulator
 from cryoreg.simulation.structures import Structure
+
+AnyScene = TypeVar("AnyScene", covariant=True)
 
 
 def simulate_scenes(
@@ -26,18 +30,32 @@ def simulate_scenes(
 
     Raises `ProcessLostError` where a worker was killed.
     """
+    return scenes_of(functools.partial(Simulator, tuple(structures), settings, seed), indices, workers)
+
+
+class SceneSource(Protocol[AnyScene]):
+    """Makes scenes by their indices."""
+
+    def scenes(self, indices: Iterable[int]) -> Iterator[AnyScene]:
+        """Simulate scenes in the order of their indices."""
+
+
+def scenes_of(
+    make_source: Callable[[], SceneSource[AnyScene]], indices: Iterable[int], workers: int = 1
+) -> Iterator[AnyScene]:
+    """Do what `simulate_scenes` does, for whatever ``make_source`` makes, in each worker once."""
     if workers <= 1:
-        return Simulator(structures, settings, seed).scenes(indices)
-    return _in_processes((tuple(structures), settings, seed), iter(indices), workers)
+        return make_source().scenes(indices)
+    return _in_processes(make_source, iter(indices), workers)
 
 
 def _in_processes(
-    scenery: tuple[Sequence[Structure], SceneSettings, int], indices: Iterator[int], workers: int
-) -> Iterator[Scene]:
+    make_source: Callable[[], SceneSource[AnyScene]], indices: Iterator[int], workers: int
+) -> Iterator[AnyScene]:
     """Hand out batches, a few ahead of what is taken."""
     with safe_path():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, scenery)
-    waiting: deque[Future[list[Scene]]] = deque()
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (make_source,))
+    waiting: deque[Future[list[AnyScene]]] = deque()
     try:
         while True:
             while len(waiting) < 2 * workers and (batch := list(islice(indices, BATCH))):
@@ -54,14 +72,14 @@ def _in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-_simulator: Simulator | None = None
+_source: SceneSource[Any] | None = None
 """A worker's own."""
 
 
-def _start_worker(structures: Sequence[Structure], settings: SceneSettings, seed: int) -> None:
-    global _simulator
+def _start_worker(make_source: Callable[[], SceneSource[Any]]) -> None:
+    global _source
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _simulator = Simulator(structures, settings, seed)
+    _source = make_source()
 
 
 def _end_with_parent() -> None:
@@ -72,6 +90,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _simulate_batch(indices: Sequence[int]) -> list[Scene]:
-    assert _simulator is not None, "workers are started by _start_worker"
-    return list(_simulator.scenes(indices))
+def _simulate_batch(indices: Sequence[int]) -> list[Any]:
+    assert _source is not None, "workers are started by _start_worker"
+    return list(_source.scenes(indices))

@@ -14,6 +14,9 @@ class Purpose(IntEnum):
     STRUCTURE = 0
     SCENE = 1
     TOMOGRAM = 2
+    BODY = 3
+    MICROSCOPE = 4
+    UNIVERSE_SCENE = 5
 
 
 def stream(seed: int, purpose: Purpose, index: int) -> Generator:

@@ -40,7 +40,7 @@ def generate(generators: Iterable[NDArray[np.float64]], limit: int = 60) -> Rota
 
 
 def point_group(name: str) -> Rotations:
-    """Return a group by its Schoenflies symbol: Cn, Dn (main axis z, a twofold along x), T or O (axes along x, y, z).
+    """Return a group by its Schoenflies symbol: Cn or Dn (main axis z, a twofold along x), T, O, I (axes x, y, z).
 
     Raises `ConfigError` for any other name.
     """
@@ -51,7 +51,9 @@ def _generators(name: str) -> list[NDArray[np.float64]]:
     diagonal = rotation((1, 1, 1), 2 * np.pi / 3)
     if name in ("T", "O"):
         return [rotation((0, 0, 1), np.pi if name == "T" else np.pi / 2), diagonal]
+    if name == "I":
+        return [rotation((0, 1, (1 + np.sqrt(5)) / 2), 2 * np.pi / 5), diagonal]
     if name[:1] in ("C", "D") and name[1:].isdecimal() and 0 < int(name[1:]) <= 30:
         turn = rotation((0, 0, 1), 2 * np.pi / int(name[1:]))
         return [turn] if name[0] == "C" else [turn, rotation((1, 0, 0), np.pi)]
-    raise ConfigError(f"unknown point group '{name}'; use C1 to C30, D1 to D30, T or O")
+    raise ConfigError(f"unknown point group '{name}'; use C1 to C30, D1 to D30, T, O or I")

@@ -44,7 +44,7 @@ class PretrainingPlan(TrainingPlan):
 
     def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
         settings: PretrainSettings = config.training
-        spec = config.spec("method")
+        spec = config.spec("method").for_data(dataset)
         config.check_data(dataset)
         self.views = Views(config, dataset.box)
         self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))

@@ -14,6 +14,7 @@ from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
     from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
+    from cryoreg.datasets.conversion.universe_store import UniverseSet
 
 PRESETS = ("liu2020", "clean", "hard", "extreme")
 
@@ -30,6 +31,16 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 )
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
+@click.option(
+    "--universe",
+    type=click.IntRange(2),
+    metavar="N",
+    help="So many made-up structures of every kind instead, through random microscopes; 20 of each by default.",
+)
+@click.option("--box", type=click.IntRange(4), metavar="VOXELS", help="Edge of the boxes, with --universe. [16]")
+@click.option(
+    "--voxel-size", type=click.FloatRange(0, min_open=True), metavar="Å", help="Of the boxes, with --universe. [20]"
+)
 @click.option("--assembly", default="1", show_default=True, help="Biological assembly, or 'none' for atoms as listed.")
 @click.option(
     "--map-voxel-size",
@@ -45,7 +56,7 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     metavar="FRACTION",
     help="Leave out voxels of maps below this share of the maximum.",
 )
-@click.option("--per-class", type=click.IntRange(1), default=500, show_default=True, help="Subtomograms of each class.")
+@click.option("--per-class", type=click.IntRange(1), help="Subtomograms of each class. [500; 20 with --universe]")
 @click.option(
     "--first",
     type=click.IntRange(0),
@@ -82,15 +93,14 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
         raise click.UsageError("Missing option '--output': the store to write")
     folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
     _check_outputs(given, output, list(folders.values()))
-    simulated = _set_of(settings, given)
-    _list_structures(simulated)
-    from cryoreg.datasets.conversion.simulated_store import write
+    simulated = _universe(given) if given["universe"] else _set_of(settings, given)
+    from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 
     with run_options.resumable():
         outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
     _report(outcome, output)
     _write_folders(output, folders, given["overwrite"])
-    if given["montage"]:
+    if given["montage"] and isinstance(simulated, SimulatedSet):
         _draw(simulated, given["montage"])
 
 
@@ -105,7 +115,20 @@ def _set_of(settings: Any, given: dict[str, Any]) -> SimulatedSet:
         size, threshold = given["map_voxel_size"], given["map_threshold"]
         options = StructureOptions(settings.point_spacing, given["assembly"], size, threshold)
         bodies = read_structures(given["structures"], options)
-    return SimulatedSet(bodies, settings, given["seed"], given["per_class"], given["first"])
+    simulated = SimulatedSet(bodies, settings, given["seed"], given["per_class"] or 500, given["first"])
+    _list_structures(simulated)
+    return simulated
+
+
+def _universe(given: dict[str, Any]) -> UniverseSet:
+    """Return the set of made-up structures that is asked for; refuse options that mean nothing there."""
+    from cryoreg.datasets.conversion.universe_store import UniverseSet
+
+    for option in ("structures", "snr", "snr_region", "mode", "montage"):
+        if given[option] is not None:
+            raise click.UsageError(f"--{option.replace('_', '-')} and --universe exclude each other")
+    wanted = {name: given[name] for name in ("per_class", "box", "voxel_size") if given[name] is not None}
+    return UniverseSet(given["universe"], seed=given["seed"], first=given["first"], **wanted)
 
 
 def _list_structures(simulated: SimulatedSet) -> None:

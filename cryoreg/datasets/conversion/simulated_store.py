@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -31,6 +31,20 @@ COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "snr_box": ("<f4", ()),
 }
 """What a store keeps of each scene: its number, the rest as in `Scene`."""
+
+
+class SceneSet(Protocol):
+    """A range of a numbered series of scenes, and how its store is laid out."""
+
+    @property
+    def indices(self) -> range:
+        """The numbers of the scenes, row by row."""
+
+    def scenes(self, indices: Iterable[int], workers: int = 1) -> Iterator[Any]:
+        """Simulate scenes in the order of their numbers; each has a volume and the layout's columns as attributes."""
+
+    def layout(self, preset: str, clean: bool) -> StoreLayout:
+        """Return what is known of the set before it is simulated."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +117,27 @@ class Outcome(NamedTuple):
 
 
 def write(
-    simulated: SimulatedSet, path: Path, preset: str, clean: bool = False, workers: int = 1, overwrite: bool = False
+    simulated: SceneSet, path: Path, preset: str, clean: bool = False, workers: int = 1, overwrite: bool = False
 ) -> Outcome:
     """Simulate what a store still misses and write it; the same call goes on where an interrupted one ended.
 
     Raises `DataError` as `StoreWriter` does, and `ProcessLostError` where a worker was killed.
     """
     begun, ratios = time.monotonic(), []
-    with StoreWriter(path, simulated.layout(preset, clean), overwrite=overwrite) as writer:
+    layout = simulated.layout(preset, clean)
+    with StoreWriter(path, layout, overwrite=overwrite) as writer:
         missing = writer.missing()
         indices = [simulated.indices[row] for row in missing]
         for row, index, scene in zip(missing, indices, _shown(simulated, indices, workers), strict=True):
-            columns = {name: getattr(scene, name, index) for name in COLUMNS}
+            columns = {name: getattr(scene, name, index) for name in layout.columns}
             writer.put(row, scene.volume, scene.clean if clean else None, columns)
-            ratios.append((scene.snr_crop, scene.snr_box))
+            ratios.append((scene.snr_crop, getattr(scene, "snr_box", math.nan)))
         writer.finish()
     mean = np.mean(ratios, axis=0) if ratios else (math.nan, math.nan)
     return Outcome(len(missing), len(simulated.indices), time.monotonic() - begun, float(mean[0]), float(mean[1]))
 
 
-def _shown(simulated: SimulatedSet, indices: Sequence[int], workers: int) -> Iterator[Scene]:
+def _shown(simulated: SceneSet, indices: Sequence[int], workers: int) -> Iterator[Any]:
     console = Console(stderr=True)
     scenes = simulated.scenes(indices, workers)
     shown = track(scenes, "simulating", len(indices), console=console, transient=True, disable=not console.is_terminal)
