@@ -93,9 +93,9 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
         raise click.UsageError("Missing option '--output': the store to write")
     folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
     _check_outputs(given, output, list(folders.values()))
-    simulated = _universe(given) if given["universe"] else _set_of(settings, given)
     from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 
+    simulated = _universe(given) if given["universe"] else _set_of(settings, given)
     with run_options.resumable():
         outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
     _report(outcome, output)
