@@ -46,7 +46,7 @@ def test_rotation_is_scipys() -> None:
     np.testing.assert_allclose(rotation(axis, 0.7), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["", "C", "C0", "C31", "X4", "I", "D-2", "t"])
+@pytest.mark.parametrize("name", ["", "C", "C0", "C31", "X4", "Y", "D-2", "t"])
 def test_unknown_groups_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="unknown point group"):
         point_group(name)

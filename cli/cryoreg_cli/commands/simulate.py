@@ -160,7 +160,8 @@ def _report(outcome: Outcome, output: Path) -> None:
     if outcome.written:
         rate = outcome.written / outcome.seconds
         click.echo(f"speed     {rate:.0f} volumes/s")
-        click.echo(f"SNR       {outcome.snr_crop:.3g} in the crop (target alone), {outcome.snr_box:.3g} in the box")
+        if outcome.snr_box == outcome.snr_box:  # not NaN: made-up structures have no box
+            click.echo(f"SNR       {outcome.snr_crop:.3g} in the crop (target alone), {outcome.snr_box:.3g} in the box")
 
 
 def _write_folders(output: Path, folders: dict[str, Path], overwrite: bool) -> None:
