@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from typing import BinaryIO
 from cryoreg.errors import CryoregError, RunFolderError
 
 CACHE_VARIABLE = "CRYOREG_CACHE"
+_MOST_SETTINGS = 2**20
 _FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]+$)")
 
 
@@ -51,6 +53,29 @@ def write_text(path: Path, text: str) -> None:
 def cell(text: str) -> str:
     """Return a text for a CSV file: what a spreadsheet would run as a formula begins with an apostrophe."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def require_file(path: str | Path, error: type[CryoregError]) -> None:
+    """Raise ``error`` where a path is a pipe, a socket or a device: reading it could wait, or go on, for ever.
+
+    Files and folders pass, and so does what is not there: whoever opens it says so.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise error(f"{path}: is a pipe or a device, not a file; give the file itself")
+
+
+def read_settings(path: Path, error: type[CryoregError]) -> str:
+    """Return the text of a file of settings, UTF-8; raise ``error`` where it is no file, or far too large for one."""
+    require_file(path, error)
+    with path.open("rb") as file:
+        text = file.read(_MOST_SETTINGS + 1)
+    if len(text) > _MOST_SETTINGS:
+        raise error(f"{path}: has more than {_MOST_SETTINGS:,} bytes, far more than settings need; check the path")
+    return text.decode("utf-8-sig")  # editors of Windows begin with a mark
 
 
 def remove_leftovers(folder: Path) -> None:

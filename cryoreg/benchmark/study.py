@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import ConfigError
+from cryoreg.files import read_settings
 from cryoreg.registry import suggestion
 from cryoreg.specs import Settings
 
@@ -208,7 +209,7 @@ def _with_sources(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
+        return read_settings(path, ConfigError)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read study {path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryoreg.errors import ConfigError
+from cryoreg.files import read_settings
+
+_DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
+"""A dotted key of more parts than any setting has; the parser's time grows with their square."""
 
 
 class Layer(NamedTuple):
@@ -31,6 +36,8 @@ class Layer(NamedTuple):
 def parse_toml(text: str) -> dict[str, Any]:
     """Return what TOML holds; raise `ValueError`, one line, for whatever is wrong with it."""
     try:
+        if _DEEP.search(text):
+            raise RecursionError
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -39,7 +46,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def read_toml(path: Path) -> Layer:
     """Read a config file as a layer."""
     try:
-        values = parse_toml(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a mark
+        values = parse_toml(read_settings(path, ConfigError))
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}; check the path") from error
     except ValueError as error:

@@ -25,14 +25,24 @@ def validated(model: type[Model], section: str, what: str, entries: dict[str, tu
         raise ConfigError(_explain(error, model, section, what, entries)) from error
     paths = {key: value for key, value in built if isinstance(value, Path)}
     for key in paths.keys() & values.keys():
-        if not is_path(str(values[key])):
+        text = str(values[key])
+        if _is_not_utf8(text):
+            raise ConfigError(
+                f"{section}.{key} ({entries[key][1]}): {text} is a path that is not UTF-8, which no run can record; "
+                "rename it, or give a link to it"
+            )
+        if not is_path(text):
             raise ConfigError(f"{section}.{key} ({entries[key][1]}): should be a path, but it is {values[key]!r}")
     return built.model_copy(update={key: absolute(path) for key, path in paths.items()})
 
 
 def is_path(text: str) -> bool:
     """Tell a path that can be recorded; an empty one would mean the current folder."""
-    return text != "" and "\0" not in text and text.encode(errors="ignore").decode() == text
+    return text != "" and "\0" not in text and not _is_not_utf8(text)
+
+
+def _is_not_utf8(text: str) -> bool:
+    return text.encode(errors="ignore").decode() != text
 
 
 def absolute(path: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryoreg.errors import DataError
+from cryoreg.files import require_file
 
 _RUNS = (".ckpt", ".safetensors", ".pth", ".pt", ".tar", ".toml")
 _LISTS = (".tbl", ".csv", ".ndjson", ".json")
@@ -44,6 +45,7 @@ def sniff(path: Path) -> list[Match]:
     """Return every reader that fits, at least one; raise `DataError` where none does, saying what was found."""
     if not os.path.lexists(path):
         raise DataError(f"{path}: no such file or directory; check the path")
+    require_file(path, DataError)
     _refuse_runs(path)
     return _sniff_folder(path) if path.is_dir() else _sniff_file(path)
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import torch
 
 from cryoreg.errors import CheckpointError, message_of
-from cryoreg.files import write_atomically
+from cryoreg.files import require_file, write_atomically
 
 FORMAT = 2
 _MARK = b"cryoreg-sha256:"
@@ -35,6 +35,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU; raise `CheckpointError` where it is missing, damaged, unsafe or not one of ours."""
+    require_file(path, CheckpointError)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

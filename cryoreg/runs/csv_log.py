@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cryoreg.errors import RunFolderError
-from cryoreg.files import write_text
+from cryoreg.files import require_file, write_text
 
 
 class CsvLog:
@@ -35,6 +35,7 @@ class CsvLog:
 
         Raises `RunFolderError` where the file is damaged, or a row has more or fewer cells than the header.
         """
+        require_file(self.path, RunFolderError)
         if not self.path.exists():
             return []
         try:

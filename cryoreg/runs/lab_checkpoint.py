@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cryoreg.errors import CheckpointError
+from cryoreg.files import require_file
 from cryoreg.runs.checkpoint import refuse_packed
 
 _SUFFIXES = (".pth", ".pt", ".tar")
@@ -57,6 +58,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> Any:
+    require_file(path, CheckpointError)
     try:
         with path.open("rb") as file:
             refuse_packed(file, path)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cryoreg.config import PROVENANCE_SECTION
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import CheckpointError
+from cryoreg.files import read_settings, require_file
 from cryoreg.kinds import KINDS
 from cryoreg.registry.discovery import canonical_name
 from cryoreg.registry.discovery import packages as installed_packages
@@ -90,6 +91,7 @@ def read_records(path: Path) -> list[Record]:
 
 def read_record(path: Path) -> Record:
     """Return what a checkpoint, exported weights or a config says; raise `CheckpointError` where it cannot be read."""
+    require_file(path, CheckpointError)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; check the path")
     if is_lab_checkpoint(path):
@@ -124,7 +126,7 @@ def _checkpoint(path: Path) -> Record:
 
 def _config(path: Path) -> Record:
     try:
-        config = parse_toml(path.read_text(encoding="utf-8-sig"))
+        config = parse_toml(read_settings(path, CheckpointError))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read config {path}: {' '.join(str(error).split())}") from None
     return _record(path, "configuration of a run", {"config": config}, {}, checksum=False)
@@ -202,8 +204,9 @@ def evaluations(path: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted(path.glob("evaluation_*.json")) if path.is_dir() else []:
         try:
+            require_file(file, CheckpointError)
             figures = _table(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError, CheckpointError):
             continue
         found[file.stem.removeprefix("evaluation_")] = {key: figures.get(key) for key in ("accuracy", "macro_f1")}
     return found

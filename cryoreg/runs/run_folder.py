@@ -75,7 +75,7 @@ class RunFolder:
         resume: a resume never starts afresh.
         """
         with self._usable():
-            str(self.path.absolute()).encode()  # TensorBoard takes no other names
+            self._require_utf8()
             if resume and not self.last.exists():
                 raise CheckpointError(f"cannot resume {self.path}: {self._why_not_begun()}")
             if self.path.exists() and not self.path.is_dir():
@@ -84,6 +84,13 @@ class RunFolder:
                 require_no_link(self.path / name, RunFolderError)
             if not resume and self.path.exists() and self._is_occupied():
                 raise RunFolderError(f"{self.path} is not empty; go on with --resume, or choose another --run-dir")
+
+    def _require_utf8(self) -> None:
+        try:
+            str(self.path.absolute()).encode()
+        except UnicodeEncodeError:
+            advice = "choose another --run-dir, or rename the folder"
+            raise RunFolderError(f"{self.path} is not UTF-8, as TensorBoard needs names to be; {advice}") from None
 
     def _is_occupied(self) -> bool:
         """Tell a used folder from one whose run was killed before its first checkpoint."""

@@ -20,7 +20,7 @@ from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
-from cryoreg.files import write_atomically, write_text
+from cryoreg.files import require_file, write_atomically, write_text
 from cryoreg.runs.cards import check_card, parse_card
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
 
@@ -85,6 +85,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, 
 
 def load_weights(path: Path) -> Weights:
     """Read exported weights on the CPU; raise `CheckpointError` where they are missing, damaged or not ours."""
+    require_file(path, CheckpointError)
     try:
         data = path.read_bytes()
         tensors = safetensors.torch.load(data)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.errors import DataError
+from cryoreg.files import require_file
 
 FREQUENCY, VALUE = "rlnResolutionInversePixel", "rlnMtfValue"
 
@@ -31,6 +32,7 @@ def read_mtf(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _read(path: Path) -> Any:
     import starfile
 
+    require_file(path, DataError)
     try:
         return starfile.read(path)
     except OSError as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cryoreg.datasets.io.mrc_header import HEADER_BYTES, MrcHeader, calls_itself_stack, looks_like_mrc, parse
 from cryoreg.datasets.io.signs import reading_of
-from cryoreg.datasets.io.volume_files import check_voxels, name_of_slot, one_line, refuse
+from cryoreg.datasets.io.volume_files import check_holes, check_voxels, name_of_slot, one_line, refuse
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
 
@@ -25,7 +25,8 @@ def read_header(path: str | Path, stack: bool = False, edge: int | None = None) 
     given, a series of images that is cut into cubes of so many sections.
     """
     with one_line(path, "an MRC file"):
-        return parse(path, *_beginning(path), stack, edge)
+        raw, size = _beginning(path)
+        return parse(path, raw, size, stack, edge)
 
 
 def is_stack(path: str | Path) -> bool:
@@ -64,6 +65,7 @@ def read_slot(path: str | Path, slot: int, edge: int | None = None) -> np.ndarra
 
 
 def _read(path: str | Path, header: MrcHeader, slot: int | None = None) -> np.ndarray:
+    check_holes(path, header.volume_bytes)
     with one_line(path, "an MRC file"):
         stored = np.frombuffer(_bytes(path, header, slot or 0), header.dtype).reshape(header.stored)
     where = name_of_slot(str(path), slot)

@@ -11,7 +11,7 @@ from mrcfile.constants import MAP_ID
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp, dtype_from_mode
 
-from cryoreg.datasets.io.volume_files import refuse, times
+from cryoreg.datasets.io.volume_files import check_count, refuse, times
 from cryoreg.datasets.io.voxel_sizes import same_size
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int
     offset = _offset(path, fields, size, dtype.itemsize * math.prod(shape), notes)
     axes = _axes(fields, notes)
     stored = (sections, *shape[1:])
+    check_count(path, shape[0] // sections)
     if size is None and dtype.itemsize * math.prod(stored) > _MOST_UNPACKED:
         refuse(path, f"is compressed, and has volumes of {times(stored)} voxels by its header; unpack it (gunzip)")
     return MrcHeader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,13 @@ import numpy as np
 from cryoreg.datasets.io.tomogram import Region, Tomogram
 from cryoreg.datasets.io.volume_files import check_kind, guarded, refuse, times
 from cryoreg.datasets.io.voxel_sizes import ANGSTROM, edge_length, same_size
+from cryoreg.errors import DataError
+from cryoreg.files import require_file
 
 _UNSET = (1.0, 1.0, 1.0)
+_METADATA = (".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json")
+_LONGEST_EDGE = 2**20
+_LARGEST_CHUNK = 2**30
 _SPACE = ("z", "y", "x")
 _CODECS = frozenset(
     (
@@ -48,10 +54,12 @@ class OmeZarr(Tomogram):
         It overrules the level that ``path`` names, and one that states no size. Raises `DataError` where levels state
         their sizes and none is this.
         """
-        group, level = _find(path, voxel_size)
+        with guarded(path, "a Zarr image"):
+            group, level = _find(path, voxel_size)
         self.path = path
         self._array_path = os.path.join(group, level.path)
         array = self._open()
+        _check_size(self._array_path, array)
         check_kind(path, array.dtype)
         self._axes = _check_axes(path, level.axes, array.shape)
         z, y, x = (array.shape[self._axes.index(axis)] for axis in _SPACE)
@@ -152,10 +160,21 @@ def _open(path: str) -> Any:
     if zarr.__version__.startswith("2.") and os.path.isfile(os.path.join(path, "zarr.json")):
         refuse(path, f"is of Zarr format 3, which the installed zarr {zarr.__version__} cannot read; install zarr 3")
     with guarded(path, "a Zarr array or group"):
+        for name in _METADATA:
+            require_file(os.path.join(path, name), DataError)
         if not any(os.path.isfile(os.path.join(path, name)) for name in (".zgroup", ".zarray", "zarr.json")):
             refuse(path, "is neither a Zarr array nor a Zarr group; give an MRC file or an OME-Zarr image")
         _check_codecs(path)
         return zarr.open(path, mode="r")
+
+
+def _check_size(path: str, array: Any) -> None:
+    """Refuse an array of an impossible size, or one of which a whole chunk fills the memory for a single box."""
+    if max(array.shape, default=0) > _LONGEST_EDGE:
+        refuse(path, f"has an edge of more than {_LONGEST_EDGE:,} voxels by its metadata; write it again")
+    chunks = getattr(array, "chunks", None)
+    if chunks and math.prod(chunks) * array.dtype.itemsize > _LARGEST_CHUNK:
+        refuse(path, f"has chunks of {times(chunks)} voxels, which are read as a whole; write it with smaller ones")
 
 
 def _check_codecs(path: str) -> None:

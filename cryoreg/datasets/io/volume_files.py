@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,15 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from cryoreg.errors import CryoregError, DataError
+from cryoreg.files import require_file
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Box
 
+_LARGE = 2**26
+_MOST_HOLES = 100
+"""A large file of which less than this part is there was not copied to its end."""
+_MOST_VOLUMES = 2**20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LONGEST = 1200
 """Characters of a message, of which a file's own words may be many."""
@@ -61,6 +67,7 @@ def _others(count: int) -> str:
 def one_line(path: str | Path, kind: str) -> Iterator[None]:
     """Turn whatever reading a file of a ``kind`` ("an MRC file") raises into a `DataError` of one line."""
     try:
+        require_file(path, DataError)
         yield
     except FileNotFoundError:
         refuse(path, "does not exist (or is a broken link); check the path")
@@ -70,7 +77,9 @@ def one_line(path: str | Path, kind: str) -> Iterator[None]:
         refuse(path, f"is a folder, not {kind}; move or rename it")
     except RecursionError:
         refuse(path, "is nested too deeply to be what it should be; copy or export it again")
-    except (OSError, EOFError, ValueError, SyntaxError, zlib.error) as error:
+    except MemoryError:
+        refuse(path, "asks for more memory than there is; copy or export it again")
+    except (OSError, EOFError, ValueError, OverflowError, SyntaxError, zlib.error) as error:
         refuse(path, f"cannot be read ({' '.join(str(error).split())}); copy or export it again")
 
 
@@ -80,10 +89,53 @@ def guarded(path: str | Path, kind: str) -> Iterator[None]:
     with one_line(path, kind):
         try:
             yield
-        except (CryoregError, OSError, EOFError, ValueError, RecursionError, MemoryError):
+        except (CryoregError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
             raise
         except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            raise ValueError(f"{type(error).__name__}, {error}") from error
+
+
+def text_of(where: str | Path, what: str, value: object) -> str:
+    """Return a name that a file holds; raise `DataError` where it is no text, or none that UTF-8 can write."""
+    if not isinstance(value, str):
+        refuse(where, f"has {what} that is no text, but of type {type(value).__name__}; mend it")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        refuse(where, f"has {what} with characters that are none ({ascii(value)[:80]}); mend it")
+    return value
+
+
+def check_holes(path: str | Path, size: int) -> None:
+    """Raise `DataError` where hardly anything of the ``size`` bytes that are to be read was ever written.
+
+    A copy that was not finished leaves such holes, and a few bytes can claim any amount of memory by them.
+    """
+    if size < _LARGE:
+        return
+    with one_line(path, "a file"), open(path, "rb") as stream:
+        written = _written(stream.fileno(), size // _MOST_HOLES)
+    if written * _MOST_HOLES < size:
+        refuse(path, f"has volumes of {size:,} bytes, of which only {written:,} were ever written; copy it again")
+
+
+def _written(descriptor: int, enough: int) -> int:
+    """Return how many bytes of a file are no holes; the count ends at ``enough``."""
+    count = place = 0
+    while count < enough:
+        try:
+            start = os.lseek(descriptor, place, os.SEEK_DATA)
+            place = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError:  # there is no more
+            return count
+        count += place - start
+    return count
+
+
+def check_count(where: str | Path, volumes: int) -> None:
+    """Raise `DataError` where a file claims more volumes than any data set has; each costs memory before it is read."""
+    if volumes > _MOST_VOLUMES:
+        refuse(where, f"has {volumes:,} volumes by its header, more than {_MOST_VOLUMES:,}; copy or export it again")
 
 
 def to_float32(where: str, data: np.ndarray) -> np.ndarray:

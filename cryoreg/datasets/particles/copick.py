@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
 from cryoreg.datasets.particles.lists import ParticleList, Unit
 
 
@@ -35,7 +35,9 @@ def read_json(path: str) -> ParticleList:
         refuse(path, "has no 'points' as copick's picks have; check the path")
     if content.get("unit", "angstrom") != "angstrom":
         refuse(path, f"has points in {content['unit']}, not in angstrom; convert them")
-    return _points(path, content["points"], "angstrom", content.get("run_name"), content.get("pickable_object_name"))
+    names = {key: content.get(key) for key in ("run_name", "pickable_object_name")}
+    run, name = (None if each is None else text_of(path, f"a {key}", each) for key, each in names.items())
+    return _points(path, content["points"], "angstrom", run, name)
 
 
 def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name: str | None) -> ParticleList:
@@ -51,7 +53,7 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
     try:
         x, y, z = (float(point["location"][axis]) + _shift(point, i) for i, axis in enumerate("xyz"))
-    except (TypeError, KeyError, ValueError, IndexError):
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError):
         x = y = z = float("nan")
     if not np.isfinite([x, y, z]).all():
         refuse(path, f"has no location with numbers x, y and z in row {row}; mend or remove it")

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.star_files import numbers, read_star, triples
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import guarded, one_line, refuse
 
 Unit = Literal["voxel", "angstrom", "centred"]
 """Voxels; Å from the middle of voxel 0; or Å from the centre of the tomogram (RELION 5)."""
@@ -68,7 +68,8 @@ def read_particle_list(path: str | Path) -> ParticleList:
     reader = readers.get(os.path.splitext(name)[1].lower())
     if reader is None:
         refuse(name, f"is not a particle list that can be read ({', '.join(readers)}); check the path")
-    return reader(name)
+    with guarded(name, "a particle list"):
+        return reader(name)
 
 
 _CENTRED = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]

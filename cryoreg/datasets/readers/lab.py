@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from cryoreg.contracts import TiltAxis
+from cryoreg.datasets.io.volume_files import guarded, text_of
 from cryoreg.datasets.readers.file_dataset import FileDataset
 from cryoreg.datasets.readers.mrc_files import MrcFiles
 from cryoreg.errors import DataError
+from cryoreg.files import require_file
 
 VOLUMES = "subtomogram_mrc"
 LABELS = "json_label"
@@ -85,6 +87,7 @@ def _check_pairs(root: str | Path, volumes: dict[int, str], labels: dict[int, st
 
 
 def _class_name(file: str) -> str:
+    require_file(file, DataError)
     try:
         content = json.loads(Path(file).read_bytes())
     except OSError as error:
@@ -94,13 +97,15 @@ def _class_name(file: str) -> str:
     name = content.get("name") if isinstance(content, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"{file}: has no class in its field 'name'; add it or remove the file and its volume")
-    return name.strip()
+    return text_of(file, "a class", name.strip())
 
 
 def open_lab(root: str | Path, voxel_size: float | None = None) -> FileDataset:
     """Open what the lab's programs write: a folder, or an archive in one file (`lab_archives`)."""
+    require_file(root, DataError)
     if Path(root).is_file():
         from cryoreg.datasets.readers.lab_archives import open_archive
 
-        return open_archive(root, voxel_size)
+        with guarded(root, "an archive"):
+            return open_archive(root, voxel_size)
     return Lab(root, voxel_size)

@@ -15,6 +15,7 @@ import numpy as np
 from cryoreg.datasets.io.hdf5 import borrowed
 from cryoreg.datasets.io.restricted_pickle import StoredArray, plain, read_pickle
 from cryoreg.datasets.io.volume_files import (
+    check_count,
     check_kind,
     is_hdf5,
     name_of_slot,
@@ -22,6 +23,7 @@ from cryoreg.datasets.io.volume_files import (
     one_volume,
     refuse,
     stack_of_volumes,
+    text_of,
     to_float32,
 )
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
@@ -120,7 +122,7 @@ def _name(file: str, where: str, value: Any) -> str:
         name = int(name)
     if not isinstance(name, (str, int)) or isinstance(name, bool) or not str(name).strip():
         refuse(file, f"entry {where} has a class that is neither text nor a whole number; export it so")
-    return str(name).strip()
+    return text_of(f"{file}, entry {where}", "a class", str(name).strip())
 
 
 class LabHdf5(FileDataset):
@@ -140,6 +142,7 @@ class LabHdf5(FileDataset):
             volumes = _volumes(file, archive)
             self._dtype, self._offset = volumes.dtype, volumes.id.get_offset()
             count, box = stack_of_volumes(file, volumes.shape)
+            check_count(file, count or 1)
             target = archive[LABELS][()] if LABELS in archive else None
         check_kind(file, self._dtype)
         if count is None:

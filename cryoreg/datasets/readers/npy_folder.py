@@ -8,6 +8,8 @@ import numpy as np
 
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.volume_files import (
+    check_count,
+    check_holes,
     check_kind,
     name_of_slot,
     one_line,
@@ -18,6 +20,7 @@ from cryoreg.datasets.io.volume_files import (
 from cryoreg.datasets.readers.class_folders import FileKind, find_files
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 
+_LONGEST_HEADER = 10_000
 NPY = FileKind("NumPy files", ".npy")
 
 
@@ -52,18 +55,22 @@ class NpyFolder(FileDataset):
         if (stored_slot is None) != (slot is None) or (slot or 0) >= (stored_slot or 1):
             refuse(file, "has changed its size since the data set was opened; start again")
         chosen = array if slot is None else array[slot]
+        check_holes(file, chosen.nbytes)
         return to_float32(name_of_slot(file, slot), chosen.reshape(box))
 
 
 def _layout(file: str) -> tuple[int | None, Box]:
     array = _open(file)
     check_kind(file, array.dtype)
-    return stack_of_volumes(file, array.shape)
+    count, box = stack_of_volumes(file, array.shape)
+    check_count(file, count or 1)
+    return count, box
 
 
 def _open(file: str) -> np.ndarray:
     """Map an array, which reads its header alone."""
     with one_line(file, "a NumPy file"):
+        _check_header(file)
         try:
             return np.lib.format.open_memmap(file, mode="r")
         except OSError:
@@ -71,6 +78,14 @@ def _open(file: str) -> np.ndarray:
         except Exception as error:  # numpy lets through what Python's tokenizer makes of a damaged header
             _explain(file, str(error))
             raise ValueError(str(error)) from error
+
+
+def _check_header(file: str) -> None:
+    """Refuse a header that claims a length beyond what numpy reads: it would be taken into memory before it is seen."""
+    with open(file, "rb") as stream:
+        magic = stream.read(12)
+    if magic[:6] == b"\x93NUMPY" and magic[6:7] > b"\1" and int.from_bytes(magic[8:12], "little") > _LONGEST_HEADER:
+        refuse(file, "has a header longer than that of any array of numbers; copy or export it again")
 
 
 def _explain(file: str, reason: str) -> None:

@@ -21,6 +21,7 @@ from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.io.hdf5 import borrowed
 from cryoreg.datasets.store import format as fmt
 from cryoreg.errors import DataError
+from cryoreg.files import require_file
 
 _ARRAYS = {False: (fmt.VOLUMES, fmt.CRC32), True: (fmt.CLEAN, fmt.CLEAN_CRC32)}
 _LISTED = 5
@@ -45,6 +46,7 @@ class Store:
         self._voxels, self._checksums = _ARRAYS[noise_free]
         self._overrule = voxel_size
         self._descriptor: int | None = None
+        require_file(self.root, DataError)
         try:
             with h5py.File(self.root, "r", locking=False) as file:
                 self._check_format(file)
