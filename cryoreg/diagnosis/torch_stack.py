@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import TypedDict, cast
 
 from cryoreg import registry
 from cryoreg.diagnosis import separate_process
@@ -38,6 +39,18 @@ print(json.dumps({"version": torchvision.__version__}))
 """
 
 
+class _Torch(TypedDict):
+    """What `_TORCH` prints."""
+
+    version: str
+    cuda: str | None
+    hip: str | None
+    available: bool
+    names: list[str]
+    mps: bool
+    warnings: list[str]
+
+
 def check() -> Iterator[Finding]:
     """Yield what torch says of itself, of the GPUs, and whether torchvision's operators load."""
     found = separate_process.run_python(_TORCH)
@@ -46,13 +59,13 @@ def check() -> Iterator[Finding]:
         fix = "mend the unreadable metadata first, which torch reads, too (see Plugins)" if damaged else _REINSTALL
         yield problem(f"torch cannot be used: {found.error}", fix)
         return
-    torch = found.result
+    torch = cast(_Torch, found.result)
     yield ok(f"torch {torch['version']}")
     yield from _gpus(torch)
     yield from _torchvision(torch["version"])
 
 
-def _gpus(torch: dict) -> Iterator[Finding]:
+def _gpus(torch: _Torch) -> Iterator[Finding]:
     driver, trouble = nvidia_driver()
     if torch["available"]:
         yield ok(f"{'ROCm' if torch['hip'] else 'CUDA'} {torch['hip'] or torch['cuda']}: {', '.join(torch['names'])}")

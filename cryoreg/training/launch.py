@@ -12,6 +12,7 @@ from queue import Empty
 from typing import Any, TypeVar
 
 import torch.multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
@@ -80,7 +81,7 @@ class _Group:
             self._messages = torch.multiprocessing.get_context("spawn").Queue()
             work = (count, find_free_network_port(), self._messages, function, arguments)
             # torch's processes get a SIGINT when this one dies, and so save and stop.
-            self._processes = torch.multiprocessing.start_processes(_work, work, count, join=False).processes
+            self._processes = start_processes(_work, work, count, join=False).processes
         self._asked_to_stop: int | None = None
 
     def result(self) -> Any:

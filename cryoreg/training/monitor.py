@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,14 @@ class FeatureFigures(NamedTuple):
         return cls(features.std(dim=0).mean(), alignment, uniformity)
 
 
+class MonitorState(TypedDict):
+    """What a checkpoint holds of a monitor."""
+
+    latest: Tensor
+    sums: list[float]
+    steps: int
+
+
 class Monitor:
     """Keeps the latest features, and the sums over an epoch of what they tell."""
 
@@ -91,11 +99,11 @@ class Monitor:
             return f"the loss is {collapsed_loss:.3f}, that of an encoder to which all subtomograms look alike"
         return ""
 
-    def state(self) -> dict[str, Tensor | list[float] | int]:
+    def state(self) -> MonitorState:
         """Return what a resume needs."""
         return {"latest": self.latest, "sums": self.sums, "steps": self.steps}
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: MonitorState) -> None:
         """Take back what `state` returned."""
         self.latest, self.sums, self.steps = state["latest"], list(state["sums"]), state["steps"]
 

@@ -39,6 +39,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.pass_context
 def extract(
     context: click.Context,
+    /,
     data: Path,
     assignments: tuple[str, ...],
     output: Path,

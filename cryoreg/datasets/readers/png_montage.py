@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cryoreg.datasets.io.volume_files import check_voxels, one_line, refuse
 from cryoreg.datasets.readers.class_folders import FileKind, find_files
@@ -123,7 +123,7 @@ def _opened(file: str) -> Iterator[Image.Image]:
                 yield image
         except Image.DecompressionBombError:
             refuse(file, "has far too many pixels for a montage of slices; remove it")
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             refuse(file, "is not a PNG image, or is damaged; copy or export it again")
         except struct.error:
             refuse(file, "is truncated; copy or export it again")
