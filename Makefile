@@ -3,14 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PLUGINS := autoencoder barlowtwins chimerax copick
+PLUGINS := $(sort $(wildcard plugins/cryoreg-*))
+SOURCES := $(subst $() ,:,$(PLUGINS:%=%/src))
 
 # Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
 # More processes need more memory (each holds torch), so four at most.
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && echo 4 || echo $$cores)
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
-PLUGIN_TESTS = @for plugin in $(PLUGINS); do folder=plugins/cryoreg-$$plugin; echo "pytest $$folder/tests"; \
-	  PYTHONPATH=$$folder/src $(PYTEST) $$folder/tests || exit 1; done
+PYTEST := PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format reference docs clean
@@ -34,22 +33,18 @@ demo: $(READY)  ## Pretrain, fine-tune and evaluate on the embedded data: minute
 	$(BIN)/cryoreg demo
 
 test: lint  ## Run all checks and tests.
-	$(PYTEST) tests
-	$(PLUGIN_TESTS)
+	$(PYTEST) tests $(PLUGINS:%=%/tests)
 	@rm -rf build/smoke
 	$(BIN)/cryoreg benchmark smoke --run-dir build/smoke --processes $(WORKERS)
 
 test-fast: lint  ## The same without the slow tests.
-	$(PYTEST) -m "not slow" tests
-	$(PLUGIN_TESTS)
+	$(PYTEST) -m "not slow" tests $(PLUGINS:%=%/tests)
 
 lint: $(READY)  ## Run ruff, import-linter and mypy.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/mypy
-	@for plugin in $(PLUGINS); do echo "mypy -p cryoreg_$$plugin"; \
-	  MYPYPATH=cli:plugins/cryoreg-$$plugin/src $(BIN)/mypy -p cryoreg_$$plugin || exit 1; done
+	MYPYPATH=cli:$(SOURCES) $(BIN)/mypy -p cryoreg -p cryoreg_cli $(PLUGINS:plugins/cryoreg-%=-p cryoreg_%)
 
 format: $(READY)  ## Let ruff mend style and formatting.
 	$(BIN)/ruff check --fix

@@ -64,6 +64,21 @@ class Unfinished(EncoderSpec):
 '''
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: those with slow tests, then those with many.
+
+    `make test` gives each file to one process, which makes what its tests share once.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = {path for path, tests in files.items() if any(test.get_closest_marker("slow") for test in tests)}
+    items[:] = [
+        item for path in sorted(files, key=lambda each: (each not in slow, -len(files[each]))) for item in files[path]
+    ]
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The real data beside the checkout."""

@@ -21,7 +21,6 @@ from cryoreg_cli.main import cryoreg as cli
 
 pytest.importorskip("mkdocs", reason="needs mkdocs: pip install 'cryoreg[docs]'")
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("site")  # one process builds it
 
 
 @pytest.fixture(scope="module")

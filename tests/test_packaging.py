@@ -17,7 +17,6 @@ from support.building import ROOT, CleanEnvironment, build_sdist, build_wheel
 import cryoreg
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-pytestmark = pytest.mark.xdist_group("packaging")  # one process builds the wheel
 INFO = f"cryoreg-{cryoreg.__version__}.dist-info"
 PACKAGES = {".": ROOT / "cryoreg", "cli": ROOT / "cli" / "cryoreg_cli"}
 IN_SDIST = {"cryoreg", "cli", "docs", "tests", "mkdocs.yml", "pyproject.toml", "Makefile", ".gitignore", "PKG-INFO"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.building import ROOT, CleanEnvironment, build_wheel
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("barlowtwins")]  # one process lives the plugin's life
+pytestmark = pytest.mark.slow
 PLUGIN = ROOT / "plugins" / "cryoreg-barlowtwins"
 TINY_DEMO = ["--set", "dataset.per_class=4", "--set", "dataset.box=16", "--batch-size", "8", "--device", "cpu"]
 PRETRAIN = ["pretrain", "--method", "barlow_twins", "--encoder", "rb3d", "--dataset", "demo"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.building import ROOT, CleanEnvironment, build_wheel
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugins")]  # one process builds the environment
+pytestmark = pytest.mark.slow
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 CHECKED = {
     "cryoreg-autoencoder": ["--set", "method.width=4"],
@@ -26,8 +26,7 @@ PRETRAIN += ["--set", "dataset.box=16", "--batch-size", "8", "--epochs", "1", "-
 def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
     folder = tmp_path_factory.mktemp("plugins")
     environment = CleanEnvironment(folder / "clean")
-    for project in (ROOT, *PLUGINS):
-        environment.install(build_wheel(project, folder / project.name))
+    environment.install(*(build_wheel(project, folder / project.name) for project in (ROOT, *PLUGINS)))
     return environment
 
 

@@ -22,7 +22,6 @@ from cryoreg.errors import ConfigError
 from cryoreg.runs.checkpoint import load_checkpoint
 from cryoreg.training.launch import run_in_processes
 
-pytestmark = pytest.mark.xdist_group("processes")
 SETTINGS = {
     **{"epochs": 2, "batch_size": 4, "device": "cpu", "precision": "fp32", "workers": 0, "seed": 5},
     **{"optimizer": "momentum", "lr": 0.01, "probe_every_epochs": 0},

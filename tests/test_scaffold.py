@@ -19,7 +19,6 @@ from cryoreg.scaffold.plugin import EXAMPLES, create_plugin
 
 BIN = Path(sys.executable).parent
 Install = Callable[..., Path]
-together = pytest.mark.xdist_group("scaffold")  # one process builds the environment
 
 
 def files_of(folder: Path) -> set[str]:
@@ -146,12 +145,10 @@ def environment(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     """An environment in which cryoreg and all of them are installed, from wheels."""
     folder = tmp_path_factory.mktemp("scaffold")
     environment = CleanEnvironment(folder / "clean")
-    for project in (ROOT, *packages.values()):
-        environment.install(build_wheel(project, folder / project.name))
+    environment.install(*(build_wheel(project, folder / project.name) for project in (ROOT, *packages.values())))
     return environment
 
 
-@together
 @pytest.mark.slow
 def test_packages_pass_their_own_tests(environment: CleanEnvironment, packages: dict[str, Path]) -> None:
     """On the installed wheels, without the source that lies beside the tests; in one process, which is faster."""
@@ -163,7 +160,6 @@ def test_packages_pass_their_own_tests(environment: CleanEnvironment, packages: 
     assert "no installed package declares" not in result.stdout
 
 
-@together
 @pytest.mark.slow
 def test_mypy_finds_nothing(packages: dict[str, Path]) -> None:
     """In all at once, with the strictest settings that one of them has."""
@@ -194,7 +190,6 @@ def write_dataset(folder: Path) -> Path:
     return folder
 
 
-@together
 @pytest.mark.slow
 def test_a_run_of_all_four_components_trains(environment: CleanEnvironment, tmp_path: Path) -> None:
     data = write_dataset(tmp_path)
@@ -207,7 +202,6 @@ def test_a_run_of_all_four_components_trains(environment: CleanEnvironment, tmp_
         assert config["packages"][kind] == f"cryoreg-my-{kind} 0.1.0"
 
 
-@together
 @pytest.mark.slow
 def test_the_command_works(environment: CleanEnvironment, tmp_path: Path) -> None:
     data = write_dataset(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import starfile
 from support.console_blocks import run_page
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorial")]  # one process types the page
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 ADDED = ["rlnClassNumber", "cryoregClassName", "cryoregConfidence", "cryoregUnsure"]
 

@@ -20,7 +20,7 @@ SECTIONS = {
     for heading, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (DOCS / "files.md").read_text("utf-8"), re.M | re.S)
 }
 """Heading -> whatever stands in backquotes below it."""
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("your-data")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

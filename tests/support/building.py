@@ -46,9 +46,9 @@ class CleanEnvironment:
         [site] = (folder / "venv" / "lib").glob("python*/site-packages")
         (site / "libraries.pth").write_text(f"{libraries}\n")
 
-    def install(self, wheel: Path) -> None:
-        """Install a wheel; what it depends on is here already."""
-        self._pip("install", "--no-deps", "--no-index", wheel)
+    def install(self, *wheels: Path) -> None:
+        """Install wheels; what they depend on is here already."""
+        self._pip("install", "--no-deps", "--no-index", *wheels)
 
     def install_editable(self, project: Path) -> None:
         """Install a project in place."""
