@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -98,9 +99,11 @@ def test_every_function_of_the_package_is_in_the_python_reference(name, pages):
 
 @pytest.mark.parametrize("module", ["contracts", "specs", "errors", "registry"])
 def test_every_public_class_of_the_plugin_api_is_in_the_python_reference(module, pages):
-    source = (ROOT / "cryoreg" / f"{module}.py").read_text("utf-8")
-    for name in re.findall(r"^class ([A-Z]\w+)", source, re.MULTILINE):
+    members = vars(importlib.import_module(f"cryoreg.{module}")).values()
+    classes = [each for each in members if isinstance(each, type) and each.__module__.startswith(f"cryoreg.{module}")]
+    for name in [each.__name__ for each in classes if not each.__name__.startswith("_")]:
         assert f"cryoreg.{module}.{name}" in pages["python.html"].anchors
+    assert classes
 
 
 @pytest.mark.parametrize("name", kit.__all__)
