@@ -9,7 +9,6 @@ import grimp
 import pytest
 
 OPEN = {
-    "cryoreg.datasets.particles",
     "cryoreg.datasets.readers",
     "cryoreg.datasets.specs",
     "cryoreg.inference",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io.volume_files import refuse, times
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
-from cryoreg.datasets.particles.lists import ParticleList
+from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
-from cryoreg.datasets.particles.lists import ParticleList, Unit
+from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
 
 def read_ndjson(path: str) -> ParticleList:

@@ -1,4 +1,4 @@
-"""Dynamo's particle tables (.tbl) and the lists of tomograms that belong to them (.doc).
+"""Dynamo's particle tables (.tbl).
 
 Columns are those of Dynamo's "table convention", places those of its page "Volume center"
 (https://wiki.dynamo.biozentrum.unibas.ch/w/index.php/Volume_center).
@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.volume_files import one_line, refuse
-from cryoreg.datasets.particles.lists import ParticleList
+from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.tomograms.dynamo_index import read_index
 
 _NAMES = {1: "tag", 4: "dx", 5: "dy", 6: "dz", 7: "tdrot", 8: "tilt", 9: "narot", 13: "ftype", 14: "ymintilt"}
 _NAMES |= {15: "ymaxtilt", 20: "tomo", 21: "reg", 22: "class", 24: "x", 25: "y", 26: "z"}
@@ -71,21 +72,6 @@ def _index_beside(path: str) -> dict[int, str]:
     own = Path(path).with_suffix(".doc")
     found = [own] if own.is_file() else sorted(Path(path).parent.glob("*.doc"))
     return read_index(found[0]) if len(found) == 1 else {}
-
-
-def read_index(path: str | Path) -> dict[int, str]:
-    """Read a .doc file: in each line the number of a tomogram (column 20 of the table) and its file."""
-    index: dict[int, str] = {}
-    with one_line(path, "a Dynamo list of tomograms"):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    for count, line in enumerate(lines, 1):
-        number, _, file = line.strip().partition(" ")
-        if not line.strip():
-            continue
-        if not number.isdecimal() or not file.strip():
-            refuse(path, f"has '{line.strip()}' in line {count}, not the number and the file of a tomogram; mend it")
-        index[int(number)] = file.strip()
-    return index
 
 
 def _tilt_ranges(table: pd.DataFrame) -> list[tuple[float, float] | None]:

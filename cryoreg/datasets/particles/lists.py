@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,34 +17,9 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io.star_files import numbers, read_star, triples
 from cryoreg.datasets.io.volume_files import guarded, one_line, refuse
-
-Unit = Literal["voxel", "angstrom", "centred"]
-"""Voxels; Å from the middle of voxel 0; or Å from the centre of the tomogram (RELION 5)."""
-
-
-@dataclass(frozen=True)
-class ParticleList:
-    """The particles of one list, N of them."""
-
-    path: str
-    coordinates: NDArray[np.float64]
-    """(N, 3): x, y, z, counted from the middle of the first voxel."""
-    unit: Unit
-    tomograms: Sequence[str | None]
-    """The name of the tomogram of each; None where the list does not say."""
-    columns: pd.DataFrame
-    """All columns of the list."""
-    label: str | None = None
-    """The column that holds the class, where the list has one with more than one value."""
-    unit_sizes: NDArray[np.float64] | None = None
-    """(N,): Å per voxel of the coordinates, or of the tilt series where they are centred."""
-    shifts: NDArray[np.float64] | None = None
-    """(N, 3): Å to add to the coordinates: RELION's origins, sign turned."""
-    tilt_ranges: Sequence[tuple[float, float] | None] | None = None
-    """Smallest and largest tilt of each, degrees."""
-
-    def __len__(self) -> int:
-        return len(self.coordinates)
+from cryoreg.datasets.particles.copick import read_json, read_ndjson
+from cryoreg.datasets.particles.dynamo import read_table
+from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
 
 def read_particle_list(path: str | Path) -> ParticleList:
@@ -54,9 +27,6 @@ def read_particle_list(path: str | Path) -> ParticleList:
 
     Raises `DataError`, one line, where coordinates are missing or no numbers, or nothing is listed.
     """
-    from cryoreg.datasets.particles.copick import read_json, read_ndjson
-    from cryoreg.datasets.particles.dynamo import read_table
-
     readers: dict[str, Callable[[str], ParticleList]] = {
         ".star": read_star_list,
         ".tbl": read_table,

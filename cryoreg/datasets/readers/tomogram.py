@@ -15,7 +15,8 @@ from cryoreg.datasets.io.star_files import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
-from cryoreg.datasets.particles.lists import ParticleList, read_particle_list
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError

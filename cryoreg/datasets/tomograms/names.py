@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io.star_files import numbers, read_star, triples
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.dynamo import read_index
+from cryoreg.datasets.tomograms.dynamo_index import read_index
 from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
 
 _STAR_NAME = "tomograms.star"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.coordinates import Placed
-from cryoreg.datasets.particles.lists import ParticleList
+from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.readers.tomogram import ParticleBoxes
 from cryoreg.datasets.tomograms.names import Described
 from cryoreg_copick.tomograms import CopickTomogram, open_project

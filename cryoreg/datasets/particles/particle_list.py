@@ -1,0 +1,39 @@
+"""What every format of particle lists is read as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Unit = Literal["voxel", "angstrom", "centred"]
+"""Voxels; Å from the middle of voxel 0; or Å from the centre of the tomogram (RELION 5)."""
+
+
+@dataclass(frozen=True)
+class ParticleList:
+    """The particles of one list, N of them."""
+
+    path: str
+    coordinates: NDArray[np.float64]
+    """(N, 3): x, y, z, counted from the middle of the first voxel."""
+    unit: Unit
+    tomograms: Sequence[str | None]
+    """The name of the tomogram of each; None where the list does not say."""
+    columns: pd.DataFrame
+    """All columns of the list."""
+    label: str | None = None
+    """The column that holds the class, where the list has one with more than one value."""
+    unit_sizes: NDArray[np.float64] | None = None
+    """(N,): Å per voxel of the coordinates, or of the tilt series where they are centred."""
+    shifts: NDArray[np.float64] | None = None
+    """(N, 3): Å to add to the coordinates: RELION's origins, sign turned."""
+    tilt_ranges: Sequence[tuple[float, float] | None] | None = None
+    """Smallest and largest tilt of each, degrees."""
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
