@@ -24,23 +24,16 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
             raise CheckpointError("create_encoder needs a name, pretrained=PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
     from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
-    from cryoreg.runs.weights import find_weights, load_into, load_trained
+    from cryoreg.runs.networks import open_network, require_same_encoder
 
-    path = find_weights(Path(pretrained))
+    path = Path(pretrained)
     if is_lab_checkpoint(path):
         encoder = build_spec("encoder", name or "rb3d", parameters).spec.build()
         load_lab_weights(encoder, path)
         return encoder
-    weights = load_trained(path)
-    recorded = dict(weights.card["config"]["encoder"])
-    given = {"name": name or recorded["name"], **parameters}
-    for key, value in given.items():
-        if recorded.get(key) != value:
-            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
-    package = weights.card["config"]["packages"]["encoder"]
-    encoder = build_spec("encoder", recorded.pop("name"), recorded, package).spec.build()
-    load_into(encoder, weights.tensors, path)
-    return encoder
+    network = open_network(path, "encoder")
+    require_same_encoder(network.card, parameters if name is None else {"name": name, **parameters}, network.path)
+    return network.encoder.train()
 
 
 def create_method(name: str, encoder: Encoder, **parameters: Any) -> Method:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from cryoreg.plans import LessonPlan
 from cryoreg.randomness import SampleRng
 
 Box = tuple[int, int, int]
@@ -68,6 +69,85 @@ class Method(nn.Module, ABC):
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Update what is not trained by gradients: momentum encoder, queue, prototypes. ``step`` counts from 0."""
+
+
+class Lesson(NamedTuple):
+    """What a learner is shown at a step: this process's share of a batch, as its `LessonPlan` asks for."""
+
+    views: Sequence[Tensor]
+    """Of b labelled subtomograms: whole views (b, 1, D, H, W), then local ones (b, 1, d, h, w)."""
+    labels: Tensor
+    """int64 (b,): the class of each."""
+    unlabelled: Sequence[Tensor] = ()
+    """Views of subtomograms whose labels are not shown; none where the plan asks for none, or there are none."""
+
+
+class Material(NamedTuple):
+    """What a learner may look at between epochs: normalised volumes as they are, the same on every process.
+
+    Each can be gone through again and again. Volumes are (b, 1, D, H, W), labels int64 (b,).
+    """
+
+    labelled: Iterable[tuple[Tensor, Tensor]]
+    """The subtomograms to learn from, and their classes."""
+    validation: Iterable[tuple[Tensor, Tensor]]
+    """Those by which the epoch to keep is chosen."""
+    unlabelled: Iterable[Tensor]
+    """Those of the train split whose labels are not shown; none where the plan asks for none."""
+
+
+class Answer(NamedTuple):
+    """What a learner says of B subtomograms."""
+
+    logits: Tensor
+    """(B, classes): softmax makes class probabilities of them."""
+    features: Tensor
+    """(B, num_features)."""
+
+
+class Learner(nn.Module, ABC):
+    """What comes after pretraining: it learns to tell classes apart around an encoder, and says what it has learnt.
+
+    Training knows steps, epochs, validation and files; the learner knows what it learns from, its loss, and what it
+    says of any volumes. All that it needs to go on, and to answer, lives in its ``state_dict``: heads, teachers,
+    adapters, ensembles.
+    """
+
+    encoder: Encoder
+    """The network whose features it answers with, of the kind that was given to it: exported, and explained."""
+
+    def lesson_plan(self) -> LessonPlan:
+        """Return what it wants to be shown at each step; by default, one view of each labelled subtomogram."""
+        return LessonPlan()
+
+    def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
+        """Do what is done between epochs, which count from 0: fit in closed form, unfreeze, label, begin to distil."""
+
+    @abstractmethod
+    def forward(self, lesson: Lesson) -> StepOutput:
+        """Return the loss of a step. It is computed here, so that DDP synchronises it, and in float32."""
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """Update what is not trained by gradients, such as a teacher. ``step`` counts from 0."""
+
+    def figures(self) -> dict[str, float]:
+        """Return columns for metrics.csv on the epoch that ends, of the same names in each; NaN leaves one empty."""
+        return {}
+
+    @abstractmethod
+    def classify(self, x: Tensor) -> Answer:
+        """Say what normalised volumes (B, 1, D, H, W) are. In evaluation mode, each is answered by itself."""
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """Return what a file must hold so that a learner built anew gives the same answers; by default, all.
+
+        Names and shapes follow from the encoder and the number of classes, whatever was learnt.
+        """
+        return self.state_dict()
+
+    def load_saved_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take back what `saved_state` returned; names and shapes are those of this learner's own."""
+        self.load_state_dict(dict(saved))
 
 
 @runtime_checkable

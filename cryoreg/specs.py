@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from cryoreg.errors import DataError
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
+from cryoreg.plans import ViewPlan
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
@@ -107,19 +108,6 @@ class EncoderSpec(Spec):
     @abstractmethod
     def build(self) -> Encoder:
         """Return the network with freshly initialised weights (from torch's global generator)."""
-
-
-class ViewPlan(NamedTuple):
-    """Which views of each subtomogram a method compares."""
-
-    whole: int
-    """Augmented views of the whole box."""
-    clean: int = 0
-    """How many of these, the last ones, are taken from the noise-free copy of the subtomogram, or a denoised one."""
-    local: int = 0
-    """Smaller views: random parts of further augmented views, cut without resampling."""
-    local_edge: float = 1.0
-    """The edge of a local view as a fraction of the box's."""
 
 
 class MethodSpec(Spec):

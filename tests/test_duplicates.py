@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.mrc_writing import write_mrc
+from support.mrc_writing import edit, write_mrc
 from support.storing import layout, volume, write_store
 from support.synthetic import write_classes
 
@@ -46,6 +46,28 @@ def test_a_store_tells_without_reading(source, tmp_path, monkeypatch):
     store = Store(convert(source, tmp_path / "s.h5").path)
     monkeypatch.setattr(Store, "__getitem__", None)
     assert ids(store, find_duplicates(store)) == COPIES
+
+
+def test_of_files_only_those_that_end_alike_are_read(source, tmp_path, monkeypatch):
+    content = bytearray((tmp_path / "source/class0/000.mrc").read_bytes())
+    content[1024:1028] = np.float32(3.5).tobytes()  # the first voxel, after the header
+    (tmp_path / "source/class0/002.mrc").write_bytes(content)
+    read, getitem = [], MrcFolder.__getitem__
+    monkeypatch.setattr(MrcFolder, "__getitem__", lambda self, i: read.append(self.ids[i]) or getitem(self, i))
+    assert ids(source, find_duplicates(source)) == COPIES
+    assert sorted(read) == sorted(["class0/002", *(name for group in COPIES for name in group)])
+
+
+def test_copies_are_found_whatever_their_headers_say(source, tmp_path):
+    edit(tmp_path / "source/class0/007.mrc", 224, b"written on another day")  # the first label
+    assert ids(source, find_duplicates(source)) == COPIES
+
+
+def test_copies_in_other_kinds_of_numbers_are_found(tmp_path):
+    whole = np.random.default_rng(0).integers(-9, 9, (8, 8, 8))
+    for name, kind in (("a", np.int16), ("b", np.float32), ("c", np.float32)):
+        write_mrc(tmp_path / f"{name}.mrc", whole.astype(kind))
+    assert find_duplicates(MrcFolder(tmp_path)) == [[0, 1, 2]]
 
 
 def test_without_duplicates(tmp_path):

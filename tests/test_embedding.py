@@ -111,7 +111,7 @@ def test_all_formats_hold_the_same(tuned, tmp_path, dataset):
         np.testing.assert_allclose(table.confidence, expected.confidences)
         np.testing.assert_allclose(np.asarray(values, np.float32), expected.features, rtol=1e-6)
     assert parquet[names].dtypes.eq("float32").all()
-    recorded = load_weights(tuned / "encoder.safetensors").card
+    recorded = load_weights(tuned / "classifier.safetensors").card
     assert json.loads(pq.read_schema(tmp_path / "e.parquet").metadata[CARD_KEY]) == recorded == card
 
 

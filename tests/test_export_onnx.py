@@ -21,10 +21,9 @@ from torch import nn
 from cryoreg import registry
 from cryoreg.contracts import Encoder
 from cryoreg.errors import CheckpointError
-from cryoreg.inference.export_checks import Network
-from cryoreg.inference.network_export import open_network
 from cryoreg.inference.onnx_export import CARD_KEY, SeparablePool, export_onnx
 from cryoreg.inference.trained import Trained
+from cryoreg.runs.networks import Network, open_network
 from cryoreg.runs.weights import load_weights, save_weights
 from cryoreg_cli.main import cryoreg as command
 
@@ -92,7 +91,7 @@ def test_a_classifier_has_logits_and_features_and_its_card(run, tmp_path):
     assert "features, random volumes: differ by at most" in output
     x = raw(3)
     found = answer(tmp_path / "c.model", x)
-    logits, features = Trained.classifier(run).module.eval()(z_scored(x))
+    logits, features = Trained.classifier(run).module.classify(z_scored(x))
     close(found["logits"], logits)
     close(found["features"], features)
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "c.model").metadata_props}
@@ -114,7 +113,7 @@ def test_without_normalisation_and_with_a_fixed_batch(run, tmp_path):
     status, output = cryoreg(run, "--output", tmp_path / "e.onnx", "--batch", "2", "--no-normalisation")
     assert status == 0, output
     x = raw(2)
-    close(answer(tmp_path / "e.onnx", x)["features"], open_network(run).module(torch.from_numpy(x)))
+    close(answer(tmp_path / "e.onnx", x)["features"], open_network(run, "encoder").encoder(torch.from_numpy(x)))
     assert onnx.load(tmp_path / "e.onnx").graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
 
 
@@ -148,7 +147,7 @@ class Branching(Twofaced):
 @pytest.mark.parametrize(("module", "said"), [(Twofaced(), "gives other features"), (Branching(), "cannot be written")])
 def test_what_onnx_cannot_do_is_one_line_and_writes_nothing(run, tmp_path, module, said):
     path = run / "encoder.safetensors"
-    network = Network(path, module, {}, load_weights(path).card)
+    network = Network(path, load_weights(path).card, {}, module, None)
     with pytest.raises(CheckpointError, match=said) as error:
         export_onnx(network, tmp_path / "e.onnx")
     assert "\n" not in str(error.value)
@@ -176,7 +175,7 @@ def test_half_rounds_weights_and_says_what_that_changes(run, tmp_path):
     assert all(tensor.dtype == torch.float16 for tensor in tensors.values())
     assert all(torch.equal(tensors[name], before[name].half()) for name in before)
     x = z_scored(np.stack([Trained.encoder(run).dataset[i].volume.numpy() for i in (0, 2, 3, 5)]))
-    logits = [Trained.classifier(p).module.eval()(x)[0].detach() for p in (tmp_path / "h.safetensors", run)]
+    logits = [Trained.classifier(p).module.classify(x).logits.detach() for p in (tmp_path / "h.safetensors", run)]
     said = next(line for line in output.splitlines() if "logits, real volumes" in line)
     assert 0 < float((logits[0] - logits[1]).abs().max()) < 2e-2
     assert "(0 of the largest)" not in said
@@ -214,7 +213,10 @@ BAD = {
     "its own file": (["run", "--output", "run/encoder.safetensors", "--overwrite"], "never changed"),
     "its run's file": (["run", "--output", "run/classifier.safetensors", "--overwrite"], "never changed"),
     "no classifier": (["pre", "--classifier", "--output", "c.onnx"], "encoder without a classifier"),
-    "an encoder's file": (["pre/encoder.safetensors", "--classifier", "--output", "c.onnx"], "leave out --classifier"),
+    "an encoder's file": (
+        ["pre/encoder.safetensors", "--classifier", "--output", "c.onnx"],
+        "an encoder without a classifier",
+    ),
     "a classifier's file": (["run/classifier.safetensors", "--output", "c.onnx"], "something else"),
 }
 

@@ -214,7 +214,7 @@ def test_mistakes_are_one_clear_line(pretrained, tuned, source, tmp_path):
     with pytest.raises(CheckpointError, match="no weights file") as error:
         cryoreg.finetune(run, pretrained=tmp_path / "nothing", **FAST)
     one_line(error)
-    with pytest.raises(CheckpointError, match="no weights file") as error:
+    with pytest.raises(CheckpointError, match="an encoder without a classifier; `cryoreg finetune`") as error:
         cryoreg.evaluate(pretrained)
     one_line(error)
     with pytest.raises(ConfigError, match=r"training\.labels") as error:

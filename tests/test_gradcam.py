@@ -19,12 +19,12 @@ import cryoreg
 from cryoreg import registry
 from cryoreg.analysis import slices
 from cryoreg.analysis.explain import Written, chimerax_script, file_stems, part_of
-from cryoreg.analysis.gradcam import draw_comparison, encoder_of, explain, grad_cam, predicted_class
+from cryoreg.analysis.gradcam import draw_comparison, explain, grad_cam, predicted_class
 from cryoreg.contracts import Encoder
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
-from cryoreg.training.classifier import Classifier
+from cryoreg.learners.full import FullFineTuning
 from cryoreg_cli.main import cryoreg as command
 
 ENCODERS = [component.name for component in registry.components("encoders") if component.builtin]
@@ -51,10 +51,11 @@ class Small(Encoder):
 
 def by_hand(module: nn.Module, x: Tensor, target: int | None) -> np.ndarray:
     """Selvaraju et al. 2017, equations 1 and 2, and an interpolation by scipy."""
-    encoder = getattr(module, "encoder", module)
+    learns = isinstance(module, FullFineTuning)
+    encoder = module.encoder if learns else module
     kept = []
     handle = encoder.convolution.register_forward_hook(lambda _, __, output: kept.append(output))
-    made = module(x)
+    made = module.classify(x) if learns else module(x)
     handle.remove()
     score = (made * (made / made.norm()).detach()).sum() if target is None else made[0][0, target]
     (gradient,) = torch.autograd.grad(score, kept[0])
@@ -68,7 +69,7 @@ def by_hand(module: nn.Module, x: Tensor, target: int | None) -> np.ndarray:
 @pytest.mark.parametrize("target", [0, 1, 2])
 def test_a_classifiers_class_as_by_hand(target):
     torch.manual_seed(1)
-    classifier = Classifier(Small(), 3)
+    classifier = FullFineTuning(Small(), 3)
     x = volumes(1, (8, 10, 12))
     np.testing.assert_allclose(explain(classifier, x, target), by_hand(classifier, x, target), atol=1e-5)
     assert explain(classifier, x, target).max() == pytest.approx(1)
@@ -83,9 +84,9 @@ def test_an_encoders_features_as_by_hand():
 
 def test_without_a_target_the_predicted_class_is_explained():
     torch.manual_seed(4)
-    classifier = Classifier(Small(), 3)
+    classifier = FullFineTuning(Small(), 3)
     x = volumes(1, (8, 8, 8))
-    predicted = int(classifier(x)[0].argmax())
+    predicted = int(classifier.classify(x).logits.argmax())
     np.testing.assert_array_equal(explain(classifier, x), explain(classifier, x, predicted))
     assert not np.allclose(explain(classifier, x), explain(classifier, x, (predicted + 1) % 3))
 
@@ -117,7 +118,7 @@ def with_blob(place: tuple[int, int, int], edge: int = 24) -> Tensor:
 @pytest.mark.parametrize("place", [(12, 12, 12), (8, 15, 11), (15, 9, 7)])
 @pytest.mark.parametrize(("step", "margin"), [(1, 0), (2, 0), (4, 0), (1, 3), (2, 3)])
 def test_the_map_is_largest_at_the_blob(place, step, margin):
-    classifier = Classifier(Blobs(step, margin), 2)
+    classifier = FullFineTuning(Blobs(step, margin), 2)
     with torch.no_grad():
         classifier.head.weight.copy_(torch.eye(2))
     cam = explain(classifier, with_blob(place), target=0)
@@ -129,7 +130,7 @@ def test_the_map_is_largest_at_the_blob(place, step, margin):
 
 
 def test_nothing_speaks_for_a_class_without_evidence():
-    classifier = Classifier(Blobs(), 2)
+    classifier = FullFineTuning(Blobs(), 2)
     with torch.no_grad():
         classifier.head.weight.copy_(-torch.eye(2))
     assert not explain(classifier, with_blob((12, 12, 12)), target=0).any()
@@ -151,7 +152,7 @@ def box_with_places(name: str) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_explained_and_is_left_as_it_was(name):
-    classifier = Classifier(built(name), 3).eval()
+    classifier = FullFineTuning(built(name), 3).eval()
     x = volumes(1, box_with_places(name))
     before = {key: value.clone() for key, value in classifier.state_dict().items()}
     for module in (classifier, classifier.encoder):
@@ -203,11 +204,11 @@ def tuned(tmp_path_factory):
 def test_of_a_run(tuned):
     trained = Trained.classifier(tuned)
     x = normalise(trained.dataset[3].volume[None])
-    assert predicted_class(trained, 3) == int(trained.module(x)[0].argmax())
+    assert predicted_class(trained, 3) == int(trained.module.classify(x).logits.argmax())
     for target in (None, 0, 1):
         np.testing.assert_array_equal(grad_cam(trained, 3, target), explain(trained.module, x, target))
     encoder = Trained.encoder(tuned)
-    np.testing.assert_array_equal(grad_cam(encoder, 3), grad_cam(encoder_of(trained), 3))
+    np.testing.assert_array_equal(grad_cam(encoder, 3), grad_cam(trained.encoder_alone(), 3))
     assert predicted_class(encoder, 3) is None
     assert not np.allclose(grad_cam(encoder, 3), grad_cam(encoder.untrained(), 3))
     for wrong, target in ((trained, 2), (trained, -1), (encoder, 1)):
@@ -220,7 +221,7 @@ def test_the_figure_shows_slices_under_the_maps_of_each_network(tuned):
     panels = draw_comparison(trained, [0, 12]).axes[:-1]
     assert len(panels) == 2 * 3 * 4
     volume = normalise(trained.dataset[12].volume[None])[0, 0].numpy()
-    networks = (encoder_of(trained).untrained(), encoder_of(trained), trained)
+    networks = (trained.untrained(), trained.encoder_alone(), trained)
     maps = [slices.central_slices(grad_cam(network, 12)) for network in networks]
     expected = {id(plane): plane.image for planes in maps for plane in planes}
     drawn = [panel.images[1].get_array() for panel in panels if len(panel.images) == 2]
@@ -247,7 +248,7 @@ def test_the_command_writes_volumes_maps_a_figure_and_a_script(tuned, tmp_path):
     files = [f"{stem}{end}.mrc" for stem in stems for end in ("", "_gradcam_class1", "_gradcam_random")]
     assert {path.name for path in output.iterdir()} == {*files, "gradcam.png", "open.cxc"}
     trained = Trained.classifier(tuned)
-    expected = [trained.dataset[3].volume[0], grad_cam(trained, 3, 1), grad_cam(encoder_of(trained).untrained(), 3)]
+    expected = [trained.dataset[3].volume[0], grad_cam(trained, 3, 1), grad_cam(trained.untrained(), 3)]
     for file, volume in zip(files, expected, strict=False):
         with mrcfile.open(output / file) as mrc:
             np.testing.assert_allclose(mrc.data, volume, atol=1e-6)

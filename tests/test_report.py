@@ -20,7 +20,6 @@ from support.browsing import open_browser
 from support.synthetic import write_classes
 
 import cryoreg
-from cryoreg.analysis.explain import open_run
 from cryoreg.analysis.report import NAME, figures
 from cryoreg.analysis.report.contents import Contents, choose_shown, copies_across, gather
 from cryoreg.analysis.report.layout import Neighbours, layouts, nearest
@@ -32,6 +31,7 @@ from cryoreg.config import Layer
 from cryoreg.errors import ConfigError
 from cryoreg.inference.embedding import Embedding, parts_of
 from cryoreg.inference.subtomogram_table import COLUMNS
+from cryoreg.inference.trained import Trained
 from cryoreg_cli.main import cryoreg as command
 
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32"}
@@ -64,7 +64,7 @@ def tuned(pretrained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def contents(tuned) -> Contents:
-    return gather(open_run(tuned, [Layer("test", {"training": {"precision": "fp32"}})]), limit=45)
+    return gather(Trained.open(tuned, [Layer("test", {"training": {"precision": "fp32"}})]), limit=45)
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_curves_follow_the_logs(pretrained):
 
 
 def test_settings_that_are_not_the_default_are_marked(tuned):
-    found = {section.name: section for section in sections(open_run(tuned, []))}
+    found = {section.name: section for section in sections(Trained.open(tuned))}
     marked = {one.key for one in found["encoder"].settings + found["training"].settings if one.changed}
     assert {"width", "lr", "batch_size", "pretrained"} <= marked
     assert not {"momentum", "schedule", "norm"} & marked
@@ -259,7 +259,7 @@ def test_settings_that_are_not_the_default_are_marked(tuned):
 
 
 def test_warnings(tuned):
-    trained = open_run(tuned, [])
+    trained = Trained.open(tuned)
     empty = Course({}, {})
     trained.card["metrics"]["epoch"] = 1.0
     assert warnings_of_run(trained, empty) == []
@@ -281,7 +281,7 @@ def test_copies_across_splits_are_told(tuned, source, tmp_path):
         shutil.copy(root / name / "000.mrc", root / name / "001.mrc")
         shutil.copy(root / name / "000.mrc", root / name / "002.mrc")
         shutil.copy(root / name / "000.mrc", root / name / "003.mrc")
-    trained = open_run(tuned, [Layer("--data", {"dataset": {"root": root}})])
+    trained = Trained.open(tuned, [Layer("--data", {"dataset": {"root": root}})])
     parts = parts_of(trained)
     (found,) = copies_across(trained, parts, limit=60)
     assert "in more than one split, voxel by voxel" in found

@@ -6,11 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
-from cryoreg.contracts import Method
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.readers.demo import load_demo
 from cryoreg.datasets.specs import DemoSpec
@@ -21,22 +19,17 @@ from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
 from cryoreg.training.views import Views, local_box
 
 
-class Halving(Method):
-    """Denoises by halving, so that a test sees where that went."""
-
-    def forward(self, views):
-        raise AssertionError("not asked")
-
-    def denoise(self, x: Tensor) -> Tensor:
-        return x.cumsum(-1)
-
-
 def config(plan: ViewPlan, monkeypatch: pytest.MonkeyPatch, **sections: dict):
     from cryoreg.methods.specs import SimCLRSpec
 
     monkeypatch.setattr(SimCLRSpec, "view_plan", lambda self: plan)
     defaults = {"method": {"name": "simclr"}, "augmentation": {"name": "none"}}
     return resolve("pretrain", [Layer("test", defaults | sections)])
+
+
+def views_of(run, edge: int = 10) -> Views:
+    """Views that are denoised by sums along x, so that a test sees where that went."""
+    return Views(run.spec("method").view_plan(), run, (edge,) * 3, lambda x: x.cumsum(-1))
 
 
 def a_batch(edge: int = 10, clean: bool = False) -> Batch:
@@ -73,7 +66,7 @@ def test_views_are_whole_then_local_and_the_two_recipes_alternate(monkeypatch):
         ViewPlan(2, local=3, local_edge=0.6), monkeypatch, augmentation_2={"name": "gupta2022", "affine_p": 1.0}
     )
     batch = a_batch()
-    drawn = Views(run, (10, 10, 10)).draw(batch, 0, Halving())
+    drawn = views_of(run).draw(batch)
     assert [tuple(view.shape[2:]) for view in drawn] == [(10,) * 3, (10,) * 3, (6,) * 3, (6,) * 3, (6,) * 3]
     assert torch.equal(drawn[0], batch.volumes)
     assert not torch.equal(drawn[1], batch.volumes)
@@ -83,15 +76,15 @@ def test_views_are_whole_then_local_and_the_two_recipes_alternate(monkeypatch):
 
 
 def test_without_a_second_recipe_all_views_have_the_first(monkeypatch):
-    drawn = Views(config(ViewPlan(2), monkeypatch), (10, 10, 10)).draw(a_batch(), 0, Halving())
+    drawn = views_of(config(ViewPlan(2), monkeypatch)).draw(a_batch())
     assert torch.equal(drawn[0], drawn[1])
 
 
 def test_the_last_views_are_of_the_clean_copy_or_of_a_denoised_one(monkeypatch):
-    views = Views(config(ViewPlan(2, clean=1), monkeypatch), (10, 10, 10))
+    views = views_of(config(ViewPlan(2, clean=1), monkeypatch))
     with_copy, without = a_batch(clean=True), a_batch()
-    assert torch.equal(views.draw(with_copy, 0, Halving())[1], with_copy.clean)
-    first, second = views.draw(without, 0, Halving())
+    assert torch.equal(views.draw(with_copy)[1], with_copy.clean)
+    first, second = views.draw(without)
     assert torch.equal(first, without.volumes)
     assert torch.equal(second, normalise(without.volumes.cumsum(-1)))
 
@@ -102,7 +95,7 @@ def test_local_boxes_are_what_the_encoder_takes(monkeypatch):
     assert local_box(plan, (24, 30, 11), run.spec("encoder")) == (14, 18, 6)
     yopo = config(plan, monkeypatch, encoder={"name": "yopo"})
     with pytest.raises(ConfigError, match=r"local views: .*exactly 32 voxels.*local views to 0"):
-        Views(yopo, (32, 32, 32))
+        views_of(yopo, 32)
 
 
 def test_clean_copies_of_the_demo_set_are_its_scenes_without_noise(tmp_path, monkeypatch):

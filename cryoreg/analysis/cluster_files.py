@@ -21,7 +21,7 @@ from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_files
-from cryoreg.runs.weights import ENCODER_FILE
+from cryoreg.runs.networks import open_network
 
 _LISTS = (".star", ".tbl")
 _TABLES = (".csv", ".parquet")
@@ -52,7 +52,8 @@ def run_cluster(
     ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
     begins. Raises a `CryoregError` for bad input, before anything is written.
     """
-    trained = Trained.encoder(run, fit_to_data(run, layers, ENCODER_FILE))
+    network = open_network(run, "encoder")
+    trained = Trained.with_data(network, fit_to_data(network.card, layers))
     dataset = trained.dataset
     check_files([output, *([montage] if montage else [])], overwrite, trained.inputs())
     write = _writer(output, dataset)

@@ -12,17 +12,14 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.analysis.gradcam import draw_comparison, encoder_of, grad_cam, predicted_class
+from cryoreg.analysis.gradcam import draw_comparison, grad_cam, predicted_class
 from cryoreg.analysis.preview import in_turns
-from cryoreg.config import Layer
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_folder, filling
 from cryoreg.registry import suggestion
-from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
-from cryoreg.training.classifier import Classifier
 
 FIGURE = "gradcam.png"
 SCRIPT = "open.cxc"
@@ -45,14 +42,6 @@ class Written(NamedTuple):
         return self._replace(volume=folder / self.volume.name, maps=tuple(folder / path.name for path in self.maps))
 
 
-def open_run(run: Path, layers: Sequence[Layer]) -> Trained:
-    """Open the classifier of a run where it has one, else its encoder; raises as `Trained` does."""
-    path = find_weights(run, CLASSIFIER_FILE)
-    if path.exists() and "head.weight" in load_trained(path).tensors:
-        return Trained.classifier(path, layers)
-    return Trained.encoder(run, layers)
-
-
 def part_of(trained: Trained, part: str, number: int) -> list[int]:
     """Return ``number`` subtomograms of a part of the split ("train", "val", "test", or "all"), classes in turn."""
     dataset = trained.dataset
@@ -67,7 +56,7 @@ def part_of(trained: Trained, part: str, number: int) -> list[int]:
 
 def class_index(trained: Trained, name: str) -> int:
     """Return a class of the classifier by name; raise `ConfigError` where there is none."""
-    if not isinstance(trained.module, Classifier):
+    if not trained.classifies:
         raise ConfigError(f"{trained.path} is an encoder, which has no classes to explain; leave out --target")
     classes = list(trained.card["classes"])
     if name not in classes:
@@ -107,7 +96,7 @@ def _write_one(trained: Trained, index: int, stem: Path, target: int | None, ran
     name = "features" if chosen is None else file_stems([trained.card["classes"][chosen]])[0]
     maps = {name: grad_cam(trained, index, chosen)}
     if random:
-        maps["random"] = grad_cam(encoder_of(trained).untrained(), index)
+        maps["random"] = grad_cam(trained.untrained(), index)
     files = {stem.with_name(f"{stem.name}_gradcam_{key}.mrc"): value for key, value in maps.items()}
     for path, data in {(whole := stem.with_name(f"{stem.name}.mrc")): volume, **files}.items():
         write_mrc(path, data, trained.dataset.voxel_size)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cryoreg.analysis import slices
+from cryoreg.contracts import Encoder, Learner
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
-from cryoreg.training.classifier import Classifier
 from cryoreg.training.device import make_fabric, to_device
 
 Array = NDArray[np.float32]
@@ -58,10 +58,11 @@ def grad_cam(trained: Trained, index: int, target: int | None = None) -> Array:
 
 def predicted_class(trained: Trained, index: int) -> int | None:
     """Return the class that a classifier says, in float32; None for an encoder."""
-    if not isinstance(trained.module, Classifier):
+    volume = _prepared(trained, index)
+    if trained.network.learner is None:
         return None
     with torch.no_grad():
-        return int(trained.module(_prepared(trained, index))[0].argmax())
+        return int(trained.network.learner.classify(volume).logits.argmax())
 
 
 def _prepared(trained: Trained, index: int) -> Tensor:
@@ -71,14 +72,8 @@ def _prepared(trained: Trained, index: int) -> Tensor:
     return normalise(trained.dataset[index].volume[None]).to(fabric.device)
 
 
-def encoder_of(trained: Trained) -> Trained:
-    """Return the same without its classifier."""
-    module = getattr(trained.module, "encoder", trained.module)
-    return type(trained)(trained.path, trained.card, trained.config, trained.dataset, module)
-
-
-def explain(module: nn.Module, volume: Tensor, target: int | None = None) -> Array:
-    """Return the Grad-CAM of a normalised volume (1, 1, D, H, W), as `grad_cam` does, of an encoder or classifier."""
+def explain(module: Encoder | Learner, volume: Tensor, target: int | None = None) -> Array:
+    """Return the Grad-CAM of a normalised volume (1, 1, D, H, W), as `grad_cam` does, of an encoder or learner."""
     module.eval()
     network = _Explained(module, volume)
     scores = network.scores_without_gradient(volume)
@@ -100,10 +95,10 @@ class _Explained(nn.Module):
     Raises `ConfigError` where the map of ``volume`` is a single cell.
     """
 
-    def __init__(self, module: nn.Module, volume: Tensor) -> None:
+    def __init__(self, module: Encoder | Learner, volume: Tensor) -> None:
         super().__init__()
         self.module, self.feature_map = module, nn.Identity()
-        self.encoder: Any = getattr(module, "encoder", module)
+        self.encoder = module.encoder if isinstance(module, Learner) else module
         with torch.no_grad():
             self._expected = self.encoder.forward_features(volume)
         if self._expected[0, 0].numel() == 1:
@@ -124,8 +119,8 @@ class _Explained(nn.Module):
             return self(x)
 
     def _scores(self, x: Tensor) -> Tensor:
-        if isinstance(self.module, Classifier):
-            return self.module(x)[0]
+        if isinstance(self.module, Learner):
+            return self.module.classify(x).logits
         features = self.module(x)
         return (features * F.normalize(features.detach())).sum(1, keepdim=True)
 
@@ -183,9 +178,8 @@ def draw_comparison(trained: Trained, indices: Sequence[int], target: int | None
     As Figure 8 of Gupta et al. 2022. A row for each subtomogram; encoders are explained by their own features, and of a
     classifier there is also what speaks for ``target`` (None: the predicted class). Raises as `grad_cam` does.
     """
-    encoder = encoder_of(trained)
-    networks = {"random encoder": encoder.untrained(), "trained encoder": encoder}
-    if isinstance(trained.module, Classifier):
+    networks = {"random encoder": trained.untrained(), "trained encoder": trained.encoder_alone()}
+    if trained.classifies:
         networks["classifier"] = trained
     figure, panels = _layout(len(indices), ["subtomogram", *networks])
     for row, index in zip(panels, indices, strict=True):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, f1_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -21,12 +20,14 @@ from sklearn.preprocessing import StandardScaler
 
 from cryoreg.benchmark.study import parse_labels
 from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config.settings import SCRATCH, FinetuneSettings
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
-from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.datasets.splits import SplitPart, label_fraction, split
 from cryoreg.datasets.store.reader import Store
-from cryoreg.inference.evaluate import Evaluation, Part, run_evaluation
+from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.runs.networks import Network
 from cryoreg.runs.weights import with_pretrained
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.settings import make_settings
@@ -68,7 +69,7 @@ class RunPayload(TypedDict):
 class TuningPayload(RunPayload):
     """What defines a fine-tuning run."""
 
-    parts: list[Part]
+    parts: list[SplitPart]
     """The parts on which the classifier is measured, besides validation."""
     min_steps: int
 
@@ -184,13 +185,13 @@ def _is_begun(run: Path) -> bool:
     return (run / "checkpoints" / "last.ckpt").exists()
 
 
-def _encoder(config: RunConfig, dataset: SubtomogramDataset) -> Trained:
+def _encoder(config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset) -> Trained:
     """Return the pretrained encoder that the config names, or one of random weights."""
-    if config.training.pretrained != "scratch":
+    if config.training.pretrained != SCRATCH:
         path = Path(config.training.pretrained)
         return Trained.encoder(path, [Layer("study", {"dataset": config.to_dict()["dataset"]})])
-    module = build_seeded(config.training.seed, lambda: config.spec("encoder").build())
-    return Trained(Path(), {}, config, dataset, torch.nn.Module.eval(module))
+    encoder = build_seeded(config.training.seed, lambda: config.spec("encoder").build())
+    return Trained(Network(Path(), {}, {}, encoder, None), config, dataset)
 
 
 def _linear(x: np.ndarray, y: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Pipeline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import tomli_w
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from cryoreg.specs import KINDS, Kind
 if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset
 
+SettingsOf = TypeVar("SettingsOf", bound=TrainingSettings, covariant=True)
 SECOND_AUGMENTATION = "augmentation_2"
 """The section of the recipe for every second view; left out, all views have the same."""
 
@@ -69,14 +70,14 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Generic[SettingsOf]):
     """A fully resolved run."""
 
     task: str
     choices: dict[str, Choice]
     """Section -> component: "encoder", "dataset", ..."""
     split: SplitSettings
-    training: Any
+    training: SettingsOf
     """The task's `TrainingSettings`."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
@@ -131,7 +132,13 @@ def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
-def resolve(task: str, layers: Iterable[Layer]) -> RunConfig:
+@overload
+def resolve(task: Literal["pretrain"], layers: Iterable[Layer]) -> RunConfig[PretrainSettings]: ...
+@overload
+def resolve(task: Literal["finetune"], layers: Iterable[Layer]) -> RunConfig[FinetuneSettings]: ...
+@overload
+def resolve(task: str, layers: Iterable[Layer]) -> RunConfig[TrainingSettings]: ...
+def resolve(task: str, layers: Iterable[Layer]) -> RunConfig[TrainingSettings]:
     """Merge layers, the later over the earlier, and validate everything.
 
     Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source; and, before

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,10 @@ _PENALTY = 10.0
 _EPSILON = 1e-9
 
 K = TypeVar("K", bound=Hashable)
+
+
+SplitPart = Literal["train", "val", "test"]
+"""The names of a split's parts."""
 
 
 class Split(NamedTuple):

@@ -12,10 +12,9 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.analysis.explain import open_run
 from cryoreg.config import Layer
 from cryoreg.datasets.fingerprint import fingerprint
-from cryoreg.datasets.splits import split
+from cryoreg.datasets.splits import SplitPart, split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet
@@ -23,7 +22,8 @@ from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
 from cryoreg.training.calibration import probabilities, temperature_of
 
-Part = Literal["train", "val", "test", "all"]
+Part = SplitPart | Literal["all"]
+PARTS = (*get_args(SplitPart), "all")
 CARD_KEY = b"cryoreg_card"
 """Key of a Parquet file's metadata under which the card of the weights stands, as JSON."""
 
@@ -104,7 +104,7 @@ def embed(
     ``dataset`` changes parameters of the run's own data set or names another one, which has no part but "all";
     ``settings`` are device, precision, workers. Raises a `CryoregError` where weights or data are missing or unfit.
     """
-    trained = open_run(Path(run), [Layer.of_arguments({"dataset": dataset}, None, settings)])
+    trained = Trained.open(Path(run), [Layer.of_arguments({"dataset": dataset}, None, settings)])
     return embedding_of(trained, samples_of(trained, part))
 
 
@@ -112,7 +112,7 @@ def run_embedding(run: Path, part: Part, layers: Sequence[Layer], output: Path, 
     """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``."""
     write = _writer(output)
     check_file(output, overwrite)
-    trained = open_run(run, layers)
+    trained = Trained.open(run, layers)
     check_file(output, overwrite, trained.inputs())
     embedding = embedding_of(trained, samples_of(trained, part))
     write_atomically(output, lambda file: write(embedding, file))
@@ -135,8 +135,8 @@ def parts_of(trained: Trained) -> NDArray[np.object_] | None:
 
 def samples_of(trained: Trained, part: Part) -> NDArray[np.int64]:
     """Return the indices of a part, in the order of the data set; raise `DataError` where there is no such part."""
-    if part not in get_args(Part):
-        raise ConfigError(f"part '{part}' is none of {', '.join(get_args(Part))}")
+    if part not in PARTS:
+        raise ConfigError(f"part '{part}' is none of {', '.join(PARTS)}")
     if part == "all":
         return np.arange(len(trained.dataset))
     parts = parts_of(trained)
@@ -157,7 +157,7 @@ def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
     if not len(samples):
         raise DataError("the data set holds no subtomograms; check its path")
     chosen = samples.tolist()
-    logits, features = trained.outputs(chosen) if _classifies(trained) else (None, trained.features(chosen))
+    logits, features = trained.outputs(chosen) if trained.classifies else (None, trained.features(chosen))
     place = places(dataset, chosen)
     return Embedding(
         samples,
@@ -171,10 +171,6 @@ def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
         logits,
         trained.card,
     )
-
-
-def _classifies(trained: Trained) -> bool:
-    return hasattr(trained.module, "encoder")
 
 
 def _writer(output: Path) -> Callable[[Embedding, BinaryIO], None]:

@@ -6,27 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
-from cryoreg.config import Layer, RunConfig, check_same_run, resolve
+from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
-from cryoreg.datasets.splits import split
-from cryoreg.errors import CheckpointError, ConfigError, DataError
+from cryoreg.datasets.splits import SplitPart, split
+from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.inference.subtomogram_table import Columns, csv_text, places, readable
-from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_into, load_trained
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.networks import Network, open_network
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
-from cryoreg.training.classifier import Classifier, predict
-from cryoreg.training.device import make_fabric, to_device
-from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
-
-Part = Literal["train", "val", "test"]
 
 
 class Evaluation(NamedTuple):
@@ -113,7 +108,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     run_dir: str | Path,
-    part: Part = "test",
+    part: SplitPart = "test",
     *,
     dataset: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -126,63 +121,47 @@ def evaluate(
     return run_evaluation(Path(run_dir), part, [Layer.of_arguments({"dataset": dataset}, None, settings)])
 
 
-def run_evaluation(run_dir: Path, part: Part, layers: list[Layer]) -> Evaluation:
+def run_evaluation(run_dir: Path, part: SplitPart, layers: list[Layer]) -> Evaluation:
     """Evaluate with the run's own config, over which ``layers`` are laid."""
-    if part not in get_args(Part):
-        raise ConfigError(f"part '{part}' is none of {', '.join(get_args(Part))}")
-    path = find_weights(run_dir, CLASSIFIER_FILE)
-    tensors, card = load_trained(path)
-    if "classes" not in card:
-        raise CheckpointError(f"{path} holds an encoder without a classifier; `cryoreg finetune` trains one")
-    config = resolve("finetune", [Layer(str(path), card["config"]), *layers])
-    check_same_run(card["config"], config, "evaluate")
+    if part not in get_args(SplitPart):
+        raise ConfigError(f"part '{part}' is none of {', '.join(get_args(SplitPart))}")
+    network = open_network(run_dir, "classifier")
+    config = resolve("finetune", [Layer(str(network.path), network.card["config"]), *layers])
+    check_same_run(network.card["config"], config, "evaluate")
     dataset = config.spec("dataset").build()
-    _check_data(dataset, card, path)
-    evaluation = _evaluate(config, dataset, tensors, part, path, temperature_of(card))
-    evaluation.save(path.parent)
+    _require_own_data(network, dataset)
+    evaluation = _evaluate(Trained(network, config, dataset), part)
+    evaluation.save(network.path.parent)
     return evaluation
 
 
-def _check_data(dataset: SubtomogramDataset, card: dict[str, Any], path: Path) -> None:
+def _require_own_data(network: Network, dataset: SubtomogramDataset) -> None:
+    """Raise `DataError` unless the data are those that the network was trained on, as far as ids and tables tell."""
+    path, card = network.path, network.card
     for what, now in (("classes", list(dataset.classes)), ("box", list(dataset.box))):
         if card[what] != now:
             raise DataError(f"the data set now has {what} {now}, but {path} was trained on {card[what]}")
     require_same(dataset, card["data"], str(path))
 
 
-def _evaluate(
-    config: RunConfig,
-    dataset: SubtomogramDataset,
-    tensors: dict[str, torch.Tensor],
-    part: Part,
-    path: Path,
-    temperature: float | None,
-) -> Evaluation:
-    fabric = make_fabric(config.training, alone=True)
-    classifier = Classifier(config.spec("encoder").build(), len(dataset.classes))
-    load_into(classifier, tensors, path)
-    to_device(classifier, fabric, config.training)
-    parts = split(dataset, config.split.fractions, config.split.seed)
-    samples = torch.from_numpy(getattr(parts, part))
+def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
+    dataset, settings = trained.dataset, trained.config.split
+    parts = split(dataset, settings.fractions, settings.seed)
+    samples = getattr(parts, part)
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
-    order = BatchOrder(samples, 64, seed=0, shuffle=False, drop_last=False)
-    loader = VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)
-    logits, labels = predict(fabric.setup(classifier), loader)
-    predictions = logits.argmax(1).numpy()
-    raw, confidences = (probabilities(logits.numpy(), t).max(1) for t in (None, temperature))
+    logits, temperature = trained.logits(samples), temperature_of(trained.card)
     ids = tuple(dataset.ids[i] for i in samples.tolist())
     copies = set(chain.from_iterable(across_splits(dataset, parts)))
-    copied = tuple(name for name in ids if name in copies)
     return Evaluation(
         part,
         tuple(dataset.classes),
         ids,
-        labels.numpy(),
-        predictions,
-        confidences,
-        copied,
-        temperature,
-        raw,
-        places(dataset, samples.tolist()),
+        labels=np.array([dataset.labels[i] for i in samples.tolist()]),
+        predictions=logits.argmax(1),
+        confidences=probabilities(logits, temperature).max(1),
+        copied=tuple(name for name in ids if name in copies),
+        temperature=temperature,
+        uncalibrated=probabilities(logits, None).max(1),
+        places=places(dataset, samples.tolist()),
     )

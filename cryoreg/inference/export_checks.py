@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cryoreg.config import build_spec
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.inspection import spread
 from cryoreg.errors import CheckpointError, CryoregError
-from cryoreg.training.classifier import Classifier
+from cryoreg.runs.networks import recorded_spec
 
 REAL_VOLUMES = 4
 """Subtomograms of the run's own data set on which an export is checked."""
 _RANDOM_VOLUMES = 3
-
-
-class Network(NamedTuple):
-    """The encoder or classifier of a run, on the CPU in evaluation mode, without its data."""
-
-    path: Path
-    module: nn.Module
-    tensors: dict[str, Tensor]
-    card: dict[str, Any]
 
 
 class Exported(NamedTuple):
@@ -57,23 +47,6 @@ def differences(name: str, found: Tensor, wanted: Tensor, volumes: str) -> dict[
     """Return "name, volumes" -> the largest absolute difference, and that over the largest value wanted."""
     largest = float((found.double() - wanted.double()).abs().max())
     return {f"{name}, {volumes}": (largest, largest / max(float(wanted.abs().max()), 1e-12))}
-
-
-def output_names(network: Network) -> tuple[str, ...]:
-    """Return the names of what a network returns."""
-    return ("logits", "features") if isinstance(network.module, Classifier) else ("features",)
-
-
-def as_tuple(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return an encoder's or classifier's outputs as a tuple."""
-    return made if isinstance(made, tuple) else (made,)
-
-
-def recorded_spec(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
-    """Return the spec of the encoder or data set that a card records."""
-    config = card["config"]
-    parameters = {key: value for key, value in config[kind].items() if key != "name"}
-    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
 
 
 def _real_volumes(dataset: SubtomogramDataset, box: list[int], count: int | None) -> Tensor:

@@ -6,24 +6,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError
-from cryoreg.inference.export_checks import (
-    Exported,
-    Network,
-    as_tuple,
-    check_volumes,
-    differences,
-    output_names,
-    recorded_spec,
-)
+from cryoreg.inference.export_checks import Exported, check_volumes, differences
 from cryoreg.inference.onnx_export import export_onnx
 from cryoreg.outputs import check_file
+from cryoreg.runs.networks import Network, answer, open_network
 from cryoreg.runs.records import FILES
-from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained, write_weights
-from cryoreg.training.classifier import Classifier
+from cryoreg.runs.weights import write_weights
 
 NetworkFormat = Literal["safetensors", "onnx"]
 _WORST_HALF = 0.01
@@ -54,25 +46,11 @@ def run_export(
         raise ConfigError("--half is for safetensors; ONNX is written in float32")
     if chosen == "safetensors" and not (normalisation and batch is None):
         raise ConfigError("--batch and --no-normalisation are for ONNX; safetensors holds weights, and no graph")
-    network = open_network(run, classifier)
+    network = open_network(run, "classifier" if classifier else "encoder")
     check_file(output, overwrite, [network.path, *(network.path.parent / name for name in FILES)])
     if chosen == "safetensors":
         return _export_weights(network, output, half)
     return export_onnx(network, output, normalisation, batch)
-
-
-def open_network(run: Path, classifier: bool = False) -> Network:
-    """Build the network of a run and fill in its weights; its data need not be there."""
-    path = find_weights(run, CLASSIFIER_FILE if classifier else ENCODER_FILE)
-    if classifier and not path.exists() and find_weights(run, ENCODER_FILE).exists():
-        raise CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
-    tensors, card = load_trained(path)
-    encoder = recorded_spec("encoder", card).build()
-    if classifier and "classes" not in card:
-        raise CheckpointError(f"{path} holds an encoder without a classifier; leave out --classifier")
-    module = Classifier(encoder, len(card["classes"])) if classifier else encoder
-    load_into(module, tensors, path)
-    return Network(path, module.eval(), tensors, card)
 
 
 def _export_weights(network: Network, output: Path, half: bool) -> Exported:
@@ -82,10 +60,10 @@ def _export_weights(network: Network, output: Path, half: bool) -> Exported:
     tensors = {name: _halved(name, tensor) for name, tensor in network.tensors.items()}
     volumes, notes = check_volumes(network.card)
     found: dict[str, tuple[float, float]] = {}
-    wanted = {kind: _run(network.module, x) for kind, x in volumes.items()}
-    network.module.load_state_dict(tensors)  # back in float32, as whoever loads the file has it
+    wanted = {kind: _run(network, x) for kind, x in volumes.items()}
+    network.load(tensors)  # back in float32, as whoever loads the file has it
     for kind, x in volumes.items():
-        for name, got, expected in zip(output_names(network), _run(network.module, x), wanted[kind], strict=True):
+        for name, got, expected in zip(network.outputs, _run(network, x), wanted[kind], strict=True):
             found |= differences(name, got, expected, kind)
     worst = max(relative for _, relative in found.values())
     if not worst <= _WORST_HALF:
@@ -104,5 +82,5 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _run(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    return as_tuple(module(normalise(x)))
+def _run(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    return answer(network.module, normalise(x))

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cryoreg.contracts import Encoder, Learner
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.files import write_atomically
-from cryoreg.inference.export_checks import Exported, Network, as_tuple, check_volumes, differences, output_names
+from cryoreg.inference.export_checks import Exported, check_volumes, differences
+from cryoreg.runs.networks import Network, answer
 
 WORST = 1e-3
 """Largest difference from torch, relative to the largest value, that is let through."""
@@ -33,13 +35,13 @@ _LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 class Graph(nn.Module):
     """What the file computes: a network of raw volumes, or of z-scored ones where ``normalisation`` is False."""
 
-    def __init__(self, network: nn.Module, normalisation: bool = True) -> None:
+    def __init__(self, network: Encoder | Learner, normalisation: bool = True) -> None:
         super().__init__()
         self.network, self.normalisation = network, normalisation
 
-    def forward(self, volumes: Tensor) -> Any:
-        """Map (B, 1, D, H, W) to what the network returns."""
-        return self.network(normalise(volumes) if self.normalisation else volumes)
+    def forward(self, volumes: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 1, D, H, W) to a learner's logits and features, or an encoder's features."""
+        return answer(self.network, normalise(volumes) if self.normalisation else volumes)
 
 
 class SeparablePool(nn.Module):
@@ -74,7 +76,7 @@ def export_onnx(network: Network, output: Path, normalisation: bool = True, batc
     volumes, notes = check_volumes(network.card, batch)
     if not normalisation:
         volumes = {kind: normalise(x) for kind, x in volumes.items()}
-    found = compare(data, graph, volumes, output_names(network))
+    found = compare(data, graph, volumes, network.outputs)
     worst = max(found, key=lambda name: found[name][1])
     if not found[worst][1] <= WORST:
         raise CheckpointError(
@@ -97,7 +99,7 @@ def compare(
     found: dict[str, tuple[float, float]] = {}
     for kind, x in volumes.items():
         with torch.no_grad():
-            wanted = as_tuple(graph(x))
+            wanted = graph(x)
         made = session.run(list(names), {INPUT: x.numpy()})
         for name, got, expected in zip(names, made, wanted, strict=True):
             found |= differences(name, torch.from_numpy(got), expected, kind)
@@ -114,7 +116,7 @@ def _translated(network: Network, graph: nn.Module, batch: int | None) -> Any:
                 _without_adaptive_pools(graph),
                 (example,),
                 input_names=[INPUT],
-                output_names=list(output_names(network)),
+                output_names=list(network.outputs),
                 dynamic_shapes=shapes,
                 dynamo=True,
                 verbose=False,

@@ -20,7 +20,7 @@ from cryoreg.inference.prediction_files import PredictionFormat, prepare_writer
 from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
-from cryoreg.runs.weights import CLASSIFIER_FILE, find_weights, load_trained
+from cryoreg.runs.networks import open_network
 from cryoreg.training.calibration import probabilities, temperature_of
 
 UNSURE = 0.5
@@ -61,7 +61,8 @@ def run_prediction(
     say: Callable[[str], object] = lambda line: None,
 ) -> Predictions:
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
-    trained = Trained.classifier(run, fit_to_data(run, layers))
+    network = open_network(run, "classifier")
+    trained = Trained.with_data(network, fit_to_data(network.card, layers))
     threshold = threshold_of(trained.card, unsure)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
@@ -74,27 +75,22 @@ def run_prediction(
     return predictions
 
 
-def fit_to_data(run: Path, layers: Sequence[Layer], file: str = CLASSIFIER_FILE) -> list[Layer]:
-    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels.
-
-    ``file`` holds the network, where ``run`` is a folder.
-    """
+def fit_to_data(card: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:
+    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels."""
     given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
     if "root" not in given:
         return list(layers)
-    path = find_weights(run, file)
-    card = load_trained(path).card if path.exists() else {}
-    recorded = card.get("config", {}).get("dataset", {})
-    name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded.get("name"))
+    recorded = card["config"]["dataset"]
+    name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded["name"])
     follows: dict[str, Any] = {"name": name}
-    if name == recorded.get("name") and "label" in recorded:
+    if name == recorded["name"] and "label" in recorded:
         follows["label"] = None
-    if name == "tomogram" and card:
+    if name == "tomogram":
         follows["box"] = card["box"][0]
     return [Layer("what fits the data", {"dataset": follows}), *layers]
 
 
-def _reader(root: Path, recorded: str | None) -> str:
+def _reader(root: Path, recorded: str) -> str:
     """Return the reader that the run had where it fits, else the only one that does."""
     names = [match.name for match in sniffing.sniff(root)]
     return recorded if recorded in names else sniffing.choose(root).name
@@ -129,12 +125,8 @@ def remarks(trained: Trained) -> list[str]:
 def classify(trained: Trained, threshold: float = UNSURE, skip_bad: bool = False) -> Predictions:
     """Classify every subtomogram of the data set; with ``skip_bad`` those that cannot be read are left out."""
     dataset = trained.dataset
-    if skip_bad:
-        trained.dataset = _Tolerant(dataset)
-    try:
-        logits = trained.logits()
-    finally:
-        trained.dataset = dataset
+    served = Trained(trained.network, trained.config, _Tolerant(dataset)) if skip_bad else trained
+    logits = served.logits()
     finite = np.isfinite(logits).all(axis=1)
     left_out = {dataset.ids[index]: _reason(dataset, index) for index in np.flatnonzero(~finite).tolist()}
     if not finite.any():

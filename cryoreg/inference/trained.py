@@ -9,70 +9,90 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryoreg.config import Layer, RunConfig, resolve
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.config.settings import FinetuneSettings
+from cryoreg.contracts import Encoder, Learner, SubtomogramDataset
 from cryoreg.datasets.origins import inputs_of
-from cryoreg.errors import CheckpointError
-from cryoreg.runs.weights import CLASSIFIER_FILE, ENCODER_FILE, find_weights, load_into, load_trained
-from cryoreg.training.classifier import Classifier
+from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import build_seeded
-from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
+from cryoreg.training.loading import VolumeLoader, in_order, residency
+from cryoreg.training.passes import run_over
 
-BATCH = 64
 _SAME_VOXEL_SIZE = 0.01
 """Relative difference from which on two voxel sizes are two."""
 _RECORDED = ("encoder", "dataset", "split", "packages")
 
 
 class Trained:
-    """The network of a run, and a data set for it.
+    """The network of a run, and a data set for it: the run's own unless layers say otherwise."""
 
-    ``module`` is an `Encoder` or a `Classifier` on the device, in evaluation mode; ``dataset`` is the run's own unless
-    layers say otherwise.
-    """
+    def __init__(self, network: Network, config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset) -> None:
+        """Take a data set that the network can take, and a config that says how to compute."""
+        self.network, self.config, self.dataset = network, config, dataset
 
-    def __init__(
-        self, path: Path, card: dict[str, Any], config: RunConfig, dataset: SubtomogramDataset, module: nn.Module
-    ) -> None:
-        self.path, self.card, self.config, self.dataset, self.module = path, card, config, dataset, module
+    @classmethod
+    def open(cls, run: Path, layers: Sequence[Layer] = (), wanted: Wanted = "either") -> Self:
+        """Open the classifier or the encoder of a run or file, and data for it.
+
+        ``layers`` change the data set (root, another reader) and how to compute. Raises `CheckpointError` as
+        `open_network` does, `DataError` and `ConfigError` for data that the network cannot take.
+        """
+        return cls.with_data(open_network(run, wanted), layers)
 
     @classmethod
     def encoder(cls, run: Path, layers: Sequence[Layer] = ()) -> Self:
-        """Open the encoder of a pretraining or fine-tuning run, or an encoder.safetensors.
-
-        ``layers`` change the data set (root, another reader) and how to compute. Raises `CheckpointError` for missing
-        or damaged weights, `DataError` and `ConfigError` for data that the network cannot take.
-        """
-        return cls._open(find_weights(run), layers, lambda config, card: config.spec("encoder").build())
+        """Open the encoder of a pretraining or fine-tuning run, or an encoder.safetensors; see `open`."""
+        return cls.open(run, layers, "encoder")
 
     @classmethod
     def classifier(cls, run: Path, layers: Sequence[Layer] = ()) -> Self:
-        """Open the classifier of a fine-tuning run, or a classifier.safetensors; raises as `encoder` does."""
-        path = find_weights(run, CLASSIFIER_FILE)
-        if not path.exists() and find_weights(run, ENCODER_FILE).exists():
-            raise CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
-        return cls._open(path, layers, _build_classifier)
+        """Open the classifier of a fine-tuning run, or a classifier.safetensors; see `open`."""
+        return cls.open(run, layers, "classifier")
 
     @classmethod
-    def _open(
-        cls, path: Path, layers: Sequence[Layer], build: Callable[[RunConfig, dict[str, Any]], nn.Module]
-    ) -> Self:
-        tensors, card = load_trained(path)
-        recorded = {section: card["config"][section] for section in _RECORDED}
-        config = resolve("finetune", [Layer(str(path), recorded), *layers])
+    def with_data(cls, network: Network, layers: Sequence[Layer] = ()) -> Self:
+        """Open data for a network; see `open`."""
+        recorded = {section: network.card["config"][section] for section in _RECORDED}
+        config = resolve("finetune", [Layer(str(network.path), recorded), *layers])
+        require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
         dataset = config.spec("dataset").build()
         config.spec("encoder").check_box(dataset.box)
-        module = build(config, card)
-        load_into(module, tensors, path)
-        return cls(path, card, config, dataset, module)
+        return cls(network, config, dataset)
+
+    @property
+    def path(self) -> Path:
+        """The file that holds the network."""
+        return self.network.path
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What that file says of it."""
+        return self.network.card
+
+    @property
+    def module(self) -> Encoder | Learner:
+        """The learner where there is one, else the encoder."""
+        return self.network.module
+
+    @property
+    def classifies(self) -> bool:
+        """Whether there is a learner, which tells classes apart."""
+        return self.network.learner is not None
+
+    def encoder_alone(self) -> Self:
+        """Return the same without its learner."""
+        return self._with(self.network._replace(learner=None))
 
     def untrained(self) -> Self:
         """Return the same with an encoder of random weights, drawn by ``training.seed``."""
-        module = build_seeded(self.config.training.seed, lambda: self.config.spec("encoder").build())
-        return type(self)(self.path, self.card, self.config, self.dataset, module)
+        encoder = build_seeded(self.config.training.seed, lambda: self.config.spec("encoder").build())
+        return self._with(self.network._replace(encoder=encoder.eval(), learner=None))
+
+    def _with(self, network: Network) -> Self:
+        return type(self)(network, self.config, self.dataset)
 
     def inputs(self) -> set[str]:
         """Return the files that the data set and the network are read from."""
@@ -101,36 +121,27 @@ class Trained:
         return lines
 
     def features(self, samples: Sequence[int] | None = None) -> NDArray[np.float32]:
-        """Return the encoder's features (N, num_features) of subtomograms by index, in that order; None: of all."""
-        return self._run(lambda module, x: getattr(module, "encoder", module)(x), samples)
+        """Return the features (N, num_features) of subtomograms by index, in that order; None: of all."""
+        return self._run(lambda x: answer(self.module, x)[-1], samples)
 
     def logits(self, samples: Sequence[int] | None = None) -> NDArray[np.float32]:
-        """Return the classifier's logits (N, classes) of subtomograms by index, in that order; None: of all."""
-        return self._run(lambda module, x: module(x)[0], samples)
+        """Return the learner's logits (N, classes) of subtomograms by index, in that order; None: of all."""
+        return self._run(lambda x: answer(self.module, x)[0], samples)
 
     def outputs(self, samples: Sequence[int] | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the classifier's logits (N, classes) and features (N, num_features), from one pass."""
+        """Return the learner's logits (N, classes) and features (N, num_features), from one pass."""
         classes = len(self.card["classes"])
-        both = self._run(lambda module, x: torch.cat([part.float() for part in module(x)], dim=1), samples)
+        both = self._run(lambda x: torch.cat([part.float() for part in answer(self.module, x)], dim=1), samples)
         return both[:, :classes], both[:, classes:]
 
-    def _run(
-        self, function: Callable[[nn.Module, Tensor], Tensor], samples: Sequence[int] | None
-    ) -> NDArray[np.float32]:
+    def _run(self, function: Callable[[Tensor], Tensor], samples: Sequence[int] | None) -> NDArray[np.float32]:
         settings = self.config.training
         chosen = torch.arange(len(self.dataset)) if samples is None else torch.as_tensor(samples, dtype=torch.int64)
         fabric = make_fabric(settings, alone=True)
-        to_device(self.module, fabric, settings)
-        self.module.eval()
-        order = BatchOrder(chosen, BATCH, seed=0, shuffle=False, drop_last=False)
-        loader = VolumeLoader(self.dataset, order, fabric.device, residency(self.dataset, settings), settings.workers)
-        with torch.no_grad(), fabric.autocast():
-            parts = [function(self.module, batch.volumes).float().cpu() for batch in loader.epoch()]
-        return torch.cat(parts).numpy() if parts else np.empty((0, 0), np.float32)
-
-
-def _build_classifier(config: RunConfig, card: dict[str, Any]) -> Classifier:
-    return Classifier(config.spec("encoder").build(), len(card["classes"]))
+        to_device(self.module.eval(), fabric, settings)
+        resident = residency(self.dataset, settings)
+        loader = VolumeLoader(self.dataset, in_order(chosen), fabric.device, resident, settings.workers)
+        return run_over(loader, fabric, function).numpy()
 
 
 def _close(one: float, other: float) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,11 +19,21 @@ class RunLog:
     """The logs of a run directory; of a run's processes one writes them."""
 
     def __init__(self, folder: RunFolder, first_step: int, writes: bool) -> None:
-        """Begin, or go on, at ``first_step``; with ``writes`` false, nothing is written."""
-        self.folder = folder
-        self._board = SummaryWriter(folder.board, purge_step=first_step) if writes else None
+        """Begin, or go on, at ``first_step``, when it is entered; with ``writes`` false, nothing is written."""
+        self.folder, self._first_step, self._writes = folder, first_step, writes
+        self._board: SummaryWriter | None = None
         self._rows: list[Mapping[str, Any]] = []
         self._flushed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            self._board = SummaryWriter(self.folder.board, purge_step=self._first_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Note a step, to be written within a second or so."""

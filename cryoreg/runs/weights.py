@@ -128,7 +128,13 @@ def read_card(path: Path) -> tuple[Weights, str]:
 
 def load_into(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load ``weights`` from ``path`` into a module; raise `CheckpointError` where they are another module's."""
-    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    require_same_tensors(module.state_dict(), weights, path)
+    module.load_state_dict(dict(weights))
+
+
+def require_same_tensors(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `CheckpointError` unless tensors from ``path`` have the names and shapes of a network's own."""
+    wanted = {name: tensor.shape for name, tensor in own.items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
     if wanted != found:
         names = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
@@ -136,7 +142,6 @@ def load_into(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
             f"{path} holds the weights of something else: {len(names)} tensors differ, the first being '{names[0]}'; "
             "put back the file that the run wrote, or give the run directory instead of a file"
         )
-    module.load_state_dict(dict(weights))
 
 
 def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -26,7 +26,7 @@ from cryoreg.runs.run_log import RunLog
 from cryoreg.runs.weights import load_into, provenance_of
 from cryoreg.training.device import describe, to_device
 from cryoreg.training.lightning import Fabric
-from cryoreg.training.loading import Batch, VolumeLoader
+from cryoreg.training.loading import Batch, BatchSource
 from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
@@ -40,11 +40,14 @@ class TrainingPlan(ABC):
 
     title: str
     module: nn.Module
-    loader: VolumeLoader
+    loader: BatchSource
 
     @abstractmethod
-    def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
+    def step(self, model: nn.Module, batch: Batch) -> StepOutput:
         """Return the loss of a batch. ``model`` is ``module`` as Fabric wraps it."""
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027
+        """Do what is done before an epoch's first step; a resume in the midst of it does not do it again."""
 
     def after_step(self, step: int, total_steps: int) -> None:  # noqa: B027
         """Update what gradients do not."""
@@ -101,13 +104,13 @@ class Engine:
     def __init__(
         self,
         plan: TrainingPlan,
-        config: RunConfig,
+        config: RunConfig[TrainingSettings],
         folder: RunFolder,
         fabric: Fabric,
         resumed: dict[str, Any] | None = None,
     ) -> None:
         self.plan, self.config, self.folder, self.fabric = plan, config, folder, fabric
-        self.settings: TrainingSettings = config.training
+        self.settings = config.training
         to_device(plan.module, fabric, self.settings)
         optimizer = create_optimizer(plan.module, self.settings)
         self.steps_per_epoch = math.ceil(len(plan.loader) / self.settings.accumulate)
@@ -121,6 +124,12 @@ class Engine:
         if resumed is not None:
             self._restore(resumed)
         self._saved_at = time.monotonic()
+        self._leads = fabric.is_global_zero
+        self._stop = StopFlag()
+        self._log = RunLog(folder, self.position.step, writes=self._leads)
+        self._progress = ProgressLine(
+            plan.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not self._leads
+        )
 
     def run(self) -> None:
         """Train until the last epoch is done.
@@ -128,15 +137,11 @@ class Engine:
         Raises `NonFiniteError` before a step that would spoil the weights, and `Interrupted` after SIGTERM or Ctrl-C,
         when the step is finished and saved.
         """
-        leads = self.fabric.is_global_zero
-        progress = ProgressLine(
-            self.plan.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not leads
-        )
-        with StopFlag() as self._stop, progress as self._progress, _own_random_state(self.fabric.device):
+        with self._stop, self._progress, _own_random_state(self.fabric.device):
             self._introduce()
-            if leads:
+            if self._leads:
                 self.folder.start(self.config, self.state())  # before any log, so that a run killed here can begin anew
-            with closing(RunLog(self.folder, self.position.step, writes=leads)) as self._log:
+            with self._log:
                 while self.position.epoch < self.settings.epochs:
                     self._epoch()
 
@@ -159,6 +164,8 @@ class Engine:
 
     def _epoch(self) -> None:
         started, seen_before = time.monotonic(), self.position.seen
+        if seen_before == 0:
+            self.plan.begin_epoch(self.position.epoch)
         self.model.train()
         for batches in _grouped(
             self.plan.loader.epoch(self.position.epoch, self.position.seen), self.settings.accumulate
@@ -191,7 +198,7 @@ class Engine:
         for number, batch in enumerate(batches, start=1):
             waits = self.fabric.world_size > 1 and number < len(batches)
             with self.fabric.no_backward_sync(self.model, enabled=waits):
-                output = self.plan.step(self.model, batch, self.position.epoch)
+                output = self.plan.step(self.model, batch)
                 self.fabric.backward(output.loss / len(batches))
             losses.append(output.loss.detach().float())
         return output._replace(loss=torch.stack(losses).mean())
@@ -267,7 +274,7 @@ class Engine:
     def save(self) -> None:
         """Write the last checkpoint."""
         self._log.flush()
-        if self.fabric.is_global_zero:
+        if self._leads:
             self.folder.save(self.state())
         self._saved_at = time.monotonic()
 

@@ -6,36 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import SCRATCH, FinetuneSettings
-from cryoreg.contracts import StepOutput, SubtomogramDataset
+from cryoreg.contracts import Encoder, StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, require_classes, split
-from cryoreg.errors import CheckpointError, DataError
-from cryoreg.randomness import SampleRng
+from cryoreg.errors import DataError
+from cryoreg.learners import build_learner
+from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import load_checkpoint
-from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
+from cryoreg.runs.networks import load_pretrained, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
-from cryoreg.runs.weights import (
-    CLASSIFIER_FILE,
-    ENCODER_FILE,
-    find_weights,
-    load_into,
-    load_trained,
-    make_card,
-    provenance_of,
-    save_weights,
-    with_pretrained,
-)
+from cryoreg.runs.weights import CLASSIFIER_FILE, make_card, provenance_of, with_pretrained
 from cryoreg.training.calibration import calibrate
-from cryoreg.training.classifier import Classifier, predict, supervised_step
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
+from cryoreg.training.lessons import LessonLoader, Lessons, material_of, others_order
 from cryoreg.training.lightning import Fabric
-from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, residency
+from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, residency
+from cryoreg.training.passes import run_over
 from cryoreg.training.progress import show_notes
 
 
@@ -51,25 +44,39 @@ class FinetuneResult(NamedTuple):
 
 
 class FinetuningPlan(TrainingPlan):
-    """Minimises cross-entropy on augmented volumes and keeps the epoch that validates best."""
+    """Lets a learner learn, and keeps the epoch that validates best."""
 
     title = "finetune"
 
-    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
-        settings: FinetuneSettings = config.training
+    def __init__(
+        self, config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset, fabric: Fabric, resumes: bool = False
+    ) -> None:
+        """Begin from the weights that the config names, unless the run ``resumes`` and has its own."""
+        self.config, self.fabric = config, fabric
         require_classes(dataset)
         config.check_data(dataset)
-        self.seed, self.leads = settings.seed, fabric.is_global_zero
-        self.module = self.classifier = build_seeded(
-            settings.seed, lambda: Classifier(config.spec("encoder").build(), len(dataset.classes))
+        start = SCRATCH if resumes else config.training.pretrained
+        self.module = self.learner = build_seeded(
+            config.training.seed, lambda: build_learner(_first_encoder(config, start), len(dataset.classes))
         )
-        self.augment = config.spec("augmentation").build()
+        self._load(dataset, self.learner.lesson_plan())
+        self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
+        self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
+
+    def _load(self, dataset: SubtomogramDataset, plan: LessonPlan) -> None:
+        """Choose what is learnt from and what validates, and make ready to serve it."""
+        settings, config, fabric = self.config.training, self.config, self.fabric
         parts = split(dataset, config.split.fractions, config.split.seed)
         if len(parts.val) == 0:
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
         labelled = label_fraction(
             dataset, parts.train, settings.labels, settings.seed, per_class=settings.labels_per_class
         )
+        resident = residency(dataset, settings)
+
+        def serve(order: BatchOrder) -> VolumeLoader:
+            return VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
+
         order = BatchOrder(
             torch.from_numpy(labelled),
             settings.batch_size,
@@ -78,28 +85,43 @@ class FinetuningPlan(TrainingPlan):
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        resident = residency(dataset, settings)
-        self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
-        val_order = BatchOrder(torch.from_numpy(parts.val), 64, seed=0, shuffle=False, drop_last=False)
-        self.val_loader = VolumeLoader(dataset, val_order, fabric.device, resident, settings.workers)
-        self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
-        self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
+        rest = np.setdiff1d(parts.train, labelled) if plan.unlabelled else np.array([], np.int64)
+        hidden = others_order(rest, order, plan.ratio)
+        shown, others = serve(order), None if hidden is None else serve(hidden)
+        self.val_loader = serve(in_order(torch.from_numpy(parts.val)))
+        self.loader = LessonLoader(shown, others)
+        self.lessons = Lessons(plan, config, dataset)
+        self.material = material_of(shown, self.val_loader, others)
 
-    def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
-        """Return the cross-entropy on augmented volumes."""
-        rng = SampleRng.for_batch(self.seed, epoch, batch.samples, view=0)
-        return supervised_step(model, self.augment(batch.volumes, rng), batch.labels)
+    def begin_epoch(self, epoch: int) -> None:
+        """Let the learner do what it does between epochs."""
+        with self.fabric.autocast():
+            self.learner.begin_epoch(epoch, self.config.training.epochs, self.material)
+
+    def step(self, model: nn.Module, batch: Batch) -> StepOutput:
+        """Return the learner's loss on what it is shown."""
+        return model(self.lessons.draw(batch))
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """Let the learner update what is not trained by gradients."""
+        self.learner.after_step(step, total_steps)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
         """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
-        logits, labels = predict(model, self.val_loader)
+        logits, labels = self.validate()
         accuracy = (logits.argmax(1) == labels).double().mean().item()
         loss = nn.functional.cross_entropy(logits.double(), labels).item()
         if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
-            if self.leads:
+            if self.fabric.is_global_zero:
                 folder.save_best({**self.recorded, "module": self.module.state_dict(), **self.best})
-        return {"val_accuracy": accuracy, "val_loss": loss}
+        return {"val_accuracy": accuracy, "val_loss": loss, **self.learner.figures()}
+
+    def validate(self) -> tuple[Tensor, Tensor]:
+        """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU."""
+        self.learner.eval()
+        logits = run_over(self.val_loader, self.fabric, lambda x: self.learner.classify(x).logits)
+        return logits, self.val_loader.labels()
 
     def state(self) -> dict[str, Any]:
         """Return which epoch is the best so far."""
@@ -110,56 +132,48 @@ class FinetuningPlan(TrainingPlan):
         self.best = dict(state)
 
 
-def load_pretrained(classifier: Classifier, config: RunConfig) -> None:
-    """Copy the weights to start from into the encoder; raise `CheckpointError` where they are another network's."""
-    path = find_weights(config.training.pretrained)
-    if is_lab_checkpoint(path):
-        return load_lab_weights(classifier.encoder, path)
-    weights = load_trained(path)
-    recorded, wanted = weights.card["config"]["encoder"], config.to_dict()["encoder"]
-    for key in wanted:
-        if recorded.get(key) != wanted[key]:
-            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {wanted[key]!r}")
-    load_into(classifier.encoder, weights.tensors, path)
+def _first_encoder(config: RunConfig[FinetuneSettings], start: Path | str) -> Encoder:
+    """Return the encoder as it is before any step."""
+    encoder: Encoder = config.spec("encoder").build()
+    if start != SCRATCH:
+        load_pretrained(encoder, config.to_dict()["encoder"], Path(start))
+    return encoder
 
 
-def run_finetuning(config: RunConfig, run_dir: Path, resume: bool = False) -> FinetuneResult:
+def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
     return run_in_processes(_finetune, config.training, config, run_dir, resume)
 
 
-def _finetune(config: RunConfig, run_dir: Path, resume: bool) -> FinetuneResult:
+def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) -> FinetuneResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
     show_notes(dataset, fabric)
-    plan = FinetuningPlan(config, dataset, fabric)
-    if config.training.pretrained != SCRATCH and not resume:
-        load_pretrained(plan.classifier, config)
+    plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         if plan.best["epoch"] >= 0:
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
         if fabric.is_global_zero:
-            _export_best(plan, config, folder, fabric)
+            _export_best(plan, folder)
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, plan.best["val_accuracy"], int(plan.best["epoch"]))
 
 
-def _export_best(plan: FinetuningPlan, config: RunConfig, folder: RunFolder, fabric: Fabric) -> None:
-    plan.classifier.load_state_dict(load_checkpoint(folder.best)["module"])
-    dataset, encoder = plan.loader.dataset, plan.classifier.encoder
-    with fabric.autocast():
-        logits, labels = predict(plan.classifier, plan.val_loader)
+def _export_best(plan: FinetuningPlan, folder: RunFolder) -> None:
+    learner, dataset = plan.learner, plan.loader.dataset
+    learner.load_state_dict(load_checkpoint(folder.best)["module"])
+    logits, labels = plan.validate()
     known = {
         "classes": list(dataset.classes),
         "metrics": plan.best,
         "calibration": calibrate(logits.double().numpy(), labels.numpy()).to_dict(),
     }
-    card = make_card(config, dataset, encoder.num_features, **known)
-    save_weights(folder.path / ENCODER_FILE, encoder.state_dict(), card)
-    save_weights(folder.path / CLASSIFIER_FILE, plan.classifier.state_dict(), card)
+    card = make_card(plan.config, dataset, learner.encoder.num_features, **known)
+    save_encoder(folder.path, learner.encoder, card)
+    save_learner(folder.path, learner, card)
 
 
 def finetune(

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class Batch(NamedTuple):
     """int64 (b,): indices into the data set."""
     clean: Tensor | None = None
     """float32 (b, 1, D, H, W): noise-free copies of the volumes, normalised likewise, where they are served."""
+    epoch: int = 0
+    """The pass over the samples that the batch belongs to, counted from 0: views are drawn by it."""
+    others: Batch | None = None
+    """Subtomograms whose labels are not shown, for a learner that asks for them."""
 
 
 class BatchOrder(NamedTuple):
@@ -74,6 +78,24 @@ class BatchOrder(NamedTuple):
         """Cut a batch into equal, contiguous parts; a last, smaller one loses what cannot be shared equally."""
         size = len(batch) // self.world_size
         return batch[self.rank * size : (self.rank + 1) * size]
+
+
+def in_order(samples: Tensor, size: int = 64) -> BatchOrder:
+    """Return the order of those who learn nothing: as given, each once, on every process alike."""
+    return BatchOrder(samples, size, seed=0, shuffle=False, drop_last=False)
+
+
+class BatchSource(Protocol):
+    """What an engine goes through in an epoch."""
+
+    dataset: SubtomogramDataset
+    order: BatchOrder
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield this process's share of each batch, from the one after the first ``start`` samples on."""
+        ...
 
 
 class VolumeLoader:
@@ -113,11 +135,21 @@ class VolumeLoader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield this process's share of each batch, from the one after the first ``start`` samples on."""
-        batches = self.order.batches(epoch, start)
+        yield from self._batches(self.order.batches(epoch, start), epoch)
+
+    def _batches(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
         copies = self._clean._serve(batches) if self._clean else repeat(None)
         for samples, volumes, clean in zip(batches, self._serve(batches), copies, strict=False):
             labels = self._labels[samples].to(self.device, non_blocking=True)
-            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True), clean)
+            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True), clean, epoch)
+
+    def labels(self) -> Tensor:
+        """Return the labels (N,) of all that is served, in the order given; -1 where unknown."""
+        return self._labels[self.order.samples]
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all that is served, once, in the order given, on every process alike."""
+        yield from self._batches(in_order(self.order.samples).batches(0), 0)
 
     def _serve(self, batches: list[Tensor]) -> Iterator[Tensor]:
         if self._volumes is not None:

@@ -15,8 +15,9 @@ from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
+from cryoreg.runs.networks import save_encoder
 from cryoreg.runs.run_folder import RunFolder, with_run
-from cryoreg.runs.weights import ENCODER_FILE, make_card, save_weights
+from cryoreg.runs.weights import ENCODER_FILE, make_card
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
@@ -42,12 +43,12 @@ class PretrainingPlan(TrainingPlan):
 
     title = "pretrain"
 
-    def __init__(self, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> None:
-        settings: PretrainSettings = config.training
+    def __init__(self, config: RunConfig[PretrainSettings], dataset: SubtomogramDataset, fabric: Fabric) -> None:
+        settings = config.training
         spec = config.spec("method").for_data(dataset)
         config.check_data(dataset)
-        self.views = Views(config, dataset.box)
         self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))
+        self.views = Views(spec.view_plan(), config, dataset.box, self.method.denoise)
         samples = pretraining_samples(config, dataset)
         if len(samples) < settings.batch_size:
             raise DataError(
@@ -67,9 +68,9 @@ class PretrainingPlan(TrainingPlan):
         self.probe = Probe.of_run(config, dataset, fabric) if fabric.is_global_zero else None
         self.probed_epochs = probed_epochs(settings)
 
-    def step(self, model: nn.Module, batch: Batch, epoch: int) -> StepOutput:
+    def step(self, model: nn.Module, batch: Batch) -> StepOutput:
         """Return the method's loss on fresh views."""
-        views = self.views.draw(batch, epoch, self.method)
+        views = self.views.draw(batch)
         return model(views) if self.shown is None else model(views, self.shown[batch.samples])
 
     def collapsed_loss(self) -> float | None:
@@ -87,14 +88,14 @@ class PretrainingPlan(TrainingPlan):
         self.method.after_step(step, total_steps)
 
 
-def pretraining_samples(config: RunConfig, dataset: SubtomogramDataset) -> np.ndarray:
+def pretraining_samples(config: RunConfig[PretrainSettings], dataset: SubtomogramDataset) -> np.ndarray:
     """Return the indices to learn from: the train split of a labelled set, so that its test split stays unseen."""
     if config.training.part == "all" or not dataset.classes:
         return np.arange(len(dataset))
     return split(dataset, config.split.fractions, config.split.seed).train
 
 
-def shown_labels(config: RunConfig, dataset: SubtomogramDataset) -> torch.Tensor:
+def shown_labels(config: RunConfig[PretrainSettings], dataset: SubtomogramDataset) -> torch.Tensor:
     """Return the labels (N,) that a method is shown: the chosen fraction of the train split's, -1 for all others."""
     labels = torch.full((len(dataset),), UNLABELLED)
     if dataset.classes:
@@ -111,13 +112,13 @@ def probed_epochs(settings: PretrainSettings) -> range | tuple[int, ...]:
     return range((settings.epochs - 1) % every, settings.epochs, every) if every else ()
 
 
-def run_pretraining(config: RunConfig, run_dir: Path, resume: bool = False) -> PretrainResult:
+def run_pretraining(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool = False) -> PretrainResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
     return run_in_processes(_pretrain, config.training, config, run_dir, resume)
 
 
-def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:
+def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) -> PretrainResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = config.spec("dataset").build()
@@ -132,10 +133,10 @@ def _pretrain(config: RunConfig, run_dir: Path, resume: bool) -> PretrainResult:
     return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
 
 
-def _export(plan: PretrainingPlan, config: RunConfig, run_dir: Path, loss: float) -> None:
+def _export(plan: PretrainingPlan, config: RunConfig[PretrainSettings], run_dir: Path, loss: float) -> None:
     encoder = plan.method.encoder
     card = make_card(config, plan.loader.dataset, encoder.num_features, metrics={"pretraining_loss": loss})
-    save_weights(run_dir / ENCODER_FILE, encoder.state_dict(), card)
+    save_encoder(run_dir, encoder, card)
 
 
 def pretrain(

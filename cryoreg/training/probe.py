@@ -13,10 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryoreg.config import RunConfig
+from cryoreg.config.settings import PretrainSettings, TrainingSettings
 from cryoreg.contracts import Encoder, SubtomogramDataset
 from cryoreg.datasets.splits import split
 from cryoreg.training.lightning import Fabric
-from cryoreg.training.loading import BatchOrder, VolumeLoader, residency
+from cryoreg.training.loading import VolumeLoader, in_order, residency
+from cryoreg.training.passes import run_over
 
 NEIGHBOURS = 20
 LARGEST = 1000
@@ -33,7 +35,7 @@ class Probe:
         self.train, self.val, self.fabric = train, val, fabric
 
     @classmethod
-    def of_run(cls, config: RunConfig, dataset: SubtomogramDataset, fabric: Fabric) -> Self | None:
+    def of_run(cls, config: RunConfig[PretrainSettings], dataset: SubtomogramDataset, fabric: Fabric) -> Self | None:
         """Return the probe of a pretraining run; None where there are no labels, or it is not wanted."""
         if not (dataset.classes and config.training.probe_every_epochs):
             return None
@@ -62,17 +64,15 @@ class Probe:
     def _embed(self, encoder: Encoder, loader: VolumeLoader) -> tuple[np.ndarray, np.ndarray]:
         """Return features (N, num_features) and labels (N,)."""
         encoder.eval()
-        features, labels = [], []
-        with torch.no_grad(), self.fabric.autocast():
-            for batch in loader.epoch():
-                features.append(encoder(batch.volumes).float().cpu())
-                labels.append(batch.labels.cpu())
+        features = run_over(loader, self.fabric, encoder).numpy()
         encoder.train()
-        return torch.cat(features).numpy(), torch.cat(labels).numpy()
+        return features, loader.labels().numpy()
 
 
-def _loader(config: RunConfig, dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
+def _loader(
+    config: RunConfig[TrainingSettings], dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric
+) -> VolumeLoader:
     labelled = samples[[dataset.labels[index] is not None for index in samples]]
     chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
-    order = BatchOrder(torch.from_numpy(np.sort(chosen)), 64, seed=0, shuffle=False, drop_last=False)
+    order = in_order(torch.from_numpy(np.sort(chosen)))
     return VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)

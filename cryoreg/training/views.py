@@ -1,21 +1,24 @@
-"""The views of a batch that a method compares, as its plan and the run's recipes have it."""
+"""The views of a batch that a method or learner is shown, as its plan and the run's recipes have it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import SECOND_AUGMENTATION, RunConfig
-from cryoreg.contracts import Box, Method
+from cryoreg.contracts import Box
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError, DataError
+from cryoreg.plans import ViewPlan
 from cryoreg.randomness import SampleRng
-from cryoreg.specs import EncoderSpec, ViewPlan
+from cryoreg.specs import EncoderSpec
 from cryoreg.training.loading import Batch
 
+Denoise = Callable[[Tensor], Tensor]
+"""(B, 1, D, H, W) to the same shape."""
 _PLACES = 1 << 32
 """Added to the number of a local view: the stream from which its place is drawn."""
 
@@ -26,41 +29,43 @@ class Views:
     Whole views come first; local ones are parts of further whole ones.
     """
 
-    def __init__(self, config: RunConfig, box: Box) -> None:
-        """Raise `ConfigError` where the encoder cannot take local views of the size that the method wants."""
-        self.plan: ViewPlan = config.spec("method").view_plan()
+    def __init__(self, plan: ViewPlan, config: RunConfig, box: Box, denoise: Denoise = lambda x: x) -> None:
+        """Raise `ConfigError` where the encoder cannot take local views of the size that the plan wants.
+
+        ``denoise`` makes clean views, normalised afterwards, where the data set has no noise-free copies.
+        """
+        self.plan, self._denoise = plan, denoise
         self.seed: int = config.training.seed
         sections = ["augmentation", SECOND_AUGMENTATION]
         self.recipes = [config.spec(section).build() for section in sections if section in config.choices]
         self.local_box = local_box(self.plan, box, config.spec("encoder")) if self.plan.local else box
 
-    def draw(self, batch: Batch, epoch: int, method: Method) -> list[Tensor]:
+    def draw(self, batch: Batch) -> list[Tensor]:
         """Return the views of a batch: whole ones (B, 1, D, H, W), then local ones (B, 1, d, h, w)."""
-        return [*self._whole(batch, epoch, method), *self._local(batch, epoch)]
+        return [*self._whole(batch), *self._local(batch)]
 
-    def _whole(self, batch: Batch, epoch: int, method: Method) -> Iterator[Tensor]:
+    def _whole(self, batch: Batch) -> Iterator[Tensor]:
         noisy = self.plan.whole - self.plan.clean
         for view in range(noisy):
-            yield self._augment(batch.volumes, batch, epoch, view)
+            yield self._augment(batch.volumes, batch, view)
         if self.plan.clean:
-            clean = batch.clean if batch.clean is not None else _denoised(batch, method)
+            clean = batch.clean if batch.clean is not None else self._denoised(batch)
             for view in range(noisy, self.plan.whole):
-                yield self._augment(clean, batch, epoch, view)
+                yield self._augment(clean, batch, view)
 
-    def _local(self, batch: Batch, epoch: int) -> Iterator[Tensor]:
+    def _local(self, batch: Batch) -> Iterator[Tensor]:
         for view in range(self.plan.whole, self.plan.whole + self.plan.local):
-            whole = self._augment(batch.volumes, batch, epoch, view)
-            places = SampleRng.for_batch(self.seed, epoch, batch.samples, _PLACES + view)
+            whole = self._augment(batch.volumes, batch, view)
+            places = SampleRng.for_batch(self.seed, batch.epoch, batch.samples, _PLACES + view)
             yield random_parts(whole, self.local_box, places)
 
-    def _augment(self, volumes: Tensor, batch: Batch, epoch: int, view: int) -> Tensor:
+    @torch.no_grad()
+    def _denoised(self, batch: Batch) -> Tensor:
+        return normalise(self._denoise(batch.volumes))
+
+    def _augment(self, volumes: Tensor, batch: Batch, view: int) -> Tensor:
         recipe = self.recipes[view % len(self.recipes)]
-        return recipe(volumes, SampleRng.for_batch(self.seed, epoch, batch.samples, view))
-
-
-def _denoised(batch: Batch, method: Method) -> Tensor:
-    with torch.no_grad():
-        return normalise(method.denoise(batch.volumes))
+        return recipe(volumes, SampleRng.for_batch(self.seed, batch.epoch, batch.samples, view))
 
 
 def local_box(plan: ViewPlan, box: Box, encoder: EncoderSpec) -> Box:

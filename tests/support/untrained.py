@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cryoreg.config import Layer, resolve
+from cryoreg.learners.full import FullFineTuning
 from cryoreg.runs.weights import make_card, save_weights
-from cryoreg.training.classifier import Classifier
 from support.synthetic import write_classes
 
 
@@ -21,7 +21,7 @@ def make_run(
     classifier: bool = True,
     dataset: dict[str, Any] | None = None,
     **parameters: Any,
-) -> Classifier:
+) -> FullFineTuning:
     """Write a run's weights and return its classifier; its data are ``dataset``, else six volumes beside the run."""
     if dataset is None:
         data = write_classes(folder.with_name(f"{folder.name}-data"), per_class=3, box=box)
@@ -29,7 +29,7 @@ def make_run(
     config = resolve("finetune", [Layer("test", {"encoder": {"name": encoder, **parameters}, "dataset": dataset})])
     torch.manual_seed(0)
     opened = config.spec("dataset").build()
-    module = Classifier(config.spec("encoder").build(), max(2, len(opened.classes)))
+    module = FullFineTuning(config.spec("encoder").build(), max(2, len(opened.classes)))
     nn.init.normal_(module.head.weight)
     known = {"classes": list(opened.classes)} if classifier else {}
     card = make_card(config, opened, module.encoder.num_features, **known)

@@ -12,14 +12,15 @@ from cryoreg_cli.run_options import EVALUATE
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
-    from cryoreg.inference.evaluate import Evaluation, Part
+    from cryoreg.datasets.splits import SplitPart
+    from cryoreg.inference.evaluate import Evaluation
 
 
 @click.command()
 @click.argument("run", type=run_options.PATH)
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
 @run_options.options(EVALUATE)
-def evaluate(run: Path, part: Part, assignments: tuple[str, ...], **given: object) -> None:
+def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: object) -> None:
     """Measure the classifier of the fine-tuning RUN on its held-out test split."""
     from cryoreg.inference.evaluate import run_evaluation
 

@@ -49,8 +49,9 @@ def explain(
     """
     from cryoreg.analysis import explain as library
     from cryoreg.analysis.view import find
+    from cryoreg.inference.trained import Trained
 
-    trained = library.open_run(run, run_options.layers(EXPLORE, given, assignments))
+    trained = Trained.open(run, run_options.layers(EXPLORE, given, assignments))
     for line in trained.differences():
         click.echo(f"warning: {line}", err=True)
     indices = find(trained.dataset, ids.split(",")) if ids else library.part_of(trained, part, count)

@@ -42,15 +42,15 @@ def run_report(
     overwrite: bool = False,
 ) -> Path:
     """Write a run's report with its own config, over which ``layers`` are laid; see `report`."""
-    from cryoreg.analysis.explain import open_run
     from cryoreg.analysis.report.contents import gather
     from cryoreg.analysis.report.page import render
     from cryoreg.files import write_text
+    from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_file
 
     if output is not None:  # the run's own report is derived, and may be replaced
         check_file(output, overwrite)
-    trained = open_run(run, layers)
+    trained = Trained.open(run, layers)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
     output = output or trained.path.parent / NAME

@@ -1,0 +1,155 @@
+"""The network of a run or file: the one way in which trained weights become an encoder or a learner again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from cryoreg.config import build_spec
+from cryoreg.contracts import Answer, Encoder, Learner
+from cryoreg.errors import CheckpointError
+from cryoreg.learners import build_learner
+from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
+from cryoreg.runs.weights import (
+    CLASSIFIER_FILE,
+    ENCODER_FILE,
+    Weights,
+    find_weights,
+    load_into,
+    load_trained,
+    require_same_tensors,
+    save_weights,
+)
+
+Wanted = Literal["encoder", "classifier", "either"]
+"""What of a run to open; "either": the classifier where there is one."""
+_HOLDS = "holds"
+"""The card's word for what a file holds; cards of cryoreg 0.1.0 do not have it."""
+_OLD_HEAD = "head.weight"
+"""By which a classifier of such a file is told from an encoder."""
+
+
+class Network(NamedTuple):
+    """An encoder, or a learner around one, on the CPU in evaluation mode, and what its file says of it."""
+
+    path: Path
+    """The file."""
+    card: dict[str, Any]
+    tensors: dict[str, Tensor]
+    """As the file holds them."""
+    encoder: Encoder
+    learner: Learner | None
+    """None where the file holds an encoder alone."""
+
+    @property
+    def module(self) -> Encoder | Learner:
+        """What was trained: the learner where there is one."""
+        return self.learner or self.encoder
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `answer` returns."""
+        return ("features",) if self.learner is None else Answer._fields
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take other values of the same tensors."""
+        if self.learner is None:
+            load_into(self.encoder, tensors, self.path)
+        else:
+            _load_learner(self.learner, tensors, self.path)
+
+
+def answer(module: Encoder | Learner, x: Tensor) -> tuple[Tensor, ...]:
+    """Return a learner's logits and features, or an encoder's features alone, of normalised volumes (B, 1, D, H, W)."""
+    return tuple(module.classify(x)) if isinstance(module, Learner) else (module(x),)
+
+
+def open_network(run: Path, wanted: Wanted = "either") -> Network:
+    """Open what was trained in a run directory, or what a file holds; no data are needed.
+
+    Raises `CheckpointError` where weights are missing, damaged or another network's, or hold an encoder where a
+    classifier is wanted.
+    """
+    path = _file(run, wanted)
+    weights = load_trained(path)
+    classifies = wanted != "encoder" and _holds_classifier(weights)
+    if wanted == "classifier" and not classifies:
+        raise _no_classifier(run)
+    encoder = build_encoder(weights.card)
+    learner = build_learner(encoder, len(weights.card["classes"])) if classifies else None
+    network = Network(path, weights.card, weights.tensors, encoder, learner)
+    network.load(weights.tensors)
+    network.module.eval()
+    return network
+
+
+def _load_learner(learner: Learner, tensors: Mapping[str, Tensor], path: Path) -> None:
+    require_same_tensors(learner.saved_state(), tensors, path)
+    learner.load_saved_state(tensors)
+
+
+def _file(run: Path, wanted: Wanted) -> Path:
+    path, encoder = (find_weights(run, file) for file in (CLASSIFIER_FILE, ENCODER_FILE))
+    if wanted == "encoder" or (wanted == "either" and not path.exists()):
+        return encoder
+    if not path.exists() and encoder.exists():
+        raise _no_classifier(run)
+    return path
+
+
+def _no_classifier(run: Path) -> CheckpointError:
+    return CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
+
+
+def _holds_classifier(weights: Weights) -> bool:
+    recorded = weights.card.get(_HOLDS)
+    return _OLD_HEAD in weights.tensors if recorded is None else recorded == "classifier"
+
+
+def build_encoder(card: Mapping[str, Any]) -> Encoder:
+    """Return an encoder of random weights, as a card describes it."""
+    return recorded_spec("encoder", card).build()
+
+
+def recorded_spec(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
+    """Return the spec of a component as a card records it."""
+    config = card["config"]
+    parameters = {key: value for key, value in config[kind].items() if key != "name"}
+    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
+
+
+def load_pretrained(encoder: Encoder, described: Mapping[str, Any], start: Path) -> None:
+    """Load the weights of a run, a file or a checkpoint of the lab into an encoder, ``described`` by its parameters.
+
+    Raises `CheckpointError` where they are another network's.
+    """
+    path = find_weights(start)
+    if is_lab_checkpoint(path):
+        load_lab_weights(encoder, path)
+        return
+    weights = load_trained(path)
+    require_same_encoder(weights.card, described, path)
+    load_into(encoder, weights.tensors, path)
+
+
+def require_same_encoder(card: Mapping[str, Any], described: Mapping[str, Any], path: Path) -> None:
+    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters."""
+    recorded = recorded_spec("encoder", card).model_dump(mode="json") | card["config"]["encoder"]
+    for key, value in described.items():
+        if recorded.get(key) != value:
+            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
+
+
+def save_encoder(folder: Path, encoder: Encoder, card: Mapping[str, Any]) -> Path:
+    """Write an encoder into a run directory; return the file."""
+    save_weights(path := folder / ENCODER_FILE, encoder.state_dict(), {**card, _HOLDS: "encoder"})
+    return path
+
+
+def save_learner(folder: Path, learner: Learner, card: Mapping[str, Any]) -> Path:
+    """Write what a learner needs to give its answers into a run directory; return the file."""
+    save_weights(path := folder / CLASSIFIER_FILE, learner.saved_state(), {**card, _HOLDS: "classifier"})
+    return path

@@ -1,0 +1,22 @@
+"""One pass of a network over what a loader serves, without learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cryoreg.training.lightning import Fabric
+from cryoreg.training.loading import VolumeLoader
+
+
+def run_over(loader: VolumeLoader, fabric: Fabric, network: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what ``network`` makes (b, ...) of all volumes (b, 1, D, H, W), in their order: (N, ...) float32, CPU.
+
+    It should be in evaluation mode, on the device of ``fabric``, whose precision is used; where there are no volumes,
+    (0, 0) is returned.
+    """
+    with torch.no_grad(), fabric.autocast():
+        parts = [network(batch.volumes).float().cpu() for batch in loader.epoch()]
+    return torch.cat(parts) if parts else torch.empty(0, 0)
