@@ -173,7 +173,7 @@ def test_evaluation_writes_figures_and_predictions(tuned):
     p = figures["accuracy"]
     assert figures["accuracy_standard_error"] == pytest.approx((p * (1 - p) / 12) ** 0.5)
     table = rows(tuned / "predictions_test.csv")
-    assert np.mean([row["class"] == row["prediction"] for row in table]) == p
+    assert np.mean([row["label"] == row["prediction"] for row in table]) == p
 
 
 def test_a_data_set_that_moved_is_named_anew(tuned, source, tmp_path):
