@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cryoreg.config import RunConfig
+from cryoreg.config import AnyConfig
 from cryoreg.contracts import Augmentation, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.origins import inputs_of
@@ -54,7 +54,7 @@ class Group(NamedTuple):
 
 
 def run_preview(
-    config: RunConfig,
+    config: AnyConfig,
     output: Path,
     count: int,
     views: int,

@@ -128,6 +128,10 @@ class RunConfig(Generic[SettingsOf]):
             yield f"{section}.{key}", value, self.sources.get(f"{section}.{key}", "default")
 
 
+AnyConfig = RunConfig[TrainingSettings]
+"""The config of a run of any task."""
+
+
 def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
@@ -137,8 +141,8 @@ def resolve(task: Literal["pretrain"], layers: Iterable[Layer]) -> RunConfig[Pre
 @overload
 def resolve(task: Literal["finetune"], layers: Iterable[Layer]) -> RunConfig[FinetuneSettings]: ...
 @overload
-def resolve(task: str, layers: Iterable[Layer]) -> RunConfig[TrainingSettings]: ...
-def resolve(task: str, layers: Iterable[Layer]) -> RunConfig[TrainingSettings]:
+def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig: ...
+def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     """Merge layers, the later over the earlier, and validate everything.
 
     Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source; and, before
@@ -248,7 +252,7 @@ def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: s
     return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
 
 
-def check_same_run(recorded: Mapping[str, Any], config: RunConfig, purpose: str = "resume") -> None:
+def check_same_run(recorded: Mapping[str, Any], config: AnyConfig, purpose: str = "resume") -> None:
     """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes."""
     now, before = _flat(config.to_dict()), _flat(recorded)
     for key in sorted(now.keys() | before.keys()):
@@ -259,7 +263,7 @@ def check_same_run(recorded: Mapping[str, Any], config: RunConfig, purpose: str 
             )
 
 
-def changed_packages(recorded: Mapping[str, Any], config: RunConfig, sections: Iterable[str] = ()) -> list[str]:
+def changed_packages(recorded: Mapping[str, Any], config: AnyConfig, sections: Iterable[str] = ()) -> list[str]:
     """Return a line for each package whose version is not that of the run; of ``sections`` alone, where given."""
     before, now = recorded.get(PROVENANCE_SECTION, {}), config.packages()
     lines: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cryoreg.config import Layer, RunConfig, check_same_run
+from cryoreg.config import AnyConfig, Layer, check_same_run
 from cryoreg.errors import CheckpointError, RunFolderError
 from cryoreg.files import is_leftover, remove_leftovers, require_no_link, write_text
 from cryoreg.runs.cards import check_state
@@ -41,7 +41,7 @@ class RunFolder:
     def open(
         cls,
         path: Path,
-        config: RunConfig,
+        config: AnyConfig,
         resume: bool,
         rank: int = 0,
         wait_for_others: Callable[[], None] = lambda: None,
@@ -104,7 +104,7 @@ class RunFolder:
             return "its run ended before anything was trained; start it again, without --resume"
         return f"it holds no {self.last.relative_to(self.path)}"
 
-    def start(self, config: RunConfig, state: dict[str, Any]) -> None:
+    def start(self, config: AnyConfig, state: dict[str, Any]) -> None:
         """Write the first checkpoint, from when on the run can be resumed, and the resolved config.
 
         A resumed run writes both again, as its data may have moved and config.toml may have been edited or lost.
@@ -118,7 +118,7 @@ class RunFolder:
         check_state(state, self.last)
         return state
 
-    def _go_on(self, config: RunConfig) -> dict[str, Any]:
+    def _go_on(self, config: AnyConfig) -> dict[str, Any]:
         """Return the last checkpoint, and cut the logs back to it."""
         state = self.load()
         check_same_run(state["config"], config)

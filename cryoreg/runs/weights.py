@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cryoreg import version
-from cryoreg.config import Layer, RunConfig, absolute
+from cryoreg.config import AnyConfig, Layer, absolute
 from cryoreg.config.settings import SCRATCH
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.fingerprint import fingerprint
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     card: dict[str, Any]
 
 
-def make_card(config: RunConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
+def make_card(config: AnyConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
         **provenance_of(dataset),
@@ -62,7 +62,7 @@ def provenance_of(dataset: SubtomogramDataset) -> dict[str, Any]:
     return json.loads(json.dumps(known, default=float))  # numpy's numbers would not load safely from a checkpoint
 
 
-def _without_initial_weights(config: RunConfig) -> dict[str, Any]:
+def _without_initial_weights(config: AnyConfig) -> dict[str, Any]:
     """Return the config, so that an encoder can be rebuilt where the files that it began with are not."""
     values, dropped = config.to_dict(), config.spec("encoder").initial_weights
     return values | {"encoder": {key: value for key, value in values["encoder"].items() if key not in dropped}}

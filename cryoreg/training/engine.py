@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cryoreg.config import RunConfig, changed_packages
-from cryoreg.config.settings import TrainingSettings
+from cryoreg.config import AnyConfig, changed_packages
 from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
 from cryoreg.errors import CheckpointError, NonFiniteError, message_of
@@ -104,7 +103,7 @@ class Engine:
     def __init__(
         self,
         plan: TrainingPlan,
-        config: RunConfig[TrainingSettings],
+        config: AnyConfig,
         folder: RunFolder,
         fabric: Fabric,
         resumed: dict[str, Any] | None = None,

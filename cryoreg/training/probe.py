@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cryoreg.config import RunConfig
-from cryoreg.config.settings import PretrainSettings, TrainingSettings
+from cryoreg.config import AnyConfig, RunConfig
+from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder, SubtomogramDataset
 from cryoreg.datasets.splits import split
 from cryoreg.training.lightning import Fabric
@@ -69,9 +69,7 @@ class Probe:
         return features, loader.labels().numpy()
 
 
-def _loader(
-    config: RunConfig[TrainingSettings], dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric
-) -> VolumeLoader:
+def _loader(config: AnyConfig, dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
     labelled = samples[[dataset.labels[index] is not None for index in samples]]
     chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
     order = in_order(torch.from_numpy(np.sort(chosen)))

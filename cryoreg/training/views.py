@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cryoreg.augmentations.crops import random_parts
-from cryoreg.config import SECOND_AUGMENTATION, RunConfig
+from cryoreg.config import SECOND_AUGMENTATION, AnyConfig
 from cryoreg.contracts import Box
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError, DataError
@@ -29,7 +29,7 @@ class Views:
     Whole views come first; local ones are parts of further whole ones.
     """
 
-    def __init__(self, plan: ViewPlan, config: RunConfig, box: Box, denoise: Denoise = lambda x: x) -> None:
+    def __init__(self, plan: ViewPlan, config: AnyConfig, box: Box, denoise: Denoise = lambda x: x) -> None:
         """Raise `ConfigError` where the encoder cannot take local views of the size that the plan wants.
 
         ``denoise`` makes clean views, normalised afterwards, where the data set has no noise-free copies.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryoreg import registry
-from cryoreg.config import PROVENANCE_SECTION, Layer, RunConfig, kind_of, resolve
+from cryoreg.config import PROVENANCE_SECTION, AnyConfig, Layer, kind_of, resolve
 from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.csv_log import CsvLog
@@ -96,7 +96,7 @@ def _best(metrics: dict[str, Any], epochs: int) -> list[tuple[str, str]]:
     return [("best epoch", f"{int(metrics['epoch']) + 1} of {epochs}, validation accuracy {accuracy}")]
 
 
-def card_config(trained: Trained) -> RunConfig | None:
+def card_config(trained: Trained) -> AnyConfig | None:
     """Return the run's own config; None where one of its packages is not installed any more."""
     recorded = trained.card["config"]
     try:
@@ -117,7 +117,7 @@ def sections(trained: Trained) -> list[Section]:
     return found
 
 
-def _setting(config: RunConfig | None, section: str, key: str, value: object) -> Setting:
+def _setting(config: AnyConfig | None, section: str, key: str, value: object) -> Setting:
     return Setting(key, _text(value), config is not None and not _is_default(config, section, key))
 
 
@@ -125,7 +125,7 @@ def _text(value: object) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
-def _is_default(config: RunConfig, section: str, key: str) -> bool:
+def _is_default(config: AnyConfig, section: str, key: str) -> bool:
     model = config.choices[section].spec if section in config.choices else getattr(config, section)
     field = type(model).model_fields.get(key)
     return field is not None and getattr(model, key) == field.get_default(call_default_factory=True)
