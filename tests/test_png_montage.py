@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from support.refusing import check_dataset, refused
 
-from cryoreg.datasets.readers.png_montage import PngMontage
 from cryoreg.datasets.specs import PngMontageSpec
 from cryoreg.errors import ConfigError
 
@@ -56,7 +55,7 @@ def test_a_pixel_goes_to_its_slice_row_and_column(tmp_path, edge, columns):
     """Slice z = 7, row 2, column 5: in a grid of 6 columns of 29 pixels, (1·29 + 2, 1·29 + 5)."""
     picture = montage(np.zeros((edge,) * 3, "u1"), columns)
     picture[7 // columns * (edge + 1) + 2, 7 % columns * (edge + 1) + 5] = 255
-    dataset = PngMontage(save(tmp_path / "a.png", picture), patch=edge + 1, box=edge)
+    dataset = PngMontageSpec(root=save(tmp_path / "a.png", picture), patch=edge + 1, box=edge).open()
     assert np.argwhere(dataset[0].volume[0].numpy()).tolist() == [[7, 2, 5]]
 
 
@@ -65,12 +64,12 @@ def test_a_pixel_goes_to_its_slice_row_and_column(tmp_path, edge, columns):
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_the_border_is_found_on_either_side(tmp_path, border, before, grey):
     path = save(tmp_path / "a.png", montage(cube(), border=border, before=before, grey=grey))
-    check_dataset(PngMontage(path, patch=28 + border), [cube()], tmp_path)
+    check_dataset(PngMontageSpec(root=path, patch=28 + border).open(), [cube()], tmp_path)
 
 
 def test_slices_without_a_border(tmp_path):
     path = save(tmp_path / "a.png", montage(cube(), border=0))
-    check_dataset(PngMontage(path, patch=28), [cube()], tmp_path)
+    check_dataset(PngMontageSpec(root=path, patch=28).open(), [cube()], tmp_path)
 
 
 @pytest.mark.parametrize("rim", ["empty", "full"])
@@ -80,7 +79,7 @@ def test_a_border_that_cannot_be_seen_is_taken_to_be_last(tmp_path, rim):
     picture = montage(volume)
     if rim == "full":
         picture[28::29] = cube(174)[0, : len(picture[28::29])]
-    dataset = PngMontage(save(tmp_path / "a.png", picture))
+    dataset = PngMontageSpec(root=save(tmp_path / "a.png", picture)).open()
     check_dataset(dataset, [volume], tmp_path)
     assert "no border of one grey" in dataset.notes[0]
 
@@ -88,12 +87,12 @@ def test_a_border_that_cannot_be_seen_is_taken_to_be_last(tmp_path, rim):
 def test_one_file_with_a_clear_border_speaks_for_all(tmp_path):
     save(tmp_path / "a.png", montage(np.pad(cube(26), 1), before=True))
     save(tmp_path / "b.png", montage(cube(), before=True))
-    check_dataset(PngMontage(tmp_path), [np.pad(cube(26), 1), cube()], tmp_path)
+    check_dataset(PngMontageSpec(root=tmp_path).open(), [np.pad(cube(26), 1), cube()], tmp_path)
 
 
 def test_a_square_montage_with_empty_rows(tmp_path):
     picture = np.vstack([montage(cube()), np.zeros((29, 174), "u1")])
-    check_dataset(PngMontage(save(tmp_path / "a.png", picture)), [cube()], tmp_path)
+    check_dataset(PngMontageSpec(root=save(tmp_path / "a.png", picture)).open(), [cube()], tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16"])
@@ -102,7 +101,7 @@ def test_grey_pictures_in_any_mode(tmp_path, mode):
     image = Image.fromarray(picture.astype("u2") * 257) if mode == "I;16" else Image.fromarray(picture).convert(mode)
     image.save(tmp_path / "a.png")
     expected = cube().astype("u2") * 257 if mode == "I;16" else cube()
-    check_dataset(PngMontage(tmp_path), [expected], tmp_path)
+    check_dataset(PngMontageSpec(root=tmp_path).open(), [expected], tmp_path)
 
 
 # ---- what is refused
@@ -140,7 +139,7 @@ PICTURES = {
 
 
 def read(path: Path) -> None:
-    list(PngMontage(path))
+    list(PngMontageSpec(root=path).open())
 
 
 @pytest.mark.parametrize(("image", "phrase"), PICTURES.values(), ids=PICTURES)
@@ -185,9 +184,9 @@ def test_damaged_pictures(tmp_path, damage, phrase):
 def test_borders_on_both_sides_are_not_mixed(tmp_path):
     save(tmp_path / "a.png", montage(cube()))
     save(tmp_path / "b.png", montage(cube(), before=True))
-    refused(lambda: PngMontage(tmp_path), "b.png has a border before", "a.png after", root=tmp_path)
+    refused(lambda: PngMontageSpec(root=tmp_path).open(), "b.png has a border before", "a.png after", root=tmp_path)
 
 
 def test_a_patch_holds_a_slice(tmp_path):
     with pytest.raises(ConfigError, match=r"patch = 27 is smaller than dataset\.box = 28"):
-        PngMontage(tmp_path, patch=27)
+        PngMontageSpec(root=tmp_path, patch=27).open()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryoreg.benchmark import job_launch
+from cryoreg.benchmark import job_starters
 from cryoreg.benchmark.jobs import Job, Result, Say, results, with_needs
 from cryoreg.benchmark.scheduler import Scheduler
 from cryoreg.errors import ConfigError
@@ -39,11 +39,11 @@ class Execution:
             return self.processes if self.processes > 1 else _QUEUED
         return max(self.processes, self.gpus)
 
-    def launcher(self, root: Path) -> job_launch.Launch:
+    def starter(self, root: Path) -> job_starters.Starter:
         """Return what starts a job. Raises `ConfigError` where there is no such GPU or queue."""
         if self.slurm is not None:
-            return job_launch.in_queue(self.slurm, root)
-        return job_launch.in_processes(self.slots, self.gpus)
+            return job_starters.in_queue(self.slurm, root)
+        return job_starters.in_processes(self.slots, self.gpus)
 
 
 def run_jobs(jobs: Iterable[Job], root: Path, execution: Execution, say: Say) -> dict[str, Result]:
@@ -54,7 +54,7 @@ def run_jobs(jobs: Iterable[Job], root: Path, execution: Execution, say: Say) ->
     to the running jobs, which save, and `Interrupted` or `KeyboardInterrupt` is raised.
     """
     every = list(with_needs(jobs))
-    scheduler = Scheduler(every, root, execution.launcher(root), execution.slots, say)
+    scheduler = Scheduler(every, root, execution.starter(root), execution.slots, say)
     with StopFlag() as flag:
         scheduler.run(flag)
     if flag.signal is not None:

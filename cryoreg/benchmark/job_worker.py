@@ -14,17 +14,17 @@ from cryoreg.errors import CryoregError
 from cryoreg.files import write_text
 
 
-def run(folder: Path) -> None:
+def do_job(folder: Path) -> None:
     """Call the function that a folder's job names, and write what it returns as the folder's result.
 
     The folder is locked meanwhile; where another process was first, its result is taken.
     """
     with lock_of(folder):
         if not (folder / RESULT).exists():
-            _run(folder)
+            _do(folder)
 
 
-def _run(folder: Path) -> None:
+def _do(folder: Path) -> None:
     record = json.loads((folder / JOB).read_text("utf-8"))
     module, _, name = record["job"]["function"].partition(":")
     started = time.monotonic()
@@ -57,6 +57,6 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[1]))
+        do_job(Path(sys.argv[1]))
     except CryoregError as error:
         sys.exit(f"Error: {error}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from cryoreg.benchmark.job_launch import LOG, Handle, Launch
+from cryoreg.benchmark.job_starters import LOG, Handle, Starter
 from cryoreg.benchmark.jobs import JOB, Job, Say, folder_of, is_running, result_of, results
 from cryoreg.errors import CryoregError, RunFolderError
 from cryoreg.files import write_text
@@ -37,9 +37,9 @@ class _Started(NamedTuple):
 class Scheduler:
     """Some jobs, from the first to the last."""
 
-    def __init__(self, jobs: list[Job], root: Path, launch: Launch, slots: int, say: Say) -> None:
+    def __init__(self, jobs: list[Job], root: Path, start: Starter, slots: int, say: Say) -> None:
         """Take jobs in an order in which each comes after what it needs."""
-        self._root, self._launch, self._say = root, launch, say
+        self._root, self._start_job, self._say = root, start, say
         self._done = set(results(jobs, root))
         self._open = [job for job in most_wanted_first(jobs) if job.key not in self._done]
         self._total, self._before = len(jobs), len(self._done)
@@ -188,7 +188,7 @@ class Scheduler:
         write_text(folder / JOB, json.dumps({"name": job.name, "job": job.definition(), "needs": needs}, indent=1))
         log = self._log(job)
         begins = log.stat().st_size if log.exists() else 0
-        return _Started(job, self._launch(folder, slot), claim, time.monotonic(), begins)
+        return _Started(job, self._start_job(folder, slot), claim, time.monotonic(), begins)
 
 
 def most_wanted_first(jobs: Sequence[Job]) -> list[Job]:

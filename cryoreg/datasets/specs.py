@@ -98,7 +98,7 @@ class PngMontageSpec(FileDatasetSpec):
         """Open the folder."""
         from cryoreg.datasets.readers.png_montage import PngMontage
 
-        return PngMontage(self.root, self.voxel_size, self.patch, self.box)
+        return PngMontage(self.root, self.voxel_size, patch=self.patch, box=self.box)
 
 
 class LabSpec(FileDatasetSpec):
@@ -166,7 +166,13 @@ class TomogramSpec(FileDatasetSpec):
         from cryoreg.datasets.readers.tomogram import TomogramParticles
 
         return TomogramParticles(
-            self.root, self.tomograms, self.box, self.voxel_size, self.rescale_to, self.coordinate_size, self.label
+            self.root,
+            self.tomograms,
+            box=self.box,
+            voxel_size=self.voxel_size,
+            rescale_to=self.rescale_to,
+            coordinate_size=self.coordinate_size,
+            label=self.label,
         )
 
 

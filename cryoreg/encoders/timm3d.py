@@ -18,7 +18,7 @@ from cryoreg.encoders.inflation import inflate
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.registry import suggestion
 
-_PROBES = ((32, 64), (64, 96), (128, 160))
+_IMAGE_SIZES = ((32, 64), (64, 96), (128, 160))
 """Images on which the 3D network is compared with the 2D one: the first that the latter takes."""
 _ADVICE = "choose a convolutional model, for example resnet18 or convnext_atto"
 
@@ -157,8 +157,8 @@ def _compare(flat: nn.Module, net: nn.Module, model: str) -> int:
 
 
 def _run(flat: nn.Module, model: str) -> tuple[Tensor, dict[str, list[Tensor]]]:
-    """Return the first probe that the 2D network takes, and what each layer gives, call by call."""
-    for size in _PROBES:
+    """Return the first image that the 2D network takes, and what each layer gives, call by call."""
+    for size in _IMAGE_SIZES:
         image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
         outputs: dict[str, list[Tensor]] = defaultdict(list)
 
@@ -169,7 +169,7 @@ def _run(flat: nn.Module, model: str) -> tuple[Tensor, dict[str, list[Tensor]]]:
         with contextlib.suppress(Exception), torch.no_grad(), _hooks(flat, leave):
             flat(image)
             return image, outputs
-    sizes = " or ".join(f"{height}×{width}" for height, width in _PROBES)
+    sizes = " or ".join(f"{height}×{width}" for height, width in _IMAGE_SIZES)
     raise ConfigError(f"timm3d cannot inflate {model}: it takes no image of {sizes} pixels; {_ADVICE}")
 
 

@@ -70,7 +70,7 @@ class DINO(Method):
         momentum = rising_momentum(self.momentum, step, total_steps)
         follow(self.teacher_encoder, self.encoder, momentum)
         follow(self.teacher_head, self.head, momentum)
-        self.teacher_head.prototypes.normalise()
+        self.teacher_head.prototypes.to_unit_length()
         self.steps.fill_(step + 1)
 
     def teacher_temperature(self) -> float:

@@ -17,7 +17,7 @@ class Prototypes(nn.Linear):
     def __init__(self, dim: int, count: int, freeze_steps: int) -> None:
         super().__init__(dim, count, bias=False)
         self.freeze_steps = freeze_steps
-        self.normalise()
+        self.to_unit_length()
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the cosine similarity (B, count) of each of ``z`` (B, dim) to each prototype."""
@@ -31,9 +31,9 @@ class Prototypes(nn.Linear):
         if step < self.freeze_steps:
             self.weight.copy_(self._before_step)
         else:
-            self.normalise()
+            self.to_unit_length()
 
     @torch.no_grad()
-    def normalise(self) -> None:
+    def to_unit_length(self) -> None:
         """Bring every prototype to unit length."""
         self.weight.copy_(F.normalize(self.weight, dim=1))

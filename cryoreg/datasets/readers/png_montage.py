@@ -33,7 +33,7 @@ class PngMontage(FileDataset):
     ``.png``.
     """
 
-    def __init__(self, root: str | Path, voxel_size: float | None = None, patch: int = 29, box: int = 28) -> None:
+    def __init__(self, root: str | Path, voxel_size: float | None = None, *, patch: int, box: int) -> None:
         """Open a folder; ``patch`` and ``box`` are edges in pixels, ``voxel_size`` is in Å.
 
         Raises `DataError`, one line, for files that are no such montage, `ConfigError` for a patch below the box.

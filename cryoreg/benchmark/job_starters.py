@@ -36,11 +36,11 @@ class Handle(Protocol):
         """End it at once."""
 
 
-Launch = Callable[[Path, int], Handle]
+Starter = Callable[[Path, int], Handle]
 """Starts the job of a folder in one of the slots, counted from 0."""
 
 
-def in_processes(slots: int, gpus: int) -> Launch:
+def in_processes(slots: int, gpus: int) -> Starter:
     """Return what starts a job as a child process with its share of the cores and, where there are any, one GPU.
 
     Raises `ConfigError` where ``CUDA_VISIBLE_DEVICES`` shows fewer GPUs than are asked for.
@@ -48,13 +48,13 @@ def in_processes(slots: int, gpus: int) -> Launch:
     threads = max(1, len(os.sched_getaffinity(0)) // slots)
     devices = _devices(gpus)
 
-    def launch(folder: Path, slot: int) -> Handle:
+    def start(folder: Path, slot: int) -> Handle:
         environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ) | SAFE_PATH
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         return _Process(folder, environment)
 
-    return launch
+    return start
 
 
 def _devices(gpus: int) -> list[str]:
@@ -101,7 +101,7 @@ def _killed_by(status: int | None) -> str:
     return f"killed by {number.name}" + OUT_OF_MEMORY * (number == signal.SIGKILL)
 
 
-def in_queue(parameters: Mapping[str, object], root: Path) -> Launch:
+def in_queue(parameters: Mapping[str, object], root: Path) -> Starter:
     """Return what submits a job to a cluster's queue.
 
     ``parameters`` are those of submitit's executor for ``cluster``, SLURM where that is not given, without its name in
@@ -120,14 +120,14 @@ def in_queue(parameters: Mapping[str, object], root: Path) -> Launch:
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"cannot submit jobs: {_first_line(error)}") from error
 
-    def launch(folder: Path, slot: int) -> Handle:
+    def start(folder: Path, slot: int) -> Handle:
         try:
             with safe_path():
                 return _Submitted(executor.submit(run_logged, str(folder.absolute())))
         except (RuntimeError, subprocess.CalledProcessError) as error:
             raise ConfigError(f"the queue refused it: {_first_line(error)}") from error
 
-    return launch
+    return start
 
 
 def _first_line(error: Exception) -> str:
