@@ -141,9 +141,15 @@ def _received(reading: int, until: float) -> Iterator[bytes]:
 
 
 def _limit_memory() -> None:
+    """Let no file take the machine's memory; libraries reserve a few gigabytes that they never touch."""
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_DATA, (used + _GIGABYTE, used + _GIGABYTE))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 6 * _GIGABYTE, used + 6 * _GIGABYTE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _peak() -> int:
+    """Return the most memory, in bytes, that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class _Slow(BaseException):
@@ -175,7 +181,10 @@ def _run(kind: Format, folder: Path, seed: int, seconds: float, most: int, writi
         victim = files[rng.choice(len(files), p=weights / weights.sum())]
         tell(case=case)
         victim.write_bytes(mutate(sound[victim], rng))
+        before = _peak()
         tell(**_opened(kind, path, f"case {case} ({victim.name})"))
+        if _peak() > before + _GIGABYTE:
+            tell(fault=f"case {case} ({victim.name}): took {(_peak() - before) / _GIGABYTE:.1f} GB")
         victim.write_bytes(sound[victim])
     tell(end=True)
 
