@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryoreg.config import build_spec
 from cryoreg.errors import CheckpointError
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
 
 
-def create_encoder(name: str | None = None, *, pretrained: str | Path | None = None, **parameters: Any) -> Encoder:
+def create_encoder(name: str | None = None, *, pretrained: str | Path | None = None, **parameters: object) -> Encoder:
     """Return an encoder: (B, 1, D, H, W) -> (B, num_features).
 
     ``pretrained`` is a run directory or an ``encoder.safetensors``; name and parameters then come from it, and those
@@ -36,16 +36,16 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
     return network.encoder.train()
 
 
-def create_method(name: str, encoder: Encoder, **parameters: Any) -> Method:
+def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
     """Return a self-supervised method around ``encoder``."""
     return build_spec("method", name, parameters).spec.build(encoder)
 
 
-def create_augmentation(name: str, **parameters: Any) -> Augmentation:
+def create_augmentation(name: str, **parameters: object) -> Augmentation:
     """Return an augmentation: (x, rng) -> x, both (B, 1, D, H, W)."""
     return build_spec("augmentation", name, parameters).spec.build()
 
 
-def create_dataset(name: str, **parameters: Any) -> SubtomogramDataset:
+def create_dataset(name: str, **parameters: object) -> SubtomogramDataset:
     """Open a data set."""
     return build_spec("dataset", name, parameters).spec.build()

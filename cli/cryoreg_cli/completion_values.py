@@ -120,7 +120,7 @@ def _chosen(ctx: click.Context, task: str) -> dict[str, str]:
 
     names = dict(TASKS[task].components)
     for values in (layer.values for layer in _layers(ctx, task)):
-        names |= {section: entries["name"] for section, entries in values.items() if "name" in entries}
+        names |= {section: str(entries["name"]) for section, entries in values.items() if "name" in entries}
     wanted = ["dataset"] if ctx.command.name in _DATASET_ONLY else names
     return {section: name for section in wanted if (name := names.get(section)) is not None}
 

@@ -20,6 +20,7 @@ from cryoreg.datasets.origins import inputs_of
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_file
 from cryoreg.randomness import SampleRng
+from cryoreg.specs import AugmentationSpec
 
 Array = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ def run_preview(
     """
     dataset: SubtomogramDataset = config.spec("dataset").build()
     check_file(output, overwrite, inputs_of(dataset, config.spec("dataset")))
-    specs = [choice.spec for choice in config.choices.values() if choice.component.group == "augmentations"]
+    specs = [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
     for spec in specs:
         spec.check_data(dataset)
     looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)

@@ -19,14 +19,14 @@ class Layer(NamedTuple):
     """Values from one source: section -> key -> value."""
 
     source: str
-    values: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, Mapping[str, object]]
 
     @classmethod
     def of_arguments(
         cls,
-        components: Mapping[str, str | Mapping[str, Any] | None],
-        split: Mapping[str, Any] | None,
-        training: Mapping[str, Any],
+        components: Mapping[str, str | Mapping[str, object] | None],
+        split: Mapping[str, object] | None,
+        training: Mapping[str, object],
     ) -> Layer:
         """Return the layer of a Python call, where a component is a name, a mapping with one, or left open."""
         chosen = {kind: {"name": c} if isinstance(c, str) else c for kind, c in components.items() if c is not None}
@@ -63,7 +63,7 @@ def parse_assignment(text: str) -> Layer:
     return Layer("--set", {section: {name: _toml_value(value.strip())}})
 
 
-def _toml_value(text: str) -> Any:
+def _toml_value(text: str) -> object:
     try:
         return parse_toml(f"x = {text}")["x"]
     except ValueError:

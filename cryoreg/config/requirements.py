@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -30,7 +29,7 @@ def require_plugins(layers: Iterable[Layer]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _read(values: Any, source: str) -> list[Requirement]:
+def _read(values: object, source: str) -> list[Requirement]:
     if not (isinstance(values, (list, tuple)) and all(isinstance(value, str) for value in values)):
         raise ConfigError(
             f'{REQUIRED_PLUGINS} ({source}): should be a list of packages such as ["cryoreg-x>=0.3"], '

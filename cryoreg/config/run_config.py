@@ -14,16 +14,17 @@ from cryoreg import registry
 from cryoreg.config.layers import Layer
 from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
 from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
-from cryoreg.config.validation import absolute, is_path, validated
+from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
-from cryoreg.specs import KINDS, Kind
+from cryoreg.specs import KINDS, AugmentationSpec, DatasetSpec, EncoderSpec, Kind, MethodSpec, Spec
 
 if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset
 
 SettingsOf = TypeVar("SettingsOf", bound=TrainingSettings, covariant=True)
-SECOND_AUGMENTATION = "augmentation_2"
+SpecOf = TypeVar("SpecOf", bound=Spec, covariant=True)
+SECOND_AUGMENTATION: Literal["augmentation_2"] = "augmentation_2"
 """The section of the recipe for every second view; left out, all views have the same."""
 
 
@@ -61,11 +62,11 @@ RUNTIME_KEYS = frozenset(
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 
-class Choice(NamedTuple):
+class Choice(NamedTuple, Generic[SpecOf]):
     """A component and its hyper-parameters."""
 
     component: Component
-    spec: Any
+    spec: SpecOf
     """A spec of the component's kind."""
 
 
@@ -74,7 +75,7 @@ class RunConfig(Generic[SettingsOf]):
     """A fully resolved run."""
 
     task: str
-    choices: dict[str, Choice]
+    choices: dict[str, Choice[Spec]]
     """Section -> component: "encoder", "dataset", ..."""
     split: SplitSettings
     training: SettingsOf
@@ -84,16 +85,26 @@ class RunConfig(Generic[SettingsOf]):
     required_plugins: tuple[str, ...] = ()
     """Packages that the run needs, as its config says them: "cryoreg-x>=0.3"."""
 
-    def spec(self, section: str) -> Any:
-        """Return the spec chosen for a section."""
+    @overload
+    def spec(self, section: Literal["encoder"]) -> EncoderSpec: ...
+    @overload
+    def spec(self, section: Literal["method"]) -> MethodSpec: ...
+    @overload
+    def spec(self, section: Literal["augmentation", "augmentation_2"]) -> AugmentationSpec: ...
+    @overload
+    def spec(self, section: Literal["dataset"]) -> DatasetSpec: ...
+    @overload
+    def spec(self, section: str) -> Spec: ...
+    def spec(self, section: str) -> Spec:
+        """Return the spec chosen for a section, which is of the section's kind: the registry lets no other pass."""
         return self.choices[section].spec
 
     def check_data(self, dataset: SubtomogramDataset) -> None:
         """Raise `DataError` or `ConfigError` where a component cannot take the data."""
-        for section, (_, spec) in self.choices.items():
-            if kind_of(section) == "encoder":
+        for _, spec in self.choices.values():
+            if isinstance(spec, EncoderSpec):
                 spec.check_box(dataset.box)
-            elif kind_of(section) == "augmentation":
+            elif isinstance(spec, AugmentationSpec):
                 spec.check_data(dataset)
 
     def packages(self) -> dict[str, str]:
@@ -115,7 +126,7 @@ class RunConfig(Generic[SettingsOf]):
         """Return the config as TOML that `cryoreg <task> --config` runs again."""
         return tomli_w.dumps(self.to_dict())
 
-    def values(self) -> Iterator[tuple[str, Any, str]]:
+    def values(self) -> Iterator[tuple[str, object, str]]:
         """Yield every (key, value, source)."""
         for section, (component, spec) in self.choices.items():
             yield f"{section}.name", component.name, self.sources.get(f"{section}.name", "default")
@@ -123,7 +134,7 @@ class RunConfig(Generic[SettingsOf]):
         yield from self._values("split", self.split)
         yield from self._values("training", self.training)
 
-    def _values(self, section: str, model: BaseModel) -> Iterator[tuple[str, Any, str]]:
+    def _values(self, section: str, model: BaseModel) -> Iterator[tuple[str, object, str]]:
         for key, value in model:
             yield f"{section}.{key}", value, self.sources.get(f"{section}.{key}", "default")
 
@@ -151,7 +162,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     layers = list(layers)
     required = require_plugins(layers)
     merged = _merge(task, layers)
-    choices: dict[str, Choice] = {}
+    choices: dict[str, Choice[Spec]] = {}
     sources: dict[str, str] = {}
     for section, default in TASKS[task].components.items():
         if default is None and not merged[section]:
@@ -166,9 +177,9 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     return RunConfig(task, choices, split, training, sources, required)
 
 
-def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str]]]:
+def _merge(task: str, layers: list[Layer]) -> dict[str, Entries]:
     """Return section -> key -> (value, source); changing a component drops its earlier parameters."""
-    merged: dict[str, dict[str, tuple[Any, str]]] = {s: {} for s in (*TASKS[task].components, "split", "training")}
+    merged: dict[str, Entries] = {s: {} for s in (*TASKS[task].components, "split", "training")}
     for source, values in layers:
         for section, entries in values.items():
             if section == "task":
@@ -186,14 +197,14 @@ def _merge(task: str, layers: list[Layer]) -> dict[str, dict[str, tuple[Any, str
     return merged
 
 
-def _check_task(task: str, found: Any, source: str) -> None:
+def _check_task(task: str, found: object, source: str) -> None:
     if found == task:
         return
     advice = f"run `cryoreg {found} --config {source}`" if str(found) in TASKS else f"known: {', '.join(TASKS)}"
     raise ConfigError(f"{source} configures the task {found!r}, not '{task}'; {advice}")
 
 
-def _check_section(section: str, entries: Any, source: str, known: Iterable[str]) -> None:
+def _check_section(section: str, entries: object, source: str, known: Iterable[str]) -> None:
     known = list(known)
     if section not in (*known, PROVENANCE_SECTION):
         raise ConfigError(
@@ -209,16 +220,16 @@ def kind_of(section: str) -> Kind:
     return next(kind for kind in KINDS if section.startswith(kind))
 
 
-def _recorded_package(section: str, name: Any, layers: list[Layer]) -> str | None:
+def _recorded_package(section: str, name: object, layers: list[Layer]) -> str | None:
     """Return the package that brought component ``name`` to the run that a layer records."""
     recording = (layer.values for layer in layers if layer.values.get(section, {}).get("name") == name)
     recorded = (values.get(PROVENANCE_SECTION, {}).get(section) for values in recording)
-    return next(filter(None, recorded), None)
+    return next((str(package) for package in recorded if package), None)
 
 
 def _choose(
-    section: str, name: Any, entries: dict[str, tuple[Any, str]], recorded: str | None, source: str = "argument"
-) -> Choice:
+    section: str, name: object, entries: Entries, recorded: str | None, source: str = "argument"
+) -> Choice[Spec]:
     if not isinstance(name, str):
         raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
     kind = kind_of(section)
@@ -236,7 +247,7 @@ def _choose(
     return Choice(component, validated(spec_type, section, what, entries))
 
 
-def _refuse_to_guess(root: Any, source: str) -> None:
+def _refuse_to_guess(root: object, source: str) -> None:
     """Say which reader fits data that were given without one; raise `DataError` where none or several do."""
     from cryoreg.datasets.sniffing import choose
 
@@ -247,12 +258,34 @@ def _refuse_to_guess(root: Any, source: str) -> None:
     )
 
 
-def build_spec(kind: Kind, name: str, parameters: Mapping[str, Any], recorded: str | None = None) -> Choice:
+Parameters = Mapping[str, object]
+"""Hyper-parameters by name, which the component's spec checks."""
+
+
+@overload
+def build_spec(
+    kind: Literal["encoder"], name: str, parameters: Parameters, recorded: str | None = None
+) -> Choice[EncoderSpec]: ...
+@overload
+def build_spec(
+    kind: Literal["method"], name: str, parameters: Parameters, recorded: str | None = None
+) -> Choice[MethodSpec]: ...
+@overload
+def build_spec(
+    kind: Literal["augmentation"], name: str, parameters: Parameters, recorded: str | None = None
+) -> Choice[AugmentationSpec]: ...
+@overload
+def build_spec(
+    kind: Literal["dataset"], name: str, parameters: Parameters, recorded: str | None = None
+) -> Choice[DatasetSpec]: ...
+@overload
+def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | None = None) -> Choice[Spec]: ...
+def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | None = None) -> Choice[Spec]:
     """Return a component with hyper-parameters given in Python; ``recorded``: the package that brings it."""
     return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
 
 
-def check_same_run(recorded: Mapping[str, Any], config: AnyConfig, purpose: str = "resume") -> None:
+def check_same_run(recorded: Mapping[str, object], config: AnyConfig, purpose: str = "resume") -> None:
     """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes."""
     now, before = _flat(config.to_dict()), _flat(recorded)
     for key in sorted(now.keys() | before.keys()):
@@ -273,8 +306,8 @@ def changed_packages(recorded: Mapping[str, Any], config: AnyConfig, sections: I
     return [f"{' and '.join(names)} of the run {change}" for change, names in lines.items()]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,12 +11,14 @@ from cryoreg.errors import ConfigError
 from cryoreg.registry import suggestion
 
 Model = TypeVar("Model", bound=BaseModel)
+Entries = dict[str, tuple[object, str]]
+"""Key -> (value, source)."""
 
 
-def validated(model: type[Model], section: str, what: str, entries: dict[str, tuple[Any, str]]) -> Model:
+def validated(model: type[Model], section: str, what: str, entries: Entries) -> Model:
     """Return a section's model, its paths absolute; raise `ConfigError` about the first value that is wrong.
 
-    ``entries`` is key -> (value, source); ``what`` says what a key should be, as in "a parameter of encoder 'rb3d'".
+    ``what`` says what a key should be, as in "a parameter of encoder 'rb3d'".
     """
     values = {key: value for key, (value, _) in entries.items()}
     try:
@@ -58,7 +60,7 @@ def _explain(
     model: type[BaseModel],
     section: str,
     what: str,
-    entries: dict[str, tuple[Any, str]],
+    entries: Entries,
 ) -> str:
     """Return one line about the first thing that is wrong."""
     first = error.errors(include_url=False)[0]

@@ -81,7 +81,7 @@ def fit_to_data(card: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]
     if "root" not in given:
         return list(layers)
     recorded = card["config"]["dataset"]
-    name = given.get("name") or _reader(Path(given["root"]).expanduser(), recorded["name"])
+    name = given.get("name") or _reader(Path(str(given["root"])).expanduser(), recorded["name"])
     follows: dict[str, Any] = {"name": name}
     if name == recorded["name"] and "label" in recorded:
         follows["label"] = None

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from cryoreg.augmentations.crops import random_parts
-from cryoreg.config import SECOND_AUGMENTATION, AnyConfig
+from cryoreg.config import AnyConfig
 from cryoreg.contracts import Box
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.plans import ViewPlan
 from cryoreg.randomness import SampleRng
-from cryoreg.specs import EncoderSpec
+from cryoreg.specs import AugmentationSpec, EncoderSpec
 from cryoreg.training.loading import Batch
 
 Denoise = Callable[[Tensor], Tensor]
@@ -36,8 +36,7 @@ class Views:
         """
         self.plan, self._denoise = plan, denoise
         self.seed: int = config.training.seed
-        sections = ["augmentation", SECOND_AUGMENTATION]
-        self.recipes = [config.spec(section).build() for section in sections if section in config.choices]
+        self.recipes = [spec.build() for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
         self.local_box = local_box(self.plan, box, config.spec("encoder")) if self.plan.local else box
 
     def draw(self, batch: Batch) -> list[Tensor]:
