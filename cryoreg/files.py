@@ -13,7 +13,7 @@ from cryoreg.errors import CryoregError, RunFolderError
 
 CACHE_VARIABLE = "CRYOREG_CACHE"
 _MOST_SETTINGS = 2**20
-_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]+$)")
+_FORMULA = re.compile(r"'*(?:[=+@\t\r]|-(?![\d.]+$))")
 
 
 def cache_folder() -> Path:
@@ -76,6 +76,11 @@ def read_settings(path: Path, error: type[CryoregError]) -> str:
     if len(text) > _MOST_SETTINGS:
         raise error(f"{path}: has more than {_MOST_SETTINGS:,} bytes, far more than settings need; check the path")
     return text.decode("utf-8-sig")  # editors of Windows begin with a mark
+
+
+def text_of_cell(text: str) -> str:
+    """Return the text of which `cell` made a cell."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import shutil
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from support.mrc_writing import noise, state, write_mrc
 
+from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg_cli.main import cryoreg
 
 pytestmark = pytest.mark.filterwarnings("ignore:Data array contains NaN")  # mrcfile, of what tests write
@@ -311,3 +314,33 @@ def test_microtubule(shared_data, tmp_path) -> None:
     on_wall = np.abs(distance - 10.4) < 2.5
     assert len(on_wall) == 200
     assert on_wall.mean() > 0.6  # the wall takes 10 % of the volume
+
+
+@pytest.mark.parametrize("name", ["O'Brien #1.mrc", "=cmd (1).mrc", "-x.mrc", "two words.mrc", "'=x.mrc", "a#b.mrc"])
+def test_a_strange_name_comes_back_from_both_lists(tmp_path, tomogram, monkeypatch, name) -> None:
+    """In the CSV file it is no formula for a spreadsheet."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strange").mkdir()
+    shutil.copy(tomogram, tmp_path / "strange" / name)
+    ok("strange", "--radius", RADIUS, "--output", "picks.star")
+    with open("picks.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tomogram"] for row in rows} == {f"'{name}" if name.startswith(("=", "-", "'=")) else name}
+    particles = gemmi.cif.read("picks.star")["particles"]
+    assert {row.str(0) for row in particles.find(["_rlnMicrographName"])} == {name}
+    assert set(read_particle_list("picks.star").tomograms) == {name.removesuffix(".mrc")}
+    assert set(read_particle_list("picks.csv").tomograms) == {name}
+    for listed in ("picks.star", "picks.csv"):
+        words = ("--data", listed, "--tomograms", "strange", "--box", 8, "--output", f"{listed}.h5")
+        result = cli("extract", *words)
+        assert result.exit_code == 0, result.output
+
+
+def test_a_name_that_no_list_can_hold_is_refused_before_the_work(tmp_path, tomogram, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strange").mkdir()
+    shutil.copy(tomogram, tmp_path / "strange" / "two\nlines.mrc")
+    result = cli("pick", "strange", "--radius", RADIUS, "--output", "picks.star")
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert "STAR file cannot hold" in result.output
+    assert not list(tmp_path.glob("picks*"))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cryoreg.errors import RunFolderError
-from cryoreg.files import remove_leftovers, write_atomically, write_text
+from cryoreg.files import cell, remove_leftovers, text_of_cell, write_atomically, write_text
 
 
 def test_new_content_replaces_old(tmp_path):
@@ -72,3 +72,11 @@ def test_a_link_in_the_temporary_files_place_is_not_followed(tmp_path):
     (tmp_path / f".a.{os.getpid()}.tmp").symlink_to(foreign)
     write_text(tmp_path / "a", "new")
     assert (foreign.read_text(), (tmp_path / "a").read_text()) == ("mine", "new")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "'=1", "''=1", "-x", "-1.5", "'-x", "'quoted'", "''", "'", "", "a", "@b", "+", "'+", "\t"]
+)
+def test_cells_come_back(text):
+    assert text_of_cell(cell(text)) == text
+    assert not cell(text).startswith(("=", "+", "@", "\t"))

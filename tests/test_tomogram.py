@@ -369,7 +369,7 @@ BAD = {
     ),
     "ragged STAR": (
         lambda d: text(d, "p.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnTomoName #2\n1 a\n2\n3 c 4\n"),
-        "cannot be read",
+        "line 6 has 1 values for 2 columns",
     ),
     "NaN": (lambda d: star_of(d, rlnCoordinateY=[1, 2, np.nan, 3]), "'nan' for rlnCoordinateY in row 2"),
     "text": (lambda d: csv_of(d, [(1, 2, 3), (1, "two", 3)]), "has 'two' for y in row 1, not a number"),

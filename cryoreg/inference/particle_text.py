@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from cryoreg.datasets.io.star_blocks import scan
+from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.errors import DataError
 
-_VALUE = re.compile(r""""[^"]*"(?!\S)|'[^']*'(?!\S)|\S+""")
 _PARTICLES = {"rlnImageName", "rlnCoordinateX", "rlnCenteredCoordinateXAngst"}
 """A table with one of these lists particles, as for `cryoreg.datasets.io.star_files.read_star`."""
 
@@ -29,7 +29,7 @@ class ParticleText(NamedTuple):
     def star(cls, path: str) -> Self:
         """Read a STAR file, and find the table of particles in it; raise `DataError` where there is none."""
         lines = _read(path)
-        loops = [loop for loop in _loops(lines) if loop.rows and _PARTICLES & loop.labels.keys()]
+        loops = [block for block in scan(path, lines) if block.rows and _PARTICLES & block.labels.keys()]
         loops.sort(key=lambda loop: loop.name != "particles")
         if not loops:
             raise DataError(f"{path}: lists no particles any more; restore it, or write CSV")
@@ -39,8 +39,8 @@ class ParticleText(NamedTuple):
     def dynamo(cls, path: str) -> Self:
         """Read a Dynamo table; columns are called "1", "2", ..., as Dynamo counts them."""
         lines = _read(path)
-        rows = [number for number, line in enumerate(lines) if _content(line)]
-        width = len(_VALUE.findall(_content(lines[rows[0]]))) if rows else 0
+        rows = [number for number, line in enumerate(lines) if spans(line)]
+        width = len(spans(lines[rows[0]])) if rows else 0
         return cls(path, lines, {str(column): column for column in range(1, width + 1)}, rows)
 
     def rename(self, old: str, new: str) -> Self:
@@ -54,7 +54,8 @@ class ParticleText(NamedTuple):
     def with_columns(self, values: Mapping[str, Sequence[str]]) -> str:
         """Return the text with columns set: those that are there in their place, others after the last one.
 
-        Each holds one value per row. Raises `DataError` where a row has more or fewer values than there are columns.
+        Each holds one value per row, as text, which is quoted where it must be. Raises `DataError` where a row has more
+        or fewer values than there are columns.
         """
         lines = list(self.lines)
         old = {label: place for place, label in enumerate(self.labels) if label in values}
@@ -64,38 +65,14 @@ class ParticleText(NamedTuple):
             named = (f"_{label} #{count}" for count, label in enumerate(new, len(self.labels) + 1))
             lines[last] += "".join(f"{text}{_end(lines[last])}" for text in named)
         for row, number in enumerate(self.rows):
-            found = list(_VALUE.finditer(_content(lines[number])))
+            found = spans(lines[number])
             if len(found) != len(self.labels):
                 raise DataError(
                     f"{self.path}: line {number + 1} has {len(found)} values for {len(self.labels)} columns; mend it"
                 )
-            changed = {found[place].span(): values[label][row] for label, place in old.items()}
-            lines[number] = _edit(lines[number], changed, [values[label][row] for label in new])
+            changed = {found[place]: quoted(values[label][row]) for label, place in old.items()}
+            lines[number] = _edit(lines[number], changed, found[-1][1], [quoted(values[label][row]) for label in new])
         return "".join(lines)
-
-
-class _Loop(NamedTuple):
-    name: str
-    labels: dict[str, int]
-    rows: list[int]
-
-
-def _loops(lines: Sequence[str]) -> list[_Loop]:
-    """Return the tables of a STAR file."""
-    loops: list[_Loop] = []
-    name, inside = "", False
-    for number, line in enumerate(lines):
-        text = line.strip()
-        if text.startswith("data_"):
-            name, inside = text.removeprefix("data_"), False
-        elif text.startswith("loop_"):
-            loops.append(_Loop(name, {}, []))
-            inside = True
-        elif inside and text.startswith("_") and not loops[-1].rows:
-            loops[-1].labels[text.split()[0].removeprefix("_")] = number
-        elif inside and _content(line):
-            loops[-1].rows.append(number)
-    return loops
 
 
 def _read(path: str) -> list[str]:
@@ -108,18 +85,12 @@ def _read(path: str) -> list[str]:
         ) from error
 
 
-def _content(line: str) -> str:
-    """Return a line without comment and white space at its end."""
-    return line.partition("#")[0].rstrip()
-
-
 def _end(line: str) -> str:
     return line[len(line.rstrip("\r\n")) :]
 
 
-def _edit(line: str, changed: Mapping[tuple[int, int], str], added: Sequence[str]) -> str:
-    """Return a row with other values at some places, and more of them after the last."""
-    place = len(_content(line))
+def _edit(line: str, changed: Mapping[tuple[int, int], str], place: int, added: Sequence[str]) -> str:
+    """Return a row with other values at some places, and more of them after the last one, which ends at ``place``."""
     line = line[:place] + "".join(f" {value}" for value in added) + line[place:]
     for (start, stop), value in sorted(changed.items(), reverse=True):
         line = line[:start] + value + line[stop:]

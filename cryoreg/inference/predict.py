@@ -66,7 +66,7 @@ def run_prediction(
     threshold = threshold_of(trained.card, unsure)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
-    write = None if output is None else prepare_writer(output, form, trained.dataset)
+    write = None if output is None else prepare_writer(output, form, trained.dataset, trained.card["classes"])
     for line in remarks(trained):
         say(line)
     predictions = classify(trained, threshold, skip_bad)

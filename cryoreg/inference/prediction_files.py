@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.particle_text import ParticleText
@@ -33,10 +33,13 @@ _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
-def prepare_writer(output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset) -> Write:
+def prepare_writer(
+    output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, classes: Sequence[str] = ()
+) -> Write:
     """Return what turns predictions for ``dataset`` into the text of the file ``output``, having made sure that it can.
 
-    Raises `ConfigError` where the format is unknown, `DataError` where it cannot keep the list that the data come from.
+    Raises `ConfigError` where the format is unknown, `DataError` where it cannot keep the list that the data come from,
+    or cannot hold the name of a class, a file or a tomogram.
     """
     chosen = form or _FORMATS.get(output.suffix.lower())
     if chosen is None or chosen not in get_args(PredictionFormat):
@@ -45,7 +48,10 @@ def prepare_writer(output: Path, form: PredictionFormat | None, dataset: Subtomo
     if chosen == "csv":
         return partial(predictions_csv, dataset)
     source = _source(output, chosen, origins)
+    if chosen == "star":
+        _check_names(classes)
     if source is None:
+        _check_names([*map(_image, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins)
     table = ParticleText.star(source) if chosen == "star" else ParticleText.dynamo(source)
     if len(table.rows) <= max(origin.row or 0 for origin in origins):
@@ -114,6 +120,11 @@ def predictions_csv(dataset: SubtomogramDataset, predictions: Predictions) -> st
     )
 
 
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        quoted(name)
+
+
 def _new_star(output: Path, origins: Sequence[Origin]) -> Write:
     other = next((origin.file for origin in origins if Path(origin.file).suffix.lower() not in _MRC), None)
     if other is not None:
@@ -125,17 +136,15 @@ def new_star_text(predictions: Predictions) -> str:
     """Return a STAR file of volumes that no list named: image, tomogram where known, voxel size, and the class."""
     columns: dict[str, Sequence[Any]] = {"rlnImageName": [_image(origin) for origin in predictions.origins]}
     if all(predictions.groups):
-        columns["rlnTomoName"] = [_quoted(str(group)) for group in predictions.groups]
+        columns["rlnTomoName"] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
         columns["rlnPixelSize"] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
     columns |= dict(zip(COLUMNS, zip(*_star_cells(predictions), strict=True), strict=True))
-    header = [f"_{label} #{count} " for count, label in enumerate(columns, 1)]
-    rows = [" ".join(row) for row in zip(*columns.values(), strict=True)]
-    return "\n".join(["", "data_particles", "", "loop_ ", *header, *rows, ""])
+    return star_table("particles", columns)
 
 
 def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:
-    numbers, names = class_numbers(predictions.classes), [_quoted(name) for name in predictions.classes]
+    numbers, names = class_numbers(predictions.classes), predictions.classes
     return [
         (str(numbers[prediction]), names[prediction], f"{confidence:.4f}", str(int(unsure)))
         for prediction, confidence, unsure in zip(
@@ -146,10 +155,4 @@ def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:
 
 def _image(origin: Origin) -> str:
     path = os.path.abspath(origin.file)
-    return _quoted(path if origin.row is None else f"{origin.row + 1:06d}@{path}")
-
-
-def _quoted(text: str) -> str:
-    """Return a value of STAR: quoted where it has spaces, without what would end it."""
-    plain = re.sub(r"""["'#]""", "_", text)
-    return plain if plain and not re.search(r"\s", plain) else f'"{plain}"'
+    return path if origin.row is None else f"{origin.row + 1:06d}@{path}"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import starfile
 
+from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.tomograms.kinds import ZARR
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import write_text
+from cryoreg.files import cell, write_text
 from cryoreg.picking.picks import Picks
 
 _FORMATS = (".star", ".csv")
@@ -30,9 +30,10 @@ def list_files(output: Path) -> tuple[Path, Path]:
 
 
 def check_names(paths: Sequence[Path]) -> None:
-    """Raise `DataError` where two tomograms have one name, which is all that a list tells of them."""
+    """Raise `DataError` where two tomograms share a name, all that a list tells of them, or STAR cannot hold one."""
     seen: dict[str, Path] = {}
     for path in paths:
+        quoted(name_of(path))
         name = stem_of(name_of(path))
         if name in seen:
             raise DataError(f"{seen[name]} and {path} are both called '{name}'; pick them one by one")
@@ -52,8 +53,10 @@ def stem_of(name: str) -> str:
 
 def write_lists(found: Sequence[Picks], star: Path, csv: Path) -> None:
     """Write all picks to both files, tomogram by tomogram, best first."""
-    write_text(star, starfile.to_string({"optics": optics(found), "particles": particles(found)}))
-    write_text(csv, table(found).to_csv(index=False, lineterminator="\n"))
+    blocks = {"optics": optics(found), "particles": particles(found)}
+    write_text(star, "".join(star_table(name, block.to_dict("list")) for name, block in blocks.items()))
+    rows = table(found)
+    write_text(csv, rows.assign(tomogram=rows["tomogram"].map(cell)).to_csv(index=False, lineterminator="\n"))
 
 
 def optics(found: Sequence[Picks]) -> pd.DataFrame:

@@ -118,7 +118,7 @@
     for (const id of ["#csv", "#txt"]) find(id).disabled = !rows.length;
   }
   // What a spreadsheet would run as a formula begins with an apostrophe.
-  const harmless = (cell) => (/^([=+@\t\r]|-(?![\d.]+$))/.test(cell) ? `'${cell}` : cell);
+  const harmless = (cell) => (/^'*([=+@\t\r]|-(?![\d.]+$))/.test(cell) ? `'${cell}` : cell);
   const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
   // The columns of every table that cryoreg writes, in their order, as far as they are known here.
   function table(rows) {

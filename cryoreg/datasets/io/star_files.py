@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io.star_blocks import items_of, scan, table_of
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
 _NAMES = (
@@ -44,15 +45,20 @@ def read_star(path: str | Path, needed: Iterable[str], what: str) -> pd.DataFram
 
 def read_blocks(path: str | Path) -> dict[str, Any]:
     """Return the blocks of a STAR file: tables, and dictionaries for those without a loop."""
-    import starfile
-
-    with one_line(path, "a STAR file"), open(path, "rb") as stream:
-        stream.read(1)
-    try:
-        with one_line(path, "a STAR file"):
-            blocks = starfile.read(path, always_dict=True, parse_as_string=list(_NAMES))
-    except TypeError:  # starfile's answer to a block without content at the end
-        blocks = {}
+    with one_line(path, "a STAR file"):
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as stream:
+                lines = list(stream)
+        except UnicodeDecodeError:
+            lines = []
+        blocks: dict[str, Any] = {}
+        for block in scan(path, lines):
+            if block.name in blocks:
+                refuse(path, f"has two blocks of the name '{block.name}'; rename one, or make them one")
+            if block.is_table:
+                blocks[block.name] = table_of(path, lines, block, _NAMES)
+            elif block.items:
+                blocks[block.name] = items_of(block, _NAMES)
     if not blocks:
         refuse(
             path, "holds no STAR table (no 'data_' block with columns), or is not UTF-8 text; check how it was written"

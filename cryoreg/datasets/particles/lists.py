@@ -6,6 +6,7 @@ number is the middle of a voxel.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from cryoreg.datasets.io.volume_files import guarded, one_line, refuse
 from cryoreg.datasets.particles.copick import read_json, read_ndjson
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
+from cryoreg.files import text_of_cell
 
 
 def read_particle_list(path: str | Path) -> ParticleList:
@@ -142,16 +144,17 @@ def read_csv(path: str) -> ParticleList:
 def _read_text(path: str) -> pd.DataFrame:
     with one_line(path, "a text table"):
         with open(path, encoding="utf-8-sig") as stream:
-            header = stream.readline()
+            text = stream.read()
+        header = text.partition("\n")[0]
         if not header.strip():
             refuse(path, "is empty or begins with an empty line; add a header that names the columns x, y and z")
         counts = {mark: header.count(mark) for mark in ",;\t"}
         mark = max(counts, key=lambda each: counts[each])
         delimiter = re.escape(mark) if counts[mark] else r"\s+"
-        table = pd.read_csv(
-            path, sep=delimiter, encoding="utf-8-sig", dtype=str, skipinitialspace=True, comment="#", engine="python"
-        )
-    return table.rename(
+        comment = r"^[^\S\n]*#.*" if counts[mark] else r"(?<!\S)#.*"  # elsewhere # may be part of a name
+        rows = io.StringIO(re.sub(comment, "", text, flags=re.MULTILINE))
+        table = pd.read_csv(rows, sep=delimiter, dtype=str, skipinitialspace=True, engine="python")
+    return table.map(text_of_cell, na_action="ignore").rename(
         columns={name: re.sub(r"[\s\[\(\]\)]+", "_", str(name).strip().lower()).strip("_") for name in table}
     )
 

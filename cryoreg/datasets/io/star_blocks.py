@@ -1,0 +1,125 @@
+"""The blocks of a STAR file: where in its text the columns and rows of each table stand, and what the cells say."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cryoreg.datasets.io.star_text import spans, unquoted
+from cryoreg.datasets.io.volume_files import refuse
+
+_MISSING = ("nan", "NaN", "<NA>")
+
+
+@dataclass
+class StarBlock:
+    """A block "data_NAME": single items, or a table whose rows are one line each."""
+
+    name: str
+    items: dict[str, str] = field(default_factory=dict)
+    """Label -> value, of a block without a loop."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Column -> the line that names it, in order."""
+    rows: list[int] = field(default_factory=list)
+    """The line of each row."""
+    is_table: bool = False
+
+
+def scan(path: str | Path, lines: Sequence[str]) -> list[StarBlock]:
+    """Return the blocks of a STAR file; raise `DataError`, with the line, for what is none of its statements."""
+    blocks: list[StarBlock] = []
+    for number, line in enumerate(lines):
+        values = tokens(line)
+        if not values:
+            continue
+        if len(values) == 1 and values[0].startswith("data_"):
+            blocks.append(StarBlock(values[0].removeprefix("data_")))
+        elif blocks:
+            _add(path, blocks[-1], number, values)
+    return blocks
+
+
+def tokens(line: str) -> list[str]:
+    """Return the values of a line as they stand there."""
+    if line.isascii() and not any(mark in line for mark in "\"'#\f\v\x1c\x1d\x1e\x1f"):
+        return line.split()  # the same, and many times as fast
+    return [line[start:stop] for start, stop in spans(line)]
+
+
+def table_of(path: str | Path, lines: Sequence[str], block: StarBlock, as_text: Collection[str]) -> pd.DataFrame:
+    """Return a block's table; columns that are not ``as_text`` become numbers where all of their cells are.
+
+    Raises `DataError`, with the line, where a row has more or fewer values than there are columns.
+    """
+    if not block.rows:
+        return pd.DataFrame(columns=list(block.labels))
+    cells = io.StringIO()
+    csv.writer(cells, lineterminator="\n").writerows(_cells(path, lines, block))
+    cells.seek(0)
+    names = list(block.labels)
+    return pd.read_csv(
+        cells,
+        names=names,
+        header=None,
+        index_col=False,
+        dtype={name: str for name in names if name in as_text},
+        keep_default_na=False,
+        na_values=list(_MISSING),
+        skip_blank_lines=False,
+        low_memory=False,
+    )
+
+
+def items_of(block: StarBlock, as_text: Collection[str]) -> dict[str, str | int | float]:
+    """Return the items of a block without a loop; those that are not ``as_text`` become numbers where they are some."""
+    return {label: value if label in as_text else _number(value) for label, value in block.items.items()}
+
+
+def _add(path: str | Path, block: StarBlock, number: int, values: Sequence[str]) -> None:
+    """Take a line of a block: the beginning of its loop, a label, an item or a row."""
+    if values == ["loop_"]:
+        if block.is_table or block.items:
+            refuse(path, f"line {number + 1}: a second table in block '{block.name}' cannot be read; give it a block")
+        block.is_table = True
+    elif values[0].startswith("_") and not block.rows:
+        _label(path, block, number, values)
+    elif not block.is_table:
+        refuse(path, f"line {number + 1}: '{values[0]}' belongs to no label; check how the file was written")
+    else:
+        block.rows.append(number)
+
+
+def _label(path: str | Path, block: StarBlock, number: int, values: Sequence[str]) -> None:
+    label = values[0].removeprefix("_")
+    if label in block.labels or label in block.items:
+        refuse(path, f"line {number + 1}: '{label}' is there twice in block '{block.name}'; remove one")
+    if block.is_table and len(values) == 1:
+        block.labels[label] = number
+    elif not block.is_table and len(values) == 2:
+        block.items[label] = unquoted(values[1])
+    else:
+        wanted = "none in a table" if block.is_table else "one"
+        refuse(path, f"line {number + 1}: '{label}' has {len(values) - 1} values where {wanted} is expected; mend it")
+
+
+def _cells(path: str | Path, lines: Sequence[str], block: StarBlock) -> Iterator[list[str]]:
+    width = len(block.labels)
+    for number in block.rows:
+        values = tokens(lines[number])
+        if len(values) != width:
+            refuse(path, f"line {number + 1} has {len(values)} values for {width} columns; mend it")
+        yield [unquoted(value) for value in values]
+
+
+def _number(text: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

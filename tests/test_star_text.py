@@ -1,0 +1,142 @@
+"""Values of STAR: written so that they come back, here, in gemmi, and in starfile as far as it can."""
+
+import gemmi
+import pytest
+import starfile
+
+from cryoreg.datasets.io.star_files import read_blocks
+from cryoreg.datasets.io.star_text import quoted, spans, star_table, unquoted
+from cryoreg.errors import DataError
+
+PLAIN = [
+    *("plain", "/data/TS_01.mrc", "000001@/data/x@y.mrcs", "1.0", "007", "a\\b", "null", "a-b_c", "100%", "(x)"),
+    *("two words", "  around  ", "tab\there", "a#b", "#1", "a #1", "", "?", ".", "_x", "$x", "[x", ";x", "data_x"),
+    *("DATA_", "loop_", "stop_", "save_", "global_", "é", "no-break\u00a0space", "a,b", "=1+1"),
+]
+QUOTES = ["O'Brien #1/m", "it's", 'say "x"', "a' b", 'a" b', "'q'", '"q"', "'", '"', "x'", 'it\'s "x"!', "''", "5' #"]
+"""starfile turns single quotes into double ones before it reads them, so it reads none of these."""
+
+
+def blocks(values):
+    return star_table("particles", {"a": [1, 2], "b": [values, values], "c": [0.25, 1e-3]})
+
+
+@pytest.mark.parametrize("value", [*PLAIN, *QUOTES])
+def test_a_value_comes_back_here_and_in_gemmi(value, tmp_path):
+    text = blocks(value)
+    line = text.splitlines()[-2]
+    assert [unquoted(line[start:stop]) for start, stop in spans(line)] == ["2", value, "0.001000"]
+    block = gemmi.cif.read_string(text).sole_block()
+    assert block.name == "particles"
+    table = block.find(["_a", "_b", "_c"])
+    assert [[row.str(place) for place in range(3)] for row in table] == [
+        ["1", value, "0.250000"],
+        ["2", value, "0.001000"],
+    ]
+
+
+@pytest.mark.parametrize("value", PLAIN)
+def test_a_value_without_quotes_comes_back_in_starfile(value, tmp_path):
+    path = tmp_path / "x.star"
+    path.write_text(blocks(value), encoding="utf-8")
+    table = starfile.read(path, parse_as_string=["b"])
+    assert table["b"].tolist() == [value, value]
+    assert table["c"].tolist() == [0.25, 0.001]
+
+
+@pytest.mark.parametrize(
+    "value", ["two\nlines", "carriage\rreturn", "a\0b", "a\x0bb", "\u2028", "a\" and b' c", "\x1b[0m"]
+)
+def test_what_no_line_can_hold_is_refused_and_never_altered(value):
+    with pytest.raises(DataError) as caught:
+        quoted(value)
+    assert "write CSV" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("1 2\t3  \n", ["1", "2", "3"]),
+        ("1 # 2 3", ["1"]),
+        ("# nothing", []),
+        ("   \r\n", []),
+        ("1#2 3", ["1#2", "3"]),
+        ("'a b' \"c # d\" #e", ["a b", "c # d"]),
+        ("'it's' x", ["it's", "x"]),
+        ("a'b c'd", ["a'b", "c'd"]),
+        ('"unclosed x', ['"unclosed', "x"]),
+        ("'' \"\" ' '", ["", "", " "]),
+        ("a\u00a0b c", ["a\u00a0b", "c"]),
+    ],
+)
+def test_where_values_begin_and_end(line, values):
+    assert [unquoted(line[start:stop]) for start, stop in spans(line)] == values
+
+
+@pytest.mark.parametrize("value", [*PLAIN, *QUOTES])
+def test_a_value_comes_back_in_our_own_reader(value, tmp_path):
+    path = tmp_path / "x.star"
+    path.write_text(
+        star_table("optics", {"rlnOpticsGroup": [1]}) + star_table("particles", {"rlnTomoName": [value, "x"]})
+    )
+    found = read_blocks(path)
+    assert list(found) == ["optics", "particles"]
+    assert found["particles"]["rlnTomoName"].tolist() == [value, "x"]
+    path.write_text(f"data_general\n_rlnTomoName {quoted(value)}\n")
+    assert read_blocks(path)["general"] == {"rlnTomoName": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data_\nloop_\n_a #1\n_b #2\n1 2\n3\n", "line 6 has 1 values for 2 columns; mend it"),
+        ("data_\nloop_\n_a #1\n_b #2\n1 two words\n", "line 5 has 3 values for 2 columns"),
+        ("data_\nloop_\n_a #1\n_b 2\n1 2\n", "line 4: 'b' has 1 values where none in a table"),
+        ("data_\n_a 1 2\n", "line 2: 'a' has 2 values where one"),
+        ("data_\nloop_\n_a\n_a\n1 1\n", "line 4: 'a' is there twice in block ''"),
+        ("data_x\n_a 1\n_a 2\n", "line 3: 'a' is there twice in block 'x'"),
+        ("data_x\nloop_\n_a\n1\nloop_\n_b\n2\n", "line 5: a second table in block 'x'"),
+        ("data_x\nloop_\n_a\n1\n\ndata_x\nloop_\n_a\n2\n", "two blocks of the name 'x'"),
+        ("data_x\n_a 1\nstray\n", "line 3: 'stray' belongs to no label"),
+        ("nothing\n", "holds no STAR table"),
+        ("data_\n", "holds no STAR table"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_line(text, words, tmp_path):
+    (tmp_path / "x.star").write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_blocks(tmp_path / "x.star")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_types_and_odd_forms(tmp_path, end):
+    text = "\ufeff# version 30001\ndata_one\n\nloop_ \n_int #1 \n_float #2\n_text\n_rlnTomoName #4\n\n"
+    text += "1 0.5 a 1\n-2 1e-3 'b c' 007 # a comment\n\n3 nan 5 \"x\"\n  \n"
+    text += "data_two\n_a 5\n_b 'x y'\n_c 1.5\n_rlnTomoName 07\n"
+    (tmp_path / "x.star").write_bytes(text.replace("\n", end).encode())
+    one, two = read_blocks(tmp_path / "x.star").values()
+    assert one["int"].tolist() == [1, -2, 3]
+    assert one["float"].tolist()[:2] == [0.5, 0.001]
+    assert one["float"].isna().tolist() == [False, False, True]
+    assert one["text"].tolist() == ["a", "b c", "5"]
+    assert one["rlnTomoName"].tolist() == ["1", "007", "x"]
+    assert two == {"a": 5, "b": "x y", "c": 1.5, "rlnTomoName": "07"}
+
+
+def test_the_files_of_others_read_as_starfile_reads_them(shared_data):
+    files = sorted((shared_data / "real").rglob("*.star"))
+    if not files:
+        pytest.skip("there are no STAR files of others")
+    for path in files:
+        found, wanted = read_blocks(path), starfile.read(path, always_dict=True, parse_as_string=["rlnTomoName"])
+        assert found.keys() == wanted.keys()
+        for name, block in wanted.items():
+            if isinstance(block, dict):
+                assert found[name] == block
+            else:
+                assert list(found[name]) == list(block)
+                for column in block:
+                    assert found[name][column].astype(str).tolist() == block[column].astype(str).tolist()
