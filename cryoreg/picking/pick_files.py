@@ -12,7 +12,7 @@ from rich.progress import track
 
 from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
-from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
+from cryoreg.datasets.tomograms.kinds import instead_of_tomograms, is_tomogram, tomograms_in
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
@@ -66,7 +66,7 @@ def _is_folder(path: Path) -> bool:
 def _in_folder(folder: Path) -> list[Path]:
     files = [folder / name for name in tomograms_in(folder)]
     if not files:
-        raise DataError(f"{folder}: holds no tomogram ({' '.join(ENDINGS)}); check the path")
+        raise DataError(f"{folder}: holds {instead_of_tomograms(folder)}; check the path")
     return files
 
 

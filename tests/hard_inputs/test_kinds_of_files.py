@@ -179,3 +179,12 @@ def test_what_is_a_tomogram(tmp_path: Path) -> None:
     assert is_tomogram(tmp_path / "a.st")
     assert not is_tomogram(tmp_path / "c.em")
     assert not is_tomogram(tmp_path)
+
+
+def test_a_folder_without_tomograms_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "tomograms").mkdir()
+    em(tmp_path / "tomograms" / "TS_02.em", MEANT)
+    with pytest.raises(DataError, match=r"but TS_02\.em, which is an EM file"):
+        boxes(tmp_path, tmp_path / "tomograms", "TS_02")
+    done = CliRunner().invoke(cryoreg, ["pick", str(tmp_path / "tomograms"), "--radius", "50"])
+    assert "but TS_02.em, which is an EM file" in done.output

@@ -5,6 +5,7 @@ Each file is written here byte by byte; the right value is the array that was wr
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ MRC_NOTED: dict[str, tuple[Make, np.ndarray, str]] = {
     "axes 1 1 3": (a_mrc(VALUES, axes=(1, 1, 3), intervals=(8, 7, 6), cell=(80.0, 70.0, 60.0)), VALUES, "MAPC"),
     "mode 1 above 32767": (raw_words(HIGH, 1, limits=(0, 65_535)), HIGH, "unsigned, as its limits say (0 to 65535)"),
     "bytes above 127": (raw_bytes(UNSIGNED, limits=(0, 255)), UNSIGNED, "unsigned, as its limits say"),
+    "bytes of unknown sign": (raw_bytes(NEAR), NEAR, "taken as signed"),
     "a header in nm": (a_mrc(VALUES, voxel=0.784), VALUES, "may be nm"),
     "MX of another size": (
         a_mrc(VALUES, intervals=(8, 8, 8), cell=(80.0, 70.0, 60.0)), VALUES, "its size [8, 7, 6] does"
@@ -194,6 +196,18 @@ def test_mrc_voxel_size(header: dict[str, Any], size: float | None, tmp_path: Pa
     assert open_tomogram(path, 7.0).voxel_size == 7.0
     sizes = read_header(path).voxel_sizes
     assert sizes == (None if size is None else pytest.approx((size,) * 3))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", None])
+def test_compressed_mrc_whose_order_the_size_of_the_file_cannot_tell(
+    stamp: bytes | None, order: str, tmp_path: Path
+) -> None:
+    """Bytes, and edges that are plausible in either order: 256 is 65,536 in the other."""
+    stored = coded("i1", -100, (2, 256, 256))
+    plain = mrc(tmp_path / "t.mrc", stored, mode=0, order=order, stamp=stamp, limits=(-100, 99))
+    (tmp_path / "t.mrc.gz").write_bytes(gzip.compress(plain.read_bytes(), 1))
+    np.testing.assert_array_equal(read_volume(tmp_path / "t.mrc.gz"), stored)
 
 
 def test_flat_voxels_are_asked_for_and_can_be_overruled(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _fields(path: str | Path, raw: bytes, size: int | None) -> tuple[np.void, st
 
 def _byte_order(path: str | Path, raw: bytes, size: int | None, notes: list[str]) -> str:
     """Return the order by the machine stamp, unless mode and size of the file contradict it."""
-    fitting = [order for order in "<>" if _fits(raw, order, size)]
+    fitting = sorted((order for order in "<>" if _fits(raw, order, size)), key=lambda order: _voxels(raw, order))
     stamp = raw[212:216]
     try:
         told = byte_order_from_machine_stamp(stamp)
@@ -128,6 +128,12 @@ def _byte_order(path: str | Path, raw: bytes, size: int | None, notes: list[str]
     what = "a machine stamp that contradicts its size and mode" if told else "no known machine stamp"
     notes.append(f"has {what} ({written}), and is read as {_ORDERS[fitting[0]]}-endian, as its size and mode tell")
     return fitting[0]
+
+
+def _voxels(raw: bytes, order: str) -> int:
+    """Return how many voxels a header tells of, read in an order; the wrong one makes small edges huge."""
+    fields = np.frombuffer(raw, _HEADERS[order], count=1)[0]
+    return math.prod(int(fields[name]) for name in ("nx", "ny", "nz"))
 
 
 def _data_bytes(raw: bytes, order: str) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from cryoreg.datasets.io.volume_files import limits, plausible, refuse
 
 _TEAR = 2
 """A wrong sign or byte order spreads integers at least this many times wider than the right one."""
+_UNSURE = "holds bytes that are taken as signed, as MRC2014 has it; its header tells no more"
 _ADVICE = "convert it to mode 2 (float32)"
 
 
@@ -50,7 +51,10 @@ def _signed_or_unsigned(where: str, header: MrcHeader, voxels: np.ndarray) -> Re
         return Reading(by_limits, _told(header, by_limits) if by_limits == other else None)
     if _torn(voxels, voxels.view(other)):
         refuse(where, f"holds {_kind(own)} that look {_sign(other)}, but its header does not say so; {_ADVICE}")
-    return Reading(own)
+    unsure = own.itemsize == 1 and limits(voxels)[0] < 0
+    return Reading(
+        own, "holds bytes that are taken as signed, as MRC2014 has it; its header tells no more" if unsure else None
+    )
 
 
 def _by_limits(header: MrcHeader, own: np.dtype, other: np.dtype, voxels: np.ndarray) -> np.dtype | None:

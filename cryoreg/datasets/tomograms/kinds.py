@@ -86,6 +86,18 @@ def tomograms_in(folder: str | Path) -> list[str]:
     return sorted([*found, *(name for name in stacks if _is_volume(os.path.join(folder, name)))])
 
 
+def instead_of_tomograms(folder: str | Path) -> str:
+    """Say what a folder without tomograms holds: a file that could be meant as one, where there is one."""
+    with one_line(folder, "a folder of tomograms"):
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    for name in names:
+        path = os.path.join(folder, name)
+        what = other_kind(path) if os.path.isfile(path) else None
+        if what is not None:
+            return f"no tomogram that is read (MRC, OME-Zarr, TIFF), but {name}, which is {what}"
+    return f"no tomogram ({' '.join(ENDINGS)})"
+
+
 def _named_tomogram(path: str) -> bool:
     return kind_of(path) is not None if os.path.isdir(path) else path.lower().endswith(ENDINGS)
 

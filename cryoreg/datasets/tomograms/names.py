@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io.star_files import numbers, read_star, triples
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tomograms.dynamo_index import read_index
-from cryoreg.datasets.tomograms.kinds import ENDINGS, is_tomogram, tomograms_in
+from cryoreg.datasets.tomograms.kinds import ENDINGS, instead_of_tomograms, is_tomogram, tomograms_in
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
@@ -126,7 +126,7 @@ class _Search:
             found = [file for file in self._files if matches(file)]
             if found:
                 return self._one(name, found)
-        have = f"it holds {self._files[0]}, ..." if self._files else f"it holds no tomogram ({' '.join(ENDINGS)})"
+        have = f"it holds {self._files[0]}, ..." if self._files else f"it holds {instead_of_tomograms(self._folder)}"
         refuse(
             self._list,
             f"names the tomogram '{name}', which is not in {self._folder} ({have}); "
