@@ -18,6 +18,8 @@ from cryoreg.parameters import Parameter, describe
 from cryoreg.plans import ViewPlan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
 
 __all__ = [
@@ -154,6 +156,16 @@ class DatasetSpec(Spec):
     model_config = ConfigDict(allow_inf_nan=True)
 
     kind: ClassVar[Kind] = "dataset"
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Return what in ``path`` is the reader's, as in "it has ...": "3 .npy files"; None where nothing is.
+
+        Asked about every path that a command is given without ``--dataset``: look at names and headers, import no
+        torch. Where the path is of the reader's kind and yet cannot be read, raise `DataError` with what to do
+        instead; users see it where no other reader fits.
+        """
+        return None
 
     @abstractmethod
     def build(self) -> SubtomogramDataset:

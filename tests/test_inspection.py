@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from PIL import Image
 from support.mrc_writing import noise, open_files, state, write_mrc
 
+from cryoreg.config.sniffing import choose, sniff
 from cryoreg.contracts import Origin, Sample
 from cryoreg.datasets.inspection import SAMPLE, contrast_hint, inspect, measure, spread
-from cryoreg.datasets.sniffing import choose, sniff
 from cryoreg.datasets.store.format import FORMAT
 from cryoreg.errors import DataError
 from cryoreg_cli.main import cryoreg
@@ -104,7 +104,7 @@ def tomogram(path: Path) -> None:
 
 
 REFUSED = {
-    "two kinds of files": (two_kinds, ".", "more than one reader fits", "--dataset npy_folder or --dataset mrc_folder"),
+    "two kinds of files": (two_kinds, ".", "more than one reader fits", "--dataset mrc_folder or --dataset npy_folder"),
     "images and coordinates": (
         lambda p: star(p / "a.star", "rlnImageName", "rlnCoordinateX"),
         "a.star",
@@ -387,7 +387,7 @@ def test_more_classes_than_fit_a_screen_are_abbreviated(tmp_path):
 
 def test_finding_the_reader_needs_no_torch(tmp_path):
     write_mrc(tmp_path / "a.mrc", noise())
-    code = f"import sys, pathlib; from cryoreg.datasets.sniffing import choose; choose(pathlib.Path({str(tmp_path)!r}))"
+    code = f"import sys, pathlib; from cryoreg.config.sniffing import choose; choose(pathlib.Path({str(tmp_path)!r}))"
     code += "; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

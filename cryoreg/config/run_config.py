@@ -14,6 +14,7 @@ from cryoreg import registry
 from cryoreg.config.layers import Layer
 from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
 from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
+from cryoreg.config.sniffing import choose
 from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
@@ -249,8 +250,6 @@ def _choose(
 
 def _refuse_to_guess(root: object, source: str) -> None:
     """Say which reader fits data that were given without one; raise `DataError` where none or several do."""
-    from cryoreg.datasets.sniffing import choose
-
     match = choose(absolute(Path(str(root))))
     raise ConfigError(
         f"dataset.root ({source}): {root} needs a reader; as it has {match.why}, say --dataset {match.name} "

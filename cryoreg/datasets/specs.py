@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from cryoreg.datasets import recognition
+from cryoreg.errors import DataError
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ class MrcFolderSpec(FileDatasetSpec):
     Files are read as they are: axes (z, y, x), voxel size from the headers.
     """
 
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take a folder of MRC files whose first is one volume, and no tomogram."""
+        return recognition.mrc_volumes(path)
+
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
         from cryoreg.datasets.readers.mrc_folder import MrcFolder
@@ -64,6 +71,11 @@ class MrcStackSpec(FileDatasetSpec):
 
     box: int | None = Field(None, ge=1, description="edge of the boxes, voxels, where a stack is a series of images")
 
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take MRC files that are stacks by their names, or the first of them by its header."""
+        return recognition.mrc_stacks(path)
+
     def open(self) -> SubtomogramDataset:
         """Open the stacks."""
         from cryoreg.datasets.readers.mrc_stack import MrcStack
@@ -76,6 +88,11 @@ class NpyFolderSpec(FileDatasetSpec):
 
     Arrays have axes (z, y, x); arrays of objects are refused, as they could run code.
     """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take what ends with .npy."""
+        return recognition.of_endings(path, ".npy")
 
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
@@ -94,6 +111,11 @@ class PngMontageSpec(FileDatasetSpec):
     patch: int = Field(29, ge=2, description="edge of a patch of the grid, pixels")
     box: int = Field(28, ge=2, description="edge of the boxes, voxels: so many patches, and pixels of each, are read")
 
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take what ends with .png."""
+        return recognition.of_endings(path, ".png")
+
     def open(self) -> SubtomogramDataset:
         """Open the folder."""
         from cryoreg.datasets.readers.png_montage import PngMontage
@@ -109,6 +131,28 @@ class LabSpec(FileDatasetSpec):
     code; HDF5 has ``dataset_1`` and ``target``. The lab's beam lies along MRC X; volumes are turned (axes cyclically
     permuted, so nothing is mirrored) to have the beam along z, as everywhere in cryoreg. The tilt axis is then x.
     """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take one of the lab's folders, a pickle, or HDF5 with its key."""
+        from cryoreg.datasets.readers.lab_layout import HDF5_VOLUMES
+        from cryoreg.datasets.store.mark import FORMAT
+
+        if path.is_dir():
+            name = recognition.lab_folder(path)
+            return name and f"the folder {name}"
+        found = recognition.hdf5_keys(path)
+        if found is None:
+            return recognition.of_endings(path, ".pkl", ".pickle", ".p") and "a pickle"
+        if FORMAT in found[1]:
+            return None
+        if HDF5_VOLUMES in found[0]:
+            return f"the HDF5 key {HDF5_VOLUMES}"
+        keys = ", ".join(found[0][:6]) or "nothing"
+        raise DataError(
+            f"{path}: is HDF5 with {keys}, and neither a store of cryoreg nor has '{HDF5_VOLUMES}'; "
+            "convert it to MRC or NumPy files"
+        )
 
     def open(self) -> SubtomogramDataset:
         """Open the folder or file."""
@@ -128,6 +172,11 @@ class StarSpec(FileDatasetSpec):
         None, description="where relative image names start: RELION's project folder [searched above the STAR file]"
     )
     label: str | None = Field(None, description="column that holds the class, for example rlnClassNumber")
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take a STAR file with a column of images."""
+        return "the column rlnImageName" if "rlnImageName" in recognition.star_columns(path) else None
 
     def open(self) -> SubtomogramDataset:
         """Open the STAR file."""
@@ -154,6 +203,12 @@ class TomogramSpec(FileDatasetSpec):
         None, gt=0, allow_inf_nan=False, description="Å per unit of the coordinates, where they are in other voxels"
     )
     label: str | None = Field(None, description="column that holds the class [rlnClassNumber, class, ... where varied]")
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take a list with coordinates; tomograms alone, and folders with lists, are answered with what to do."""
+        recognition.refuse_tomograms(path)
+        return recognition.particle_list(path)
 
     def build(self) -> SubtomogramDataset:
         """Open the list and the tomograms' headers; boxes are cut at the voxel size asked for, not rescaled after."""
@@ -182,6 +237,14 @@ class StoreSpec(FileDatasetSpec):
     Each subtomogram is one run of bytes with its own checksum, so that training reads it at random without reading
     others. Noise-free copies of simulated subtomograms are kept beside them where asked for; duplicates are known.
     """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take HDF5 with the mark of cryoreg."""
+        from cryoreg.datasets.store.mark import FORMAT
+
+        found = recognition.hdf5_keys(path)
+        return "the mark of a cryoreg store" if found and FORMAT in found[1] else None
 
     def open(self) -> SubtomogramDataset:
         """Open the store."""

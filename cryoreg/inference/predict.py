@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from cryoreg.config import Layer
+from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Sample, SubtomogramDataset
-from cryoreg.datasets import sniffing
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -92,8 +92,8 @@ def fit_to_data(card: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]
 
 def _reader(root: Path, recorded: str) -> str:
     """Return the reader that the run had where it fits, else the only one that does."""
-    names = [match.name for match in sniffing.sniff(root)]
-    return recorded if recorded in names else sniffing.choose(root).name
+    match = choose(root, recorded)
+    return recorded if recorded in (match.name, match.qualified) else match.name
 
 
 def threshold_of(card: Mapping[str, Any], unsure: Threshold) -> float:

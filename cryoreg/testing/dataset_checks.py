@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +62,62 @@ def _files(place: Path) -> Iterator[Path]:
 def _state(path: Path) -> _State:
     stat = os.stat(path)
     return _State(stat.st_size, stat.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def check_fits_leaves_other_files_alone(spec: DatasetSpec) -> None:
+    """``fits`` returns None for a path that is not there, and for files and folders of others."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in _foreign(Path(folder)):
+            try:
+                found = type(spec).fits(path)
+            except Exception as error:
+                require(False, f"fits({path.name!r}) raises {type(error).__name__}; return None for what is not yours")
+            require(found is None, f"fits({path.name!r}) is {found!r}; return None for what is not yours")
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """Make a file and a folder that belong to no reader; return them, and a path at which nothing is."""
+    file, inner = folder / "notes.no_reader", folder / "papers"
+    file.write_bytes(bytes(range(256)))
+    inner.mkdir()
+    (inner / file.name).write_bytes(b"text")
+    return [folder / "nothing", file, inner]
+
+
+def check_fits_knows_its_own_data(spec: DatasetSpec) -> None:
+    """Where the spec has ``fits`` and a ``root``, it says in a few words by what it knows that path."""
+    root = getattr(spec, "root", None)
+    if not isinstance(root, Path) or _does_not_tell(spec):
+        raise NotApplicable("the spec does not tell by a path whether it fits")
+    found = type(spec).fits(root)
+    require(isinstance(found, str) and bool(found.strip()), f"fits(root) is {found!r}; say by what you know your data")
+
+
+def _does_not_tell(spec: DatasetSpec) -> bool:
+    return type(spec).fits.__func__ is DatasetSpec.fits.__func__  # type: ignore[attr-defined]
+
+
+def check_fits_imports_no_torch(spec: DatasetSpec) -> None:
+    """``fits``, asked about every path that a command gets, imports none of torch, monai, timm, lightly."""
+    if _does_not_tell(spec):
+        raise NotApplicable("the spec does not tell by a path whether it fits")
+    kind, root = type(spec), getattr(spec, "root", "nowhere")
+    work = json.dumps([sys.path, kind.__module__, kind.__qualname__, str(root)])
+    run = subprocess.run(
+        [sys.executable, "-c", _FITS], input=work, capture_output=True, text=True, timeout=120, check=False
+    )
+    require(run.returncode == 0, f"fits fails in a new process: {(run.stderr.splitlines() or ['?'])[-1]}; mend it")
+    loaded = run.stderr.rpartition("LOADED ")[2].split()
+    require(not loaded, f"fits imports {', '.join(loaded)}; look at names and headers without it")
+
+
+_FITS = """
+import importlib, json, operator, pathlib, sys
+path, module, name, root = json.loads(sys.stdin.read())
+sys.path[:] = path
+operator.attrgetter(name)(importlib.import_module(module)).fits(pathlib.Path(root))
+sys.stderr.write("LOADED " + " ".join({"torch", "monai", "timm", "lightly"} & set(sys.modules)))
+"""
 
 
 def check_length_is_that_of_labels_ids_and_groups(spec: DatasetSpec) -> None:

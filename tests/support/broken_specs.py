@@ -74,6 +74,10 @@ class SoundDataset(DatasetSpec):
 
     root: Path = Field(description="the file")
 
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        return "the extension .npy" if path.suffix == ".npy" and path.is_file() else None
+
     def build(self) -> Any:
         from support import broken_parts
 
@@ -148,6 +152,48 @@ def _with_part(sound: type[Spec], part: str) -> type[Spec]:
 
 FAULTY: dict[tuple[type[Spec], str], type[Spec]] = {
     (sound, check): _with_part(sound, part) for sound, parts in PARTS.items() for check, part in parts.items()
+}
+
+
+class FitsAll(SoundDataset):
+    """Takes whatever it sees.
+
+    Written for this test.
+    """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        return "something" if path.exists() else None
+
+
+class FitsOthers(SoundDataset):
+    """Does not know its own files.
+
+    Written for this test.
+    """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        return "the extension .other" if path.suffix == ".other" else None
+
+
+class FitsSlowly(SoundDataset):
+    """Imports torch to look at a name.
+
+    Written for this test.
+    """
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        import torch  # noqa: F401  (the fault)
+
+        return super().fits(path)
+
+
+FAULTY |= {
+    (SoundDataset, "check_fits_leaves_other_files_alone"): FitsAll,
+    (SoundDataset, "check_fits_knows_its_own_data"): FitsOthers,
+    (SoundDataset, "check_fits_imports_no_torch"): FitsSlowly,
 }
 
 

@@ -38,7 +38,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     also where a checksum does not match.
     """
     from cryoreg.config import absolute, build_spec
-    from cryoreg.datasets.sniffing import Match, choose
+    from cryoreg.config.sniffing import choose
     from cryoreg.errors import MixedError
 
     root = absolute(data)
@@ -46,9 +46,9 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         from cryoreg_cli.inspect_run import inspect_run
 
         return inspect_run(root, as_json)
-    match = Match(dataset, "as told") if dataset else choose(root)
+    name, why = (dataset, "as told") if dataset else choose(root)[:2]
     parameters = run_options.dataset_settings(assignments, "inspect")
-    spec = build_spec("dataset", match.name, {"root": root, **parameters}).spec
+    spec = build_spec("dataset", name, {"root": root, **parameters}).spec
     from cryoreg.datasets.inspection import inspect as look
 
     try:
@@ -57,8 +57,8 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         _print_mixed(error.counts, as_json)
         raise
     further = [f"--set dataset.{key}={_as_typed(value)}" for key, value in parameters.items()]
-    command = " ".join(["cryoreg pretrain", f"--dataset {match.name}", f"--data {shlex.quote(str(data))}", *further])
-    record = {"path": str(root), "reader": match.name, "why": match.why, **_plain(found), "next": command}
+    command = " ".join(["cryoreg pretrain", f"--dataset {name}", f"--data {shlex.quote(str(data))}", *further])
+    record = {"path": str(root), "reader": name, "why": why, **_plain(found), "next": command}
     if as_json:
         click.echo(describing.to_json(record))
     else:

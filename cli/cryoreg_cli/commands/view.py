@@ -95,7 +95,7 @@ def _read(
         if ids:
             raise DataError(f"{data}: is a single volume; leave out --ids")
         return [library.single(root)], {str(root)}
-    from cryoreg.datasets import sniffing
+    from cryoreg.config import sniffing
     from cryoreg.datasets.origins import inputs_of
 
     reader = dataset or sniffing.choose(root).name

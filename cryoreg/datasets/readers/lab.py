@@ -11,16 +11,10 @@ from typing import ClassVar
 from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.io.volume_files import guarded, text_of
 from cryoreg.datasets.readers.file_dataset import FileDataset
+from cryoreg.datasets.readers.lab_layout import LAB_AXES, LAB_TILT_AXIS, LABELS, VOLUMES
 from cryoreg.datasets.readers.mrc_files import MrcFiles
 from cryoreg.errors import DataError
 from cryoreg.files import require_file
-
-VOLUMES = "subtomogram_mrc"
-LABELS = "json_label"
-LAB_AXES = (2, 0, 1)
-"""The beam of the lab's volumes lies along MRC X, the last axis of an array (z, y, x)."""
-LAB_TILT_AXIS: TiltAxis = "x"
-"""Once the beam lies along z."""
 
 
 class Lab(MrcFiles):

@@ -27,11 +27,9 @@ from cryoreg.datasets.io.volume_files import (
     to_float32,
 )
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
-from cryoreg.datasets.readers.lab import LAB_AXES, LAB_TILT_AXIS
+from cryoreg.datasets.readers.lab_layout import HDF5_LABELS, HDF5_VOLUMES, LAB_AXES, LAB_TILT_AXIS
 from cryoreg.errors import DataError
 
-VOLUMES = "dataset_1"
-LABELS = "target"
 _LISTED = 8
 
 
@@ -143,10 +141,10 @@ class LabHdf5(FileDataset):
             self._dtype, self._offset = volumes.dtype, volumes.id.get_offset()
             count, box = stack_of_volumes(file, volumes.shape)
             check_count(file, count or 1)
-            target = archive[LABELS][()] if LABELS in archive else None
+            target = archive[HDF5_LABELS][()] if HDF5_LABELS in archive else None
         check_kind(file, self._dtype)
         if count is None:
-            refuse(file, f"has a '{VOLUMES}' that is one volume, not (N, D, H, W); add the axis of subtomograms")
+            refuse(file, f"has a '{HDF5_VOLUMES}' that is one volume, not (N, D, H, W); add the axis of subtomograms")
         names = None if target is None else class_names(file, np.asarray(target), count)
         classes, labels = ([], [None] * count) if names is None else numbered(names)
         slots = list(range(count))
@@ -162,7 +160,7 @@ class LabHdf5(FileDataset):
     def _stored(self, file: str, slot: int) -> np.ndarray:
         if self._offset is None:
             with _archive(file) as archive:
-                return np.asarray(archive[VOLUMES][slot])
+                return np.asarray(archive[HDF5_VOLUMES][slot])
         count = math.prod(self._stored_box)
         return np.fromfile(file, self._dtype, count, offset=self._offset + slot * count * self._dtype.itemsize)
 
@@ -184,9 +182,9 @@ def _volumes(file: str, archive: h5py.File) -> h5py.Dataset:
     name = borrowed(archive)
     if name is not None:
         refuse(file, f"has its '{name}' in another file; copy that into this one")
-    found = archive.get(VOLUMES)
+    found = archive.get(HDF5_VOLUMES)
     if not isinstance(found, h5py.Dataset):
-        refuse(file, f"has no '{VOLUMES}' (N, D, H, W), but {_listed(archive)}; export it so")
+        refuse(file, f"has no '{HDF5_VOLUMES}' (N, D, H, W), but {_listed(archive)}; export it so")
     return found
 
 
@@ -194,15 +192,17 @@ def class_names(file: str, target: np.ndarray, count: int) -> list[str]:
     """Return the class of each volume, from numbers, names or one-hot rows."""
     if not target.shape or len(target) != count:
         rows = len(target) if target.shape else 1
-        refuse(file, f"has {count} volumes in '{VOLUMES}' and {rows} classes in '{LABELS}'; export both again")
+        refuse(
+            file, f"has {count} volumes in '{HDF5_VOLUMES}' and {rows} classes in '{HDF5_LABELS}'; export both again"
+        )
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
     if target.ndim == 2:
         if not (np.isin(target, (0, 1)).all() and (target.sum(axis=1) == 1).all()):
-            refuse(file, f"has rows in '{LABELS}' that are not one-hot (a single 1 each); export class numbers")
+            refuse(file, f"has rows in '{HDF5_LABELS}' that are not one-hot (a single 1 each); export class numbers")
         target = target.argmax(axis=1)
     if target.ndim != 1:
-        refuse(file, f"has a '{LABELS}' of {target.ndim} axes; export class numbers (N,)")
+        refuse(file, f"has a '{HDF5_LABELS}' of {target.ndim} axes; export class numbers (N,)")
     return [_name(file, str(row), each) for row, each in enumerate(target.tolist())]
 
 

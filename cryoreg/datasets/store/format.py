@@ -23,10 +23,9 @@ from cryoreg import version
 from cryoreg.contracts import Box, Contrast, Origin, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.readers.mrc_files import check_unique
+from cryoreg.datasets.store.mark import FORMAT as FORMAT
 from cryoreg.errors import DataError
 
-FORMAT = "cryoreg_store"
-"""The attribute that marks a store; its value is the version of the format."""
 VERSION = 1
 VOLUMES, CRC32 = "volumes", "crc32"
 CLEAN, CLEAN_CRC32 = "clean", "clean_crc32"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -30,6 +32,17 @@ class CopickSpec(FileDatasetSpec):
     )
     tomogram_type: str | None = Field(None, description="type of the tomograms: wbp, denoised, ... [the only one]")
     box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take the JSON file that configures a project."""
+        if path.suffix.lower() != ".json" or not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return "the pickable objects of copick" if isinstance(content, dict) and "pickable_objects" in content else None
 
     def build(self) -> SubtomogramDataset:
         """Open the project; boxes are cut at the voxel size asked for, not rescaled after."""

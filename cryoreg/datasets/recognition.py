@@ -1,0 +1,212 @@
+"""What the specs of data sets look at to tell whether a path is theirs: names and headers, never voxels.
+
+Imports no torch: every reader is asked about every path that a command is given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cryoreg.errors import DataError
+
+STACKS = (".mrcs", ".st")
+VOLUMES = (".mrc", ".rec", ".map")
+_LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
+_COORDINATES = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst")
+_IMAGE = "rlnImageName"
+_PACKED = (".gz", ".bz2")
+_ZARR = (".zattrs", ".zgroup", "zarr.json")
+_CONVERT = {
+    **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
+    **dict.fromkeys((".hdf", ".em"), "convert it to MRC"),
+}
+_LARGE = 256
+"""Voxels: a volume with a longer edge is no subtomogram."""
+
+
+def ending(name: str) -> str:
+    """Return the extension of a file's name in lower case; of a compressed file, the one before."""
+    stem, extension = os.path.splitext(name.lower())
+    return os.path.splitext(stem)[1] if extension in _PACKED else extension
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those one level below it, sorted, without hidden ones."""
+    try:
+        entries = _entries(folder)
+        below = [inner for entry in entries if entry.is_dir() for inner in _entries(entry)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+    return (Path(entry.path) for entry in (*entries, *below) if not entry.is_dir())
+
+
+def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+
+
+def endings(folder: Path) -> Counter[str]:
+    """Count the extensions of a folder's files and of those one level below."""
+    return Counter(ending(file.name) for file in files_below(folder))
+
+
+def of_endings(path: Path, *wanted: str) -> str | None:
+    """Say that a file has one of some extensions, or how many files of a folder do; None where none has."""
+    if path.is_file():
+        return f"the extension {ending(path.name)}" if ending(path.name) in wanted else None
+    count = sum(endings(path)[each] for each in wanted) if path.is_dir() else 0
+    return f"{count} {wanted[0]} files" if count else None
+
+
+def lab_folder(path: Path) -> str | None:
+    """Return which folder of the lab's layout a folder holds."""
+    from cryoreg.datasets.readers.lab_layout import LABELS, VOLUMES
+
+    return next((name for name in (VOLUMES, LABELS) if (path / name).is_dir()), None)
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is a Zarr array or group."""
+    return any((path / name).exists() for name in _ZARR)
+
+
+def mrc_stacks(path: Path) -> str | None:
+    """Say by which names, or by which header, MRC files are stacks of volumes."""
+    from cryoreg.datasets.io.mrc import is_stack
+
+    count = _count(path, STACKS)
+    if count:
+        return f"the extension {ending(path.name)}" if path.is_file() else f"{count} MRC stacks by their names"
+    first = _first_volume(path)
+    if first is None or not is_stack(first):
+        return None
+    return f"{_mrc_files(path)}, and {first.name} is a stack by its header"
+
+
+def mrc_volumes(path: Path) -> str | None:
+    """Say that a folder holds MRC files of one volume each; raise `DataError` for one such file alone."""
+    from cryoreg.datasets.io.mrc import is_stack
+
+    first = _first_volume(path)
+    if first is None or is_stack(first) or _is_large(first):
+        return None
+    if path.is_file():
+        raise DataError(f"{path}: is a single volume; give the folder that holds it and others")
+    return _mrc_files(path)
+
+
+def refuse_tomograms(path: Path) -> None:
+    """Raise `DataError`, saying what to do, where a path is a tomogram or holds tomograms."""
+    from cryoreg.datasets.io.mrc import is_stack
+
+    if is_zarr(path):
+        raise DataError(
+            f"{path}: is a tomogram (OME-Zarr), not subtomograms; "
+            "give a particle list with --dataset tomogram --set dataset.tomograms=<this folder>"
+        )
+    if path.is_file() and ending(path.name) in _CONVERT:
+        advice = _CONVERT[ending(path.name)]
+        raise DataError(f"{path}: no reader fits a file that ends with '{path.suffix}'; {advice}")
+    first = _first_volume(path)
+    if first is not None and not is_stack(first) and _is_large(first):
+        raise DataError(
+            f"{first}: is a whole tomogram by its size; give a particle list with --dataset tomogram, "
+            "or make one with `cryoreg pick`"
+        )
+
+
+def _is_large(file: Path) -> bool:
+    from cryoreg.datasets.io.mrc import read_header
+
+    return max(read_header(file).box) > _LARGE
+
+
+def _mrc_files(path: Path) -> str:
+    return "an MRC file" if path.is_file() else f"{_count(path, VOLUMES)} MRC files"
+
+
+def _count(path: Path, wanted: Iterable[str]) -> int:
+    if path.is_file():
+        return int(ending(path.name) in wanted)
+    found = endings(path) if _is_plain(path) else Counter[str]()
+    return sum(found[each] for each in wanted)
+
+
+def _first_volume(path: Path) -> Path | None:
+    """Return a path, or the first file of a folder, that has the name of an MRC volume."""
+    files = [path] if path.is_file() else files_below(path) if _is_plain(path) else []
+    return next((file for file in files if ending(file.name) in VOLUMES), None)
+
+
+def _is_plain(path: Path) -> bool:
+    """Tell whether a path is a folder of no layout that says itself what it is."""
+    return path.is_dir() and not is_zarr(path) and lab_folder(path) is None
+
+
+def hdf5_keys(path: Path) -> tuple[list[str], list[str]] | None:
+    """Return the keys of an HDF5 file and of its attributes, None where it is none; raise where it is damaged."""
+    from cryoreg.datasets.io.volume_files import is_hdf5, one_line
+
+    if not path.is_file() or not is_hdf5(path):
+        return None
+    import h5py
+
+    with one_line(path, "an HDF5 file"), h5py.File(path, "r", locking=False) as file:
+        return sorted(file), sorted(file.attrs)
+
+
+def star_columns(path: Path) -> set[str]:
+    """Return the names that a STAR file writes with an underscore in front, in every table; none of other files."""
+    if not path.is_file() or ending(path.name) != ".star":
+        return set()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            return {line.split()[0][1:] for line in lines if line.startswith("_") and line.split()}
+    except OSError as error:
+        raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+
+
+def particle_list(path: Path) -> str | None:
+    """Say by what a path is a list of particles with coordinates."""
+    if path.is_dir():
+        _refuse_list_inside(path)
+        return None
+    kind = ending(path.name)
+    if kind == ".star":
+        return _coordinates(path)
+    if kind == ".json":
+        return "points (.json)" if _has_points(path) else None
+    return f"a particle list ({kind})" if kind in _LISTS and path.is_file() else None
+
+
+def _refuse_list_inside(folder: Path) -> None:
+    found = next((file for file in files_below(folder) if ending(file.name) in (*_LISTS, ".star", ".json")), None)
+    if found is not None:
+        raise DataError(
+            f"{folder}: no reader fits a folder with the particle list {found.name}, which is to be given itself; "
+            f"say {found}"
+        )
+
+
+def _coordinates(path: Path) -> str | None:
+    columns = star_columns(path)
+    where = next((name for name in _COORDINATES if name in columns), None)
+    if where is None and _IMAGE not in columns:
+        listed = ", ".join(sorted(columns)[:6]) or "no columns"
+        raise DataError(f"{path}: has neither {_IMAGE} nor coordinates, but {listed}; give a particle list")
+    return where and f"the column {where}"
+
+
+def _has_points(path: Path) -> bool:
+    """Tell whether a JSON file holds copick's picks or the portal's points; raise `DataError` where it is no JSON."""
+    from cryoreg.datasets.io.volume_files import one_line
+
+    if not path.is_file():
+        return False
+    with one_line(path, "a list of points"):
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    return isinstance(content, list) or (isinstance(content, dict) and "points" in content)
