@@ -14,14 +14,13 @@ import torch
 
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.readers import demo
-from cryoreg.datasets.readers.demo import Demo, cache_file, load_demo
-from cryoreg.datasets.specs import DemoSpec
+from cryoreg.datasets.readers.demo import Demo, DemoSettings, cache_file, load_demo
 from cryoreg.errors import DataError
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.simulator import SceneSettings, Simulator
 from cryoreg.simulation.symmetry import POINT_GROUPS
 
-SPEC = DemoSpec(per_class=2, box=16, voxel_size=14.0, snr=2.0)
+SPEC = DemoSettings(per_class=2, box=16, voxel_size=14.0, snr=2.0, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +43,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound_file: bytes) ->
 
 
 @pytest.fixture
-def count_simulations(monkeypatch: pytest.MonkeyPatch) -> list[DemoSpec]:
-    calls: list[DemoSpec] = []
+def count_simulations(monkeypatch: pytest.MonkeyPatch) -> list[DemoSettings]:
+    calls: list[DemoSettings] = []
     real = demo.simulate_demo
     monkeypatch.setattr(demo, "simulate_demo", lambda spec: calls.append(spec) or real(spec))
     return calls
@@ -90,7 +89,7 @@ def test_a_sample_is_a_copy(cache: Path) -> None:
     assert torch.equal(dataset[0].volume, before)
 
 
-def test_simulated_once(cache: Path, sound_file: bytes, count_simulations: list[DemoSpec]) -> None:
+def test_simulated_once(cache: Path, sound_file: bytes, count_simulations: list[DemoSettings]) -> None:
     load_demo(SPEC)
     assert not count_simulations
     cache.unlink()
@@ -137,7 +136,7 @@ def damage(data: bytes, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text", "one bit flipped", "no directory"])
 def test_damage_is_noticed_and_mended(
-    cache: Path, sound_file: bytes, kind: str, caplog: pytest.LogCaptureFixture, count_simulations: list[DemoSpec]
+    cache: Path, sound_file: bytes, kind: str, caplog: pytest.LogCaptureFixture, count_simulations: list[DemoSettings]
 ) -> None:
     expected = volumes(load_demo(SPEC))
     cache.write_bytes(damage(sound_file, kind))

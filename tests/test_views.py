@@ -10,7 +10,6 @@ import torch
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.datasets.readers.demo import load_demo
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import ConfigError
 from cryoreg.randomness import SampleRng
@@ -100,9 +99,9 @@ def test_local_boxes_are_what_the_encoder_takes(monkeypatch):
 
 def test_clean_copies_of_the_demo_set_are_its_scenes_without_noise(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYOREG_CACHE", str(tmp_path))
-    dataset = load_demo(DemoSpec(per_class=1, box=16, snr=1.0))
+    dataset = DemoSpec(per_class=1, box=16, snr=1.0).build()
     loader = VolumeLoader(dataset, BatchOrder(torch.arange(10), 5, seed=0), torch.device("cpu"), clean=True)
-    quiet = load_demo(DemoSpec(per_class=1, box=16, snr=math.inf))
+    quiet = DemoSpec(per_class=1, box=16, snr=math.inf).build()
     for batch in loader.epoch():
         for copy, volume, sample in zip(batch.clean, batch.volumes, batch.samples.tolist(), strict=True):
             assert torch.equal(copy, normalise(quiet[sample].volume[None])[0])

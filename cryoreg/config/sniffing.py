@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError, DataError, message_of
 from cryoreg.files import require_file
+from cryoreg.folders import endings
 from cryoreg.registry import Component, group_of
 
 _RUNS = (".ckpt", ".safetensors", ".pth", ".pt", ".tar", ".toml")
@@ -110,8 +111,6 @@ def _readers(broken: list[str]) -> Iterator[tuple[Component, Callable[[Path], st
 
 
 def _held(path: Path) -> str:
-    from cryoreg.datasets.recognition import endings
-
     if path.is_file():
         return f"the file ends with '{path.suffix}'" if path.suffix else "the file's name has no ending"
     found = endings(path).most_common(5)

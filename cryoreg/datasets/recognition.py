@@ -6,19 +6,18 @@ Imports no torch: every reader is asked about every path that a command is given
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryoreg.errors import DataError
+from cryoreg.folders import ending, endings, files_below
 
 STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
 _LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
 _COORDINATES = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst")
 _IMAGE = "rlnImageName"
-_PACKED = (".gz", ".bz2")
 _ZARR = (".zattrs", ".zgroup", "zarr.json")
 _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
@@ -26,32 +25,6 @@ _CONVERT = {
 }
 _LARGE = 256
 """Voxels: a volume with a longer edge is no subtomogram."""
-
-
-def ending(name: str) -> str:
-    """Return the extension of a file's name in lower case; of a compressed file, the one before."""
-    stem, extension = os.path.splitext(name.lower())
-    return os.path.splitext(stem)[1] if extension in _PACKED else extension
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those one level below it, sorted, without hidden ones."""
-    try:
-        entries = _entries(folder)
-        below = [inner for entry in entries if entry.is_dir() for inner in _entries(entry)]
-    except OSError as error:
-        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
-    return (Path(entry.path) for entry in (*entries, *below) if not entry.is_dir())
-
-
-def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
-
-
-def endings(folder: Path) -> Counter[str]:
-    """Count the extensions of a folder's files and of those one level below."""
-    return Counter(ending(file.name) for file in files_below(folder))
 
 
 def of_endings(path: Path, *wanted: str) -> str | None:

@@ -271,6 +271,6 @@ class DemoSpec(DatasetSpec):
 
     def build(self) -> SubtomogramDataset:
         """Open the cached set, generating it first where it is missing."""
-        from cryoreg.datasets.readers.demo import load_demo
+        from cryoreg.datasets.readers.demo import DemoSettings, load_demo
 
-        return load_demo(self)
+        return load_demo(DemoSettings(**self.model_dump()))

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryoreg import version
+from cryoreg.datasets.ids import check_unique
 from cryoreg.datasets.readers.lab_layout import LABELS, VOLUMES
-from cryoreg.datasets.readers.mrc_files import check_unique
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import writing_to
 from cryoreg.errors import DataError, OutputError

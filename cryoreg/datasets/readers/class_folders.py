@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cryoreg.datasets.ids import check_unique
 from cryoreg.errors import DataError
 
 
@@ -95,12 +95,3 @@ def _classes(root: str | Path, kind: FileKind, flat: list[str], content: dict[st
     if filled and empty:
         raise DataError(f"{os.path.join(root, empty[0])}: this class holds no {kind.name}; fill or remove the folder")
     return filled
-
-
-def check_unique(ids: Sequence[str], files: Sequence[str]) -> None:
-    """Raise `DataError` where two files have one id."""
-    seen: dict[str, str] = {}
-    for name, file in zip(ids, files, strict=True):
-        if name in seen:
-            raise DataError(f"{seen[name]} and {os.path.basename(file)} both have the id '{name}'; rename one")
-        seen[name] = file

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import math
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import filelock
 import numpy as np
@@ -19,7 +20,6 @@ from rich.console import Console
 from rich.progress import track
 
 from cryoreg.contracts import Sample
-from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.files import CACHE_VARIABLE, cache_folder, write_atomically
 from cryoreg.simulation.assemblies import make_assemblies
@@ -34,10 +34,20 @@ _QUIET = 100
 _log = logging.getLogger(__name__)
 
 
+class DemoSettings(NamedTuple):
+    """What the set is made of; `cryoreg.datasets.specs.DemoSpec` says what each means."""
+
+    per_class: int
+    box: int
+    voxel_size: float
+    snr: float
+    seed: int
+
+
 class Demo:
     """Simulated subtomograms of ten assemblies, classes interleaved, ten scenes to a pretended tomogram."""
 
-    def __init__(self, spec: DemoSpec, volumes: NDArray[np.float32]) -> None:
+    def __init__(self, spec: DemoSettings, volumes: NDArray[np.float32]) -> None:
         """Take the volumes (N, box, box, box) in the order in which the simulator numbers them."""
         count = len(volumes)
         self.spec = spec
@@ -52,7 +62,7 @@ class Demo:
     @property
     def clean(self) -> Demo:
         """The same scenes without noise, simulated and cached at first use."""
-        return load_demo(self.spec.model_copy(update={"snr": math.inf}))
+        return load_demo(self.spec._replace(snr=math.inf))
 
     def __len__(self) -> int:
         return len(self._volumes)
@@ -61,12 +71,12 @@ class Demo:
         volume = torch.tensor(self._volumes[index][None])
         return Sample(volume, self.labels[index], self.ids[index], self.groups[index])
 
-    def __reduce__(self) -> tuple[Callable[[DemoSpec], Demo], tuple[DemoSpec]]:
+    def __reduce__(self) -> tuple[Callable[[DemoSettings], Demo], tuple[DemoSettings]]:
         """Pickle the spec alone: a worker process reads the cache itself."""
         return load_demo, (self.spec,)
 
 
-def load_demo(spec: DemoSpec) -> Demo:
+def load_demo(spec: DemoSettings) -> Demo:
     """Read the data set from the cache; simulate and cache it first where it is missing or damaged.
 
     Raises `DataError` where the cache cannot be written.
@@ -78,13 +88,13 @@ def load_demo(spec: DemoSpec) -> Demo:
     return Demo(spec, volumes)
 
 
-def cache_file(spec: DemoSpec) -> Path:
+def cache_file(spec: DemoSettings) -> Path:
     """Return where a data set is kept, in the cache folder."""
-    key = f"{GENERATOR_VERSION} {spec.model_dump_json()} {_settings(spec)}"
+    key = f"{GENERATOR_VERSION} {json.dumps(spec._asdict())} {_settings(spec)}"
     return cache_folder() / f"demo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
-def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
+def _fill(path: Path, spec: DemoSettings) -> NDArray[np.float32]:
     """Simulate the set, unless another process does so first, and write it; return the volumes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +111,7 @@ def _fill(path: Path, spec: DemoSpec) -> NDArray[np.float32]:
         ) from error
 
 
-def simulate_demo(spec: DemoSpec) -> list[Scene]:
+def simulate_demo(spec: DemoSettings) -> list[Scene]:
     """Simulate every scene of the set."""
     simulator = Simulator(make_assemblies(spec.seed), _settings(spec), spec.seed)
     indices = range(spec.per_class * len(POINT_GROUPS))
@@ -115,7 +125,7 @@ def simulate_demo(spec: DemoSpec) -> list[Scene]:
     return [simulator.scene(index) for index in bar]
 
 
-def _settings(spec: DemoSpec) -> SceneSettings:
+def _settings(spec: DemoSettings) -> SceneSettings:
     return SceneSettings(box=spec.box, voxel_size=spec.voxel_size, snr=spec.snr)
 
 
@@ -126,7 +136,7 @@ def _write(file: BinaryIO, scenes: list[Scene]) -> None:
     np.savez(file, **columns)
 
 
-def _read(path: Path, spec: DemoSpec, warn: bool = False) -> NDArray[np.float32] | None:
+def _read(path: Path, spec: DemoSettings, warn: bool = False) -> NDArray[np.float32] | None:
     """Return the volumes, None where there is no sound file; ``warn`` says so of a damaged one."""
     shape = (spec.per_class * len(POINT_GROUPS), spec.box, spec.box, spec.box)
     try:

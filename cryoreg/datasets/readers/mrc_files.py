@@ -12,7 +12,6 @@ from cryoreg.datasets.io.mrc import read_header, read_volume
 from cryoreg.datasets.io.mrc_header import MrcHeader
 from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.io.voxel_sizes import edge_length, same_size
-from cryoreg.datasets.readers.class_folders import check_unique as check_unique  # where others look for it
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.errors import DataError, MixedError
 

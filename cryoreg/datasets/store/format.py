@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cryoreg import version
 from cryoreg.contracts import Box, Contrast, Origin, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.fingerprint import fingerprint
-from cryoreg.datasets.readers.mrc_files import check_unique
+from cryoreg.datasets.ids import check_unique
 from cryoreg.datasets.store.mark import FORMAT as FORMAT
 from cryoreg.errors import DataError
 
