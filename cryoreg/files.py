@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shutil
 import stat
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +35,7 @@ def write_atomically(
     ``write`` fills the temporary file, in the same folder; ``check`` reads it back and raises where it is not sound.
     Raises `RunFolderError` where the disk is full or the folder cannot be written; the old content is then intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         _write_and_sync(temporary, write)
         if check is not None:
@@ -43,6 +47,27 @@ def write_atomically(
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}{kept}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name beside ``path`` to write to first; what processes that were killed left there is deleted."""
+    machine = f"{zlib.crc32(platform.node().encode(errors='surrogateescape')):08x}"  # another's processes may be alive
+    pattern = re.compile(rf"{re.escape(f'.{path.name}.{machine}-')}(\d+)\.tmp")
+    with suppress(OSError):
+        for entry in path.parent.iterdir():
+            if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return path.with_name(f".{path.name}.{machine}-{os.getpid()}.tmp")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

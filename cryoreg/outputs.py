@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cryoreg.errors import OutputError
-from cryoreg.files import sync_folder
+from cryoreg.files import sync_folder, temporary_name
 
 Paths = Iterable[str | Path]
 
@@ -67,7 +67,7 @@ def filling(path: Path) -> Iterator[Path]:
     Files of the same names in ``path`` are replaced, others stay.
     """
     home = path if path.is_dir() else path.parent
-    part = home / f".{path.absolute().name}.{os.getpid()}.tmp"
+    part = temporary_name(home / path.absolute().name)
     with _one_line(path):
         part.mkdir(parents=True)
     try:

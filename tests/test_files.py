@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cryoreg.errors import RunFolderError
-from cryoreg.files import cell, remove_leftovers, text_of_cell, write_atomically, write_text
+from cryoreg.files import cell, remove_leftovers, temporary_name, text_of_cell, write_atomically, write_text
+from cryoreg.outputs import filling
 
 
 def test_new_content_replaces_old(tmp_path):
@@ -80,3 +83,30 @@ def test_a_link_in_the_temporary_files_place_is_not_followed(tmp_path):
 def test_cells_come_back(text):
     assert text_of_cell(cell(text)) == text
     assert not cell(text).startswith(("=", "+", "@", "\t"))
+
+
+def test_what_a_killed_process_left_is_deleted_and_nothing_else(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    target = tmp_path / "a[1].star"
+    mine = temporary_name(target)
+    left = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{dead.pid}."))
+    alive = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}."))
+    elsewhere = mine.with_name(f".a[1].star.00000000-{dead.pid}.tmp")
+    other = temporary_name(tmp_path / "b.star")
+    other = other.with_name(other.name.replace(f"-{os.getpid()}.", f"-{dead.pid}."))
+    kept = {alive, elsewhere, other, tmp_path / ".a[1].star.part", tmp_path / "a[1].star.tmp"}
+    for file in (left, *kept):
+        file.write_text("x")
+    write_text(target, "new")
+    assert set(tmp_path.iterdir()) == {target, *kept}
+
+
+def test_a_folder_that_a_killed_process_left_is_deleted(tmp_path):
+    code = "import os, sys; from pathlib import Path; from cryoreg.outputs import filling\n"
+    code += "with filling(Path(sys.argv[1])) as part: (part / 'a').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
+    assert [entry.name.endswith(".tmp") for entry in tmp_path.iterdir()] == [True]
+    with filling(tmp_path / "out") as part:
+        (part / "b").touch()
+    assert [str(entry.relative_to(tmp_path)) for entry in sorted(tmp_path.rglob("*"))] == ["out", "out/b"]
