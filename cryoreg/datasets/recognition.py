@@ -23,6 +23,7 @@ _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
     **dict.fromkeys((".hdf", ".em"), "convert it to MRC"),
 }
+_FOREIGN = ("an EM file", "a DM")
 _LARGE = 256
 """Voxels: a volume with a longer edge is no subtomogram."""
 
@@ -52,6 +53,8 @@ def mrc_stacks(path: Path) -> str | None:
     from cryoreg.datasets.io.mrc import is_stack
 
     count = _count(path, STACKS)
+    if count and path.is_file() and not is_stack(path) and _is_large(path):
+        return None
     if count:
         return f"the extension {ending(path.name)}" if path.is_file() else f"{count} MRC stacks by their names"
     first = _first_volume(path)
@@ -81,15 +84,26 @@ def refuse_tomograms(path: Path) -> None:
             f"{path}: is a tomogram (OME-Zarr), not subtomograms; "
             "give a particle list with --dataset tomogram --set dataset.tomograms=<this folder>"
         )
-    if path.is_file() and ending(path.name) in _CONVERT:
-        advice = _CONVERT[ending(path.name)]
-        raise DataError(f"{path}: no reader fits a file that ends with '{path.suffix}'; {advice}")
+    if path.is_file():
+        _refuse_other_kinds(path)
     first = _first_volume(path)
     if first is not None and not is_stack(first) and _is_large(first):
         raise DataError(
             f"{first}: is a whole tomogram by its size; give a particle list with --dataset tomogram, "
             "or make one with `cryoreg pick`"
         )
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Raise `DataError` where a file is of a kind that holds volumes and is not read, by its content or its name."""
+    from cryoreg.datasets.tomograms.kinds import kind_of, other_kind
+
+    what = other_kind(path) or ""
+    if what.startswith(_FOREIGN):
+        raise DataError(f"{path}: no reader fits, as it is {what}; convert it to MRC")
+    extension = ".tif" if kind_of(path) == "TIFF" else ending(path.name)
+    if extension in _CONVERT:
+        raise DataError(f"{path}: no reader fits a file that ends with '{path.suffix}'; {_CONVERT[extension]}")
 
 
 def _is_large(file: Path) -> bool:
@@ -111,7 +125,9 @@ def _count(path: Path, wanted: Iterable[str]) -> int:
 
 def _first_volume(path: Path) -> Path | None:
     """Return a path, or the first file of a folder, that has the name of an MRC volume."""
-    files = [path] if path.is_file() else files_below(path) if _is_plain(path) else []
+    if path.is_file():
+        return path if ending(path.name) in (*VOLUMES, *STACKS) else None
+    files = files_below(path) if _is_plain(path) else ()
     return next((file for file in files if ending(file.name) in VOLUMES), None)
 
 

@@ -188,3 +188,22 @@ def test_a_folder_without_tomograms_says_what_is_there(tmp_path: Path) -> None:
         boxes(tmp_path, tmp_path / "tomograms", "TS_02")
     done = CliRunner().invoke(cryoreg, ["pick", str(tmp_path / "tomograms"), "--radius", "50"])
     assert "but TS_02.em, which is an EM file" in done.output
+
+
+INSPECTED = {
+    "EM": ("t.em", lambda path: em(path, MEANT), "is an EM file"),
+    "EM in .dat": ("t.dat", lambda path: em(path, MEANT), "is an EM file"),
+    "TIFF": ("t.tif", lambda path: tiff(path, MEANT, sample=3), "`cryoreg pick` reads it"),
+    "a large volume in .mrc": ("t.mrc", lambda path: mrc(path, coded("i2", 0, (4, 8, 300))), "whole tomogram"),
+    "a large volume in .st": ("t.st", lambda path: mrc(path, coded("i2", 0, (4, 8, 300))), "whole tomogram"),
+    "a small volume in .rec": ("t.rec", lambda path: mrc(path, coded("i2", 0, (8, 8, 8))), "single volume"),
+}
+
+
+@pytest.mark.parametrize("situation", INSPECTED.values(), ids=INSPECTED)
+def test_inspect_tells_what_a_file_is(situation: Any, tmp_path: Path) -> None:
+    name, write, phrase = situation
+    done = CliRunner().invoke(cryoreg, ["inspect", str(write(tmp_path / name))])
+    assert done.exit_code == 1
+    assert phrase in done.output
+    assert name in done.output
