@@ -15,6 +15,10 @@ _DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ 
 """A dotted key of more parts than any setting has; the parser's time grows with their square."""
 
 
+Chosen = str | Mapping[str, object] | None
+"""A component in a Python call: its name, a mapping with its name and hyper-parameters, or left open."""
+
+
 class Layer(NamedTuple):
     """Values from one source: section -> key -> value."""
 
@@ -24,7 +28,7 @@ class Layer(NamedTuple):
     @classmethod
     def of_arguments(
         cls,
-        components: Mapping[str, str | Mapping[str, object] | None],
+        components: Mapping[str, Chosen],
         split: Mapping[str, object] | None,
         training: Mapping[str, object],
     ) -> Layer:

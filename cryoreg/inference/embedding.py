@@ -20,6 +20,7 @@ from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
+from cryoreg.runs.cards import Card
 from cryoreg.training.calibration import probabilities, temperature_of
 
 Part = SplitPart | Literal["all"]
@@ -47,7 +48,7 @@ class Embedding:
     """(N, num_features)."""
     logits: NDArray[np.float32] | None
     """(N, classes), of ``classes``; None without a classifier."""
-    card: dict[str, Any]
+    card: Card
     """The card of the weights."""
 
     def __len__(self) -> int:
@@ -77,9 +78,9 @@ class Embedding:
         logits = None if self.logits is None else self.logits[rows]
         return replace(self, samples=self.samples[rows], features=self.features[rows], logits=logits, **picked)
 
-    def known(self) -> dict[str, Sequence[Any]]:
+    def known(self) -> dict[str, Sequence[object]]:
         """Return id, file, row, tomogram, split, label, and a classifier's prediction and confidence."""
-        columns: dict[str, Sequence[Any]] = {
+        columns: dict[str, Sequence[object]] = {
             "id": self.ids,
             "file": self.files,
             "row": self.rows,
@@ -97,7 +98,7 @@ class Embedding:
 
 
 def embed(
-    run: str | Path, part: Part = "all", *, dataset: Mapping[str, Any] | None = None, **settings: Any
+    run: str | Path, part: Part = "all", *, dataset: Mapping[str, object] | None = None, **settings: object
 ) -> Embedding:
     """Return what the network of a run (its classifier where it has one) makes of a data set.
 
@@ -190,7 +191,7 @@ def _csv(embedding: Embedding, file: BinaryIO) -> None:
 
 def _npz(embedding: Embedding, file: BinaryIO) -> None:
     """Write arrays that load without pickle: unknown text is "", an unknown row -1; features are one array."""
-    missing: dict[str, Any] = {"row": -1}
+    missing: dict[str, object] = {"row": -1}
     arrays = {
         name: np.asarray([missing.get(name, "") if value is None else value for value in values])
         for name, values in embedding.known().items()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
@@ -73,7 +73,7 @@ class Evaluation(NamedTuple):
         after = None if self.temperature is None else expected_calibration_error(self.confidences, right)
         return {"before": expected_calibration_error(raw, right), "after": after}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the figures as plain values."""
         recall = np.diag(self.confusion) / np.maximum(1, self.confusion.sum(1))
         return {
@@ -94,7 +94,7 @@ class Evaluation(NamedTuple):
         write_text(run_dir / f"evaluation_{self.part}.json", json.dumps(self.to_dict(), indent=2) + "\n")
         write_text(run_dir / f"predictions_{self.part}.csv", csv_text(self.columns()))
 
-    def columns(self) -> dict[str, Sequence[Any]]:
+    def columns(self) -> dict[str, Sequence[object]]:
         """Return the table of what was evaluated: its `places`, split, label, prediction and confidence."""
         names = [readable(name) for name in self.classes]
         return {
@@ -110,8 +110,8 @@ def evaluate(
     run_dir: str | Path,
     part: SplitPart = "test",
     *,
-    dataset: Mapping[str, Any] | None = None,
-    **settings: Any,
+    dataset: Mapping[str, object] | None = None,
+    **settings: object,
 ) -> Evaluation:
     """Evaluate a fine-tuning run's classifier on a part of its own data set's split, and save the figures beside it.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.inspection import spread
 from cryoreg.errors import CheckpointError, CryoregError
+from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import recorded_spec
 
 REAL_VOLUMES = 4
@@ -29,7 +29,7 @@ class Exported(NamedTuple):
     notes: list[str]
 
 
-def check_volumes(card: Mapping[str, Any], count: int | None = None) -> tuple[dict[str, Tensor], list[str]]:
+def check_volumes(card: Card, count: int | None = None) -> tuple[dict[str, Tensor], list[str]]:
     """Return volumes (B, 1, D, H, W) to check an export on, random ones and the run's own, and notes on what lacks.
 
     ``count`` is the size of a fixed batch.

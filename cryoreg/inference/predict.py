@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cryoreg.config import Layer
+from cryoreg.config.layers import Chosen
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Sample, SubtomogramDataset
 from cryoreg.datasets.normalisation import NORMALISATION
@@ -20,6 +21,7 @@ from cryoreg.inference.prediction_files import PredictionFormat, prepare_writer
 from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
+from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
 from cryoreg.training.calibration import probabilities, temperature_of
 
@@ -30,13 +32,13 @@ Threshold = float | Literal["auto"]
 def predict(
     run: str | Path,
     *,
-    dataset: str | Mapping[str, Any] | None = None,
+    dataset: Chosen = None,
     output: str | Path | None = None,
     format: PredictionFormat | None = None,
     unsure: Threshold = UNSURE,
     overwrite: bool = False,
     skip_bad: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> Predictions:
     """Classify every subtomogram of a data set with a fine-tuning run's classifier, as `cryoreg predict` does.
 
@@ -75,14 +77,14 @@ def run_prediction(
     return predictions
 
 
-def fit_to_data(card: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:
+def fit_to_data(card: Card, layers: Sequence[Layer]) -> list[Layer]:
     """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels."""
     given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
     if "root" not in given:
         return list(layers)
     recorded = card["config"]["dataset"]
     name = given.get("name") or _reader(Path(str(given["root"])).expanduser(), recorded["name"])
-    follows: dict[str, Any] = {"name": name}
+    follows: dict[str, object] = {"name": name}
     if name == recorded["name"] and "label" in recorded:
         follows["label"] = None
     if name == "tomogram":
@@ -96,7 +98,7 @@ def _reader(root: Path, recorded: str) -> str:
     return recorded if recorded in (match.name, match.qualified) else match.name
 
 
-def threshold_of(card: Mapping[str, Any], unsure: Threshold) -> float:
+def threshold_of(card: Card, unsure: Threshold) -> float:
     """Return the confidence below which predictions are unsure; raise `ConfigError` where ``auto`` is not known."""
     if unsure != "auto":
         if not 0 <= unsure <= 1:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cryoreg.errors import CheckpointError
 
+Card = dict[str, Any]
+"""What a card says; `check_card` has looked at whatever a network and its use need."""
 Edge = Annotated[int, Field(ge=1)]
 
 
@@ -25,7 +27,7 @@ class _Recorded(_Table):
     task: str
     encoder: _Component
     dataset: _Component
-    split: dict[str, Any]
+    split: dict[str, object]
     packages: dict[str, str]
 
 
@@ -42,7 +44,7 @@ class _Card(_Table):
     box: tuple[Edge, Edge, Edge]
     voxel_size: float | None
     classes: list[str] = []
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, object] = {}
     calibration: _Calibration | None = None
 
 
@@ -55,13 +57,13 @@ class _State(_Table):
     config: _Recorded
     data: str
     progress: _Progress
-    module: dict[str, Any]
-    optimizer: dict[str, Any]
-    monitor: dict[str, Any]
-    job: dict[str, Any]
+    module: dict[str, object]
+    optimizer: dict[str, object]
+    monitor: dict[str, object]
+    job: dict[str, object]
 
 
-def parse_card(text: str, path: Path) -> Any:
+def parse_card(text: str, path: Path) -> Card:
     """Return what a card's JSON holds; raise `CheckpointError` where it is none."""
     try:
         return json.loads(text)
@@ -69,7 +71,7 @@ def parse_card(text: str, path: Path) -> Any:
         raise CheckpointError(f"{path} has a card that is not JSON ({error}); export it again") from None
 
 
-def check_card(card: Any, path: Path) -> None:
+def check_card(card: object, path: Path) -> None:
     """Raise `CheckpointError` unless a card says all, and in the types, that a network and its use need."""
     try:
         _Card.model_validate_json(json.dumps(card))
@@ -77,7 +79,7 @@ def check_card(card: Any, path: Path) -> None:
         raise CheckpointError(f"{path} has a card that cryoreg did not write: {_first(error, 'the card')}") from None
 
 
-def check_state(state: Any, path: Path) -> None:
+def check_state(state: object, path: Path) -> None:
     """Raise `CheckpointError` unless a checkpoint holds, in the right types, what a run needs to go on."""
     try:
         _State.model_validate(state)

@@ -18,12 +18,14 @@ import torch
 from cryoreg.errors import CheckpointError, message_of
 from cryoreg.files import require_file, write_atomically
 
+State = dict[str, Any]
+"""What a checkpoint holds: tensors and plain values."""
 FORMAT = 2
 _MARK = b"cryoreg-sha256:"
 _COMMENT_SIZE = len(_MARK) + 64
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, content: State) -> None:
     """Write ``content`` (tensors and plain Python types) to ``path`` and read it back before it counts as written.
 
     Raises `RunFolderError` where the disk is full or read-only, and `CheckpointError` where ``content`` holds a type
@@ -33,7 +35,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(data), check=load_checkpoint)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> State:
     """Read a checkpoint on the CPU; raise `CheckpointError` where it is missing, damaged, unsafe or not one of ours."""
     require_file(path, CheckpointError)
     try:
@@ -49,7 +51,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+def read_checkpoint(path: Path) -> tuple[State, str]:
     """Read a checkpoint, as safely as `load_checkpoint`, and what is wrong with it; empty where nothing is.
 
     Raises `CheckpointError` where it cannot be read at all.
@@ -63,7 +65,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
         return content, str(error)
 
 
-def _salvaged(path: Path) -> Any:
+def _salvaged(path: Path) -> object:
     """Return what a file holds whose checksum does not match; None where it cannot be read."""
     try:
         return _deserialise(path.read_bytes(), path)
@@ -71,7 +73,7 @@ def _salvaged(path: Path) -> Any:
         return None
 
 
-def _serialise(content: dict[str, Any]) -> bytes:
+def _serialise(content: State) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()

@@ -12,6 +12,7 @@ from cryoreg.config import build_spec
 from cryoreg.contracts import Answer, Encoder, Learner
 from cryoreg.errors import CheckpointError
 from cryoreg.learners import build_learner
+from cryoreg.runs.cards import Card
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
 from cryoreg.runs.weights import (
     CLASSIFIER_FILE,
@@ -37,7 +38,7 @@ class Network(NamedTuple):
 
     path: Path
     """The file."""
-    card: dict[str, Any]
+    card: Card
     tensors: dict[str, Tensor]
     """As the file holds them."""
     encoder: Encoder
@@ -109,19 +110,19 @@ def _holds_classifier(weights: Weights) -> bool:
     return _OLD_HEAD in weights.tensors if recorded is None else recorded == "classifier"
 
 
-def build_encoder(card: Mapping[str, Any]) -> Encoder:
+def build_encoder(card: Card) -> Encoder:
     """Return an encoder of random weights, as a card describes it."""
     return recorded_spec("encoder", card).build()
 
 
-def recorded_spec(kind: Literal["encoder", "dataset"], card: Mapping[str, Any]) -> Any:
+def recorded_spec(kind: Literal["encoder", "dataset"], card: Card) -> Any:
     """Return the spec of a component as a card records it."""
     config = card["config"]
     parameters = {key: value for key, value in config[kind].items() if key != "name"}
     return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
 
 
-def load_pretrained(encoder: Encoder, described: Mapping[str, Any], start: Path) -> None:
+def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Path) -> None:
     """Load the weights of a run, a file or a checkpoint of the lab into an encoder, ``described`` by its parameters.
 
     Raises `CheckpointError` where they are another network's.
@@ -135,7 +136,7 @@ def load_pretrained(encoder: Encoder, described: Mapping[str, Any], start: Path)
     load_into(encoder, weights.tensors, path)
 
 
-def require_same_encoder(card: Mapping[str, Any], described: Mapping[str, Any], path: Path) -> None:
+def require_same_encoder(card: Card, described: Mapping[str, object], path: Path) -> None:
     """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters."""
     recorded = recorded_spec("encoder", card).model_dump(mode="json") | card["config"]["encoder"]
     for key, value in described.items():
@@ -143,13 +144,13 @@ def require_same_encoder(card: Mapping[str, Any], described: Mapping[str, Any], 
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
 
 
-def save_encoder(folder: Path, encoder: Encoder, card: Mapping[str, Any]) -> Path:
+def save_encoder(folder: Path, encoder: Encoder, card: Card) -> Path:
     """Write an encoder into a run directory; return the file."""
     save_weights(path := folder / ENCODER_FILE, encoder.state_dict(), {**card, _HOLDS: "encoder"})
     return path
 
 
-def save_learner(folder: Path, learner: Learner, card: Mapping[str, Any]) -> Path:
+def save_learner(folder: Path, learner: Learner, card: Card) -> Path:
     """Write what a learner needs to give its answers into a run directory; return the file."""
     save_weights(path := folder / CLASSIFIER_FILE, learner.saved_state(), {**card, _HOLDS: "classifier"})
     return path

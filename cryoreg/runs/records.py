@@ -37,7 +37,7 @@ class RecordedComponent(NamedTuple):
     name: str
     package: str
     version: str
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
     here: str | None
     """The version of the package that is installed here; None where none is."""
 
@@ -56,13 +56,13 @@ class Record(NamedTuple):
     cryoreg: str | None
     task: str | None
     components: list[RecordedComponent]
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, object]]
     """The other sections: "split", "training"."""
     required_plugins: list[str]
-    data: dict[str, Any]
+    data: dict[str, object]
     """Voxel size (Å), box (voxels), normalisation and what else is known of the training data."""
     classes: list[str]
-    metrics: dict[str, Any]
+    metrics: dict[str, object]
     tensors: int
     numbers: int
     """How many the tensors hold together."""
@@ -164,7 +164,7 @@ def _record(
     )
 
 
-def _components(chosen: dict[str, dict[str, Any]], packages: dict[str, Any]) -> list[RecordedComponent]:
+def _components(chosen: dict[str, dict[str, object]], packages: dict[str, object]) -> list[RecordedComponent]:
     here = installed_packages()
     found = []
     for section, values in chosen.items():
@@ -186,20 +186,20 @@ def _plain(known: dict[str, Any], path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _table(value: Any) -> dict[str, Any]:
+def _table(value: object) -> dict[str, Any]:
     """Return a value where it is a table; a file of unknown origin may hold anything in its place."""
     return value if isinstance(value, dict) else {}
 
 
-def _texts(values: Any) -> list[str]:
+def _texts(values: object) -> list[str]:
     return [str(value) for value in values] if isinstance(values, Iterable) and not isinstance(values, str) else []
 
 
-def evaluations(path: Path) -> dict[str, dict[str, Any]]:
+def evaluations(path: Path) -> dict[str, dict[str, object]]:
     """Return part -> figures of the evaluations that a run directory holds; unreadable ones are left out."""
     found = {}
     for file in sorted(path.glob("evaluation_*.json")) if path.is_dir() else []:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -13,7 +12,7 @@ from cryoreg.config import AnyConfig, Layer, check_same_run
 from cryoreg.errors import CheckpointError, RunFolderError
 from cryoreg.files import is_leftover, remove_leftovers, require_no_link, write_text
 from cryoreg.runs.cards import check_state
-from cryoreg.runs.checkpoint import load_checkpoint, save_checkpoint
+from cryoreg.runs.checkpoint import State, load_checkpoint, save_checkpoint
 from cryoreg.runs.csv_log import CsvLog
 
 LOCK = ".lock"
@@ -45,7 +44,7 @@ class RunFolder:
         resume: bool,
         rank: int = 0,
         wait_for_others: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[RunFolder, dict[str, Any] | None]]:
+    ) -> Iterator[tuple[RunFolder, State | None]]:
         """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`.
 
         Of a run's processes the one of rank 0 holds and writes it; all call ``wait_for_others``, a barrier, when it is
@@ -104,7 +103,7 @@ class RunFolder:
             return "its run ended before anything was trained; start it again, without --resume"
         return f"it holds no {self.last.relative_to(self.path)}"
 
-    def start(self, config: AnyConfig, state: dict[str, Any]) -> None:
+    def start(self, config: AnyConfig, state: State) -> None:
         """Write the first checkpoint, from when on the run can be resumed, and the resolved config.
 
         A resumed run writes both again, as its data may have moved and config.toml may have been edited or lost.
@@ -112,13 +111,13 @@ class RunFolder:
         self.save(state)
         write_text(self.config, config.to_toml())
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> State:
         """Return the last checkpoint; raise `CheckpointError` where it is damaged or holds no run."""
         state = load_checkpoint(self.last)
         check_state(state, self.last)
         return state
 
-    def _go_on(self, config: AnyConfig) -> dict[str, Any]:
+    def _go_on(self, config: AnyConfig) -> State:
         """Return the last checkpoint, and cut the logs back to it."""
         state = self.load()
         check_same_run(state["config"], config)
@@ -151,11 +150,11 @@ class RunFolder:
             for folder in folders:
                 folder.rmdir()
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Replace the last checkpoint."""
         save_checkpoint(self.last, state)
 
-    def save_best(self, state: dict[str, Any]) -> None:
+    def save_best(self, state: State) -> None:
         """Replace the best checkpoint."""
         save_checkpoint(self.best, state)
 

@@ -21,7 +21,7 @@ from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
 from cryoreg.files import require_file, write_atomically, write_text
-from cryoreg.runs.cards import check_card, parse_card
+from cryoreg.runs.cards import Card, check_card, parse_card
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
 
 ENCODER_FILE = "encoder.safetensors"
@@ -33,10 +33,10 @@ class Weights(NamedTuple):
     """What an exported file holds."""
 
     tensors: dict[str, Tensor]
-    card: dict[str, Any]
+    card: Card
 
 
-def make_card(config: AnyConfig, dataset: SubtomogramDataset, num_features: int, **more: Any) -> dict[str, Any]:
+def make_card(config: AnyConfig, dataset: SubtomogramDataset, num_features: int, **more: object) -> Card:
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
         **provenance_of(dataset),
@@ -68,13 +68,13 @@ def _without_initial_weights(config: AnyConfig) -> dict[str, Any]:
     return values | {"encoder": {key: value for key, value in values["encoder"].items() if key not in dropped}}
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write tensors and card to one safetensors file, and the card as card.json beside it."""
     write_weights(path, tensors, card)
     write_text(path.parent / CARD_FILE, json.dumps(card, indent=2) + "\n")
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write tensors and card to one safetensors file."""
     text = json.dumps(card, indent=2)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

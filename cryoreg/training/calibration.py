@@ -5,11 +5,12 @@ Guo et al. 2017, On calibration of modern neural networks (ICML).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cryoreg.runs.cards import Card
 
 BINS = 15
 """Bins of the expected calibration error, as Guo et al. use."""
@@ -35,7 +36,7 @@ class Calibration(NamedTuple):
     unsure_threshold: float | None
     """The smallest calibrated confidence above which 95 % were right; None where 20 never were."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain values, for the card."""
         return self._asdict()
 
@@ -70,13 +71,13 @@ def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6}).x))
 
 
-def temperature_of(card: Mapping[str, Any]) -> float | None:
+def temperature_of(card: Card) -> float | None:
     """Return the temperature that a run's card records; None where it was not calibrated."""
     calibration = card.get("calibration")
     return calibration["temperature"] if calibration else None
 
 
-def probabilities(logits: NDArray[Any], temperature: float | None) -> Floats:
+def probabilities(logits: NDArray[np.floating], temperature: float | None) -> Floats:
     """Return softmax(logits / T), (N, classes); None: the network was not calibrated, and T is 1."""
     return np.exp(_log_softmax(np.asarray(logits, np.float64) / (temperature or 1.0)))
 

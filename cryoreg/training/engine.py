@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from cryoreg.contracts import StepOutput
 from cryoreg.datasets.fingerprint import fingerprint, require_same
 from cryoreg.errors import CheckpointError, NonFiniteError, message_of
 from cryoreg.randomness import mix64
+from cryoreg.runs.checkpoint import State
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import RunLog
 from cryoreg.runs.weights import load_into, provenance_of
@@ -59,11 +60,11 @@ class TrainingPlan(ABC):
         """Return more columns for metrics.csv; NaN leaves one empty."""
         return {}
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return what a resume needs beside the module's weights; plain types only."""
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state(self, state: State) -> None:  # noqa: B027
         """Take back what `state` returned."""
 
 
@@ -106,7 +107,7 @@ class Engine:
         config: AnyConfig,
         folder: RunFolder,
         fabric: Fabric,
-        resumed: dict[str, Any] | None = None,
+        resumed: State | None = None,
     ) -> None:
         self.plan, self.config, self.folder, self.fabric = plan, config, folder, fabric
         self.settings = config.training
@@ -277,7 +278,7 @@ class Engine:
             self.folder.save(self.state())
         self._saved_at = time.monotonic()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return all that a resume needs, in tensors and plain types."""
         return {
             **provenance_of(self.plan.loader.dataset),
@@ -290,7 +291,7 @@ class Engine:
             "job": self.plan.state(),
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: State) -> None:
         require_same(self.plan.loader.dataset, state["data"], str(self.folder.path))
         try:
             load_into(self.plan.module, state["module"], self.folder.last)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import SCRATCH, FinetuneSettings
 from cryoreg.contracts import Encoder, StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import DataError
 from cryoreg.learners import build_learner
 from cryoreg.plans import LessonPlan
-from cryoreg.runs.checkpoint import load_checkpoint
+from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import load_pretrained, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.weights import CLASSIFIER_FILE, make_card, provenance_of, with_pretrained
@@ -123,11 +124,11 @@ class FinetuningPlan(TrainingPlan):
         logits = run_over(self.val_loader, self.fabric, lambda x: self.learner.classify(x).logits)
         return logits, self.val_loader.labels()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return which epoch is the best so far."""
         return dict(self.best)
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: State) -> None:
         """Take back the best epoch so far."""
         self.best = dict(state)
 
@@ -180,12 +181,12 @@ def finetune(
     run_dir: str | Path,
     *,
     pretrained: str | Path | None = None,
-    encoder: str | Mapping[str, Any] | None = None,
-    augmentation: str | Mapping[str, Any] | None = None,
-    dataset: str | Mapping[str, Any] | None = None,
-    split: Mapping[str, Any] | None = None,
+    encoder: Chosen = None,
+    augmentation: Chosen = None,
+    dataset: Chosen = None,
+    split: Mapping[str, object] | None = None,
     resume: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> FinetuneResult:
     """Train a classifier on labels, as `cryoreg finetune` does, from ``pretrained`` weights or from scratch.
 

@@ -56,7 +56,7 @@ def is_leader() -> bool:
     return not launched_processes() or int(os.environ["SLURM_PROCID"]) == 0
 
 
-def run_in_processes(function: Callable[..., Result], settings: TrainingSettings, *arguments: Any) -> Result:
+def run_in_processes(function: Callable[..., Result], settings: TrainingSettings, *arguments: object) -> Result:
     """Call ``function(*arguments)`` in ``settings.devices`` processes and return what rank 0 returns.
 
     Where torchrun or SLURM has started the processes, or one is enough, this process calls it. Else they are spawned,
@@ -76,7 +76,7 @@ def run_in_processes(function: Callable[..., Result], settings: TrainingSettings
 class _Group:
     """The processes of one node, from start to end."""
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], count: int) -> None:
+    def __init__(self, function: Callable[..., object], arguments: tuple[object, ...], count: int) -> None:
         with safe_path():
             self._messages = torch.multiprocessing.get_context("spawn").Queue()
             work = (count, find_free_network_port(), self._messages, function, arguments)
@@ -155,7 +155,7 @@ class _Group:
 
 
 def _work(
-    rank: int, count: int, port: int, messages: Any, function: Callable[..., Any], arguments: tuple[Any, ...]
+    rank: int, count: int, port: int, messages: Any, function: Callable[..., object], arguments: tuple[object, ...]
 ) -> None:
     """Be one of the processes: call the function, and hand over what it returns or raises."""
     os.environ |= {

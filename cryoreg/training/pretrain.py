@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
+from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, SubtomogramDataset
 from cryoreg.datasets.splits import label_fraction, split
@@ -142,14 +143,14 @@ def _export(plan: PretrainingPlan, config: RunConfig[PretrainSettings], run_dir:
 def pretrain(
     run_dir: str | Path,
     *,
-    method: str | Mapping[str, Any] | None = None,
-    encoder: str | Mapping[str, Any] | None = None,
-    augmentation: str | Mapping[str, Any] | None = None,
-    augmentation_2: str | Mapping[str, Any] | None = None,
-    dataset: str | Mapping[str, Any] | None = None,
-    split: Mapping[str, Any] | None = None,
+    method: Chosen = None,
+    encoder: Chosen = None,
+    augmentation: Chosen = None,
+    augmentation_2: Chosen = None,
+    dataset: Chosen = None,
+    split: Mapping[str, object] | None = None,
     resume: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> PretrainResult:
     """Pretrain an encoder without labels, as `cryoreg pretrain` does (defaults: moco, rb3d, gupta2022, demo).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
 
@@ -20,8 +20,8 @@ def report(
     *,
     limit: int = 5000,
     part: Part | None = None,
-    dataset: Mapping[str, Any] | None = None,
-    **settings: Any,
+    dataset: Mapping[str, object] | None = None,
+    **settings: object,
 ) -> Path:
     """Write a run's report as HTML, and return where: ``output``, or report.html in the run directory.
 

@@ -11,6 +11,7 @@ from cryoreg import registry
 from cryoreg.config import PROVENANCE_SECTION, AnyConfig, Layer, kind_of, resolve
 from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
+from cryoreg.runs.cards import Card
 from cryoreg.runs.csv_log import CsvLog
 
 _CURVE_POINTS = 500
@@ -49,7 +50,7 @@ class Course(NamedTuple):
     """steps.csv, thinned."""
 
 
-def task_of(card: dict[str, Any]) -> str:
+def task_of(card: Card) -> str:
     """Return "pretrain" or "finetune"."""
     return str(card["config"]["task"])
 

@@ -55,7 +55,7 @@ class StoreLayout:
     """Where each row came from."""
     columns: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     """Further values of each row: name -> (NumPy type, shape in each row)."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     """How the volumes were made, as JSON can hold it."""
     clean: bool = False
     """Whether each volume has a noise-free copy."""
@@ -163,7 +163,7 @@ def optional(values: np.ndarray) -> list[Any]:
 
 def _write_attributes(file: h5py.File, layout: StoreLayout) -> None:
     file.attrs[FORMAT] = VERSION
-    known: dict[str, Any] = {"cryoreg": version.__version__, "layout": layout.digest()}
+    known: dict[str, object] = {"cryoreg": version.__version__, "layout": layout.digest()}
     known["fingerprint"] = fingerprint(cast(SubtomogramDataset, layout))
     known |= {name: getattr(layout, name) for name in ("voxel_size", "contrast", "tilt_range", "tilt_axis")}
     for name, value in known.items():
