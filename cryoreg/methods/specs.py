@@ -35,7 +35,7 @@ class MoCoSpec(MethodSpec):
 
     queue_size: int = Field(128, ge=1, description="keys kept as negatives")
     momentum: float = Field(0.999, ge=0, le=1, description="momentum of the key encoder's update")
-    temperature: float = Field(0.2, gt=0, description="τ, by which similarities are divided")
+    temperature: float = Field(0.2, ge=1e-4, description="τ, by which similarities are divided")
     head: Literal["v1", "v2"] = Field("v2", description="projection head: v1 linear, v2 two layers with ReLU")
     hidden_dim: int = Field(256, ge=1, description="width of the v2 head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
@@ -57,7 +57,7 @@ class SimCLRSpec(MethodSpec):
     formula, the head has no BatchNorm; with it (the authors' code), each process normalises its own batch.
     """
 
-    temperature: float = Field(0.5, gt=0, description="τ, by which similarities are divided")
+    temperature: float = Field(0.5, ge=1e-4, description="τ, by which similarities are divided")
     hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
     batch_norm: bool = Field(False, description="BatchNorm after both layers of the projection head")
@@ -143,7 +143,7 @@ class SwAVSpec(MethodSpec):
     """
 
     n_prototypes: int = Field(64, ge=2, description="K: some times the number of classes that are expected")
-    temperature: float = Field(0.1, gt=0, description="τ, by which similarities are divided")
+    temperature: float = Field(0.1, ge=1e-4, description="τ, by which similarities are divided")
     epsilon: float = Field(0.05, ge=0.02, description="softness of the assignments")
     iterations: int = Field(3, ge=1, description="Sinkhorn iterations")
     queue_size: int = Field(128, ge=0, description="projections kept of each whole view; 0 for no queue")
@@ -175,9 +175,9 @@ class DINOSpec(MethodSpec):
     """
 
     n_prototypes: int = Field(256, ge=2, description="K, the length of the output")
-    student_temperature: float = Field(0.1, gt=0, description="τₛ, by which the student's scores are divided")
-    teacher_temperature: float = Field(0.07, gt=0, description="τₜ, by which the teacher's scores are divided")
-    warmup_temperature: float = Field(0.04, gt=0, description="τₜ at the first step")
+    student_temperature: float = Field(0.1, ge=1e-4, description="τₛ, by which the student's scores are divided")
+    teacher_temperature: float = Field(0.07, ge=1e-4, description="τₜ, by which the teacher's scores are divided")
+    warmup_temperature: float = Field(0.04, ge=1e-4, description="τₜ at the first step")
     warmup_steps: int = Field(500, ge=0, description="steps in which τₜ rises to its final value")
     momentum: float = Field(0.996, ge=0, le=1, description="momentum of the teacher's first update; it rises to 1")
     center_momentum: float = Field(0.9, ge=0, le=1, description="momentum of the center's update")
@@ -209,7 +209,7 @@ class SupConSpec(MethodSpec):
 
     uses_labels: ClassVar[bool] = True
 
-    temperature: float = Field(0.1, gt=0, description="τ, by which similarities are divided")
+    temperature: float = Field(0.1, ge=1e-4, description="τ, by which similarities are divided")
     hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
 
@@ -308,7 +308,7 @@ class NRCLSpec(MethodSpec):
     denoise_sigma: float = Field(1.0, ge=0, le=10, description="blur, in voxels, where there is no noise-free copy")
     queue_size: int = Field(128, ge=1, description="keys kept as negatives")
     momentum: float = Field(0.999, ge=0, le=1, description="momentum of the key encoder's update")
-    temperature: float = Field(0.2, gt=0, description="τ, by which similarities are divided")
+    temperature: float = Field(0.2, ge=1e-4, description="τ, by which similarities are divided")
     hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
 
