@@ -120,6 +120,8 @@ class MethodSpec(Spec):
     """How many augmented views of each subtomogram ``Method.forward`` takes."""
     uses_labels: ClassVar[bool] = False
     """Whether ``Method.forward`` also takes ``labels``."""
+    min_batch: ClassVar[int] = 1
+    """The fewest subtomograms in each process from which the method learns: 2 where it compares those of a batch."""
 
     def view_plan(self) -> ViewPlan:
         """Return the views to draw; methods with clean or local ones say so here."""

@@ -13,6 +13,7 @@ import cryoreg
 from cryoreg import registry
 from cryoreg.diagnosis import installation, plugins
 from cryoreg.diagnosis.finding import Finding
+from cryoreg.errors import UnknownComponentError
 from cryoreg.registry import discovery, plugin_api
 
 Install = Callable[..., Path]
@@ -289,3 +290,29 @@ def test_an_empty_allow_list_allows_none(lab: Lab, monkeypatch: pytest.MonkeyPat
     lab.plugin("one", entry_points="[cryoreg.encoders]\nx = absent:X\n")
     assert faults(lab) == []
     assert "CRYOREG_PLUGINS allows no plugin" in [finding.text for finding in findings(lab)]
+
+
+# ---- groups that do not exist
+
+
+@pytest.mark.parametrize("group", ["encoder", "Encoders", "encoderz"])
+def test_doctor_and_registry_agree_on_misspelt_groups(lab: Lab, group: str) -> None:
+    lab.plugin("one", entry_points=f"[cryoreg.{group}]\ntiny = one_specs:Tiny\n")
+    [fault] = faults(lab)
+    assert fault.status == "problem"
+    assert fault.text.startswith(f"one 1.0 declares tiny in the group 'cryoreg.{group}', which does not exist; did you")
+    assert "'encoders'" in fault.text
+    assert "write 'cryoreg.encoders'" in fault.fix
+    assert "one 1.0, from an unrecorded place: nothing" in [finding.text for finding in findings(lab)]
+    with pytest.raises(UnknownComponentError) as error:
+        registry.find("encoders", "tiny")
+    assert f"unknown encoder 'tiny': one declares it in 'cryoreg.{group}', not in 'cryoreg.encoders'" in str(
+        error.value
+    )
+
+
+def test_a_group_unlike_any_other_is_told(lab: Lab) -> None:
+    lab.plugin("one", entry_points="[cryoreg.xyz]\ntiny = one_specs:Tiny\n")
+    [fault] = faults(lab)
+    assert "in the group 'cryoreg.xyz', which does not exist" in fault.text
+    assert "cryoreg.encoders" in fault.fix

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from support.broken_specs import FAULTY, SoundAugmentation, SoundDataset, SoundEncoder
 from torch import distributed, nn
@@ -29,6 +30,7 @@ from cryoreg.testing import (
     parametrize_with_checks,
     run_checks,
 )
+from cryoreg.testing.method_checks import output_of
 from cryoreg.testing.runner import select
 from cryoreg_cli.main import cryoreg as command
 
@@ -310,3 +312,54 @@ def test_a_process_that_dies_or_hangs_is_replaced(monkeypatch: pytest.MonkeyPatc
         elsewhere.elsewhere(time.sleep, 60)
     monkeypatch.undo()
     assert elsewhere.elsewhere(process) != after
+
+
+# ---- looking closer
+
+
+def test_one_check_can_be_run_alone() -> None:
+    assert [result.check.name for result in run_checks(NoAugmentationSpec(), "views_are_finite")] == [
+        "check_views_are_finite"
+    ]
+    result = CliRunner().invoke(
+        command, ["check", "none", "--kind", "augmentation", "--check", "check_views_are_finite"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "1 checks, 0 failed" in result.output
+    with pytest.raises(ConfigError, match=r"no check of augmentations is called 'views_finite'; did you mean"):
+        list(run_checks(NoAugmentationSpec(), "views_finite"))
+
+
+def test_a_failed_check_keeps_its_traceback() -> None:
+    [result] = run_checks(FAULTY_NOISE(), "shape_and_dtype_stay")
+    assert isinstance(result.error, CheckFailed)
+    assert result.error.__traceback__ is not None
+    [sound] = run_checks(NoAugmentationSpec(), "views_are_finite")
+    assert sound.error is None
+
+
+def test_tracebacks_are_shown_on_demand(tmp_path: Path) -> None:
+    module = """from cryoreg.encoders.specs import RB3DSpec
+
+
+class Broken(RB3DSpec):
+    def build(self):
+        return 1 / 0
+"""
+    points = "[cryoreg.encoders]\nbroken = fake_plugin_specs:Broken\n"
+    with fake_plugin(tmp_path, entry_points=points, modules={"fake_plugin_specs": module}):
+        words = ["check", "broken", "--check", "build_returns_an_encoder"]
+        plain, traced = (CliRunner().invoke(command, [*words, *more]) for more in ([], ["--traceback"]))
+    assert plain.exit_code == traced.exit_code == 1
+    assert "Traceback" not in plain.output
+    assert "ZeroDivisionError" in traced.output
+    assert "return 1 / 0" in traced.output
+
+
+def test_a_method_that_returns_no_step_output_is_told_what_to_return() -> None:
+    class OnlyLoss(nn.Module):
+        def forward(self, views: list[object]) -> object:
+            return nn.functional.relu(views[0]).mean()  # type: ignore[arg-type]
+
+    with pytest.raises(CheckFailed, match=r"returns a Tensor; return StepOutput\(loss, features\)"):
+        output_of(OnlyLoss(), [[torch.ones(1)]])

@@ -32,8 +32,8 @@ class TrainingSettings(Settings):
     epochs: int = Field(ge=1, description="passes over the training subtomograms")
     batch_size: int = Field(16, ge=1, description="subtomograms per step, over all processes")
     optimizer: str = Field(description="any optimizer of timm: adam, adamw, sgd (Nesterov), momentum, lamb, ...")
-    lr: float = Field(gt=0, description="learning rate at its highest")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay; none on biases and norms, as timm does")
+    lr: float = Field(gt=0, le=1e30, description="learning rate at its highest")
+    weight_decay: float = Field(1e-4, ge=0, le=1e30, description="weight decay; none on biases and norms, as timm does")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; other optimizers ignore it")
     schedule: str = Field(description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     warmup_epochs: int = Field(0, ge=0, description="epochs of linear warm-up")
@@ -65,7 +65,7 @@ class PretrainSettings(TrainingSettings):
 
     epochs: int = Field(200, ge=1, description="passes over the training subtomograms")
     optimizer: str = Field("adam", description="any optimizer of timm: adam, adamw, sgd (Nesterov), lamb, ...")
-    lr: float = Field(1e-4, gt=0, description="learning rate at its highest")
+    lr: float = Field(1e-4, gt=0, le=1e30, description="learning rate at its highest")
     schedule: str = Field("constant", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     part: Literal["train", "all"] = Field(
         "train", description="what to learn from: the train split (an unlabelled set: everything), or all"
@@ -84,7 +84,7 @@ class FinetuneSettings(TrainingSettings):
 
     epochs: int = Field(50, ge=1, description="passes over the labelled training subtomograms")
     optimizer: str = Field("sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ...")
-    lr: float = Field(5e-4, gt=0, description="learning rate at its highest")
+    lr: float = Field(5e-4, gt=0, le=1e30, description="learning rate at its highest")
     schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
     pretrained: Literal["scratch"] | Path = Field(
         SCRATCH,

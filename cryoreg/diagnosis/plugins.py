@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -13,9 +14,8 @@ from cryoreg import registry
 from cryoreg.diagnosis import separate_process
 from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
 from cryoreg.errors import BrokenComponentError
-from cryoreg.kinds import KINDS
 from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, plugin_api, suggestion
-from cryoreg.registry.discovery import Candidate
+from cryoreg.registry.discovery import GROUP_PREFIX, Candidate
 from cryoreg.registry.provenance import source_of
 from cryoreg.version import PLUGIN_API
 
@@ -26,7 +26,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from cryoreg.diagnosis.plugins import broken
 print(json.dumps({"errors": broken(sys.argv[2])}))
 """
-_GROUPS = (*(registry.group_of(kind) for kind in KINDS), "commands")
 
 
 def check() -> Iterator[Finding]:
@@ -55,14 +54,32 @@ def unreadable() -> Iterator[Finding]:
 
 def _plugin(dist: str, offers: list[Candidate], allowed: bool) -> Iterator[Finding]:
     version, info = offers[0].version, offers[0].info
-    names = ", ".join(f"{offer.group.removesuffix('s')} {offer.name}" for offer in offers)
+    known = [offer for offer in offers if offer.group in registry.GROUPS]
+    names = ", ".join(f"{offer.group.removesuffix('s')} {offer.name}" for offer in known) or "nothing"
     described = f"{dist} {version}, {source_of(info)}: {names}"
     if not allowed:
         yield ok(f"{described}; not loaded, as {ALLOW_LIST_VARIABLE} leaves it out")
         return
     yield ok(described)
+    yield from _misspelt(offers)
     yield from _declared(dist, version, info)
     yield from _broken(dist, version)
+
+
+def _misspelt(offers: list[Candidate]) -> Iterator[Finding]:
+    """Yield a problem for each group of a plugin that does not exist: what it declares there is never found."""
+    for group in sorted({offer.group for offer in offers} - set(registry.GROUPS)):
+        names = ", ".join(offer.name for offer in offers if offer.group == group)
+        [first, *_] = offers
+        yield problem(
+            f"{first.dist} {first.version} declares {names} in the group '{GROUP_PREFIX}{group}', which does not exist"
+            f"{suggestion(group, registry.GROUPS)}",
+            f"ask its author to write '{GROUP_PREFIX}{_nearest(group)}', then update {first.dist}",
+        )
+
+
+def _nearest(group: str) -> str:
+    return next(iter(get_close_matches(group, registry.GROUPS, n=1)), "encoders', 'cryoreg.methods' or another of them")
 
 
 def _declared(dist: str, version: str, info: str) -> Iterator[Finding]:
@@ -94,7 +111,7 @@ def _broken(dist: str, version: str) -> Iterator[Finding]:
 def broken(dist: str) -> list[str]:
     """Load all that a package offers, in this process; return the message of each that fails."""
     errors = []
-    for group in _GROUPS:
+    for group in registry.GROUPS:
         for component in registry.components(group):
             try:
                 if component.dist == dist:
@@ -113,7 +130,7 @@ def _load(component: Component) -> None:
 
 def clashes() -> Iterator[Finding]:
     """Yield a warning for each name that several packages offer."""
-    for group in _GROUPS:
+    for group in registry.GROUPS:
         shadowed = [component for component in registry.components(group) if component.shadowed]
         for name in sorted({component.name for component in shadowed}):
             yield _clash(group, name, [component for component in shadowed if component.name == name])

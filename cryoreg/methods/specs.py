@@ -57,6 +57,8 @@ class SimCLRSpec(MethodSpec):
     formula, the head has no BatchNorm; with it (the authors' code), each process normalises its own batch.
     """
 
+    min_batch: ClassVar[int] = 2
+
     temperature: float = Field(0.5, ge=1e-4, description="τ, by which similarities are divided")
     hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
@@ -78,6 +80,8 @@ class VICRegSpec(MethodSpec):
     paper's text has neither the ½ nor, in the first term, the mean over d). No negatives. The paper's projector is 8192
     wide for an encoder of 2048 features; the defaults keep that ratio of 4 for an encoder of 256.
     """
+
+    min_batch: ClassVar[int] = 2
 
     invariance: float = Field(25.0, ge=0, description="λ, the weight of the mean square distance between the views")
     variance: float = Field(25.0, ge=0, description="μ, the weight of the term that keeps standard deviations above 1")
@@ -102,6 +106,8 @@ class BYOLSpec(MethodSpec):
     paper's heads are 4096 wide for an encoder of 2048 features; the defaults keep that ratio of 2 for one of 256.
     """
 
+    min_batch: ClassVar[int] = 2
+
     momentum: float = Field(0.996, ge=0, le=1, description="momentum of the target's first update; it rises to 1")
     hidden_dim: int = Field(512, ge=1, description="width of the hidden layers of projector and predictor")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
@@ -120,6 +126,8 @@ class SimSiamSpec(MethodSpec):
     projection, all of unit length; sg stops the gradient. From −1 (agreement) up. The paper's projector is as wide as
     its encoder's features and its predictor a quarter of that, as are the defaults for an encoder of 256 features.
     """
+
+    min_batch: ClassVar[int] = 2
 
     hidden_dim: int = Field(256, ge=1, description="width of the projector's two hidden layers")
     output_dim: int = Field(256, ge=1, description="length of the projected vectors")
@@ -207,6 +215,7 @@ class SupConSpec(MethodSpec):
     loss is that of `simclr`. The temperature is the paper's for ImageNet.
     """
 
+    min_batch: ClassVar[int] = 2
     uses_labels: ClassVar[bool] = True
 
     temperature: float = Field(0.1, ge=1e-4, description="τ, by which similarities are divided")

@@ -2,6 +2,7 @@
 
 from cryoreg.registry.lookup import (
     ALLOW_LIST_VARIABLE,
+    GROUPS,
     HOME,
     Component,
     allowed_plugins,
@@ -19,6 +20,7 @@ from cryoreg.registry.lookup import (
 
 __all__ = [
     "ALLOW_LIST_VARIABLE",
+    "GROUPS",
     "HOME",
     "Component",
     "allowed_plugins",

@@ -106,6 +106,10 @@ class Component(NamedTuple):
             raise self.broken(f"{type(error).__name__}: {message_of(error)}") from error
 
 
+GROUPS = (*(f"{kind}s" for kind in KINDS), "commands")
+"""The entry-point groups that there are, without their prefix."""
+
+
 def group_of(kind: Kind) -> str:
     """Return the entry-point group of a kind, without its prefix: "encoder" -> "encoders"."""
     return f"{kind}s"
@@ -201,7 +205,7 @@ def _normalise_qualified(name: str) -> str:
 
 def _unknown(group: str, name: str, available: list[Component]) -> str:
     known = [c.name for c in available] + [c.qualified for c in available if c.shadowed]
-    hint = _not_allowed(group, name) or suggestion(name, known)
+    hint = _not_allowed(group, name) or _misplaced(group, name) or suggestion(name, known)
     where = "cryoreg --help" if group == "commands" else f"cryoreg list --kind {_singular(group)}"
     return f"unknown {_singular(group)} '{name}'{hint}; `{where}` shows what is installed"
 
@@ -211,6 +215,15 @@ def _not_allowed(group: str, name: str) -> str:
     names = (name, _normalise_qualified(name))
     dists = [c.dist for c in _candidates(group) if c.name in names or f"{c.dist}:{c.name}" in names]
     return f": {' and '.join(dists)} offers it, but {ALLOW_LIST_VARIABLE} leaves it out" if dists else ""
+
+
+def _misplaced(group: str, name: str) -> str:
+    """Say which package offers the name in a group that does not exist, as ``cryoreg.encoder`` for ``...encoders``."""
+    for candidate in installed():
+        if candidate.name == name and candidate.group not in GROUPS:
+            wanted = f"'{discovery.GROUP_PREFIX}{group}'"
+            return f": {candidate.dist} declares it in '{discovery.GROUP_PREFIX}{candidate.group}', not in {wanted}"
+    return ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

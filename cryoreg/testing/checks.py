@@ -55,7 +55,7 @@ class Check:
         except (Exception, SystemExit) as error:
             raise CheckFailed(
                 f"{type(spec).__name__} raises {type(error).__name__} where that is not expected: {message_of(error)}; "
-                "the traceback shows where"
+                "`cryoreg check --traceback` shows where"
             ) from error
 
 

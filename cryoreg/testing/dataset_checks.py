@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,6 +129,21 @@ def check_length_is_that_of_labels_ids_and_groups(spec: DatasetSpec) -> None:
         require(count == len(dataset), f"there are {count} {name} for {len(dataset)} subtomograms; give one for each")
 
 
+def check_lists_are_lists(spec: DatasetSpec) -> None:
+    """Classes, labels, ids and groups are lists or tuples of Python's own values, no arrays."""
+    dataset = spec.build()
+    for name in ("classes", "labels", "ids", "groups"):
+        values = getattr(dataset, name)
+        sound = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+        require(sound, f"{name} is of type {type(values).__name__}; make it a list, as by `.tolist()`")
+
+
+def check_groups_are_names(spec: DatasetSpec) -> None:
+    """Every group is the name of a tomogram, a str, or None where it is not known."""
+    wrong = [group for group in spec.build().groups if not (group is None or isinstance(group, str))]
+    require(not wrong, f"the group {wrong[:1]} is neither a str nor None; write the name of the tomogram as text")
+
+
 def check_box_and_voxel_size_are_numbers(spec: DatasetSpec) -> None:
     """``box`` is three counts of voxels, (D, H, W); ``voxel_size`` is Å, positive, or None."""
     dataset = spec.build()
@@ -167,6 +182,14 @@ def check_volumes_are_float32_of_the_box(spec: DatasetSpec) -> None:
         require(volume.dtype == torch.float32, f"a volume is {volume.dtype}; return float32")
         shape, wanted = tuple(volume.shape), (1, *dataset.box)
         require(shape == wanted, f"volume {index} is {shape}, not (1, D, H, W) = {wanted}; mend box or __getitem__")
+
+
+def check_volumes_are_finite(spec: DatasetSpec) -> None:
+    """No voxel is NaN or infinite."""
+    dataset = spec.build()
+    for index in some_of(dataset):
+        finite = bool(dataset[index].volume.isfinite().all())
+        require(finite, f"volume {index} holds NaN or infinite voxels; raise DataError with the name of its file")
 
 
 def check_samples_agree_with_the_lists(spec: DatasetSpec) -> None:

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, Optimizer
 
 from cryoreg.contracts import Method, StepOutput
+from cryoreg.errors import message_of
 from cryoreg.specs import MethodSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import on_two_ranks
@@ -33,6 +34,10 @@ def output_of(method: nn.Module, batch: Sequence[object], seed: int = 0) -> Step
     """Call a method as training does: after seeding torch's global generator, from which it may draw."""
     torch.manual_seed(seed)
     output: StepOutput = method(*batch)
+    require(
+        isinstance(output, StepOutput),
+        f"forward returns a {type(output).__name__}; return StepOutput(loss, features), of cryoreg.contracts",
+    )
     return output
 
 
@@ -81,6 +86,24 @@ def check_loss_is_a_finite_float32_scalar(spec: MethodSpec) -> None:
         require(loss.shape == (), f"{where} has the shape {tuple(loss.shape)}; return a scalar")
         require(loss.dtype == torch.float32, f"{where} is {loss.dtype}; compute it with autocast off, from x.float()")
         require(bool(loss.isfinite()), f"{where} is {loss.item()}; look for logarithms and divisions")
+
+
+def check_smallest_batch_teaches(spec: MethodSpec) -> None:
+    """A batch of ``min_batch`` subtomograms, the fewest that the spec claims, gives a finite loss and a gradient."""
+    method, fewest = method_of(spec), spec.min_batch
+    try:
+        loss = output_of(method, batch_of(spec, rows=slice(fewest))).loss
+        loss.backward()
+    except ValueError as error:  # BatchNorm's answer to one value
+        require(
+            False, f"a batch of {fewest} is an error ({message_of(error)}); declare a larger `min_batch` in the spec"
+        )
+    taught = any(p.grad is not None and bool(p.grad.any()) for p in method.parameters())
+    require(
+        bool(loss.isfinite()) and taught,
+        f"from a batch of {fewest} nothing is learnt (loss {loss.item():.4g}, no gradient); declare "
+        "`min_batch: ClassVar[int] = 2` in the spec",
+    )
 
 
 def check_features_are_the_encoders(spec: MethodSpec) -> None:

@@ -8,41 +8,62 @@ from typing import Literal, NamedTuple
 
 from cryoreg import registry
 from cryoreg.config import build_spec
-from cryoreg.errors import UnknownComponentError
+from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.registry import Component
 from cryoreg.registry.discovery import canonical_name
 from cryoreg.specs import Spec
 from cryoreg.testing.checks import Check, CheckFailed, NotApplicable, checks_for, instance
 
+Outcome = Literal["passed", "failed", "skipped"]
+
 
 class Result(NamedTuple):
     """How a check went."""
 
     check: Check
-    outcome: Literal["passed", "failed", "skipped"]
+    outcome: Outcome
     message: str
     """What is wrong and what to change, or why the check does not apply; empty where it passed."""
     seconds: float
+    error: CheckFailed | None = None
+    """What was raised where it failed, with its traceback."""
 
 
-def run_checks(spec: Spec | type[Spec]) -> Iterator[Result]:
-    """Run every check of a spec, one after the other; a failed one ends nothing."""
+def run_checks(spec: Spec | type[Spec], only: str | None = None) -> Iterator[Result]:
+    """Run every check of a spec, or ``only`` the one of that name, one after the other; a failed one ends nothing.
+
+    Raises `ConfigError` where the spec's kind has no check of that name.
+    """
     spec = instance(spec)
-    for check in checks_for(spec):
-        start = time.perf_counter()
-        outcome, message = _outcome(check, spec)
-        yield Result(check, outcome, message, time.perf_counter() - start)
+    for check in checks_for(spec) if only is None else [_named(only, spec)]:
+        yield _result(check, spec)
 
 
-def _outcome(check: Check, spec: Spec) -> tuple[Literal["passed", "failed", "skipped"], str]:
+def _named(name: str, spec: Spec) -> Check:
+    known = {check.name: check for check in checks_for(spec)}
+    found = known.get(name) or known.get(f"check_{name}")
+    if found is None:
+        raise ConfigError(
+            f"no check of {spec.kind}s is called '{name}'{registry.suggestion(name, known)}; "
+            "`cryoreg check` without --check lists all"
+        )
+    return found
+
+
+def _result(check: Check, spec: Spec) -> Result:
+    start = time.perf_counter()
+
+    def ended(outcome: Outcome, message: str, error: CheckFailed | None = None) -> Result:
+        return Result(check, outcome, message, time.perf_counter() - start, error)
+
     try:
         check(spec)
     except CheckFailed as error:
-        return "failed", str(error)
+        return ended("failed", str(error), error)
     except NotApplicable as reason:
-        return "skipped", str(reason)
-    return "passed", ""
+        return ended("skipped", str(reason))
+    return ended("passed", "")
 
 
 def select(name: str, kind: Kind | None = None) -> list[tuple[Kind, Component]]:

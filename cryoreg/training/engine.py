@@ -31,6 +31,7 @@ from cryoreg.training.monitor import FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.signals import Interrupted, StopFlag
+from cryoreg.training.small_batches import batches_of_one
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -198,7 +199,8 @@ class Engine:
         for number, batch in enumerate(batches, start=1):
             waits = self.fabric.world_size > 1 and number < len(batches)
             with self.fabric.no_backward_sync(self.model, enabled=waits):
-                output = self.plan.step(self.model, batch)
+                with batches_of_one():
+                    output = self.plan.step(self.model, batch)
                 self.fabric.backward(output.loss / len(batches))
             losses.append(output.loss.detach().float())
         return output._replace(loss=torch.stack(losses).mean())

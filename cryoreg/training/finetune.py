@@ -31,6 +31,7 @@ from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
 from cryoreg.training.progress import show_notes
+from cryoreg.training.small_batches import fewest_at_the_end, require_batch
 
 
 class FinetuneResult(NamedTuple):
@@ -78,6 +79,7 @@ class FinetuningPlan(TrainingPlan):
         def serve(order: BatchOrder) -> VolumeLoader:
             return VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
 
+        require_batch(settings.batch_size, fabric.world_size, self.module)
         order = BatchOrder(
             torch.from_numpy(labelled),
             settings.batch_size,
@@ -85,6 +87,7 @@ class FinetuningPlan(TrainingPlan):
             drop_last=False,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
+            fewest=fewest_at_the_end(self.module),
         )
         rest = np.setdiff1d(parts.train, labelled) if plan.unlabelled else np.array([], np.int64)
         hidden = others_order(rest, order, plan.ratio)

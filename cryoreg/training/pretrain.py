@@ -26,6 +26,7 @@ from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
 from cryoreg.training.progress import show_notes
+from cryoreg.training.small_batches import require_batch
 from cryoreg.training.views import Views
 
 
@@ -55,6 +56,7 @@ class PretrainingPlan(TrainingPlan):
             raise DataError(
                 f"{len(samples)} subtomograms to learn from make no batch of {settings.batch_size}; lower --batch-size"
             )
+        require_batch(settings.batch_size, fabric.world_size, self.module, spec.min_batch)
         order = BatchOrder(
             torch.from_numpy(samples),
             settings.batch_size,

@@ -149,6 +149,12 @@ class ContrastOfOneRow(Contrast):
         return output._replace(loss=output.loss[None])
 
 
+class ContrastOfCrowds(Contrast):
+    def forward(self, views: Sequence[Tensor]) -> StepOutput:
+        output = super().forward(views)
+        return output._replace(loss=output.loss * (len(views[0]) > 2))
+
+
 class ContrastWithGraph(Contrast):
     def forward(self, views: Sequence[Tensor]) -> StepOutput:
         return super().forward(views)._replace(features=self.encoder(views[0]))
@@ -321,6 +327,25 @@ class VolumesWithMoreGroups(Volumes):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.groups.append("tomogram")
+
+
+class VolumesWithArrays(Volumes):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.groups = np.array(self.groups, dtype=object)
+
+
+class VolumesOfNumberedTomograms(Volumes):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.groups = [index // 2 for index in range(len(self))]
+
+
+class VolumesWithHoles(Volumes):
+    def array(self) -> np.ndarray:
+        volumes = super().array()
+        volumes[2, 1, 1, 1] = np.nan
+        return volumes
 
 
 class VolumesOfNoSize(Volumes):

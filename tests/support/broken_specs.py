@@ -39,6 +39,7 @@ class SoundMethod(MethodSpec):
     """
 
     part: ClassVar[str] = "Contrast"
+    min_batch: ClassVar[int] = 2
 
     temperature: float = Field(0.2, gt=0, description="τ")
 
@@ -104,6 +105,7 @@ PARTS: dict[type[Spec], dict[str, str]] = {
     SoundMethod: {
         "check_build_returns_a_method_around_the_encoder": "ContrastOfCopy",
         "check_loss_is_a_finite_float32_scalar": "ContrastOfOneRow",
+        "check_smallest_batch_teaches": "ContrastOfCrowds",
         "check_features_are_the_encoders": "ContrastWithGraph",
         "check_views_are_left_alone": "ContrastThatWrites",
         "check_loss_falls_on_a_fixed_batch": "ContrastUphill",
@@ -130,6 +132,9 @@ PARTS: dict[type[Spec], dict[str, str]] = {
     SoundDataset: {
         "check_files_are_left_alone": "VolumesWithCache",
         "check_length_is_that_of_labels_ids_and_groups": "VolumesWithMoreGroups",
+        "check_lists_are_lists": "VolumesWithArrays",
+        "check_groups_are_names": "VolumesOfNumberedTomograms",
+        "check_volumes_are_finite": "VolumesWithHoles",
         "check_box_and_voxel_size_are_numbers": "VolumesOfNoSize",
         "check_labels_index_the_classes": "VolumesOfUnknownClass",
         "check_ids_are_unique": "VolumesOfOneName",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from traceback import format_exception
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,9 @@ _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 @click.option(
     "--set", "assignments", multiple=True, metavar="KIND.KEY=VALUE", help="A setting to check it with; may be repeated."
 )
-def check(name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
+@click.option("--check", "only", metavar="NAME", help="Run this check alone: same_index_same_volume.")
+@click.option("--traceback", "traced", is_flag=True, help="Show where each failed check failed.")
+def check(name: str, kind: Kind | None, assignments: tuple[str, ...], only: str | None, traced: bool) -> None:
     """Check that a component, or every component of a package, keeps what cryoreg relies on.
 
     The exit status is 1 where a check fails. For example: cryoreg check moco --set method.queue_size=16
@@ -37,12 +40,20 @@ def check(name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
     specs = [(k, c, spec_of(k, c, parameters.get(k, {}))) for k, c in select(name, kind)]
     console = _console()
     with console.status("checking"):
-        results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec)]
+        results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec, only)]
     console.print(_table(results))
+    if traced:
+        for _, result in results:
+            _show_traceback(result)
     failed = sum(result.outcome == "failed" for _, result in results)
     click.echo(f"{len(results)} checks, {failed} failed")
     if failed:
         raise SystemExit(1)
+
+
+def _show_traceback(result: Result) -> None:
+    if result.error is not None:
+        click.echo(f"{result.check.name}:\n{''.join(format_exception(result.error))}")
 
 
 def _parameters(assignments: tuple[str, ...]) -> dict[str, dict[str, object]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ class BarlowTwinsSpec(MethodSpec):
     feature i of one view with feature j of the other. No negatives, so small batches do. The paper's projector is
     8192 wide for an encoder of 2048 features; the defaults keep that ratio of 4 for an encoder of 256.
     """
+
+    min_batch: ClassVar[int] = 2
 
     lambda_param: float = Field(0.005, ge=0, description="λ, the weight of the redundancy-reduction term")
     hidden_dim: int = Field(1024, ge=1, description="width of the projector's two hidden layers")
