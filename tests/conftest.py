@@ -66,17 +66,19 @@ class Unfinished(EncoderSpec):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest: those with slow tests, then those with many.
+    """Begin with the files most of whose tests are slow, and end with those that hold few tests.
 
     `make test` gives each file to one process, which makes what its tests share once.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    slow = {path for path, tests in files.items() if any(test.get_closest_marker("slow") for test in tests)}
-    items[:] = [
-        item for path in sorted(files, key=lambda each: (each not in slow, -len(files[each]))) for item in files[path]
-    ]
+    order = sorted(files.values(), key=_share_that_is_slow_and_number, reverse=True)
+    items[:] = [item for tests in order for item in tests]
+
+
+def _share_that_is_slow_and_number(tests: list[pytest.Item]) -> tuple[float, int]:
+    return sum(test.get_closest_marker("slow") is not None for test in tests) / len(tests), len(tests)
 
 
 @pytest.fixture

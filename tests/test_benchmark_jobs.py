@@ -69,6 +69,7 @@ def test_results_follow_from_needs_and_nothing_runs_twice(ran, tmp_path):
     assert record["machine"]["cpu"]
 
 
+@pytest.mark.slow
 def test_processes_overlap_and_share_what_there_is(ran, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -171,6 +172,7 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_running_job_is_waited_for(ran, tmp_path):
     process = runner(ran, tmp_path, 3.0)
     wait_for(lambda: ran(0) == 1)
@@ -186,6 +188,7 @@ def test_after_a_kill_the_running_job_is_waited_for(ran, tmp_path):
     assert "another call runs 0; its result will be taken" in said
 
 
+@pytest.mark.slow
 def test_two_runners_share_the_work(ran, tmp_path):
     processes = [runner(ran, tmp_path, 6.0) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in processes]
@@ -196,6 +199,7 @@ def test_two_runners_share_the_work(ran, tmp_path):
     assert all("done by another call" in each for each in said)
 
 
+@pytest.mark.slow
 def test_sigterm_stops_jobs_and_the_same_call_goes_on(ran, tmp_path):
     process = runner(ran, tmp_path, 1.5)
     wait_for(lambda: ran(0) == 1)
@@ -263,6 +267,7 @@ def cluster(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_slurm_gets_what_is_ready_all_at_once_with_its_parameters(ran, tmp_path, cluster):
     ends = [job(ran, n, job(ran, 1), seconds=4.0) for n in (2, 3)]
     slurm = {"partition": "gpu", "timeout_min": 7, "gpus_per_node": 1}

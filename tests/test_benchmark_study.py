@@ -51,6 +51,7 @@ def pretraining(cell):
 # ---- what a study says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_run_of_a_shipped_study_is_a_valid_one(name, tmp_path):
     study = load_study(name, {"data": {"real": {"dataset": {"name": "demo"}}}} if name == "gupta2022-real" else {})

@@ -102,6 +102,7 @@ def test_dsrf3d_equals_the_textbook_formulation():
         assert relative_error(encoder(x), expected.flatten(2).mean(2)) < 1e-5
 
 
+@pytest.mark.slow
 def test_cb3d_equals_the_textbook_formulation_at_the_published_box():
     encoder = built("cb3d").eval()
     x = volumes(1)

@@ -66,6 +66,7 @@ def check_that_is_interrupted(spec: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_under_pytest_an_expected_failure_is_a_strict_xfail(tmp_path: Path) -> None:
     (tmp_path / "test_suite.py").write_text(SUITE)
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
@@ -301,6 +302,7 @@ def test_two_ranks_form_a_group_and_a_failure_leaves_nothing_behind() -> None:
     assert elsewhere.on_two_ranks(rank_of) == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     before = elsewhere.elsewhere(process)
     with pytest.raises(CheckFailed, match="the process died"):

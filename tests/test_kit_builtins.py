@@ -46,8 +46,20 @@ def specs(kind: Kind) -> list[Spec]:
     return [spec(**SMALL.get(name, {})) for name, spec in builtins(kind).items()]
 
 
-@parametrize_with_checks([*specs("encoder"), *specs("method"), *specs("augmentation")])
+LARGE = {"cb3d", "densenet121_3d", "resnet18_3d", "resnet34_3d", "resnet50_3d", "timm3d", "vit_small_3d", "yopo"}
+"""Encoders that take seconds to build, to compile and to run in other precisions."""
+ENCODERS = {name: spec() for name, spec in builtins("encoder").items()}
+QUICK = [spec for name, spec in ENCODERS.items() if name not in LARGE]
+
+
+@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation")])
 def test_builtin_passes_the_kit(spec: Spec, check: Check) -> None:
+    check(spec)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([ENCODERS[name] for name in sorted(LARGE)])
+def test_large_encoder_passes_the_kit(spec: Spec, check: Check) -> None:
     check(spec)
 
 

@@ -52,6 +52,7 @@ def test_a_sound_plugin_passes_every_check(spec: type[Spec], tmp_path: Path) -> 
 CASES = [(check, spec) for (_, check), spec in FAULTY.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "spec"), CASES, ids=[spec.part for _, spec in CASES])
 def test_a_faulty_part_is_caught_by_its_check_alone(check: str, spec: type[Spec], tmp_path: Path) -> None:
     assert_only(check, failures(instance(spec, tmp_path)))

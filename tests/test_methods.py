@@ -68,6 +68,7 @@ def test_heads_and_loss_are_float32_under_autocast(name):
     assert set(seen) == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOW_COLLAPSE)
 def test_loss_of_an_encoder_that_learnt_is_below_that_of_a_collapsed_one(name):
     method, batch = build(name), some_batch(name)

@@ -60,6 +60,7 @@ of a count of 60 below (0.14 and 0.07, 0.18 and 0.19).
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snr", BOUNDS)
 def test_recall(folder, template, snr) -> None:
     alone = np.array([scored(folder, snr, seed, threshold=1.0, top=COUNT) for seed in (0, 1)]).mean(axis=0)

@@ -193,6 +193,7 @@ def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subproces
     assert contents(out) == contents(tmp_path / "whole.h5")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated = SimulatedSet([Structure("a", np.zeros((1, 3)), np.ones(1))], make_settings("clean", ["box=12"]))
     monkeypatch.setattr(processes, "_simulate_batch", _die)

@@ -33,6 +33,7 @@ def losses(run: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_training_streams_under_a_budget_with_the_losses_of_memory(store, tmp_path, monkeypatch):
     held = []
     serve = VolumeLoader._serve
@@ -63,6 +64,7 @@ def test_training_streams_under_a_budget_with_the_losses_of_memory(store, tmp_pa
     np.testing.assert_allclose(runs["streamed"], runs["memory"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_another_budget(store, tmp_path):
     made = {"dataset": {"name": "store", "root": str(store)}, "batch_size": 8, "device": "cpu", "workers": 0}
     cryoreg.pretrain(tmp_path / "run", epochs=1, memory_gb=1.0, **made)
@@ -88,6 +90,7 @@ def growth(path: Path) -> tuple[int, int]:
     return streamed, (private_bytes() - before) * (len(held) == len(loader))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's account of memory")
 def test_memory_stays_flat_over_a_set_that_is_streamed(tmp_path):
     """An epoch over 300 MB grows a process by less than a tenth of that; holding them grows it by all.

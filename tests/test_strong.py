@@ -24,6 +24,7 @@ def test_without_distortions_it_is_the_papers_recipe():
     torch.testing.assert_close(views(batch(), crop_p=0.5, affine_p=0.5), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distortion", ["elastic", "blur", "gamma", "bias"])
 def test_each_distortion_comes_alone_and_as_often_as_it_should(distortion):
     x = batch(1).expand(40, -1, -1, -1, -1)
@@ -40,6 +41,7 @@ def test_smoothed_white_noise_has_the_closed_forms_deviation(sigma):
     assert smooth.std().item() == pytest.approx(_smoothed_sd(sigma), rel=4 / np.sqrt(2 * independent))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elastic", [0.5, 2.0])
 def test_an_elastic_deformation_displaces_by_no_more_than_it_says(elastic):
     """A ramp along z shows the displacement along z."""

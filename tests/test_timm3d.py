@@ -58,6 +58,7 @@ def constant_along_z(image: Tensor, depth: int) -> Tensor:
     return image[:, :, None].repeat(1, 1, depth, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_a_volume_constant_along_z_has_the_features_of_the_2d_network(model, tmp_path):
     flat = flat_network(model)
@@ -190,6 +191,7 @@ def test_weights_of_something_else_are_one_clear_line(write, words, tmp_path):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_exported_encoder_needs_its_2d_weights_no_more(tmp_path):
     weights = saved(flat_network("mobilenetv3_small_100"), tmp_path / "2d.safetensors")
     data = write_classes(tmp_path / "mrc", per_class=8, box=32)

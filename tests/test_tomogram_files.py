@@ -260,6 +260,7 @@ def _first_box(tomogram: Tomogram) -> np.ndarray:
     return cut(tomogram, (20, 20, 20), 8)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.parametrize("kind", ["zarr2", "zarr3", "tif"])
 def test_another_process_reads_what_this_one_opened(kind: str, start: str, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_encode_takes_any_subset_of_tokens_in_any_order():
     torch.testing.assert_close(vit.encode(tokens[:, order]), vit.encode(tokens[:, order.sort().values])[:, [2, 0, 1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", [8, 16, 24, 32])
 def test_one_network_takes_whole_boxes_and_smaller_views(edge):
     encoder = built("vit_tiny_3d")

@@ -224,6 +224,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_end_in_one_line(name: str, tmp_path: Path) -> None:
     outcome = fuzz(FORMATS[name], tmp_path, seed=20261128, seconds=SECONDS, most=CASES)
