@@ -102,7 +102,7 @@ def check(command: Command, folder: Path, timeout: float = 300, programs: Path =
 
 def _run(text: str, folder: Path, timeout: float, programs: Path) -> subprocess.CompletedProcess[str]:
     environment = _environment(folder, programs)
-    program, *arguments = shlex.split(text)
+    program, *arguments = shlex.split(text.replace("\\\n", " "))  # which a shell leaves out
     if program == "cryoreg" and programs == PROGRAMS and not _FOR_A_SHELL.search(text):
         return Program(*arguments, environment=environment, folder=folder, one_stream=True).finish(timeout)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
