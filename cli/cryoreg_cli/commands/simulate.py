@@ -15,6 +15,7 @@ from cryoreg_cli.run_options import PATH
 if TYPE_CHECKING:
     from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
     from cryoreg.datasets.conversion.universe_store import UniverseSet
+    from cryoreg.simulation.settings import SceneSettings
 
 PRESETS = ("liu2020", "clean", "hard", "extreme")
 
@@ -104,7 +105,7 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
         _draw(simulated, given["montage"])
 
 
-def _set_of(settings: Any, given: dict[str, Any]) -> SimulatedSet:
+def _set_of(settings: SceneSettings, given: dict[str, Any]) -> SimulatedSet:
     from cryoreg.datasets.conversion.simulated_store import SimulatedSet
     from cryoreg.simulation.assemblies import make_assemblies
     from cryoreg.simulation.structure_files import StructureOptions, read_structures
@@ -181,7 +182,7 @@ def _draw(simulated: SimulatedSet, path: Path) -> None:
     click.echo(f"montage   {path}")
 
 
-def _print_settings(settings: Any) -> None:
+def _print_settings(settings: SceneSettings) -> None:
     from cryoreg_cli import describing
 
     page = describing.page()
