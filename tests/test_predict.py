@@ -225,6 +225,43 @@ def test_skipping_works_where_other_processes_read(run, volumes):
     assert (list(predicted.left_out), len(predicted.ids)) == (["Extract/sub 0.mrc"], COUNT - 1)
 
 
+def test_every_block_of_particles_gets_a_class_for_every_row(run, volumes, tmp_path):
+    """Blocks of two tomograms, with other columns in another order; one of them was classified by somebody."""
+    images = [f"{i + 1:06d}@Extract/stack.mrcs" for i in range(COUNT)]
+    first = ["data_TS_01", "", "loop_", "_rlnTomoName #1", "_rlnImageName #2", *(f"TS_01 {i}" for i in images[:2]), ""]
+    labels = ["_rlnImageName #1", "_rlnClassNumber #2", "_rlnTomoName #3", "_rlnNote #4"]
+    rows = [f"{image} 7 TS_02 'note {number}' # kept" for number, image in enumerate(images[2:])]
+    last = ["data_TS_02", "loop_", *labels, *rows, "", "data_empty", "", "loop_", "_rlnImageName #1", ""]
+    path = write(volumes / "blocks.star", "\n".join([*first, "data_general", "_rlnWhat 'all of it'", "", *last]))
+    predicted = predict(run, path, tmp_path / "out.star")
+    chosen = [1 + prediction for prediction in predicted.predictions]
+    document = gemmi.cif.read(str(tmp_path / "out.star"))
+    assert [block.name for block in document] == ["TS_01", "general", "TS_02", "empty"]
+    found = [
+        [[row.str(place) for place in range(3)] for row in document[name].find([f"_{label}" for label in labels])]
+        for name, labels in (
+            ("TS_01", ["rlnImageName", "rlnTomoName", "rlnClassNumber"]),
+            ("TS_02", ["rlnImageName", "rlnTomoName", "rlnClassNumber"]),
+        )
+    ]
+    assert [[row[:2] for row in rows] for rows in found] == [
+        [[image, "TS_01"] for image in images[:2]],
+        [[image, "TS_02"] for image in images[2:]],
+    ]
+    assert [int(row[2]) for rows in found for row in rows] == chosen
+    assert list(document["TS_02"].find_loop("_cryoregPreviousClassNumber")) == ["7"] * (COUNT - 2)
+    assert not list(document["TS_01"].find_loop("_cryoregPreviousClassNumber"))
+    old, new = (file.read_text().splitlines() for file in (path, tmp_path / "out.star"))
+    kept = [line for line in new if not re.match(r"_cryoreg(?!Prev)|_rlnClassNumber", line)]
+    for before, after in zip(old, kept, strict=True):
+        plain = before.replace("_rlnClassNumber", "_cryoregPreviousClassNumber")
+        content, mark, comment = plain.partition(" # ")
+        assert after.startswith(content)
+        assert after.endswith(mark + comment)
+    again = cryoreg.create_dataset("star", root=tmp_path / "out.star", folder=volumes, label="cryoregClassName")
+    assert again.groups[:3] == ["TS_01", "TS_01", "TS_02"]
+
+
 def test_a_store_of_a_list_goes_back_to_the_list(run, volumes, tmp_path):
     """Also where the store lacks some of the list's particles."""
     path = relion3(volumes)
@@ -263,7 +300,7 @@ def test_volumes_without_a_list_get_one_that_can_be_read_again(run, volumes, tmp
     root = volumes / "Extract"
     (root / "stack.mrcs").unlink()
     predicted = predict(run, root, tmp_path / "out.star")
-    again = cryoreg.create_dataset("star", root=tmp_path / "out.star", label="cryoregClassName")
+    again = cryoreg.create_dataset("star", root=tmp_path / "out.star", folder=volumes, label="cryoregClassName")
     assert again.voxel_size == 10
     assert [again.classes[label] for label in again.labels] == [predicted.classes[p] for p in predicted.predictions]
     flat = cryoreg.create_dataset("mrc_folder", root=root)

@@ -146,6 +146,18 @@ def test_relion5_origins_are_turned_and_subtracted(tmp_path: Path) -> None:
     check_centres(open_list(write_star(tmp_path / "p.star", particles)), 1e-4)
 
 
+def test_all_blocks_of_a_list_are_read(tmp_path: Path) -> None:
+    """As cryoCAT and crYOLO write them, a table for each tomogram; the points are those of the other formats."""
+    write_tomogram(tmp_path / "TS_01.mrc")
+    head = "loop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+    rows = [f"TS_01 {x} {y} {z}\n" for x, y, z in POINTS]
+    blocks = [f"data_{name}\n\n{head}{''.join(part)}\n" for name, part in (("a", rows[:1]), ("b", rows[1:]))]
+    (tmp_path / "list.star").write_text("".join([*blocks, f"data_none\n{head}"]))
+    dataset = open_list(tmp_path / "list.star")
+    assert [dataset.origin(index).row for index in range(len(dataset))] == list(range(len(POINTS)))
+    check_centres(dataset)
+
+
 def test_origins_in_voxels_are_subtracted(tmp_path: Path) -> None:
     write_tomogram(tmp_path / "TS_01.mrc")
     origins = np.tile([2.0, -1.0, 3.0], (len(XYZ), 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,29 +11,41 @@ from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.errors import DataError
 
 _PARTICLES = {"rlnImageName", "rlnCoordinateX", "rlnCenteredCoordinateXAngst"}
-"""A table with one of these lists particles, as for `cryoreg.datasets.io.star_files.read_star`."""
+"""Tables with one of these list particles, as for `cryoreg.datasets.io.star_files.read_star`."""
 
 
-class ParticleText(NamedTuple):
-    """A file, and where in it particles are listed."""
+class Listing(NamedTuple):
+    """Where in a file particles are listed."""
 
-    path: str
-    lines: Sequence[str]
-    """Each with its end of line."""
     labels: Mapping[str, int]
     """Column -> the line that names it, in order; in a Dynamo table, which names none, the number of the column."""
     rows: Sequence[int]
     """The line of each particle."""
 
+
+class ParticleText(NamedTuple):
+    """A file that lists particles, in one table or several."""
+
+    path: str
+    lines: Sequence[str]
+    """Each with its end of line."""
+    tables: Sequence[Listing]
+
+    @property
+    def particles(self) -> int:
+        """How many the tables list together."""
+        return sum(len(table.rows) for table in self.tables)
+
     @classmethod
     def star(cls, path: str) -> Self:
-        """Read a STAR file, and find the table of particles in it; raise `DataError` where there is none."""
+        """Read a STAR file, and find the tables of particles in it; raise `DataError` where there is none."""
         lines = _read(path)
-        loops = [block for block in scan(path, lines) if block.rows and _PARTICLES & block.labels.keys()]
-        loops.sort(key=lambda loop: loop.name != "particles")
-        if not loops:
+        found = [block for block in scan(path, lines) if block.rows and _PARTICLES & block.labels.keys()]
+        if not found:
             raise DataError(f"{path}: lists no particles any more; restore it, or write CSV")
-        return cls(path, lines, loops[0].labels, loops[0].rows)
+        if len({frozenset(_PARTICLES & block.labels.keys()) for block in found}) > 1:
+            raise DataError(f"{path}: its tables '{found[0].name}', ... do not list the same things; write CSV")
+        return cls(path, lines, [Listing(block.labels, block.rows) for block in found])
 
     @classmethod
     def dynamo(cls, path: str) -> Self:
@@ -41,38 +53,47 @@ class ParticleText(NamedTuple):
         lines = _read(path)
         rows = [number for number, line in enumerate(lines) if spans(line)]
         width = len(spans(lines[rows[0]])) if rows else 0
-        return cls(path, lines, {str(column): column for column in range(1, width + 1)}, rows)
+        return cls(path, lines, [Listing({str(column): column for column in range(1, width + 1)}, rows)])
 
-    def rename(self, old: str, new: str) -> Self:
-        """Return the file with another name for a column."""
-        number = self.labels[old]
-        lines = list(self.lines)
-        lines[number] = lines[number].replace(f"_{old}", f"_{new}", 1)
-        labels = {new if label == old else label: line for label, line in self.labels.items()}
-        return self._replace(lines=lines, labels=labels)
+    def rename(self, old: str, new: str, unless: Collection[str]) -> Self:
+        """Return the file with another name for a column, in all tables that have it and none of those ``unless``."""
+        lines, tables = list(self.lines), []
+        for table in self.tables:
+            labels = table.labels
+            if old in labels and not labels.keys() & set(unless):
+                lines[labels[old]] = lines[labels[old]].replace(f"_{old}", f"_{new}", 1)
+                labels = {new if label == old else label: line for label, line in labels.items()}
+            tables.append(Listing(labels, table.rows))
+        return self._replace(lines=lines, tables=tables)
 
     def with_columns(self, values: Mapping[str, Sequence[str]]) -> str:
         """Return the text with columns set: those that are there in their place, others after the last one.
 
-        Each holds one value per row, as text, which is quoted where it must be. Raises `DataError` where a row has more
-        or fewer values than there are columns.
+        Each holds one value per row of all tables, as text, which is quoted where it must be. Raises `DataError` where
+        a row has more or fewer values than there are columns.
         """
-        lines = list(self.lines)
-        old = {label: place for place, label in enumerate(self.labels) if label in values}
-        new = [label for label in values if label not in self.labels]
+        lines, begin = list(self.lines), 0
+        for table in self.tables:
+            end = begin + len(table.rows)
+            self._set(lines, table, {label: column[begin:end] for label, column in values.items()})
+            begin = end
+        return "".join(lines)
+
+    def _set(self, lines: list[str], table: Listing, values: Mapping[str, Sequence[str]]) -> None:
+        old = {label: place for place, label in enumerate(table.labels) if label in values}
+        new = [label for label in values if label not in table.labels]
         if new:
-            last = list(self.labels.values())[-1]
-            named = (f"_{label} #{count}" for count, label in enumerate(new, len(self.labels) + 1))
+            last = list(table.labels.values())[-1]
+            named = (f"_{label} #{count}" for count, label in enumerate(new, len(table.labels) + 1))
             lines[last] += "".join(f"{text}{_end(lines[last])}" for text in named)
-        for row, number in enumerate(self.rows):
+        for row, number in enumerate(table.rows):
             found = spans(lines[number])
-            if len(found) != len(self.labels):
+            if len(found) != len(table.labels):
                 raise DataError(
-                    f"{self.path}: line {number + 1} has {len(found)} values for {len(self.labels)} columns; mend it"
+                    f"{self.path}: line {number + 1} has {len(found)} values for {len(table.labels)} columns; mend it"
                 )
             changed = {found[place]: quoted(values[label][row]) for label, place in old.items()}
             lines[number] = _edit(lines[number], changed, found[-1][1], [quoted(values[label][row]) for label in new])
-        return "".join(lines)
 
 
 def _read(path: str) -> list[str]:

@@ -54,7 +54,7 @@ def prepare_writer(
         _check_names([*map(_image, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins)
     table = ParticleText.star(source) if chosen == "star" else ParticleText.dynamo(source)
-    if len(table.rows) <= max(origin.row or 0 for origin in origins):
+    if table.particles <= max(origin.row or 0 for origin in origins):
         raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
     return partial(star_text if chosen == "star" else dynamo_text, table)
 
@@ -83,9 +83,8 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
     Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
     Particles that were not classified get class 0, "none".
     """
-    if CLASS_NUMBER in table.labels and not set(COLUMNS[1:]) & table.labels.keys():
-        table = table.rename(CLASS_NUMBER, PREVIOUS)
-    values: list[tuple[str, ...]] = [_NOBODY] * len(table.rows)
+    table = table.rename(CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
+    values: list[tuple[str, ...]] = [_NOBODY] * table.particles
     for origin, cells in zip(predictions.origins, _star_cells(predictions), strict=True):
         assert origin.row is not None
         values[origin.row] = cells
@@ -95,7 +94,7 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
 def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
     """Return a Dynamo table with the class number of every particle in column 22; 0 where it was not classified."""
     numbers = class_numbers(predictions.classes)
-    values = ["0"] * len(table.rows)
+    values = ["0"] * table.particles
     for origin, prediction in zip(predictions.origins, predictions.predictions, strict=True):
         assert origin.row is not None
         values[origin.row] = str(numbers[prediction])

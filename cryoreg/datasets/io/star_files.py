@@ -27,20 +27,20 @@ _GROUP = "rlnOpticsGroup"
 
 
 def read_star(path: str | Path, needed: Iterable[str], what: str) -> pd.DataFrame:
-    """Return the table of a STAR file that has a column of ``needed``, joined with its optics groups.
+    """Return the tables of a STAR file that have a column of ``needed``, as one, joined with the optics groups.
 
-    Raises `DataError` where there is none or it is empty; ``what`` names its rows: "particles".
+    Rows are in the order of the file. Raises `DataError` where there are none; ``what`` names them: "particles".
     """
     blocks = read_blocks(path)
-    tables = {name: block for name, block in blocks.items() if isinstance(block, pd.DataFrame)}
     wanted = list(needed)
-    for table in sorted(tables.values(), key=lambda table: table is not tables.get("particles")):
-        if set(wanted) & set(table.columns):
-            if table.empty:
-                refuse(path, f"lists no {what}; check how it was written")
-            return _with_optics(path, table.reset_index(drop=True), blocks.get("optics"))
-    listed = ", ".join(str(column) for block in blocks.values() for column in block)
-    refuse(path, f"has no column {' or '.join(wanted)} (it has: {listed or 'no columns'}); give the list of {what}")
+    tables = [block for block in blocks.values() if isinstance(block, pd.DataFrame) and set(wanted) & set(block)]
+    if not tables:
+        listed = ", ".join(str(column) for block in blocks.values() for column in block)
+        refuse(path, f"has no column {' or '.join(wanted)} (it has: {listed or 'no columns'}); give the list of {what}")
+    if all(table.empty for table in tables):
+        refuse(path, f"lists no {what}; check how it was written")
+    table = pd.concat([table for table in tables if not table.empty], ignore_index=True)
+    return _with_optics(path, table, blocks.get("optics"))
 
 
 def read_blocks(path: str | Path) -> dict[str, Any]:
