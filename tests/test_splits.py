@@ -140,10 +140,34 @@ def test_an_added_file_moves_few_others():
     assert moved <= 2
 
 
-def test_unlabelled_part_is_split_like_a_class():
-    dataset = Set([None] * 10 + [0] * 20)
+def test_unlabelled_ones_are_trained_on_and_change_nothing_for_the_others():
+    dataset = Set([None] * 7 + [0] * 20 + [None] * 3, ids=[f"u{i}" for i in range(7)] + [f"s{i}" for i in range(20)])
+    dataset.ids += ["u7", "u8", "u9"]
+    alone = Set([0] * 20)
+    parts, wanted = (names(each, split(each, FRACTIONS, 4)) for each in (dataset, alone))
+    assert parts[1:] == wanted[1:]
+    assert [name for name in parts[0] if name.startswith("s")] == wanted[0]
+    assert set(parts[0]) - set(wanted[0]) == {f"u{i}" for i in range(10)}
+
+
+def test_unlabelled_ones_of_a_held_out_tomogram_are_in_no_part():
+    dataset = Set([0, 1, None] * 30 + [None] * 5, [f"t{i // 10}" for i in range(90)] + ["t9"] * 4 + [None])
     parts = split(dataset, FRACTIONS)
-    assert [sum(dataset.labels[i] is None for i in part) for part in parts] == [6, 2, 2]
+    held_out = {dataset.groups[i] for part in parts[1:] for i in part}
+    assert held_out.isdisjoint(dataset.groups[i] for i in parts.train)
+    assert all(dataset.labels[i] is not None for part in parts[1:] for i in part)
+    left_out = set(range(95)) - set(np.concatenate(parts).tolist())
+    assert left_out == {i for i in range(95) if dataset.labels[i] is None and dataset.groups[i] in held_out}
+    assert {90, 91, 92, 93, 94} <= set(parts.train.tolist())
+
+
+def test_label_fractions_are_of_the_labelled_ones():
+    dataset = Set([0] * 20 + [1] * 20 + [None] * 60)
+    train = split(dataset, FRACTIONS).train
+    assert len(train) == 12 + 12 + 60
+    assert counts(dataset, label_fraction(dataset, train, 0.5)).tolist() == [6, 6]
+    assert counts(dataset, label_fraction(dataset, train, 1.0)).tolist() == [12, 12]
+    assert counts(dataset, label_fraction(dataset, train, 1.0, per_class=3)).tolist() == [3, 3]
 
 
 # ---- grouped
@@ -380,10 +404,14 @@ def test_knowing_that_there_are_no_copies_changes_nothing(seed, groups):
     assert names(dataset, split(dataset, FRACTIONS, seed)) == plain
 
 
-def test_copies_with_an_unknown_label_follow():
+def test_an_unlabelled_copy_is_trained_on_only_where_its_labelled_one_is():
     dataset = Set([0] * 20 + [None] * 10)
     dataset.duplicates = [1] + [None] * 28 + [1]
-    assert together(dataset, split(dataset, FRACTIONS))
+    found = [[0 in part and 29 in part for part in split(dataset, FRACTIONS, seed)] for seed in range(20)]
+    trained = [0 in split(dataset, FRACTIONS, seed).train for seed in range(20)]
+    assert found == [[here, False, False] for here in trained]
+    assert len(set(trained)) == 2
+    assert all(29 not in np.concatenate(split(dataset, FRACTIONS, seed)) for seed in range(20) if not trained[seed])
 
 
 def test_copies_with_different_labels_are_refused():

@@ -128,6 +128,7 @@ def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, d
     dataset: SubtomogramDataset = config.spec("dataset").build()
     encoder = _encoder(config, dataset)
     parts = split(dataset, config.split.fractions, config.split.seed)
+    parts = parts._replace(train=label_fraction(dataset, parts.train, 1.0))  # its unlabelled ones cannot be scored
     features = {part: encoder.features(samples) for part, samples in parts._asdict().items()}
     truth = {part: np.array([dataset.labels[i] for i in samples]) for part, samples in parts._asdict().items()}
     found: dict[str, dict[str, Figures]] = {}

@@ -11,6 +11,7 @@ import torch
 
 from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.resampling import resample
+from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
 
 
@@ -40,7 +41,7 @@ class Conventional:
         self.labels: Sequence[int | None] = dataset.labels
         self.ids: Sequence[str] = dataset.ids
         self.groups: Sequence[str | None] = dataset.groups
-        self.notes: Sequence[str] = getattr(dataset, "notes", ())
+        self.notes: Sequence[str] = [*getattr(dataset, "notes", ()), *unlabelled_note(dataset)]
         self._told = (contrast, rescale_to, tilt_range, tilt_axis)
         stored = contrast or getattr(dataset, "contrast", None)
         self._sign = -1.0 if stored == "dark" else 1.0

@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.split_search import Search
 from cryoreg.errors import ConfigError, DataError
 
 _STARTS = 16
 """Random starts of the search for a grouped split; the best result counts."""
 _WORK = 20_000
 """Units (tomograms) times starts, at most: large sets need fewer starts."""
-_SWEEPS = 10
-_PENALTY = 10.0
 _EPSILON = 1e-9
 
 K = TypeVar("K", bound=Hashable)
@@ -32,7 +32,7 @@ SplitPart = Literal["train", "val", "test"]
 
 
 class Split(NamedTuple):
-    """Indices into a data set, each sample in one part."""
+    """Indices into a data set: each labelled sample in one part, unlabelled ones in train or in none."""
 
     train: np.ndarray
     val: np.ndarray
@@ -56,10 +56,60 @@ def split(dataset: SubtomogramDataset, fractions: tuple[float, float, float] = (
     none is cut in two, and the shares are as near as that allows; likewise for subtomograms known to be identical
     (``duplicates``). The order of the indices depends on seed and ids alone. Raises `DataError` where a class is too
     small to be in every part, or identical subtomograms have different labels.
+
+    Unlabelled samples of a labelled set change nothing for the others: they join train, but for those whose tomogram or
+    whose copy is in another part; these are in none. A set without any label is divided as if it were one class.
     """
     _check_fractions(fractions)
     if not len(dataset):
         raise DataError("the data set holds no subtomograms; check its path")
+    labelled = [index for index, label in enumerate(dataset.labels) if label is not None]
+    if not 0 < len(labelled) < len(dataset):
+        return _divide(dataset, fractions, seed)
+    parts = _divide(_Some.of(dataset, labelled), fractions, seed)
+    return _with_unlabelled(dataset, Split(*(np.array(labelled)[part] for part in parts)), seed)
+
+
+class _Listed(Protocol):
+    """What a split looks at."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> Sequence[int | None]: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def groups(self) -> Sequence[str | None]: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Some samples of a data set."""
+
+    classes: Sequence[str]
+    labels: Sequence[int | None]
+    ids: Sequence[str]
+    groups: Sequence[str | None]
+    duplicates: Sequence[Hashable | None] | None
+
+    @classmethod
+    def of(cls, dataset: _Listed, chosen: Sequence[int]) -> Self:
+        keys: Sequence[Hashable | None] | None = getattr(dataset, "duplicates", None)
+        return cls(
+            dataset.classes,
+            [dataset.labels[index] for index in chosen],
+            [dataset.ids[index] for index in chosen],
+            [dataset.groups[index] for index in chosen],
+            None if keys is None else [keys[index] for index in chosen],
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def _divide(dataset: _Listed, fractions: tuple[float, float, float], seed: int) -> Split:
     order = _hashed_order(dataset.ids, seed)
     copies = _copies(dataset)
     labels = [dataset.labels[i] for i in order]
@@ -71,17 +121,32 @@ def split(dataset: SubtomogramDataset, fractions: tuple[float, float, float] = (
     return Split(*(order[parts == part] for part in range(len(fractions))))
 
 
+def _with_unlabelled(dataset: _Listed, parts: Split, seed: int) -> Split:
+    """Return the parts with the unlabelled samples in train that share no tomogram or voxels with another part."""
+    held_out = {*parts.val.tolist(), *parts.test.tolist()}
+    tomograms = {dataset.groups[index] for index in held_out} - {None}
+    copies = {index for members in _copies(dataset) if held_out.intersection(members) for index in members}
+    free = [
+        index
+        for index, (label, group) in enumerate(zip(dataset.labels, dataset.groups, strict=True))
+        if label is None and group not in tomograms and index not in copies
+    ]
+    order = _hashed_order(dataset.ids, seed)
+    return parts._replace(train=order[np.isin(order, [*parts.train.tolist(), *free])])
+
+
 def label_fraction(
     dataset: SubtomogramDataset, train: np.ndarray, fraction: float, seed: int = 0, per_class: int | None = None
 ) -> np.ndarray:
-    """Return the ``train`` indices whose labels are used: ``fraction`` of each class, rounded, at least one.
+    """Return the labelled ``train`` indices that are used: ``fraction`` of each class, rounded, at least one.
 
     With ``per_class``, so many of each class instead. Nested: with one seed, fewer labels are a subset of more, and a
-    fraction of 1 is all of ``train``. Raises `ConfigError` for a fraction outside (0, 1], `DataError` where a class has
+    fraction of 1 is all there are. Raises `ConfigError` for a fraction outside (0, 1], `DataError` where a class has
     fewer than ``per_class``.
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"label fraction {fraction} is not above 0 and at most 1")
+    train = np.array([i for i in train.tolist() if dataset.labels[i] is not None], np.int64)
     order = train[_hashed_order([dataset.ids[i] for i in train], seed, "label fraction")]
     members = _positions([dataset.labels[i] for i in order])
     if per_class is not None:
@@ -91,7 +156,7 @@ def label_fraction(
     return order[np.sort(np.concatenate(chosen))]
 
 
-def _require_members(dataset: SubtomogramDataset, members: dict[int | None, np.ndarray], per_class: int) -> None:
+def _require_members(dataset: _Listed, members: dict[int | None, np.ndarray], per_class: int) -> None:
     for label, part in members.items():
         if len(part) < per_class:
             raise DataError(
@@ -124,7 +189,7 @@ def _positions(keys: Iterable[K]) -> dict[K, np.ndarray]:
     return {key: np.array(positions) for key, positions in found.items()}
 
 
-def _copies(dataset: SubtomogramDataset) -> list[list[int]]:
+def _copies(dataset: _Listed) -> list[list[int]]:
     """Return the subtomograms known to be identical; raise `DataError` where such have different labels."""
     known = getattr(dataset, "duplicates", None) or ()
     found = _positions(known)
@@ -140,17 +205,17 @@ def _copies(dataset: SubtomogramDataset) -> list[list[int]]:
     return copies
 
 
-def _strata(dataset: SubtomogramDataset) -> list[int | None]:
+def _strata(dataset: _Listed) -> list[int | None]:
     """Return every label that the split balances: all classes, and None where some samples have no label."""
     return [*([None] if None in dataset.labels else []), *range(len(dataset.classes))]
 
 
-def _name(dataset: SubtomogramDataset, label: int | None) -> str:
+def _name(dataset: _Listed, label: int | None) -> str:
     return "the unlabelled part" if label is None else f"class '{dataset.classes[label]}'"
 
 
 def _one_by_one(
-    dataset: SubtomogramDataset,
+    dataset: _Listed,
     order: np.ndarray,
     labels: list[int | None],
     copies: list[list[int]],
@@ -167,7 +232,7 @@ def _one_by_one(
     return parts[leader]
 
 
-def _stratified(dataset: SubtomogramDataset, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
+def _stratified(dataset: _Listed, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
     """Return the part of each sample, class by class; what rounding owes a part is carried to the next class."""
     parts = np.empty(len(labels), dtype=np.int64)
     owed = np.zeros(len(shares))
@@ -203,7 +268,7 @@ def _apportion(total: int, shares: np.ndarray, owed: np.ndarray) -> np.ndarray:
 
 
 def _grouped(
-    dataset: SubtomogramDataset,
+    dataset: _Listed,
     order: np.ndarray,
     labels: list[int | None],
     copies: list[list[int]],
@@ -217,7 +282,7 @@ def _grouped(
     columns = np.array([strata.index(label) for label in labels])
     tallies = np.stack([np.bincount(columns[members], minlength=len(strata)) for members in units.values()])
     _require_spread(dataset, strata, tallies, int(np.count_nonzero(shares)))
-    search = _Search(tallies, shares)
+    search = Search(tallies, shares)
     starts = min(_STARTS, max(1, _WORK // len(units)))
     tries = [search.descend(_hashed_order(list(units), seed, f"start {start}")) for start in range(starts)]
     best = min(tries, key=search.cost)
@@ -228,7 +293,7 @@ def _grouped(
     return parts
 
 
-def _unit(dataset: SubtomogramDataset, index: int) -> str:
+def _unit(dataset: _Listed, index: int) -> str:
     """Return the name of what must stay together: the tomogram, or the sample itself where none is known."""
     group = dataset.groups[index]
     return f"sample\0{dataset.ids[index]}" if group is None else f"tomogram\0{group}"
@@ -249,7 +314,7 @@ def _joined(units: list[str], copies: list[list[int]]) -> list[str]:
     return [root(unit) for unit in units]
 
 
-def _require_spread(dataset: SubtomogramDataset, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
+def _require_spread(dataset: _Listed, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
     for label, spread in zip(strata, np.count_nonzero(tallies, axis=0), strict=True):
         if spread < needed:
             raise DataError(
@@ -258,9 +323,7 @@ def _require_spread(dataset: SubtomogramDataset, strata: list[int | None], talli
             )
 
 
-def _require_everywhere(
-    dataset: SubtomogramDataset, strata: list[int | None], have: np.ndarray, shares: np.ndarray
-) -> None:
+def _require_everywhere(dataset: _Listed, strata: list[int | None], have: np.ndarray, shares: np.ndarray) -> None:
     empty = np.argwhere((have == 0) & (shares[:, None] > 0))
     if len(empty):
         part, column = empty[0]
@@ -268,57 +331,3 @@ def _require_everywhere(
             f"no split by whole tomograms was found that puts {_name(dataset, strata[column])} into "
             f"{Split._fields[part]}; add tomograms, or try another seed or other fractions"
         )
-
-
-class _Search:
-    """Coordinate descent over which part each unit (tomogram) goes to.
-
-    The cost is the summed square of each class's deviation from its share in each part, relative to the class, plus
-    a penalty for every class that a part lacks.
-    """
-
-    def __init__(self, tallies: np.ndarray, shares: np.ndarray) -> None:
-        """Take class counts per unit (units, classes) and the parts' shares."""
-        self.tallies, self.shares = tallies, shares
-        self.totals = tallies.sum(axis=0)
-        self.open = np.flatnonzero(shares)
-        self._one_hot = np.eye(len(shares), dtype=np.int64)
-
-    def have(self, parts: np.ndarray) -> np.ndarray:
-        """Return the class counts of each part, (parts, classes)."""
-        return np.stack([self.tallies[parts == part].sum(axis=0) for part in range(len(self.shares))])
-
-    def cost(self, parts: np.ndarray) -> float:
-        """Return how far an assignment is from the shares."""
-        return float(self._cost(self.have(parts)))
-
-    def _cost(self, have: np.ndarray) -> np.ndarray:
-        deviation = have / self.totals - self.shares[:, None]
-        lacking = (have == 0) & (self.shares[:, None] > 0)
-        return (deviation**2 + _PENALTY * lacking).sum(axis=(-2, -1))
-
-    def descend(self, order: np.ndarray) -> np.ndarray:
-        """Cut the units, in ``order``, by the shares; then move single units while that helps."""
-        parts = self._cut(order)
-        have = self.have(parts)
-        for _ in range(_SWEEPS):
-            if sum(self._move(unit, parts, have) for unit in order) == 0:
-                break
-        return parts
-
-    def _move(self, unit: int, parts: np.ndarray, have: np.ndarray) -> bool:
-        """Put a unit where the cost is least, updating ``parts`` and ``have``; tell whether it moved."""
-        here, tally = parts[unit], self.tallies[unit]
-        have[here] -= tally
-        costs = self._cost(have + self._one_hot[:, :, None] * tally)
-        best = self.open[costs[self.open].argmin()]
-        parts[unit] = best if costs[best] < costs[here] - _EPSILON else here
-        have[parts[unit]] += tally
-        return bool(parts[unit] != here)
-
-    def _cut(self, order: np.ndarray) -> np.ndarray:
-        sizes = self.tallies.sum(axis=1)[order]
-        middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-        parts = np.empty(len(order), dtype=np.int64)
-        parts[order] = self.open[np.searchsorted(np.cumsum(self.shares[self.open])[:-1], middles)]
-        return parts

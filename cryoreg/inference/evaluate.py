@@ -147,21 +147,21 @@ def _require_own_data(network: Network, dataset: SubtomogramDataset) -> None:
 def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
     dataset, settings = trained.dataset, trained.config.split
     parts = split(dataset, settings.fractions, settings.seed)
-    samples = getattr(parts, part)
+    samples = [index for index in getattr(parts, part).tolist() if dataset.labels[index] is not None]
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
     logits, temperature = trained.logits(samples), temperature_of(trained.card)
-    ids = tuple(dataset.ids[i] for i in samples.tolist())
+    ids = tuple(dataset.ids[i] for i in samples)
     copies = set(chain.from_iterable(across_splits(dataset, parts)))
     return Evaluation(
         part,
         tuple(dataset.classes),
         ids,
-        labels=np.array([dataset.labels[i] for i in samples.tolist()]),
+        labels=np.array([dataset.labels[i] for i in samples]),
         predictions=logits.argmax(1),
         confidences=probabilities(logits, temperature).max(1),
         copied=tuple(name for name in ids if name in copies),
         temperature=temperature,
         uncalibrated=probabilities(logits, None).max(1),
-        places=places(dataset, samples.tolist()),
+        places=places(dataset, samples),
     )

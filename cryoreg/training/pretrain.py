@@ -95,7 +95,10 @@ def pretraining_samples(config: RunConfig[PretrainSettings], dataset: Subtomogra
     """Return the indices to learn from: the train split of a labelled set, so that its test split stays unseen."""
     if config.training.part == "all" or not dataset.classes:
         return np.arange(len(dataset))
-    return split(dataset, config.split.fractions, config.split.seed).train
+    try:
+        return split(dataset, config.split.fractions, config.split.seed).train
+    except DataError as error:
+        raise DataError(f"{error}; or learn from all of the data: --set training.part=all") from None
 
 
 def shown_labels(config: RunConfig[PretrainSettings], dataset: SubtomogramDataset) -> torch.Tensor:

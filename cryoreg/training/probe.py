@@ -16,6 +16,7 @@ from cryoreg.config import AnyConfig, RunConfig
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder, SubtomogramDataset
 from cryoreg.datasets.splits import split
+from cryoreg.errors import DataError
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
@@ -39,8 +40,11 @@ class Probe:
         """Return the probe of a pretraining run; None where there are no labels, or it is not wanted."""
         if not (dataset.classes and config.training.probe_every_epochs):
             return None
-        parts = split(dataset, config.split.fractions, config.split.seed)
-        if len(parts.val) == 0 or len({dataset.labels[index] for index in parts.train}) < 2:
+        try:
+            parts = split(dataset, config.split.fractions, config.split.seed)
+        except DataError:  # too few labels to probe with
+            return None
+        if len(parts.val) == 0 or len({dataset.labels[index] for index in parts.train} - {None}) < 2:
             return None
         train, val = (_loader(config, dataset, samples, fabric) for samples in (parts.train, parts.val))
         return cls(train, val, fabric)

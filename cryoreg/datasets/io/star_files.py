@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io.star_blocks import items_of, scan, table_of
 from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.unlabelled import names_no_class
 
 _NAMES = (
     "rlnTomoName",
@@ -103,7 +104,10 @@ def triples(path: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> ND
 
 
 def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> tuple[list[str], list[int | None]]:
-    """Return the class names that a column holds, in natural order, and the label of each row, None where empty."""
+    """Return the class names that a column holds, in natural order, and the label of each row.
+
+    The label is None where the cell is empty, None or NA.
+    """
     if column is None:
         return [], [None] * len(table)
     column = column.removeprefix("_")
@@ -128,4 +132,5 @@ def _name(value: Any) -> str:
     """Write a value of a table as the name of a class; empty where there is none."""
     if pd.isna(value):
         return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return "" if names_no_class(name) else name
