@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from cryoreg.contracts import Sample, SubtomogramDataset
+from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.specs import DatasetSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import elsewhere
@@ -159,6 +160,12 @@ def check_labels_index_the_classes(spec: DatasetSpec) -> None:
     dataset = spec.build()
     wrong = [label for label in dataset.labels if label is not None and not _is_index(label, len(dataset.classes))]
     require(not wrong, f"label {wrong[:1]} is no index into {len(dataset.classes)} classes; use ints, None for unknown")
+
+
+def check_no_class_means_unknown(spec: DatasetSpec) -> None:
+    """No class is called None, NA or nothing: a subtomogram whose class is not known has the label None."""
+    wrong = [name for name in spec.build().classes if names_no_class(name)]
+    require(not wrong, f"there is a class {wrong[:1]}; give such subtomograms the label None, and leave out the class")
 
 
 def _is_index(label: object, count: int) -> bool:

@@ -78,7 +78,7 @@ def check_build_returns_a_method_around_the_encoder(spec: MethodSpec) -> None:
 
 
 def check_loss_is_a_finite_float32_scalar(spec: MethodSpec) -> None:
-    """The loss is one finite number in float32, also under bf16 autocast."""
+    """The loss is one finite number in float32, also under bf16 autocast, and where no label of the batch is known."""
     for autocast in (False, True):
         with torch.autocast("cpu", torch.bfloat16, autocast):
             loss = output_of(method_of(spec), batch_of(spec)).loss
@@ -86,6 +86,10 @@ def check_loss_is_a_finite_float32_scalar(spec: MethodSpec) -> None:
         require(loss.shape == (), f"{where} has the shape {tuple(loss.shape)}; return a scalar")
         require(loss.dtype == torch.float32, f"{where} is {loss.dtype}; compute it with autocast off, from x.float()")
         require(bool(loss.isfinite()), f"{where} is {loss.item()}; look for logarithms and divisions")
+    if spec.uses_labels:
+        views, _ = batch_of(spec)
+        loss = output_of(method_of(spec), [views, torch.full((BATCH,), -1)]).loss
+        require(bool(loss.isfinite()), f"without any label the loss is {loss.item()}; labels of -1 are not known")
 
 
 def check_smallest_batch_teaches(spec: MethodSpec) -> None:

@@ -360,6 +360,12 @@ class VolumesOfUnknownClass(Volumes):
         self.labels[1] = 2
 
 
+class VolumesOfNoClass(Volumes):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.classes = ["None", "b"]
+
+
 class VolumesOfOneName(Volumes):
     def __init__(self, root: Path) -> None:
         super().__init__(root)

@@ -137,6 +137,7 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_volumes_are_finite": "VolumesWithHoles",
         "check_box_and_voxel_size_are_numbers": "VolumesOfNoSize",
         "check_labels_index_the_classes": "VolumesOfUnknownClass",
+        "check_no_class_means_unknown": "VolumesOfNoClass",
         "check_ids_are_unique": "VolumesOfOneName",
         "check_volumes_are_float32_of_the_box": "VolumesOfDoubles",
         "check_samples_agree_with_the_lists": "VolumesOfOtherNames",
