@@ -10,7 +10,7 @@ import support.particle_writing as lists
 from support.particle_writing import FORMATS, SIZE, XYZ
 from support.tomograms import POINTS, SHAPE, write_ome_zarr
 
-from cryoreg.datasets.io.star_files import natural_order
+from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.picking.pick_files import Outputs, run_pick

@@ -370,7 +370,10 @@ BAD = {
     "other ending": (lambda d: text(d, "list.docx", "x"), "not a particle list that can be read"),
     "empty STAR": (lambda d: text(d, "p.star", ""), "holds no STAR table"),
     "STAR without rows": (lambda d: text(d, "p.star", "data_\n\nloop_\n_rlnCoordinateX #1\n"), "lists no particles"),
-    "STAR without coordinates": (lambda d: write_star(d / "p.star", {"rlnTomoName": ["a"]}), "no column rlnCenter"),
+    "STAR without coordinates": (
+        lambda d: write_star(d / "p.star", {"rlnTomoName": ["a"]}),
+        "no column rlnImageName or rlnCoo",
+    ),
     "optimisation set": (
         lambda d: text(d, "p.star", "data_\n\n_rlnTomoParticlesFile   a.star\n"),
         r"it has: rlnTomoParticlesFile\); give the list of particles",
@@ -425,7 +428,10 @@ BAD = {
     ),
     "NaN in a box": (nan_near_the_second, r"TS_01.mrc at x 13-20.*NaN .*\(row 1 of .*list.csv\)"),
     "constant box": (constant, "the box of row 1 in .* is constant"),
-    "voxel size of 0": (lambda d: star_of(d, rlnPixelSize=0.0), "voxel size of 0 Å .rlnPixelSize. in row 0"),
+    "voxel size of 0": (
+        lambda d: star_of(d, rlnPixelSize=0.0),
+        "has 0 for rlnPixelSize in row 0, which must be positive",
+    ),
     "mixed sizes": (lambda d: star_of(d, rlnPixelSize=[5.0, 10, 5, 5]), "voxel sizes from 5 to 10 Å"),
     "unknown optics group": (
         lambda d: write_star(

@@ -16,8 +16,6 @@ from cryoreg.folders import ending, endings, files_below
 STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
 _LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
-_COORDINATES = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst")
-_IMAGE = "rlnImageName"
 _ZARR = (".zattrs", ".zgroup", "zarr.json")
 _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
@@ -149,14 +147,22 @@ def hdf5_keys(path: Path) -> tuple[list[str], list[str]] | None:
 
 
 def star_columns(path: Path) -> set[str]:
-    """Return the names that a STAR file writes with an underscore in front, in every table; none of other files."""
+    """Return the columns of all tables of a STAR file; none of other files. Raise `DataError` where it is damaged."""
+    from cryoreg.datasets.io.star_blocks import read_lines, scan
+
     if not path.is_file() or ending(path.name) != ".star":
         return set()
-    try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            return {line.split()[0][1:] for line in lines if line.startswith("_") and line.split()}
-    except OSError as error:
-        raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+    return {label for block in scan(path, read_lines(path)) for label in (*block.labels, *block.items)}
+
+
+def image_column(path: Path) -> str | None:
+    """Say by which column a STAR file lists extracted images."""
+    columns = star_columns(path)
+    if not columns:
+        return None
+    from cryoreg.datasets.io.relion import IMAGE
+
+    return f"the column {IMAGE}" if IMAGE in columns else None
 
 
 def particle_list(path: Path) -> str | None:
@@ -182,11 +188,13 @@ def _refuse_list_inside(folder: Path) -> None:
 
 
 def _coordinates(path: Path) -> str | None:
+    from cryoreg.datasets.io import relion
+
     columns = star_columns(path)
-    where = next((name for name in _COORDINATES if name in columns), None)
-    if where is None and _IMAGE not in columns:
+    where = next((name for name in (relion.COORDINATES[0], relion.CENTRED[0]) if name in columns), None)
+    if not relion.lists_particles(columns):
         listed = ", ".join(sorted(columns)[:6]) or "no columns"
-        raise DataError(f"{path}: has neither {_IMAGE} nor coordinates, but {listed}; give a particle list")
+        raise DataError(f"{path}: has neither {relion.IMAGE} nor coordinates, but {listed}; give a particle list")
     return where and f"the column {where}"
 
 

@@ -176,7 +176,7 @@ class StarSpec(FileDatasetSpec):
     @classmethod
     def fits(cls, path: Path) -> str | None:
         """Take a STAR file with a column of images."""
-        return "the column rlnImageName" if "rlnImageName" in recognition.star_columns(path) else None
+        return recognition.image_column(path)
 
     def open(self) -> SubtomogramDataset:
         """Open the STAR file."""

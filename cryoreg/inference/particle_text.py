@@ -6,12 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import scan
 from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.errors import DataError
-
-_PARTICLES = {"rlnImageName", "rlnCoordinateX", "rlnCenteredCoordinateXAngst"}
-"""Tables with one of these list particles, as for `cryoreg.datasets.io.star_files.read_star`."""
 
 
 class Listing(NamedTuple):
@@ -40,11 +38,12 @@ class ParticleText(NamedTuple):
     def star(cls, path: str) -> Self:
         """Read a STAR file, and find the tables of particles in it; raise `DataError` where there is none."""
         lines = _read(path)
-        found = [block for block in scan(path, lines) if block.rows and _PARTICLES & block.labels.keys()]
+        blocks = scan(path, lines)
+        if any(relion.lists_particles(block.items) for block in blocks):
+            raise DataError(f"{path}: lists a particle without a table (loop_), which can take no column; write CSV")
+        found = [block for block in blocks if block.rows and relion.lists_particles(block.labels)]
         if not found:
             raise DataError(f"{path}: lists no particles any more; restore it, or write CSV")
-        if len({frozenset(_PARTICLES & block.labels.keys()) for block in found}) > 1:
-            raise DataError(f"{path}: its tables '{found[0].name}', ... do not list the same things; write CSV")
         return cls(path, lines, [Listing(block.labels, block.rows) for block in found])
 
     @classmethod

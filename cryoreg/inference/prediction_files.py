@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError, DataError
@@ -20,9 +21,8 @@ PredictionFormat = Literal["star", "csv", "dynamo"]
 Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
 
-CLASS_NUMBER = "rlnClassNumber"
 PREVIOUS = "cryoregPreviousClassNumber"
-COLUMNS = (CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryoregUnsure")
+COLUMNS = (relion.CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryoregUnsure")
 """What a STAR file gets."""
 DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
@@ -83,7 +83,7 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
     Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
     Particles that were not classified get class 0, "none".
     """
-    table = table.rename(CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
+    table = table.rename(relion.CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
     values: list[tuple[str, ...]] = [_NOBODY] * table.particles
     for origin, cells in zip(predictions.origins, _star_cells(predictions), strict=True):
         assert origin.row is not None
@@ -133,11 +133,11 @@ def _new_star(output: Path, origins: Sequence[Origin]) -> Write:
 
 def new_star_text(predictions: Predictions) -> str:
     """Return a STAR file of volumes that no list named: image, tomogram where known, voxel size, and the class."""
-    columns: dict[str, Sequence[Any]] = {"rlnImageName": [_image(origin) for origin in predictions.origins]}
+    columns: dict[str, Sequence[Any]] = {relion.IMAGE: [_image(origin) for origin in predictions.origins]}
     if all(predictions.groups):
-        columns["rlnTomoName"] = [str(group) for group in predictions.groups]
+        columns[relion.TOMOGRAM] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
-        columns["rlnPixelSize"] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
+        columns[relion.PIXEL_SIZE] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
     columns |= dict(zip(COLUMNS, zip(*_star_cells(predictions), strict=True), strict=True))
     return star_table("particles", columns)
 

@@ -7,11 +7,13 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cryoreg.datasets.io.star_text import spans, unquoted
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MISSING = ("nan", "NaN", "<NA>")
 
@@ -28,6 +30,15 @@ class StarBlock:
     rows: list[int] = field(default_factory=list)
     """The line of each row."""
     is_table: bool = False
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a STAR file with their ends; none where it is not UTF-8 text."""
+    with one_line(path, "a STAR file"), open(path, encoding="utf-8-sig", newline="") as stream:
+        try:
+            return list(stream)
+        except UnicodeDecodeError:
+            return []
 
 
 def scan(path: str | Path, lines: Sequence[str]) -> list[StarBlock]:
@@ -56,6 +67,8 @@ def table_of(path: str | Path, lines: Sequence[str], block: StarBlock, as_text: 
 
     Raises `DataError`, with the line, where a row has more or fewer values than there are columns.
     """
+    import pandas as pd
+
     if not block.rows:
         return pd.DataFrame(columns=list(block.labels))
     cells = io.StringIO()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.volume_files import refuse, times
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.particle_list import ParticleList
@@ -18,7 +19,6 @@ _WHOLE = 0.005
 """A ratio of voxel sizes that is as near to a whole number is one: headers round."""
 _BINNINGS = (2, 3, 4, 6, 8)
 _ANGSTROM = 1.0
-_SIZE_COLUMNS = ("rlnImagePixelSize", "rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnPixelSize")
 
 
 class Placed(NamedTuple):
@@ -50,7 +50,7 @@ def _unit(particles: ParticleList, placed: Placed) -> float | None:
     if particles.unit == "angstrom":
         return 1.0
     stated = _stated_size(particles, placed.rows)
-    if stated is None and "rlnTomoName" in particles.columns:  # others do not count as RELION, even beside its files
+    if stated is None and relion.TOMOGRAM in particles.columns:  # others do not count as RELION, even beside its files
         return placed.described.tilt_size
     return stated
 
@@ -166,7 +166,7 @@ def _candidates(particles: ParticleList, placed: Sequence[Placed], size: float) 
     for each in placed:
         if each.described.tilt_size:
             found.setdefault(each.described.tilt_size, "pixels of the tilt series")
-    for column in _SIZE_COLUMNS:
+    for column in relion.PERHAPS_COORDINATE_SIZES:
         if column in particles.columns:
             found.setdefault(float(particles.columns[column].iloc[0]), f"voxels of its {column}")
     for binning in _BINNINGS:

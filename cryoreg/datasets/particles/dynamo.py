@@ -6,13 +6,13 @@ Columns are those of Dynamo's "table convention", places those of its page "Volu
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io.text_tables import blank_separated
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.dynamo_index import read_index
@@ -45,20 +45,29 @@ def read_table(path: str) -> ParticleList:
 
 
 def _read_numbers(path: str) -> pd.DataFrame:
-    with one_line(path, "a Dynamo table"):
-        if os.path.getsize(path) == 0:
-            refuse(path, "lists no particles; check how it was written")
-        table = pd.read_csv(path, sep=r"\s+", header=None, comment="#")
-    if table.shape[1] < max(_NAMES):
-        refuse(path, f"has {table.shape[1]} columns where a Dynamo table has at least {max(_NAMES)}; export it again")
-    text = [number for number, kind in enumerate(table.dtypes, 1) if kind.kind not in "iufb" and number in _NAMES]
-    if text:
-        column = pd.to_numeric(table[text[0] - 1], errors="coerce")
-        row = int(np.flatnonzero(column.isna())[0])
-        refuse(path, f"has '{table[text[0] - 1][row]}' in row {row}, column {text[0]}, not a number; mend the row")
-    return table.rename(
-        columns={number - 1: _NAMES.get(number, f"column{number}") for number in range(1, table.shape[1] + 1)}
-    )
+    with one_line(path, "a Dynamo table"), open(path, encoding="utf-8", newline="") as stream:
+        rows = list(blank_separated(list(stream)))
+    if not rows:
+        refuse(path, "lists no particles; check how it was written")
+    width = len(rows[0][1])
+    if width < max(_NAMES):
+        refuse(path, f"has {width} columns where a Dynamo table has at least {max(_NAMES)}; export it again")
+    for line, values in rows:
+        if len(values) != width:
+            refuse(path, f"line {line} has {len(values)} values where the first row has {width}; mend it")
+    columns = {
+        _NAMES.get(number, f"column{number}"): [values[number - 1] for _, values in rows]
+        for number in range(1, width + 1)
+    }
+    table = pd.DataFrame(columns)
+    for number, name in _NAMES.items():
+        column = pd.to_numeric(table[name], errors="coerce")
+        bad = np.flatnonzero(column.isna() & (table[name].str.lower() != "nan"))
+        if len(bad):
+            row = bad[0]
+            refuse(path, f"has '{table[name][row]}' in row {row}, column {number}, not a number; mend the row")
+        table[name] = column
+    return table
 
 
 def _tomograms(path: str, column: NDArray[np.float64]) -> list[str | None]:

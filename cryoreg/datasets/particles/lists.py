@@ -6,22 +6,20 @@ number is the middle of a voxel.
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from cryoreg.datasets.io.star_files import numbers, read_star, triples
-from cryoreg.datasets.io.volume_files import guarded, one_line, refuse
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, varied
+from cryoreg.datasets.io.text_tables import read_text_table
+from cryoreg.datasets.io.volume_files import guarded, refuse
 from cryoreg.datasets.particles.copick import read_json, read_ndjson
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
-from cryoreg.files import text_of_cell
 
 
 def read_particle_list(path: str | Path) -> ParticleList:
@@ -44,61 +42,20 @@ def read_particle_list(path: str | Path) -> ParticleList:
         return reader(name)
 
 
-_CENTRED = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]
-_COORDINATES = [f"rlnCoordinate{axis}" for axis in "XYZ"]
-_ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
-_ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
-_SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_STAR_SIZES = ("rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize", "rlnDetectorPixelSize", "rlnPixelSize")
-_STAR_TOMOGRAMS = ("rlnTomoName", "rlnMicrographName")
-_STAR_LABELS = ("rlnClassNumber", "class", "label")
-
-
 def read_star_list(path: str) -> ParticleList:
-    """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp or M.
-
-    The particle is at coordinate - origin, as everywhere in RELION; origins of RELION 4 and 5 are turned by the
-    subtomogram's angles first.
-    """
-    table = read_star(path, [_CENTRED[0], _COORDINATES[0]], "particles")
-    centred = triples(path, table, _CENTRED)
-    coordinates = triples(path, table, _COORDINATES) if centred is None else centred
-    assert coordinates is not None
-    voxels = triples(path, table, _ORIGIN_VOXELS)
-    if centred is None and voxels is not None:
-        coordinates = coordinates - voxels
+    """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp or M; `cryoreg.datasets.io.relion` knows their words."""
+    table = relion.read_particles(path)
+    coordinates, centred = relion.coordinates(path, table)
     return ParticleList(
         path,
         coordinates,
-        "voxel" if centred is None else "centred",
-        _texts(table, _first(table, _STAR_TOMOGRAMS)),
+        "centred" if centred else "voxel",
+        texts(table, first_of(table, relion.TOMOGRAMS)),
         table,
-        _varied(table, _STAR_LABELS),
-        _star_sizes(path, table, _STAR_SIZES[:1] if centred is not None else _STAR_SIZES),
-        _star_shifts(path, table),
+        varied(table, (relion.CLASS_NUMBER, "class", "label")),
+        relion.coordinate_sizes(path, table, centred),
+        relion.shifts(path, table),
     )
-
-
-def _star_sizes(path: str, table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64] | None:
-    column = _first(table, columns)
-    if column is None:
-        return None
-    sizes = numbers(path, table, column)
-    if column == "rlnDetectorPixelSize" and "rlnMagnification" in table:
-        sizes = sizes * 1e4 / numbers(path, table, "rlnMagnification")  # µm on the detector
-    return _positive(path, column, sizes)
-
-
-def _star_shifts(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
-    origins = triples(path, table, _ORIGINS)
-    if origins is None:
-        return None
-    angles = triples(path, table, _SUBTOMOGRAM_ANGLES)
-    if angles is not None:
-        from scipy.spatial.transform import Rotation
-
-        origins = Rotation.from_euler("ZYZ", angles, degrees=True).inv().apply(origins)
-    return -origins
 
 
 _CSV_VOXELS = ("{}", "{}_voxel", "{}_vx", "{}_px", "coord_{}", "{}_coord", "pos_{}", "center_{}", "rlncoordinate{}")
@@ -117,7 +74,7 @@ def read_csv(path: str) -> ParticleList:
     Names are tolerant (upper case, coord_x, x_angstrom, ...), ``voxel_size`` is in Å per unit; comma, semicolon,
     tab or spaces separate.
     """
-    table = _read_text(path)
+    table = read_text_table(path)
     unit: Unit = "voxel"
     names = _axes(table, _CSV_VOXELS)
     if names is None:
@@ -127,35 +84,17 @@ def read_csv(path: str) -> ParticleList:
         refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
     if table.empty:
         refuse(path, "lists no particles; check how it was written")
-    size = _first(table, _CSV_SIZES) if unit == "voxel" else None
+    size = first_of(table, _CSV_SIZES) if unit == "voxel" else None
     return ParticleList(
         path,
         np.stack([numbers(path, table, name) for name in names], axis=1),
         unit,
-        _texts(table, _first(table, _CSV_TOMOGRAMS)),
+        texts(table, first_of(table, _CSV_TOMOGRAMS)),
         table,
-        _varied(table, _CSV_LABELS),
-        None if size is None else _positive(path, size, numbers(path, table, size)),
+        varied(table, _CSV_LABELS),
+        None if size is None else positive(path, size, numbers(path, table, size)),
         None,
         _csv_tilts(path, table),
-    )
-
-
-def _read_text(path: str) -> pd.DataFrame:
-    with one_line(path, "a text table"):
-        with open(path, encoding="utf-8-sig") as stream:
-            text = stream.read()
-        header = text.partition("\n")[0]
-        if not header.strip():
-            refuse(path, "is empty or begins with an empty line; add a header that names the columns x, y and z")
-        counts = {mark: header.count(mark) for mark in ",;\t"}
-        mark = max(counts, key=lambda each: counts[each])
-        delimiter = re.escape(mark) if counts[mark] else r"\s+"
-        comment = r"^[^\S\n]*#.*" if counts[mark] else r"(?<!\S)#.*"  # elsewhere # may be part of a name
-        rows = io.StringIO(re.sub(comment, "", text, flags=re.MULTILINE))
-        table = pd.read_csv(rows, sep=delimiter, dtype=str, skipinitialspace=True, engine="python")
-    return table.map(text_of_cell, na_action="ignore").rename(
-        columns={name: re.sub(r"[\s\[\(\]\)]+", "_", str(name).strip().lower()).strip("_") for name in table}
     )
 
 
@@ -172,25 +111,3 @@ def _csv_tilts(path: str, table: pd.DataFrame) -> list[tuple[float, float] | Non
         return None
     low, high = numbers(path, table, "tilt_min"), numbers(path, table, "tilt_max")
     return list(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def _positive(path: str, column: str, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    bad = np.flatnonzero(~(sizes > 0))
-    if len(bad):
-        refuse(path, f"has a voxel size of {sizes[bad[0]]:g} Å ({column}) in row {bad[0]}; mend it")
-    return sizes
-
-
-def _first(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
-    return next((column for column in columns if column in table), None)
-
-
-def _varied(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
-    """Return the first of some columns that has more than one value."""
-    return next((column for column in columns if column in table and table[column].nunique() > 1), None)
-
-
-def _texts(table: pd.DataFrame, column: str | None) -> list[str | None]:
-    if column is None:
-        return [None] * len(table)
-    return [None if pd.isna(value) else str(value).strip() or None for value in table[column]]

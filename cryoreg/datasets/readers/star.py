@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.contracts import Origin
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import class_labels, first_of
 from cryoreg.datasets.io.mrc import read_header, read_slot, read_volume
 from cryoreg.datasets.io.mrc_header import MrcHeader
-from cryoreg.datasets.io.star_files import class_labels, numbers, read_star
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
@@ -21,10 +22,6 @@ from cryoreg.datasets.readers.mrc_files import notes_on
 from cryoreg.datasets.tomograms.names import find_above, stem
 from cryoreg.errors import DataError
 
-_IMAGE = "rlnImageName"
-_COORDINATES = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst")
-_GROUPS = ("rlnTomoName", "rlnMicrographName")
-_SIZES = ("rlnImagePixelSize", "rlnDetectorPixelSize", "rlnPixelSize")
 _UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
 
@@ -57,23 +54,23 @@ class Star(FileDataset):
         lets them differ, as they may where all are rescaled. Raises `DataError`, one line, for bad input.
         """
         self.path = os.fspath(root)
-        table = read_star(root, [_IMAGE, *_COORDINATES], "particles")
-        _check_volumes(self.path, table)
+        table = relion.read_particles(root)
+        relion.check_volumes(self.path, table)
         images = _find(self.path, table, folder)
-        self._edges = _edges(self.path, table)
-        stated = _stated_sizes(self.path, table)
+        self._edges = relion.image_edges(self.path, table)
+        stated = relion.image_sizes(self.path, table)
         box, self._voxel_sizes = self._headers(images, stated, voxel_size)
         classes, labels = class_labels(self.path, table, label)
         super().__init__(
             files=[image.file for image in images],
             slots=[image.slot for image in images],
-            ids=[str(name) for name in table[_IMAGE]],
+            ids=[str(name) for name in table[relion.IMAGE]],
             labels=labels,
             classes=classes,
             box=box,
             voxel_size=self._voxel_sizes[0],
         )
-        group = next((column for column in _GROUPS if column in table), None)
+        group = first_of(table, relion.TOMOGRAMS)
         if group:
             self.groups = [stem(str(name)) for name in table[group]]
         if not mixed_voxel_sizes:
@@ -138,28 +135,11 @@ class Star(FileDataset):
         return read_slot(self.files[index], slot, self._edges[index])
 
 
-def _check_volumes(path: str, table: pd.DataFrame) -> None:
-    """Raise `DataError` where particles are not volumes."""
-    if _IMAGE not in table:
-        refuse(path, f"has coordinates but no extracted volumes ({_IMAGE}); cut boxes with --dataset tomogram")
-    flat = [
-        column
-        for column, value in (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
-        if column in table and (numbers(path, table, column) == value).any()
-    ]
-    if flat:
-        refuse(
-            path,
-            f"lists stacks of 2D images, not volumes ({flat[0]}); extract 3D subtomograms (RELION: 'Write output as 2D "
-            "stacks? No', Warp: --3d), or cut boxes from tomograms with --dataset tomogram",
-        )
-
-
 def _find(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[_Image]:
     """Return the file, and slot, of each particle."""
     found: dict[str, str] = {}
     images, rows = [], dict[str, int]()
-    for row, name in enumerate(table[_IMAGE]):
+    for row, name in enumerate(table[relion.IMAGE]):
         if rows.setdefault(str(name), row) != row:
             refuse(path, f"lists '{name}' twice (rows {rows[str(name)]} and {row}); remove one")
         slot, at, file = str(name).rpartition("@")
@@ -187,21 +167,3 @@ def _locate(path: str, name: str, folder: str | Path | None, row: int) -> str:
     if not os.path.isfile(above):
         refuse(path, f"names '{name}' in row {row}, which is no file; mend the row")
     return above
-
-
-def _edges(path: str, table: pd.DataFrame) -> list[int | None]:
-    """Return the edge of each box in voxels where optics groups state it."""
-    if "rlnImageSize" not in table:
-        return [None] * len(table)
-    return [int(edge) for edge in numbers(path, table, "rlnImageSize")]
-
-
-def _stated_sizes(path: str, table: pd.DataFrame) -> list[float | None]:
-    """Return the voxel size of each particle in Å, as the table states it."""
-    column = next((column for column in _SIZES if column in table), None)
-    if column is None:
-        return [None] * len(table)
-    sizes = numbers(path, table, column)
-    if column == "rlnDetectorPixelSize" and "rlnMagnification" in table:
-        sizes = sizes * 1e4 / numbers(path, table, "rlnMagnification")  # µm on the detector
-    return [float(size) if size > 0 else None for size in sizes]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Origin, Sample
-from cryoreg.datasets.io.star_files import class_labels
+from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels

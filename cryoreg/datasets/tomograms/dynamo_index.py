@@ -18,5 +18,6 @@ def read_index(path: str | Path) -> dict[int, str]:
             continue
         if not number.isdecimal() or not file.strip():
             refuse(path, f"has '{line.strip()}' in line {count}, not the number and the file of a tomogram; mend it")
-        index[int(number)] = file.strip()
+        if index.setdefault(int(number), file.strip()) != file.strip():
+            refuse(path, f"gives tomogram {int(number)} two files, {index[int(number)]} and {file.strip()}; keep one")
     return index

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io.star_files import numbers, read_star, triples
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tomograms.dynamo_index import read_index
 from cryoreg.datasets.tomograms.kinds import ENDINGS, instead_of_tomograms, is_tomogram, tomograms_in
@@ -21,7 +22,6 @@ _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
 _TABLES = (".star", ".doc", ".vll")
 """Files that list tomograms."""
-_TILTS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 _ALIKE = 3
 """Files named in a message."""
 
@@ -183,14 +183,15 @@ def _tables(list_path: str, tomograms: Path | None) -> dict[str, Described]:
 
 def read_tomograms_star(path: Path) -> dict[str, Described]:
     """Return what a tomograms.star of RELION 4 or 5 says, by the name of the tomogram."""
-    table = read_star(path, ["rlnTomoName"], "tomograms")
-    sizes = triples(path, table, [f"rlnTomoSize{axis}" for axis in "XYZ"])
+    table = relion.read_table(path, [relion.TOMOGRAM], "tomograms")
+    relion.check_one_of_each(path, table, relion.TOMOGRAM, "tomogram")
+    sizes = triples(path, table, relion.TOMOGRAM_SIZE)
     tilts, binnings = (
-        _optional(path, table, "rlnTomoTiltSeriesPixelSize"),
-        _optional(path, table, "rlnTomoTomogramBinning"),
+        _optional(path, table, relion.TILT_SIZE),
+        _optional(path, table, relion.BINNING),
     )
     told: dict[str, Described] = {}
-    for row, name in enumerate(table["rlnTomoName"]):
+    for row, name in enumerate(table[relion.TOMOGRAM]):
         told[stem(str(name))] = Described(
             _reconstruction(path, table, row),
             tilts[row] if tilts else None,
@@ -212,16 +213,16 @@ def _optional(path: Path, table: pd.DataFrame, column: str) -> list[float] | Non
 
 def _reconstruction(path: Path, table: pd.DataFrame, row: int) -> str | None:
     """Return the file of a reconstructed tomogram, None where the table has none or it is not there."""
-    return _beside(path, table, row, "rlnTomoReconstructedTomogram")
+    return _beside(path, table, row, relion.RECONSTRUCTION)
 
 
 def _tilt_range(path: Path, table: pd.DataFrame, row: int) -> tuple[float, float] | None:
     """Return the smallest and largest tilt of a tilt series, None where its own table is not there."""
-    file = _beside(path, table, row, "rlnTomoTiltSeriesStarFile")
+    file = _beside(path, table, row, relion.TILT_SERIES)
     if file is None:
         return None
-    tilts = read_star(file, _TILTS, "tilt images")
-    angles = numbers(file, tilts, next(column for column in _TILTS if column in tilts))
+    tilts = relion.read_table(file, relion.TILTS, "tilt images")
+    angles = numbers(file, tilts, next(column for column in relion.TILTS if column in tilts))
     return float(angles.min()), float(angles.max())
 
 

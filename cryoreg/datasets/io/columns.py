@@ -1,0 +1,92 @@
+"""Columns of tables as what is needed of them: numbers, triples of numbers, texts, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.unlabelled import names_no_class
+
+
+def numbers(path: str | Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return a column as finite numbers; raise `DataError`, with the first bad row, where it has others."""
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        refuse(path, f"has '{table[column].iloc[bad[0]]}' for {column} in row {bad[0]}, not a number; mend the row")
+    return values
+
+
+def triples(path: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> NDArray[np.float64] | None:
+    """Return three columns of numbers, (N, 3); None where none of them is there, a `DataError` where some are."""
+    names = list(columns)
+    missing = [name for name in names if name not in table]
+    if len(missing) == len(names):
+        return None
+    if missing:
+        refuse(path, f"has no column {missing[0]}, though it has others of {', '.join(names)}; export it again")
+    return np.stack([numbers(path, table, name) for name in names], axis=1)
+
+
+def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> tuple[list[str], list[int | None]]:
+    """Return the class names that a column holds, in natural order, and the label of each row.
+
+    The label is None where the cell is empty, None or NA.
+    """
+    if column is None:
+        return [], [None] * len(table)
+    column = column.removeprefix("_")
+    if column not in table:
+        listed = ", ".join(map(str, table.columns))
+        refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
+    names = [_name(value) for value in table[column]]
+    classes = sorted({name for name in names if name}, key=natural_order)
+    index = {name: label for label, name in enumerate(classes)}
+    return classes, [index.get(name) for name in names]
+
+
+def natural_order(name: str) -> tuple[bool, float, str]:
+    """Sort numbers by value, before text."""
+    try:
+        return (False, float(name), name)
+    except ValueError:
+        return (True, 0.0, name)
+
+
+def _name(value: Any) -> str:
+    """Write a value of a table as the name of a class; empty where there is none."""
+    if pd.isna(value):
+        return ""
+    name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return "" if names_no_class(name) else name
+
+
+def positive(path: str, column: str, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values that must be positive; raise `DataError`, with the first row where one is not."""
+    bad = np.flatnonzero(~(sizes > 0))
+    if len(bad):
+        refuse(path, f"has {sizes[bad[0]]:g} for {column} in row {bad[0]}, which must be positive; mend the row")
+    return sizes
+
+
+def first_of(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
+    """Return the first of some columns that a table has."""
+    return next((column for column in columns if column in table), None)
+
+
+def varied(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
+    """Return the first of some columns that has more than one value."""
+    return next((column for column in columns if column in table and table[column].nunique() > 1), None)
+
+
+def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:
+    """Return a column as text, None where it is empty; of no column, None for each row."""
+    if column is None:
+        return [None] * len(table)
+    return [None if pd.isna(value) else str(value).strip() or None for value in table[column]]

@@ -1,0 +1,262 @@
+"""RELION's words: what STAR files of RELION 3, 3.1, 4 and 5, of Warp and of M call things, and what they mean by it.
+
+A new dialect is a word here. Tables come from `star_blocks`; what is not understood stays in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.columns import first_of, numbers, positive, triples
+from cryoreg.datasets.io.star_blocks import items_of, read_lines, scan, table_of
+from cryoreg.datasets.io.volume_files import one_line, refuse
+
+IMAGE = "rlnImageName"
+"""A volume, as a file or slot@stack."""
+COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
+"""Voxels of the tomogram, or of the tilt series before binning."""
+CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+"""Å from the tomogram's centre (RELION 5)."""
+PARTICLES = (IMAGE, COORDINATES[0], CENTRED[0])
+"""A table with one of these columns lists particles."""
+TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
+TOMOGRAMS = (TOMOGRAM, MICROGRAPH)
+CLASS_NUMBER = "rlnClassNumber"
+IMAGE_EDGE = "rlnImageSize"
+TILT_SIZE, PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize", "rlnPixelSize"
+"""Å per pixel: of the tilt series before binning; of whatever the table lists."""
+IMAGE_SIZES = ("rlnImagePixelSize", "rlnDetectorPixelSize", PIXEL_SIZE)
+"""Å per voxel of extracted images, the surest first."""
+COORDINATE_SIZES = (TILT_SIZE, "rlnMicrographPixelSize", "rlnDetectorPixelSize", PIXEL_SIZE)
+"""Å per unit of the coordinates, the surest first."""
+PERHAPS_COORDINATE_SIZES = ("rlnImagePixelSize", TILT_SIZE, "rlnMicrographPixelSize", PIXEL_SIZE)
+"""What the unit of coordinates may be that do not fit their tomogram."""
+RECONSTRUCTION, TILT_SERIES = "rlnTomoReconstructedTomogram", "rlnTomoTiltSeriesStarFile"
+TOMOGRAM_SIZE = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")
+"""Voxels of the tilt series before binning."""
+BINNING = "rlnTomoTomogramBinning"
+TILTS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
+"""Degrees, in the table of a tilt series."""
+
+_DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
+_ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
+_ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
+_SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
+_GROUP = "rlnOpticsGroup"
+_OPTICS, _GENERAL = "optics", "general"
+_FLAT = (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
+"""What says that particles are stacks of 2D images."""
+_TEXTS = (
+    *(TOMOGRAM, MICROGRAPH, IMAGE, RECONSTRUCTION, TILT_SERIES),
+    *("rlnTomoParticleName", "rlnOpticsGroupName", "rlnGroupName"),
+)
+"""Columns that stay text, also where every value looks like a number."""
+_SAME = 1e-3
+"""Relative difference of two statements of one number that mean the same."""
+
+
+def lists_particles(columns: Container[str]) -> bool:
+    """Tell whether a table lists particles, by its columns."""
+    return any(column in columns for column in PARTICLES)
+
+
+def read_particles(path: str | Path) -> pd.DataFrame:
+    """Return all particles of a STAR file, block after block, each with what optics group and general block say of it.
+
+    Raises `DataError`, one line, where there are none, or where two statements contradict each other.
+    """
+    blocks = read_blocks(path)
+    tables = {name: table for name, table in blocks.items() if lists_particles(table.columns)}
+    if not tables:
+        listed = ", ".join(str(column) for block in blocks.values() for column in block)
+        refuse(
+            path,
+            f"has no column {' or '.join((IMAGE, COORDINATES[0], CENTRED[0]))} (it has: {listed or 'no columns'}); "
+            "give the list of particles",
+        )
+    _check_alike(path, tables)
+    if all(table.empty for table in tables.values()):
+        refuse(path, "lists no particles; check how it was written")
+    table = pd.concat([table for table in tables.values() if not table.empty], ignore_index=True)
+    table = _with_optics(path, table, blocks.get(_OPTICS))
+    return _with_general(path, table, blocks.get(_GENERAL))
+
+
+def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFrame:
+    """Return the first table of a STAR file that has a column of ``needed``; ``what`` names its rows: "tilt images"."""
+    blocks = read_blocks(path)
+    for table in blocks.values():
+        if set(needed) & set(table.columns):
+            if table.empty:
+                refuse(path, f"lists no {what}; check how it was written")
+            return table
+    listed = ", ".join(str(column) for block in blocks.values() for column in block)
+    refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
+
+
+def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
+    """Return the blocks of a STAR file as tables; one of a single row where a block has no loop."""
+    lines = read_lines(path)
+    blocks: dict[str, pd.DataFrame] = {}
+    with one_line(path, "a STAR file"):
+        for block in scan(path, lines):
+            if block.name in blocks:
+                refuse(path, f"has two blocks of the name '{block.name}'; rename one, or make them one")
+            if block.is_table:
+                blocks[block.name] = table_of(path, lines, block, _TEXTS)
+            elif block.items:
+                blocks[block.name] = pd.DataFrame([items_of(block, _TEXTS)])
+    if not blocks:
+        refuse(
+            path, "holds no STAR table (no 'data_' block with columns), or is not UTF-8 text; check how it was written"
+        )
+    return blocks
+
+
+def _check_alike(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Raise `DataError` where blocks list particles in different ways: images here, coordinates there."""
+    ways = {name: [column for column in PARTICLES if column in table] for name, table in tables.items()}
+    (first, way), *others = ways.items()
+    for name, other in others:
+        if other != way:
+            refuse(
+                path,
+                f"lists particles by {' and '.join(way)} in block '{first}', but by {' and '.join(other)} in "
+                f"'{name}'; split the file",
+            )
+
+
+def _with_optics(path: str | Path, table: pd.DataFrame, groups: pd.DataFrame | None) -> pd.DataFrame:
+    """Add to each particle the columns of its optics group that it lacks."""
+    if groups is None or groups.empty:
+        return table
+    if _GROUP not in table or _GROUP not in groups:
+        lacking = "particles" if _GROUP not in table else "optics groups"
+        if len(groups) > 1:
+            refuse(path, f"has {len(groups)} optics groups, but {lacking} without a column {_GROUP}; export it again")
+        added = {column: groups[column].iloc[0] for column in groups if column != _GROUP}
+        _check_same(path, table, {column: pd.Series(value, table.index) for column, value in added.items()}, "optics")
+        return table.assign(**{column: value for column, value in added.items() if column not in table})
+    check_one_of_each(path, groups, _GROUP, "optics group")
+    index = groups.drop_duplicates(_GROUP).set_index(_GROUP)
+    unknown = ~table[_GROUP].isin(index.index)
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        refuse(path, f"names optics group {table[_GROUP][row]} in row {row}, which its optics table lacks; add it")
+    told = {column: table[_GROUP].map(index[column]) for column in index.columns}
+    _check_same(path, table, told, "optics")
+    return table.assign(**{column: values for column, values in told.items() if column not in table})
+
+
+def check_one_of_each(path: str | Path, table: pd.DataFrame, key: str, what: str) -> None:
+    """Raise `DataError` where two rows name one thing by ``key`` and say different things of it."""
+    distinct = table.drop_duplicates()
+    twice = distinct[distinct[key].duplicated(keep=False)]
+    if twice.empty:
+        return
+    one, other = twice[twice[key] == twice[key].iloc[0]].iloc[:2].to_dict("records")
+    column = next(name for name in one if one[name] != other[name])
+    refuse(path, f"has {what} {one[key]} twice, with {column} {one[column]} and {other[column]}; keep one")
+
+
+def _with_general(path: str | Path, table: pd.DataFrame, general: pd.DataFrame | None) -> pd.DataFrame:
+    """Add what a block ``data_general`` says of all particles."""
+    if general is None or len(general) != 1:
+        return table
+    told = {column: pd.Series(general[column].iloc[0], table.index) for column in general}
+    _check_same(path, table, told, _GENERAL)
+    return table.assign(**{column: values for column, values in told.items() if column not in table})
+
+
+def _check_same(path: str | Path, table: pd.DataFrame, told: dict[str, pd.Series[Any]], block: str) -> None:
+    """Raise `DataError` where particles and another block say different numbers of one thing."""
+    for column, values in told.items():
+        if column not in table:
+            continue
+        own, other = (pd.to_numeric(each, errors="coerce").to_numpy(float) for each in (table[column], values))
+        apart = np.flatnonzero(np.abs(own - other) > _SAME * np.maximum(np.abs(own), np.abs(other)))
+        if len(apart):
+            row = apart[0]
+            refuse(
+                path,
+                f"says {column} {table[column][row]} in row {row} of its particles and {values[row]} in block "
+                f"'{block}'; mend one",
+            )
+
+
+def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bool]:
+    """Return the particles' x, y, z (N, 3), and whether they are Å from the centre rather than voxels.
+
+    The particle is at coordinate - origin, as everywhere in RELION; origins in Å are `shifts`.
+    """
+    centred = triples(path, table, CENTRED)
+    if centred is not None:
+        return centred, True
+    found = triples(path, table, COORDINATES)
+    if found is None:
+        refuse(path, f"has no coordinates ({COORDINATES[0]} or {CENTRED[0]}), but {IMAGE}; say --dataset star")
+    voxels = triples(path, table, _ORIGIN_VOXELS)
+    return (found if voxels is None else found - voxels), False
+
+
+def coordinate_sizes(path: str, table: pd.DataFrame, centred: bool) -> NDArray[np.float64] | None:
+    """Return Å per unit of the coordinates of each particle, or per pixel of the tilt series where they are centred."""
+    column = first_of(table, COORDINATE_SIZES[:1] if centred else COORDINATE_SIZES)
+    return None if column is None else positive(path, column, _angstroms(path, table, column))
+
+
+def image_sizes(path: str, table: pd.DataFrame) -> list[float | None]:
+    """Return Å per voxel of the image of each particle, None where the table does not state it."""
+    column = first_of(table, IMAGE_SIZES)
+    if column is None:
+        return [None] * len(table)
+    return [float(size) if size > 0 else None for size in _angstroms(path, table, column)]
+
+
+def _angstroms(path: str, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    sizes = numbers(path, table, column)
+    if column == _DETECTOR and _MAGNIFICATION in table:
+        return sizes * 1e4 / positive(path, _MAGNIFICATION, numbers(path, table, _MAGNIFICATION))  # µm on the detector
+    return sizes
+
+
+def image_edges(path: str, table: pd.DataFrame) -> list[int | None]:
+    """Return the edge of each image in voxels, None where optics groups do not state it."""
+    if IMAGE_EDGE not in table:
+        return [None] * len(table)
+    return [int(edge) for edge in positive(path, IMAGE_EDGE, numbers(path, table, IMAGE_EDGE))]
+
+
+def shifts(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return what is to be added to the coordinates (N, 3), Å: the origins with their sign turned.
+
+    Those of RELION 4 and 5 are turned by the subtomogram's angles first.
+    """
+    origins = triples(path, table, _ORIGINS)
+    if origins is None:
+        return None
+    angles = triples(path, table, _SUBTOMOGRAM_ANGLES)
+    if angles is not None:
+        from scipy.spatial.transform import Rotation
+
+        origins = Rotation.from_euler("ZYZ", angles, degrees=True).inv().apply(origins)
+    return -origins
+
+
+def check_volumes(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where particles have no images, or these are stacks of 2D images."""
+    if IMAGE not in table:
+        refuse(path, f"has coordinates but no extracted volumes ({IMAGE}); cut boxes with --dataset tomogram")
+    flat = [column for column, value in _FLAT if column in table and (numbers(path, table, column) == value).any()]
+    if flat:
+        refuse(
+            path,
+            f"lists stacks of 2D images, not volumes ({flat[0]}); extract 3D subtomograms (RELION: 'Write output as 2D "
+            "stacks? No', Warp: --3d), or cut boxes from tomograms with --dataset tomogram",
+        )
