@@ -50,7 +50,7 @@ class Method(nn.Module, ABC):
     """
 
     encoder: Encoder
-    """The network that is exported at the end."""
+    """The network that is kept at the end."""
     collapsed_loss: float | None = None
     """The loss while all subtomograms look alike to the encoder, where that is known; monitors warn of it."""
 
@@ -114,7 +114,7 @@ class Learner(nn.Module, ABC):
     """
 
     encoder: Encoder
-    """The network whose features it answers with, of the kind that was given to it: exported, and explained."""
+    """The network whose features it answers with, of the kind that was given to it: kept, and explained."""
 
     def lesson_plan(self) -> LessonPlan:
         """Return what it wants to be shown at each step; by default, one view of each labelled subtomogram."""

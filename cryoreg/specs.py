@@ -77,7 +77,7 @@ class EncoderSpec(Spec):
     min_box: ClassVar[int] = 1
     """The smallest edge, in voxels, that the network takes."""
     initial_weights: ClassVar[frozenset[str]] = frozenset()
-    """Fields that say where the first weights come from: exported weights, which replace those, do not record them."""
+    """Fields that say where the first weights come from: trained weights, which replace those, do not record them."""
     exact_box: ClassVar[bool] = False
     """Whether the network takes cubes of ``min_box`` voxels only."""
     compiles: ClassVar[bool] = True

@@ -107,7 +107,7 @@ def test_scratch_differs_from_pretrained_in_the_encoder_alone(source, pretrained
         starts[self.folder.path.name] = {k: v.clone() for k, v in self.plan.module.state_dict().items()}
 
     monkeypatch.setattr("cryoreg.training.engine.Engine.run", keep_start)
-    monkeypatch.setattr("cryoreg.training.finetune._export_best", lambda *_: None)
+    monkeypatch.setattr("cryoreg.training.finetune._write_best", lambda *_: None)
     cryoreg.finetune(tmp_path / "scratch", encoder=ENCODER, dataset=source, **FAST)
     cryoreg.finetune(tmp_path / "pretrained", pretrained=pretrained, **FAST)
     scratch, tuned = starts["scratch"], starts["pretrained"]

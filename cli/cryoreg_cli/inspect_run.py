@@ -1,4 +1,4 @@
-"""`cryoreg inspect` of a run directory, a checkpoint or exported weights."""
+"""`cryoreg inspect` of a run directory, a checkpoint or trained weights."""
 
 from __future__ import annotations
 

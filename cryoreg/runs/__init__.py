@@ -1,1 +1,1 @@
-"""A run on disk: folder, logs, checkpoints, exported weights and their cards, records."""
+"""A run on disk: folder, logs, checkpoints, trained weights and their cards, records."""

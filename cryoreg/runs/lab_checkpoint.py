@@ -26,7 +26,7 @@ _HEAD = "fc."
 
 
 def is_lab_checkpoint(path: Path) -> bool:
-    """Tell a checkpoint of other code from the weights that cryoreg exports, by its name."""
+    """Tell a checkpoint of other code from the weights that cryoreg writes, by its name."""
     return path.suffix in _SUFFIXES
 
 

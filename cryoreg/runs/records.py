@@ -70,7 +70,7 @@ class Record(NamedTuple):
 
 
 def is_record(path: Path) -> bool:
-    """Tell a run directory, a checkpoint or exported weights from data, by their names."""
+    """Tell a run directory, a checkpoint or trained weights from data, by their names."""
     if path.is_dir():
         return any((path / name).is_file() for name in FILES)
     return path.suffix.lower() in _SUFFIXES or is_lab_checkpoint(path)
@@ -90,7 +90,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def read_record(path: Path) -> Record:
-    """Return what a checkpoint, exported weights or a config says; raise `CheckpointError` where it cannot be read."""
+    """Return what a checkpoint, trained weights or a config says; raise `CheckpointError` where it cannot be read."""
     require_file(path, CheckpointError)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; check the path")

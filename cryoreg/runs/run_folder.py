@@ -1,4 +1,4 @@
-"""The run directory: config.toml, metrics.csv, steps.csv, TensorBoard events, checkpoints/, exported weights."""
+"""The run directory: config.toml, metrics.csv, steps.csv, TensorBoard events, checkpoints/, trained weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported weights: one safetensors file that also carries its card and a checksum, and the card as JSON beside it."""
+"""Trained weights: one safetensors file that also carries its card and a checksum, and the card as JSON beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CARD_FILE = "card.json"
 
 
 class Weights(NamedTuple):
-    """What an exported file holds."""
+    """What a file of weights holds."""
 
     tensors: dict[str, Tensor]
     card: Card
@@ -84,7 +84,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None
 
 
 def load_weights(path: Path) -> Weights:
-    """Read exported weights on the CPU; raise `CheckpointError` where they are missing, damaged or not ours."""
+    """Read trained weights on the CPU; raise `CheckpointError` where they are missing, damaged or not ours."""
     require_file(path, CheckpointError)
     try:
         data = path.read_bytes()
@@ -112,7 +112,7 @@ def load_trained(path: Path) -> Weights:
 
 
 def read_card(path: Path) -> tuple[Weights, str]:
-    """Read exported weights, and what is wrong with them, one line; empty where they are as they were written.
+    """Read trained weights, and what is wrong with them, one line; empty where they are as they were written.
 
     Raises `CheckpointError` where there is no card to read.
     """

@@ -39,7 +39,7 @@ class FinetuneResult(NamedTuple):
 
     run_dir: Path
     classifier: Path
-    """The exported classifier.safetensors."""
+    """The trained classifier.safetensors."""
     val_accuracy: float
     """Accuracy of the best epoch on the validation split."""
     best_epoch: int
@@ -162,11 +162,11 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
         if fabric.is_global_zero:
-            _export_best(plan, folder)
+            _write_best(plan, folder)
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, plan.best["val_accuracy"], int(plan.best["epoch"]))
 
 
-def _export_best(plan: FinetuningPlan, folder: RunFolder) -> None:
+def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     learner, dataset = plan.learner, plan.loader.dataset
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
     logits, labels = plan.validate()

@@ -35,7 +35,7 @@ class PretrainResult(NamedTuple):
 
     run_dir: Path
     encoder: Path
-    """The exported encoder.safetensors."""
+    """The trained encoder.safetensors."""
     loss: float
     """Mean loss of the last epoch."""
 
@@ -135,11 +135,11 @@ def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) 
         engine.run()
         loss = engine.position.last_loss
         if fabric.is_global_zero:
-            _export(plan, config, run_dir, loss)
+            _write_encoder(plan, config, run_dir, loss)
     return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
 
 
-def _export(plan: PretrainingPlan, config: RunConfig[PretrainSettings], run_dir: Path, loss: float) -> None:
+def _write_encoder(plan: PretrainingPlan, config: RunConfig[PretrainSettings], run_dir: Path, loss: float) -> None:
     encoder = plan.method.encoder
     card = make_card(config, plan.loader.dataset, encoder.num_features, metrics={"pretraining_loss": loss})
     save_encoder(run_dir, encoder, card)
