@@ -89,13 +89,13 @@ def config_of(pair: Pair, options: argparse.Namespace) -> RunConfig:
 
 def generate_data(options: argparse.Namespace) -> None:
     """Have the data set cached, so that the first pair's memory is not that of the simulation."""
-    config_of((METHOD, ENCODER), options).spec("dataset").build()
+    config_of((METHOD, ENCODER), options).spec("dataset").load()
 
 
 def measure(pair: Pair, options: argparse.Namespace) -> Figures:
     """Train in this process, which must be a fresh one."""
     config = config_of(pair, options)
-    dataset, fabric = config.spec("dataset").build(), make_fabric(config.training)
+    dataset, fabric = config.spec("dataset").load(), make_fabric(config.training)
     before = peak_mb(fabric.device)
     plan = PretrainingPlan(config, dataset, fabric)
     with tempfile.TemporaryDirectory() as parent, RunFolder.open(Path(parent) / "run", config, False) as (folder, _):

@@ -27,7 +27,7 @@ from torch import nn
 
 import cryoreg
 from cryoreg.config import Layer, RunConfig, resolve
-from cryoreg.contracts import Sample
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.randomness import SampleRng
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.training.device import describe, make_fabric, to_device
@@ -40,7 +40,7 @@ AHEAD = 4
 """Batches that two workers of a DataLoader prepare ahead: timed steps must not live off them."""
 
 
-class InMemory:
+class InMemory(Subtomograms):
     """A data set of volumes that are already read, so that no contender pays for the disk."""
 
     classes: tuple[str, ...] = ()

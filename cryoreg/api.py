@@ -9,7 +9,7 @@ from cryoreg.config import build_spec
 from cryoreg.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
+    from cryoreg.contracts import Augmentation, Encoder, Method, Subtomograms
 
 
 def create_encoder(name: str | None = None, *, pretrained: str | Path | None = None, **parameters: object) -> Encoder:
@@ -46,6 +46,6 @@ def create_augmentation(name: str, **parameters: object) -> Augmentation:
     return build_spec("augmentation", name, parameters).spec.build()
 
 
-def create_dataset(name: str, **parameters: object) -> SubtomogramDataset:
+def create_dataset(name: str, **parameters: object) -> Subtomograms:
     """Open a data set."""
-    return build_spec("dataset", name, parameters).spec.build()
+    return build_spec("dataset", name, parameters).spec.load()

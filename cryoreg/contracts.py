@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryoreg.plans import LessonPlan
@@ -194,29 +196,145 @@ class Origin:
 
 @runtime_checkable
 class SubtomogramDataset(Protocol):
-    """Map style, picklable. Labels, ids and groups are known without reading a volume.
+    """What a data set must offer: map style, picklable; labels, ids and groups are known without reading a volume.
 
-    Optional attributes, for what is known of a set:
-
-    * ``origin(index) -> Origin``: the file and row of each subtomogram;
-    * ``contrast``: "bright" or "dark", as samples are served; None where unknown;
-    * ``tilt_range`` (degrees) and ``tilt_axis`` ("x" or "y"), of all subtomograms together;
-    * ``clean``: the data set of the same subtomograms, index by index, without noise, where they are simulated;
-    * ``duplicates``: for each subtomogram a key that identical ones share, or None; splits keep those together;
-    * ``columns``: further values of each subtomogram, name -> array (N, ...);
-    * ``prefetch(indices)``: a hint that these will be read soon;
-    * ``notes``: lines for the user on what was read around (particles near an edge, ...).
+    What else may be known of a set is described by `Subtomograms`, the base class that gives each of it a default.
     """
 
-    classes: Sequence[str]
-    """Class names; empty where the set is unlabelled."""
-    labels: Sequence[int | None]
-    ids: Sequence[str]
-    groups: Sequence[str | None]
-    voxel_size: float | None
-    """Å per voxel, None where the files do not say."""
-    box: Box
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names; empty where the set is unlabelled."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[int | None]:
+        """The class of each subtomogram as an index into ``classes``, None where it has none."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """A name for each subtomogram, unique and stable between runs."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """The tomogram of each subtomogram, None where unknown; splits keep those of a tomogram together."""
+        ...
+
+    @property
+    def voxel_size(self) -> float | None:
+        """Å per voxel, None where the files do not say."""
+        ...
+
+    @property
+    def box(self) -> Box:
+        """The size that all volumes have."""
+        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+class Subtomograms(ABC):
+    """A `SubtomogramDataset` with a default for all that it need not know; the base class to write a reader from.
+
+    A subclass assigns what it knows, or overrides it: with `functools.cached_property` where it costs time. What it
+    leaves alone is unknown.
+    """
+
+    classes: Sequence[str]
+    labels: Sequence[int | None]
+    ids: Sequence[str]
+    groups: Sequence[str | None]
+    voxel_size: float | None
+    box: Box
+
+    contrast: Contrast | None = None
+    """How density looks in the volumes, as they are served."""
+    tilt_range: tuple[float, float] | None = None
+    """Smallest and largest tilt, degrees, where all subtomograms have the same."""
+    tilt_axis: TiltAxis | None = None
+    """The axis of the tilt series, the beam being z."""
+    notes: Sequence[str] = ()
+    """Lines for the user on what was assumed or read around: units, boxes that reach beyond a tomogram, ..."""
+
+    @cached_property
+    def clean(self) -> SubtomogramDataset | None:
+        """The same subtomograms, index by index, without noise, where they are simulated; else None."""
+        return None
+
+    @cached_property
+    def duplicates(self) -> Sequence[Hashable] | None:
+        """For each subtomogram a key that identical ones share, or None; splits keep those together."""
+        return None
+
+    @cached_property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Further values of each subtomogram: name -> array (N, ...)."""
+        return {}
+
+    def origin(self, index: int) -> Origin | None:
+        """Return the file and row of a subtomogram; None where the set does not know, then for all of them."""
+        return None
+
+    def prefetch(self, indices: Iterable[int]) -> None:
+        """Take the hint that these subtomograms will be read soon."""
+        return None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Read one subtomogram; raise `DataError` where its voxels are at fault."""
+
+
+class Wrapped(Subtomograms):
+    """A data set around another one, of which all that is known is known of this."""
+
+    def __init__(self, dataset: SubtomogramDataset) -> None:
+        """Take any data set; what it lacks of `Subtomograms` has the default."""
+        self.dataset = dataset
+        self.classes, self.labels = dataset.classes, dataset.labels
+        self.ids, self.groups = dataset.ids, dataset.groups
+        self.voxel_size, self.box = dataset.voxel_size, dataset.box
+        self.contrast = getattr(dataset, "contrast", None)
+        self.tilt_range, self.tilt_axis = getattr(dataset, "tilt_range", None), getattr(dataset, "tilt_axis", None)
+        self.notes = getattr(dataset, "notes", ())
+
+    @cached_property
+    def clean(self) -> SubtomogramDataset | None:
+        """The noise-free copies; looked for at first use, as they may have to be made."""
+        return getattr(self.dataset, "clean", None)
+
+    @cached_property
+    def duplicates(self) -> Sequence[Hashable] | None:
+        """The keys that identical subtomograms share; looked for at first use."""
+        return getattr(self.dataset, "duplicates", None)
+
+    @cached_property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Further values of each subtomogram; read at first use."""
+        return getattr(self.dataset, "columns", {})
+
+    def origin(self, index: int) -> Origin | None:
+        """Return the file and row of a subtomogram."""
+        told = getattr(self.dataset, "origin", super().origin)
+        return told(index)
+
+    def prefetch(self, indices: Iterable[int]) -> None:
+        """Pass the hint on."""
+        announce = getattr(self.dataset, "prefetch", super().prefetch)
+        announce(indices)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[index]
+
+
+def with_defaults(dataset: SubtomogramDataset) -> Subtomograms:
+    """Return a data set with a default for all that it does not know: itself, where it is of that class."""
+    return dataset if isinstance(dataset, Subtomograms) else Wrapped(dataset)

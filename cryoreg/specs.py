@@ -20,7 +20,7 @@ from cryoreg.plans import ViewPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset
+    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset, Subtomograms
 
 __all__ = [
     "KINDS",
@@ -127,7 +127,7 @@ class MethodSpec(Spec):
         """Return the views to draw; methods with clean or local ones say so here."""
         return ViewPlan(self.views)
 
-    def for_data(self, dataset: SubtomogramDataset) -> MethodSpec:
+    def for_data(self, dataset: Subtomograms) -> MethodSpec:
         """Return the spec with what depends on the data filled in; raise `ConfigError` where it cannot take them."""
         return self
 
@@ -143,7 +143,7 @@ class AugmentationSpec(Spec):
     deterministic: ClassVar[bool] = False
     """Whether views of a subtomogram are all alike: nothing is drawn."""
 
-    def check_data(self, dataset: SubtomogramDataset) -> None:
+    def check_data(self, dataset: Subtomograms) -> None:
         """Raise `ConfigError` where the transformation contradicts what is known of the data; by default, never."""
         return None
 
@@ -172,6 +172,12 @@ class DatasetSpec(Spec):
     @abstractmethod
     def build(self) -> SubtomogramDataset:
         """Open the data set; raise `DataError` with one clear line where the data is at fault."""
+
+    def load(self) -> Subtomograms:
+        """Return what `build` returns, with a default for all that it does not know."""
+        from cryoreg.contracts import with_defaults
+
+        return with_defaults(self.build())
 
 
 SPEC_TYPES: dict[Kind, type[Spec]] = {

@@ -18,7 +18,7 @@ from support.mrc_writing import edit, noise, state, write_mrc
 from support.storing import dies, kill_self, layout, rich_layout, volume, write_store
 from support.synthetic import write_classes
 
-from cryoreg.contracts import Origin, Sample
+from cryoreg.contracts import Origin, Sample, Wrapped
 from cryoreg.datasets.conversion.convert import convert
 from cryoreg.datasets.conversion.mrc_folders import LabWriter, MrcFolderWriter
 from cryoreg.datasets.fingerprint import fingerprint
@@ -52,16 +52,12 @@ def same_volumes(one, other) -> bool:
     return all(torch.equal(one[i].volume, other[i].volume) for i in range(len(one)))
 
 
-class Mortal:
+class Mortal(Wrapped):
     """A data set that kills its process at a row."""
 
     def __init__(self, dataset, row: int) -> None:
-        self.__dict__ |= vars(dataset)
-        self.origin = dataset.origin
-        self.dataset, self.row, self.read = dataset, row, []
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        super().__init__(dataset)
+        self.row, self.read = row, []
 
     def __getitem__(self, index: int) -> Sample:
         if index == self.row:

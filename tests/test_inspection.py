@@ -17,7 +17,7 @@ from PIL import Image
 from support.mrc_writing import noise, open_files, state, write_mrc
 
 from cryoreg.config.sniffing import choose, sniff
-from cryoreg.contracts import Origin, Sample
+from cryoreg.contracts import Origin, Sample, Subtomograms
 from cryoreg.datasets.inspection import SAMPLE, contrast_hint, inspect, measure, spread
 from cryoreg.datasets.store.format import FORMAT
 from cryoreg.errors import DataError
@@ -242,7 +242,7 @@ def problems(dataset, everything=False) -> dict[str, str]:
     return {problem.kind: problem.text for problem in inspect(dataset, everything).problems}
 
 
-class Volumes:
+class Volumes(Subtomograms):
     """A data set in memory."""
 
     def __init__(self, volumes, **known):

@@ -15,7 +15,7 @@ from support.augmenting import create
 from support.synthetic import write_classes
 
 from cryoreg.analysis.preview import Looks, choose, draw, look
-from cryoreg.contracts import Sample
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.randomness import SampleRng
 from cryoreg.registry import find_spec
@@ -23,7 +23,7 @@ from cryoreg.simulation import optics
 from cryoreg_cli.main import cryoreg as command
 
 
-class Tiny:
+class Tiny(Subtomograms):
     """Seven noise volumes of two classes, unevenly mixed, and an unlabelled one."""
 
     classes = ("a", "b")

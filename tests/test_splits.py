@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.splits import Split, label_fraction, require_classes, split
 from cryoreg.errors import ConfigError, DataError
 
@@ -17,7 +18,7 @@ STABLE = [["s6", "s4", "s3", "s8", "s2", "s7"], ["s5", "s0"], ["s9", "s1"]]
 
 
 @dataclass
-class Set:
+class Set(Subtomograms):
     """What a split looks at."""
 
     labels: list
@@ -32,6 +33,9 @@ class Set:
 
     def __len__(self):
         return len(self.labels)
+
+    def __getitem__(self, index):
+        raise NotImplementedError("a split reads no volume")
 
     def permuted(self, order) -> Set:
         return Set(*([column[i] for i in order] for column in (self.labels, self.groups, self.ids)), self.classes)

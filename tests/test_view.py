@@ -15,7 +15,7 @@ from support.synthetic import write_classes
 from cryoreg.analysis import slices
 from cryoreg.analysis.isosurface import isosurface, low_pass, without_dust, z_score
 from cryoreg.analysis.view import Look, Subject, draw, find, subjects, surface
-from cryoreg.contracts import Sample
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.errors import ConfigError, DataError
 from cryoreg_cli.main import cryoreg as command
 
@@ -152,7 +152,7 @@ def test_slices_are_drawn_upwards_with_a_bar_of_a_round_length():
     assert bars == [10, 10, 5, 10, 10, 5]
 
 
-class Dark:
+class Dark(Subtomograms):
     """Two subtomograms, dark."""
 
     contrast = "dark"
@@ -160,6 +160,9 @@ class Dark:
     labels = (0, None)
     ids = ("one", "two")
     voxel_size = 4.0
+
+    def __len__(self) -> int:
+        return 2
 
     def __getitem__(self, index: int) -> Sample:
         return Sample(torch.full((1, 2, 2, 2), index + 1.0), self.labels[index], self.ids[index], None)

@@ -9,6 +9,7 @@ import torch
 
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import ConfigError
@@ -110,15 +111,13 @@ def test_clean_copies_of_the_demo_set_are_its_scenes_without_noise(tmp_path, mon
 
 
 def test_a_set_without_clean_copies_serves_none():
-    class Plain:
+    class Plain(Subtomograms):
         labels, box = [None] * 4, (4, 4, 4)
 
         def __len__(self):
             return 4
 
         def __getitem__(self, index):
-            from cryoreg.contracts import Sample
-
             return Sample(torch.randn(1, 4, 4, 4), None, str(index), None)
 
     loader = VolumeLoader(Plain(), BatchOrder(torch.arange(4), 2, seed=0), torch.device("cpu"), clean=True)

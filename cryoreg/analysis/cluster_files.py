@@ -11,7 +11,7 @@ import numpy as np
 
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
 from cryoreg.config import Layer
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
@@ -30,7 +30,7 @@ _TABLES = (".csv", ".parquet")
 class Clustered(NamedTuple):
     """What `run_cluster` has found."""
 
-    dataset: SubtomogramDataset
+    dataset: Subtomograms
     clustering: Clustering
     agreement: Agreement | None
     """How far clusters agree with the labels; None where there are none."""
@@ -72,11 +72,11 @@ def run_cluster(
     return Clustered(dataset, clustering, found, "classes" in trained.card)
 
 
-def _notes(dataset: SubtomogramDataset) -> list[str]:
-    return [f"note: {text}" for text in getattr(dataset, "notes", ())]
+def _notes(dataset: Subtomograms) -> list[str]:
+    return [f"note: {text}" for text in dataset.notes]
 
 
-def _writer(output: Path, dataset: SubtomogramDataset) -> Callable[[Clustering], bytes]:
+def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes]:
     """Return what makes the content of ``output``; refuse, before any work, what cannot be written."""
     suffix = output.suffix.lower()
     if suffix not in (*_TABLES, *_LISTS):
@@ -87,7 +87,7 @@ def _writer(output: Path, dataset: SubtomogramDataset) -> Callable[[Clustering],
     return lambda clustering: _encoded(table(dataset, clustering), suffix)
 
 
-def table(dataset: SubtomogramDataset, clustering: Clustering) -> Columns:
+def table(dataset: Subtomograms, clustering: Clustering) -> Columns:
     """Return the columns of clusters: places and label, cluster (from 1), confidence and distance."""
     return {
         **places(dataset),
@@ -104,7 +104,7 @@ def _encoded(columns: Columns, suffix: str) -> bytes:
     return file.getvalue()
 
 
-def as_predictions(dataset: SubtomogramDataset, clustering: Clustering) -> Predictions:
+def as_predictions(dataset: Subtomograms, clustering: Clustering) -> Predictions:
     """Return clusters as classes "1", "2", ..., none of them unsure, for the writers of particle lists."""
     count = len(dataset)
     return Predictions(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryoreg.analysis.clustering import Clustering
 from cryoreg.analysis.slices import central_slices, scale_bar, show
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.files import write_atomically
 
@@ -25,13 +25,13 @@ _LABEL = 1.1
 """Inches."""
 
 
-def write_montage(path: Path, dataset: SubtomogramDataset, clustering: Clustering) -> None:
+def write_montage(path: Path, dataset: Subtomograms, clustering: Clustering) -> None:
     """Write a PNG with a row for each cluster: the mean of its central slices, and those of its nearest members."""
     figure = draw_montage(dataset, clustering)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
 
 
-def draw_montage(dataset: SubtomogramDataset, clustering: Clustering) -> Figure:
+def draw_montage(dataset: Subtomograms, clustering: Clustering) -> Figure:
     """Draw the central z slices, z-scored, of up to 100 clusters; a mean has contrast of its own, as noise averages."""
     means = mean_slices(dataset, clustering)
     rows = min(len(clustering.sizes), _MOST_ROWS)
@@ -61,7 +61,7 @@ def _fill(panels: NDArray[np.object_], mean: NDArray[np.float64], images: list[N
         panel.axis("off")
 
 
-def mean_slices(dataset: SubtomogramDataset, clustering: Clustering) -> NDArray[np.float64]:
+def mean_slices(dataset: Subtomograms, clustering: Clustering) -> NDArray[np.float64]:
     """Return the mean central z slice (clusters, H, W) of z-scored volumes; all of them are read."""
     sums = np.zeros((len(clustering.sizes), *dataset.box[1:]))
     for cluster, image in zip(clustering.clusters, _slices(dataset), strict=True):
@@ -69,9 +69,9 @@ def mean_slices(dataset: SubtomogramDataset, clustering: Clustering) -> NDArray[
     return sums / np.bincount(clustering.clusters)[:, None, None]
 
 
-def _slices(dataset: SubtomogramDataset) -> Iterator[NDArray[np.float32]]:
+def _slices(dataset: Subtomograms) -> Iterator[NDArray[np.float32]]:
     return (_slice(dataset, index) for index in range(len(dataset)))
 
 
-def _slice(dataset: SubtomogramDataset, index: int) -> NDArray[np.float32]:
+def _slice(dataset: Subtomograms, index: int) -> NDArray[np.float32]:
     return central_slices(normalise(dataset[index].volume[None])[0, 0].numpy())[0].image

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryoreg.config import AnyConfig
-from cryoreg.contracts import Augmentation, SubtomogramDataset, TiltAxis
+from cryoreg.contracts import Augmentation, Subtomograms, TiltAxis
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.files import write_atomically
@@ -68,24 +68,18 @@ def run_preview(
     augmentation's, else y. Raises `DataError` where the data are at fault, `OutputError` where the file exists (unless
     ``overwrite`` is set) or cannot lie there.
     """
-    dataset: SubtomogramDataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     check_file(output, overwrite, inputs_of(dataset, config.spec("dataset")))
     specs = [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
     for spec in specs:
         spec.check_data(dataset)
     looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)
-    axes: list[TiltAxis | None] = [
-        tilt_axis,
-        *(getattr(known, "tilt_axis", None) for known in (dataset, specs[0])),
-        "y",
-    ]
-    figure = draw(looks, next(axis for axis in axes if axis))
+    imposed: TiltAxis | None = getattr(specs[0], "tilt_axis", None)
+    figure = draw(looks, tilt_axis or dataset.tilt_axis or imposed or "y")
     write_atomically(output, lambda file: figure.savefig(file, format="png"))
 
 
-def look(
-    dataset: SubtomogramDataset, augmentations: Sequence[Augmentation], count: int, views: int, seed: int
-) -> Looks:
+def look(dataset: Subtomograms, augmentations: Sequence[Augmentation], count: int, views: int, seed: int) -> Looks:
     """Return subtomograms and their views; several augmentations take turns, as in pretraining."""
     samples = choose(dataset, count)
     volumes = normalise(torch.stack([dataset[index].volume for index in samples]))
@@ -96,7 +90,7 @@ def look(
     return Looks([_name(dataset, index) for index in samples], torch.cat(shown, dim=1).numpy())
 
 
-def choose(dataset: SubtomogramDataset, count: int) -> list[int]:
+def choose(dataset: Subtomograms, count: int) -> list[int]:
     """Return indices of up to ``count`` subtomograms: the first of each class, then the second of each, and so on."""
     return in_turns(dataset.labels, count)
 
@@ -111,7 +105,7 @@ def in_turns(labels: Sequence[int | None], count: int) -> list[int]:
     return [index for _, _, index in sorted(turns)[:count]]
 
 
-def _name(dataset: SubtomogramDataset, index: int) -> str:
+def _name(dataset: Subtomograms, index: int) -> str:
     label = dataset.labels[index]
     lines = [dataset.ids[index], *([] if label is None else [dataset.classes[label]])]
     return "\n".join(line if len(line) <= _LONGEST_LABEL else f"…{line[1 - _LONGEST_LABEL :]}" for line in lines)

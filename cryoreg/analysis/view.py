@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cryoreg.analysis import slices
 from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.kinds import kind_of
@@ -107,15 +107,15 @@ def single(path: Path) -> Subject:
     return Subject(path.name, read_volume(path), sizes[0] if sizes else None)
 
 
-def subjects(dataset: SubtomogramDataset, indices: Sequence[int]) -> list[Subject]:
+def subjects(dataset: Subtomograms, indices: Sequence[int]) -> list[Subject]:
     """Read subtomograms; where the data set says that density is dark, they are inverted."""
-    sign = -1 if getattr(dataset, "contrast", None) == "dark" else 1
+    sign = -1 if dataset.contrast == "dark" else 1
     return [
         Subject(_name(dataset, index), sign * dataset[index].volume[0].numpy(), dataset.voxel_size) for index in indices
     ]
 
 
-def find(dataset: SubtomogramDataset, ids: Sequence[str]) -> list[int]:
+def find(dataset: Subtomograms, ids: Sequence[str]) -> list[int]:
     """Return the indices of subtomograms by id; raise `DataError` for an id that is not there."""
     known = {name: index for index, name in enumerate(dataset.ids)}
     unknown = next((name for name in ids if name not in known), None)
@@ -192,7 +192,7 @@ def _brightness(mesh: Surface, view: str) -> NDArray[np.float64]:
     return _AMBIENT + (1 - _AMBIENT) * lit
 
 
-def _name(dataset: SubtomogramDataset, index: int) -> str:
+def _name(dataset: Subtomograms, index: int) -> str:
     label = dataset.labels[index]
     return "\n".join([dataset.ids[index], *([] if label is None else [dataset.classes[label]])])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cryoreg.augmentations.identity import Identity
     from cryoreg.augmentations.monai_pipeline import MonaiPipeline
     from cryoreg.augmentations.strong import Strong
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Subtomograms
 
 
 class NoAugmentationSpec(AugmentationSpec):
@@ -128,9 +128,9 @@ class CryoETSpec(AugmentationSpec):
             raise ValueError("should be two numbers of at least 0, the smaller first")
         return value
 
-    def check_data(self, dataset: SubtomogramDataset) -> None:
+    def check_data(self, dataset: Subtomograms) -> None:
         """Raise `ConfigError` where the wedge would be imposed across another axis than the data's own."""
-        axis = getattr(dataset, "tilt_axis", None)
+        axis = dataset.tilt_axis
         if axis not in (None, self.tilt_axis):
             raise ConfigError(
                 f"the data's tilt axis is {axis}, but the augmentation would impose its missing wedge across that of a "

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from cryoreg.benchmark.study import parse_labels
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import SCRATCH, FinetuneSettings
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.splits import SplitPart, label_fraction, split
 from cryoreg.datasets.store.reader import Store
@@ -125,7 +125,7 @@ def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, d
     20 neighbours by cosine, weighted by nearness.
     """
     config = resolve("finetune", with_pretrained(_layers(payload, needs)))
-    dataset: SubtomogramDataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     encoder = _encoder(config, dataset)
     parts = split(dataset, config.split.fractions, config.split.seed)
     parts = parts._replace(train=label_fraction(dataset, parts.train, 1.0))  # its unlabelled ones cannot be scored
@@ -174,7 +174,7 @@ def _with_steps(payload: TuningPayload, layers: list[Layer]) -> list[Layer]:
     """Raise the epochs until the least number of steps is taken."""
     config = resolve("finetune", layers)
     settings = config.training
-    dataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     train = split(dataset, config.split.fractions, config.split.seed).train
     known = label_fraction(dataset, train, settings.labels, settings.seed, settings.labels_per_class)
     steps = math.ceil(len(known) / settings.batch_size)
@@ -186,7 +186,7 @@ def _is_begun(run: Path) -> bool:
     return (run / "checkpoints" / "last.ckpt").exists()
 
 
-def _encoder(config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset) -> Trained:
+def _encoder(config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> Trained:
     """Return the pretrained encoder that the config names, or one of random weights."""
     if config.training.pretrained != SCRATCH:
         path = Path(config.training.pretrained)

@@ -188,7 +188,7 @@ class Plan:
     def _fingerprint(self, data: str, spec: DatasetSpec) -> str:
         """Return what a data set holds, so that cells of changed data are run again."""
         if data not in self._known:
-            self._known[data] = fingerprint(spec.build())
+            self._known[data] = fingerprint(spec.load())
         return self._known[data]
 
     _known: dict[str, str] = field(default_factory=dict)

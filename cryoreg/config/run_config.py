@@ -21,7 +21,7 @@ from cryoreg.registry import Component, suggestion
 from cryoreg.specs import KINDS, AugmentationSpec, DatasetSpec, EncoderSpec, Kind, MethodSpec, Spec
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Subtomograms
 
 SettingsOf = TypeVar("SettingsOf", bound=TrainingSettings, covariant=True)
 SpecOf = TypeVar("SpecOf", bound=Spec, covariant=True)
@@ -100,7 +100,7 @@ class RunConfig(Generic[SettingsOf]):
         """Return the spec chosen for a section, which is of the section's kind: the registry lets no other pass."""
         return self.choices[section].spec
 
-    def check_data(self, dataset: SubtomogramDataset) -> None:
+    def check_data(self, dataset: Subtomograms) -> None:
         """Raise `DataError` or `ConfigError` where a component cannot take the data."""
         for _, spec in self.choices.values():
             if isinstance(spec, EncoderSpec):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
-from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
+from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis, Wrapped
 from cryoreg.datasets.resampling import resample
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
 
 
-class Conventional:
+class Conventional(Wrapped):
     """A data set as cryoreg serves it: what its reader yields, with density bright and resampled where asked for.
 
     Whatever else the reader's data set has (classes, labels, ids, groups, notes, duplicates) is kept, and its clean
@@ -36,18 +37,14 @@ class Conventional:
         Å per voxel; boxes keep their physical extent, the largest that all have. Raises `DataError` where there is no
         voxel size to rescale from.
         """
-        self.dataset = dataset
-        self.classes: Sequence[str] = dataset.classes
-        self.labels: Sequence[int | None] = dataset.labels
-        self.ids: Sequence[str] = dataset.ids
-        self.groups: Sequence[str | None] = dataset.groups
-        self.notes: Sequence[str] = [*getattr(dataset, "notes", ()), *unlabelled_note(dataset)]
+        super().__init__(dataset)
+        self.notes = [*self.notes, *unlabelled_note(dataset)]
         self._told = (contrast, rescale_to, tilt_range, tilt_axis)
-        stored = contrast or getattr(dataset, "contrast", None)
+        stored = contrast or self.contrast
         self._sign = -1.0 if stored == "dark" else 1.0
-        self.contrast: Contrast | None = stored and "bright"
-        self.tilt_range = tilt_range or getattr(dataset, "tilt_range", None)
-        self.tilt_axis = tilt_axis or getattr(dataset, "tilt_axis", None)
+        self.contrast = stored and "bright"
+        self.tilt_range = tilt_range or self.tilt_range
+        self.tilt_axis = tilt_axis or self.tilt_axis
         self._rescale_to = rescale_to
         self.voxel_size = rescale_to or dataset.voxel_size
         self.box: Box = self._rescaled_box(rescale_to) if rescale_to else dataset.box
@@ -55,24 +52,13 @@ class Conventional:
     @cached_property
     def clean(self) -> Conventional | None:
         """The noise-free copies, with the same sign and voxel size; None where there are none."""
-        copies = getattr(self.dataset, "clean", None)
+        copies = super().clean
         return None if copies is None else Conventional(copies, *self._told)
 
-    @property
-    def duplicates(self) -> Sequence[Hashable] | None:
-        """A key for each subtomogram that identical ones share, or None; None altogether where that is unknown."""
-        return getattr(self.dataset, "duplicates", None)
-
-    @property
-    def columns(self) -> Mapping[str, Any]:
+    @cached_property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
         """Further values of each subtomogram, (N, ...) each; none once it was rescaled, as some are in voxels."""
-        return {} if self._rescale_to else getattr(self.dataset, "columns", {})
-
-    def prefetch(self, indices: Iterable[int]) -> None:
-        """Tell the reader which subtomograms will be wanted soon, where it can make use of that."""
-        announce = getattr(self.dataset, "prefetch", None)
-        if announce is not None:
-            announce(indices)
+        return {} if self._rescale_to else super().columns
 
     def _rescaled_box(self, target: float) -> Box:
         finest = min(self._factor(index, target) for index in range(len(self.dataset)))
@@ -81,23 +67,15 @@ class Conventional:
 
     def _factor(self, index: int, target: float) -> float:
         """Return the voxel size of a subtomogram over the target's."""
-        size = self._stored_size(index)
+        origin = self.origin(index)
+        size = origin.voxel_size or self.dataset.voxel_size
         if size is None:
-            raise DataError(
-                f"{self.origin(index).file}: has no voxel size to rescale from; say --set dataset.voxel_size=<Å>"
-            )
+            raise DataError(f"{origin.file}: has no voxel size to rescale from; say --set dataset.voxel_size=<Å>")
         return size / target
 
-    def _stored_size(self, index: int) -> float | None:
-        return self.origin(index).voxel_size or self.dataset.voxel_size
-
     def origin(self, index: int) -> Origin:
-        """Return where subtomogram ``index`` came from."""
-        told = getattr(self.dataset, "origin", None)
-        return told(index) if told else Origin(self.ids[index], voxel_size=self.dataset.voxel_size)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        """Return where subtomogram ``index`` came from: where that is unknown, its id stands for the file."""
+        return super().origin(index) or Origin(self.ids[index], voxel_size=self.dataset.voxel_size)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one subtomogram."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.splits import Split
 from cryoreg.datasets.store.writer import content_hash
@@ -19,21 +19,21 @@ _END = 4096
 """Bytes at the end of a file by which volumes are told apart before they are read."""
 
 
-def find_duplicates(dataset: SubtomogramDataset) -> list[list[int]]:
+def find_duplicates(dataset: Subtomograms) -> list[list[int]]:
     """Return the groups of subtomograms with identical voxels, each group and all of them in order.
 
     A store knows its duplicates. Of files with one subtomogram each, all of a kind and size, only those are read that
     end alike; of other data sets, every volume is, one at a time. Volumes that differ in scale or by a rounding error
     are not found.
     """
-    known: Sequence[Hashable] | None = getattr(dataset, "duplicates", None)
+    known = dataset.duplicates
     if known is not None:
         return _alike(range(len(dataset)), known)
     groups = [_alike(group, [_content(dataset, index) for index in group]) for group in _candidates(dataset)]
     return sorted(chain.from_iterable(groups))
 
 
-def _content(dataset: SubtomogramDataset, index: int) -> Hashable:
+def _content(dataset: Subtomograms, index: int) -> Hashable:
     return content_hash(dataset[index].volume.numpy())
 
 
@@ -46,7 +46,7 @@ def _alike(indices: Iterable[int], keys: Iterable[Hashable]) -> list[list[int]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-def _candidates(dataset: SubtomogramDataset) -> list[list[int]]:
+def _candidates(dataset: Subtomograms) -> list[list[int]]:
     """Return groups of indices such that identical subtomograms are in one group; few, where files tell cheaply."""
     everything = list(range(len(dataset)))
     origins = origins_of(dataset)
@@ -65,7 +65,7 @@ def _end(path: Path) -> bytes:
         return hashlib.blake2b(file.read(), digest_size=16).digest()
 
 
-def across_splits(dataset: SubtomogramDataset, split: Split) -> list[list[str]]:
+def across_splits(dataset: Subtomograms, split: Split) -> list[list[str]]:
     """Return the ids of identical subtomograms that are not all in one part of a split."""
     part = np.full(len(dataset), -1)
     for number, indices in enumerate(split):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 
 SAMPLE = 200
@@ -80,7 +80,7 @@ class Inspection:
         return not any(problem.fatal for problem in self.problems)
 
 
-def inspect(dataset: SubtomogramDataset, everything: bool = False) -> Inspection:
+def inspect(dataset: Subtomograms, everything: bool = False) -> Inspection:
     """Look at a data set, and at the voxels of up to `SAMPLE` of its subtomograms, evenly spread, or of all."""
     if not len(dataset):
         raise DataError("the data set holds no subtomograms; check its path")
@@ -97,13 +97,13 @@ def inspect(dataset: SubtomogramDataset, everything: bool = False) -> Inspection
         groups=dict(sorted(Counter(group for group in dataset.groups if group is not None).items())),
         box=dataset.box,
         voxel_size=dataset.voxel_size,
-        contrast=getattr(dataset, "contrast", None),
-        tilt_range=getattr(dataset, "tilt_range", None),
-        tilt_axis=getattr(dataset, "tilt_axis", None),
+        contrast=dataset.contrast,
+        tilt_range=dataset.tilt_range,
+        tilt_axis=dataset.tilt_axis,
         looked_at=len(indices),
         intensity=_intensity(measured),
         contrast_hint=contrast_hint(measured),
-        notes=list(getattr(dataset, "notes", ())),
+        notes=list(dataset.notes),
         problems=problems,
     )
 
@@ -114,7 +114,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * count // (2 * taken) for i in range(taken)]
 
 
-def _look(dataset: SubtomogramDataset, indices: Sequence[int]) -> tuple[list[Voxels], list[Problem]]:
+def _look(dataset: Subtomograms, indices: Sequence[int]) -> tuple[list[Voxels], list[Problem]]:
     measured, problems = [], []
     for index in indices:
         try:
@@ -186,10 +186,10 @@ def _t(values: Sequence[float]) -> float:
     return float(np.mean(values)) / max(error, 1e-12)
 
 
-def _of_copies(dataset: SubtomogramDataset, complete: bool) -> list[Problem]:
+def _of_copies(dataset: Subtomograms, complete: bool) -> list[Problem]:
     from cryoreg.datasets.duplicates import find_duplicates
 
-    if not complete and getattr(dataset, "duplicates", None) is None:
+    if not complete and dataset.duplicates is None:
         return []
     groups = find_duplicates(dataset)
     if not groups:
@@ -208,7 +208,7 @@ def _of_classes(classes: dict[str, int]) -> list[Problem]:
     ]
 
 
-def _of_geometry(dataset: SubtomogramDataset) -> list[Problem]:
+def _of_geometry(dataset: Subtomograms) -> list[Problem]:
     problems = []
     if dataset.voxel_size is None:
         problems.append(Problem("voxel size", "the files do not say; give it with --set dataset.voxel_size=<Å>"))
@@ -217,14 +217,13 @@ def _of_geometry(dataset: SubtomogramDataset) -> list[Problem]:
     return problems
 
 
-def _of_origins(dataset: SubtomogramDataset) -> list[Problem]:
+def _of_origins(dataset: Subtomograms) -> list[Problem]:
     """Find subtomograms that are read from one place."""
-    told = getattr(dataset, "origin", None)
-    if told is None:
-        return []
     places: dict[Any, list[int]] = {}
     for index in range(len(dataset)):
-        origin = told(index)
+        origin = dataset.origin(index)
+        if origin is None:
+            return []
         places.setdefault((origin.file, origin.row), []).append(index)
     shared = [indices for indices in places.values() if len(indices) > 1]
     if not shared:

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.contracts import Origin, Subtomograms
 
 
-def origins_of(dataset: SubtomogramDataset) -> list[Origin]:
+def origins_of(dataset: Subtomograms) -> list[Origin]:
     """Return the file and row of each subtomogram; its id where the data set does not know."""
     return known_origins(dataset) or [Origin(name) for name in dataset.ids]
 
 
-def known_origins(dataset: SubtomogramDataset) -> list[Origin] | None:
+def known_origins(dataset: Subtomograms) -> list[Origin] | None:
     """Return the file and row of each subtomogram; None where the data set does not know."""
-    told = getattr(dataset, "origin", None)
-    return [told(index) for index in range(len(dataset))] if told else None
+    return [origin for index in range(len(dataset)) if (origin := dataset.origin(index))] or None
 
 
-def inputs_of(dataset: SubtomogramDataset, spec: BaseModel | None = None) -> set[str]:
+def inputs_of(dataset: Subtomograms, spec: BaseModel | None = None) -> set[str]:
     """Return the files that a data set is read from, as far as it knows them, and the paths that its ``spec`` names."""
     named = {os.fspath(value) for _, value in spec or () if isinstance(value, Path)}
     return named | {origin.file for origin in origins_of(dataset)}

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.split_search import Search
 from cryoreg.errors import ConfigError, DataError
 
@@ -39,7 +39,7 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def require_classes(dataset: SubtomogramDataset) -> None:
+def require_classes(dataset: Subtomograms) -> None:
     """Raise `DataError` unless the set is labelled with two classes or more: what training a classifier needs."""
     present = {label for label in dataset.labels if label is not None}
     if not present:
@@ -49,7 +49,7 @@ def require_classes(dataset: SubtomogramDataset) -> None:
         raise DataError(f"the data set has a single class ('{name}'); a classifier needs two or more")
 
 
-def split(dataset: SubtomogramDataset, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
+def split(dataset: Subtomograms, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
     """Split a data set into train, val and test by ``fractions``, stratified by class.
 
     Each class is within one subtomogram of its share, and so is the whole. Where tomograms (``groups``) are known,
@@ -81,6 +81,8 @@ class _Listed(Protocol):
     def ids(self) -> Sequence[str]: ...
     @property
     def groups(self) -> Sequence[str | None]: ...
+    @property
+    def duplicates(self) -> Sequence[Hashable | None] | None: ...
     def __len__(self) -> int: ...
 
 
@@ -96,7 +98,7 @@ class _Some:
 
     @classmethod
     def of(cls, dataset: _Listed, chosen: Sequence[int]) -> Self:
-        keys: Sequence[Hashable | None] | None = getattr(dataset, "duplicates", None)
+        keys = dataset.duplicates
         return cls(
             dataset.classes,
             [dataset.labels[index] for index in chosen],
@@ -136,7 +138,7 @@ def _with_unlabelled(dataset: _Listed, parts: Split, seed: int) -> Split:
 
 
 def label_fraction(
-    dataset: SubtomogramDataset, train: np.ndarray, fraction: float, seed: int = 0, per_class: int | None = None
+    dataset: Subtomograms, train: np.ndarray, fraction: float, seed: int = 0, per_class: int | None = None
 ) -> np.ndarray:
     """Return the labelled ``train`` indices that are used: ``fraction`` of each class, rounded, at least one.
 
@@ -191,7 +193,7 @@ def _positions(keys: Iterable[K]) -> dict[K, np.ndarray]:
 
 def _copies(dataset: _Listed) -> list[list[int]]:
     """Return the subtomograms known to be identical; raise `DataError` where such have different labels."""
-    known = getattr(dataset, "duplicates", None) or ()
+    known = dataset.duplicates or ()
     found = _positions(known)
     copies = [members.tolist() for key, members in found.items() if key is not None and len(members) > 1]
     for members in copies:

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from cryoreg.config import Layer, check_same_run, resolve
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import SplitPart, split
@@ -128,14 +128,14 @@ def run_evaluation(run_dir: Path, part: SplitPart, layers: list[Layer]) -> Evalu
     network = open_network(run_dir, "classifier")
     config = resolve("finetune", [Layer(str(network.path), network.card["config"]), *layers])
     check_same_run(network.card["config"], config, "evaluate")
-    dataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     _require_own_data(network, dataset)
     evaluation = _evaluate(Trained(network, config, dataset), part)
     evaluation.save(network.path.parent)
     return evaluation
 
 
-def _require_own_data(network: Network, dataset: SubtomogramDataset) -> None:
+def _require_own_data(network: Network, dataset: Subtomograms) -> None:
     """Raise `DataError` unless the data are those that the network was trained on, as far as ids and tables tell."""
     path, card = network.path, network.card
     for what, now in (("classes", list(dataset.classes)), ("box", list(dataset.box))):

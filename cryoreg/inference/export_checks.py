@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.inspection import spread
 from cryoreg.errors import CheckpointError, CryoregError
 from cryoreg.runs.cards import Card
@@ -37,7 +37,7 @@ def check_volumes(card: Card, count: int | None = None) -> tuple[dict[str, Tenso
     random = 5 + 3 * torch.randn(count or _RANDOM_VOLUMES, 1, *card["box"], generator=torch.Generator().manual_seed(0))
     volumes, notes = {"random volumes": random}, []
     try:
-        volumes["real volumes"] = _real_volumes(recorded_spec("dataset", card).build(), card["box"], count)
+        volumes["real volumes"] = _real_volumes(recorded_spec("dataset", card).load(), card["box"], count)
     except (CryoregError, OSError) as error:
         notes.append(f"checked on random volumes only, as the run's data cannot be read: {error}")
     return volumes, notes
@@ -49,7 +49,7 @@ def differences(name: str, found: Tensor, wanted: Tensor, volumes: str) -> dict[
     return {f"{name}, {volumes}": (largest, largest / max(float(wanted.abs().max()), 1e-12))}
 
 
-def _real_volumes(dataset: SubtomogramDataset, box: list[int], count: int | None) -> Tensor:
+def _real_volumes(dataset: Subtomograms, box: list[int], count: int | None) -> Tensor:
     if list(dataset.box) != box:
         raise CheckpointError(f"its boxes are now {list(dataset.box)}, not {box}")
     indices = spread(len(dataset), REAL_VOLUMES if count is None else count)

@@ -12,7 +12,7 @@ import torch
 from cryoreg.config import Layer
 from cryoreg.config.layers import Chosen
 from cryoreg.config.sniffing import choose
-from cryoreg.contracts import Sample, SubtomogramDataset
+from cryoreg.contracts import Sample, Subtomograms, Wrapped
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -118,7 +118,7 @@ def remarks(trained: Trained) -> list[str]:
     lines = [f"differs: {line}" for line in trained.differences()]
     if trained.card["normalisation"] != NORMALISATION:
         lines.append(f"differs: trained with {trained.card['normalisation']}, now each volume gets a {NORMALISATION}")
-    lines += [f"note: {line}" for line in getattr(trained.dataset, "notes", ())]
+    lines += [f"note: {line}" for line in trained.dataset.notes]
     if temperature_of(trained.card) is None:
         lines.append("note: not calibrated, as the run is older than calibration; fine-tune again to trust confidences")
     return lines
@@ -152,29 +152,18 @@ def classify(trained: Trained, threshold: float = UNSURE, skip_bad: bool = False
     )
 
 
-class _Tolerant:
+class _Tolerant(Wrapped):
     """A data set that serves NaN for what cannot be read: the network's answer to it is NaN as well."""
-
-    def __init__(self, dataset: SubtomogramDataset) -> None:
-        self._dataset = dataset
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # while it is unpickled
-            raise AttributeError(name)
-        return getattr(self._dataset, name)
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            return self._dataset[index]
+            return self.dataset[index]
         except DataError:
-            volume = torch.full((1, *self._dataset.box), torch.nan)
-            return Sample(volume, None, self._dataset.ids[index], self._dataset.groups[index])
+            volume = torch.full((1, *self.dataset.box), torch.nan)
+            return Sample(volume, None, self.dataset.ids[index], self.dataset.groups[index])
 
 
-def _reason(dataset: SubtomogramDataset, index: int) -> str:
+def _reason(dataset: Subtomograms, index: int) -> str:
     try:
         dataset[index]
     except DataError as error:

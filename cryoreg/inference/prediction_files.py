@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cryoreg.contracts import Origin, SubtomogramDataset
+from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import origins_of
@@ -34,7 +34,7 @@ _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
 def prepare_writer(
-    output: Path, form: PredictionFormat | None, dataset: SubtomogramDataset, classes: Sequence[str] = ()
+    output: Path, form: PredictionFormat | None, dataset: Subtomograms, classes: Sequence[str] = ()
 ) -> Write:
     """Return what turns predictions for ``dataset`` into the text of the file ``output``, having made sure that it can.
 
@@ -101,7 +101,7 @@ def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
     return table.with_columns({DYNAMO_CLASS: values})
 
 
-def predictions_csv(dataset: SubtomogramDataset, predictions: Predictions) -> str:
+def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
     """Return a table with places, label, prediction, class number, confidence, unsure, and all probabilities."""
     numbers, names = class_numbers(predictions.classes), [readable(name) for name in predictions.classes]
     index = {name: place for place, name in enumerate(dataset.ids)}

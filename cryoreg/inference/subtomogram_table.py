@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import known_origins
 from cryoreg.files import cell
 
@@ -31,7 +31,7 @@ Columns = Mapping[str, Sequence[object]]
 """Name -> a value for each subtomogram, None where unknown."""
 
 
-def places(dataset: SubtomogramDataset, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
+def places(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
     """Return id, file, row and tomogram of subtomograms by index; None: of all."""
     chosen, origins = range(len(dataset)) if samples is None else samples, known_origins(dataset)
     return {
@@ -42,7 +42,7 @@ def places(dataset: SubtomogramDataset, samples: Sequence[int] | None = None) ->
     }
 
 
-def labels(dataset: SubtomogramDataset, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
+def labels(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
     """Return the names of the classes that a data set says of subtomograms by index; None: of all."""
     chosen = dataset.labels if samples is None else [dataset.labels[index] for index in samples]
     return {"label": [None if label is None else readable(dataset.classes[label]) for label in chosen]}

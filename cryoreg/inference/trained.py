@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import FinetuneSettings
-from cryoreg.contracts import Encoder, Learner, SubtomogramDataset
+from cryoreg.contracts import Encoder, Learner, Subtomograms
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
 from cryoreg.training.device import make_fabric, to_device
@@ -29,7 +29,7 @@ _RECORDED = ("encoder", "dataset", "split", "packages")
 class Trained:
     """The network of a run, and a data set for it: the run's own unless layers say otherwise."""
 
-    def __init__(self, network: Network, config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset) -> None:
+    def __init__(self, network: Network, config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> None:
         """Take a data set that the network can take, and a config that says how to compute."""
         self.network, self.config, self.dataset = network, config, dataset
 
@@ -58,7 +58,7 @@ class Trained:
         recorded = {section: network.card["config"][section] for section in _RECORDED}
         config = resolve("finetune", [Layer(str(network.path), recorded), *layers])
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
-        dataset = config.spec("dataset").build()
+        dataset = config.spec("dataset").load()
         config.spec("encoder").check_box(dataset.box)
         return cls(network, config, dataset)
 
@@ -115,7 +115,7 @@ class Trained:
                 f"boxes are {_size(dataset.box)} voxels, trained on {_size(card['box'])}; extract the same box"
             )
         for name, meaning in (("contrast", "density is"), ("tilt_axis", "the tilt axis is")):
-            here, there = getattr(dataset, name, None), card.get(name)
+            here, there = getattr(dataset, name), card.get(name)
             if here and there and here != there:
                 lines.append(f"{meaning} {here} here, {there} in the training data")
         return lines

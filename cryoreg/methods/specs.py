@@ -10,7 +10,7 @@ from cryoreg.errors import ConfigError
 from cryoreg.specs import MethodSpec, ViewPlan
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Encoder, SubtomogramDataset
+    from cryoreg.contracts import Encoder, Subtomograms
     from cryoreg.methods.byol import BYOL
     from cryoreg.methods.dino import DINO
     from cryoreg.methods.mae import MAE
@@ -245,7 +245,7 @@ class StructuresSpec(MethodSpec):
     hidden_dim: int = Field(256, ge=1, description="width of the projection head's hidden layer")
     output_dim: int = Field(128, ge=1, description="length of the projected vectors")
 
-    def for_data(self, dataset: SubtomogramDataset) -> StructuresSpec:
+    def for_data(self, dataset: Subtomograms) -> StructuresSpec:
         """Return the spec for as many classes as the data have; raise `ConfigError` where they have fewer than two."""
         if len(dataset.classes) < 2:
             raise ConfigError("method 'structures' learns from classes, but the data have none; choose another method")

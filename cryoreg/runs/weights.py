@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cryoreg import version
 from cryoreg.config import AnyConfig, Layer, absolute
 from cryoreg.config.settings import SCRATCH
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     card: Card
 
 
-def make_card(config: AnyConfig, dataset: SubtomogramDataset, num_features: int, **more: object) -> Card:
+def make_card(config: AnyConfig, dataset: Subtomograms, num_features: int, **more: object) -> Card:
     """Return what a user of the weights must know: components, packages, voxel size, box, normalisation, metrics."""
     return {
         **provenance_of(dataset),
@@ -47,7 +47,7 @@ def make_card(config: AnyConfig, dataset: SubtomogramDataset, num_features: int,
     }
 
 
-def provenance_of(dataset: SubtomogramDataset) -> dict[str, Any]:
+def provenance_of(dataset: Subtomograms) -> dict[str, Any]:
     """Return when and by which cryoreg weights are written, and how their data look: plain types only."""
     known = {
         "cryoreg": version.__version__,
@@ -55,7 +55,7 @@ def provenance_of(dataset: SubtomogramDataset) -> dict[str, Any]:
         "subtomograms": len(dataset),
         "voxel_size": dataset.voxel_size,
         "box": list(dataset.box),
-        **{name: getattr(dataset, name, None) for name in ("contrast", "tilt_range", "tilt_axis")},
+        **{name: getattr(dataset, name) for name in ("contrast", "tilt_range", "tilt_axis")},
         "normalisation": NORMALISATION,
         "beam_axis": "z (the first array axis)",
     }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import SCRATCH, FinetuneSettings
-from cryoreg.contracts import Encoder, StepOutput, SubtomogramDataset
+from cryoreg.contracts import Encoder, StepOutput, Subtomograms
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import DataError
 from cryoreg.learners import build_learner
@@ -51,7 +51,7 @@ class FinetuningPlan(TrainingPlan):
     title = "finetune"
 
     def __init__(
-        self, config: RunConfig[FinetuneSettings], dataset: SubtomogramDataset, fabric: Fabric, resumes: bool = False
+        self, config: RunConfig[FinetuneSettings], dataset: Subtomograms, fabric: Fabric, resumes: bool = False
     ) -> None:
         """Begin from the weights that the config names, unless the run ``resumes`` and has its own."""
         self.config, self.fabric = config, fabric
@@ -65,7 +65,7 @@ class FinetuningPlan(TrainingPlan):
         self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
 
-    def _load(self, dataset: SubtomogramDataset, plan: LessonPlan) -> None:
+    def _load(self, dataset: Subtomograms, plan: LessonPlan) -> None:
         """Choose what is learnt from and what validates, and make ready to serve it."""
         settings, config, fabric = self.config.training, self.config, self.fabric
         parts = split(dataset, config.split.fractions, config.split.seed)
@@ -153,7 +153,7 @@ def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: b
 def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) -> FinetuneResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
-    dataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     show_notes(dataset, fabric)
     plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):

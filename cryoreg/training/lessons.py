@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cryoreg.config import AnyConfig
-from cryoreg.contracts import Lesson, Material, SubtomogramDataset
+from cryoreg.contracts import Lesson, Material, Subtomograms
 from cryoreg.plans import LessonPlan
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader
 from cryoreg.training.views import Views
@@ -57,7 +57,7 @@ def others_order(samples: np.ndarray, like: BatchOrder, ratio: int) -> BatchOrde
 class Lessons:
     """Draws what a learner is shown of a batch."""
 
-    def __init__(self, plan: LessonPlan, config: AnyConfig, dataset: SubtomogramDataset) -> None:
+    def __init__(self, plan: LessonPlan, config: AnyConfig, dataset: Subtomograms) -> None:
         """Raise `ConfigError` where the encoder cannot take local views of the size that the learner wants."""
         self._labelled = Views(plan.labelled, config, dataset.box)
         self._others = Views(plan.unlabelled, config, dataset.box) if plan.unlabelled else None

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
-from cryoreg.contracts import Box, SubtomogramDataset
+from cryoreg.contracts import Box, Subtomograms, with_defaults
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.randomness import SampleRng
@@ -90,7 +90,7 @@ def in_order(samples: Tensor, size: int = 64) -> BatchOrder:
 class BatchSource(Protocol):
     """What an engine goes through in an epoch."""
 
-    dataset: SubtomogramDataset
+    dataset: Subtomograms
     order: BatchOrder
 
     def __len__(self) -> int: ...
@@ -111,15 +111,15 @@ class VolumeLoader:
 
     def __init__(
         self,
-        dataset: SubtomogramDataset,
+        dataset: Subtomograms,
         order: BatchOrder,
         device: torch.device,
         resident: bool | None = None,
         workers: int = 2,
         clean: bool = False,
     ) -> None:
-        copies: SubtomogramDataset | None = getattr(dataset, "clean", None) if clean else None
-        self._clean = VolumeLoader(copies, order, device, resident, workers) if copies is not None else None
+        copies = dataset.clean if clean else None
+        self._clean = VolumeLoader(with_defaults(copies), order, device, resident, workers) if copies else None
         self.dataset = dataset
         self.order = order
         self.device = device
@@ -164,7 +164,7 @@ class VolumeLoader:
     def _stream(self, batches: list[Tensor]) -> Iterator[Tensor]:
         loader = DataLoader(
             _Reader(self.dataset),
-            batch_sampler=_Announced(batches, getattr(self.dataset, "prefetch", None)),
+            batch_sampler=_Announced(batches, self.dataset.prefetch),
             collate_fn=_collate,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -186,14 +186,14 @@ class VolumeLoader:
         return volumes.to(self.device)
 
 
-def residency(dataset: SubtomogramDataset, settings: TrainingSettings, clean: bool = False) -> bool | None:
+def residency(dataset: Subtomograms, settings: TrainingSettings, clean: bool = False) -> bool | None:
     """Return whether volumes are to be held on the device: as the settings say, None where they leave it open.
 
     A stated budget is for all volumes of the data set, with their noise-free copies where those are served (``clean``).
     """
     if settings.resident is not None or settings.memory_gb is None:
         return settings.resident
-    copies = 2 if clean and getattr(dataset, "clean", None) is not None else 1
+    copies = 2 if clean and dataset.clean is not None else 1
     return copies * len(dataset) * _volume_bytes(dataset.box) <= settings.memory_gb * _GB
 
 
@@ -212,7 +212,7 @@ def _free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _read(dataset: SubtomogramDataset, index: int) -> Tensor:
+def _read(dataset: Subtomograms, index: int) -> Tensor:
     sample = dataset[index]
     if sample.volume.shape != (1, *dataset.box):
         raise DataError(f"{sample.id} has shape {tuple(sample.volume.shape)}, but its set has boxes of {dataset.box}")
@@ -238,7 +238,7 @@ class _Announced:
 class _Reader(Dataset[Tensor | CryoregError]):
     """Reads volumes in a worker, and hands a user's error over as a value: raised, it would gain a traceback."""
 
-    def __init__(self, dataset: SubtomogramDataset) -> None:
+    def __init__(self, dataset: Subtomograms) -> None:
         self.dataset = dataset
 
     def __getitem__(self, index: int) -> Tensor | CryoregError:

@@ -13,7 +13,7 @@ from torch import nn
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import PretrainSettings
-from cryoreg.contracts import StepOutput, SubtomogramDataset
+from cryoreg.contracts import StepOutput, Subtomograms
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
 from cryoreg.runs.networks import save_encoder
@@ -45,7 +45,7 @@ class PretrainingPlan(TrainingPlan):
 
     title = "pretrain"
 
-    def __init__(self, config: RunConfig[PretrainSettings], dataset: SubtomogramDataset, fabric: Fabric) -> None:
+    def __init__(self, config: RunConfig[PretrainSettings], dataset: Subtomograms, fabric: Fabric) -> None:
         settings = config.training
         spec = config.spec("method").for_data(dataset)
         config.check_data(dataset)
@@ -91,7 +91,7 @@ class PretrainingPlan(TrainingPlan):
         self.method.after_step(step, total_steps)
 
 
-def pretraining_samples(config: RunConfig[PretrainSettings], dataset: SubtomogramDataset) -> np.ndarray:
+def pretraining_samples(config: RunConfig[PretrainSettings], dataset: Subtomograms) -> np.ndarray:
     """Return the indices to learn from: the train split of a labelled set, so that its test split stays unseen."""
     if config.training.part == "all" or not dataset.classes:
         return np.arange(len(dataset))
@@ -101,7 +101,7 @@ def pretraining_samples(config: RunConfig[PretrainSettings], dataset: Subtomogra
         raise DataError(f"{error}; or learn from all of the data: --set training.part=all") from None
 
 
-def shown_labels(config: RunConfig[PretrainSettings], dataset: SubtomogramDataset) -> torch.Tensor:
+def shown_labels(config: RunConfig[PretrainSettings], dataset: Subtomograms) -> torch.Tensor:
     """Return the labels (N,) that a method is shown: the chosen fraction of the train split's, -1 for all others."""
     labels = torch.full((len(dataset),), UNLABELLED)
     if dataset.classes:
@@ -127,7 +127,7 @@ def run_pretraining(config: RunConfig[PretrainSettings], run_dir: Path, resume: 
 def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) -> PretrainResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
-    dataset = config.spec("dataset").build()
+    dataset = config.spec("dataset").load()
     show_notes(dataset, fabric)
     plan = PretrainingPlan(config, dataset, fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):

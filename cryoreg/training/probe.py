@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cryoreg.config import AnyConfig, RunConfig
 from cryoreg.config.settings import PretrainSettings
-from cryoreg.contracts import Encoder, SubtomogramDataset
+from cryoreg.contracts import Encoder, Subtomograms
 from cryoreg.datasets.splits import split
 from cryoreg.errors import DataError
 from cryoreg.training.lightning import Fabric
@@ -36,7 +36,7 @@ class Probe:
         self.train, self.val, self.fabric = train, val, fabric
 
     @classmethod
-    def of_run(cls, config: RunConfig[PretrainSettings], dataset: SubtomogramDataset, fabric: Fabric) -> Self | None:
+    def of_run(cls, config: RunConfig[PretrainSettings], dataset: Subtomograms, fabric: Fabric) -> Self | None:
         """Return the probe of a pretraining run; None where there are no labels, or it is not wanted."""
         if not (dataset.classes and config.training.probe_every_epochs):
             return None
@@ -73,7 +73,7 @@ class Probe:
         return features, loader.labels().numpy()
 
 
-def _loader(config: AnyConfig, dataset: SubtomogramDataset, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
+def _loader(config: AnyConfig, dataset: Subtomograms, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
     labelled = samples[[dataset.labels[index] is not None for index in samples]]
     chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
     order = in_order(torch.from_numpy(np.sort(chosen)))

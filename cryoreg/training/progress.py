@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Subtomograms
     from cryoreg.training.lightning import Fabric
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
@@ -27,10 +27,10 @@ _SHOWN = {
 """Columns of metrics.csv -> name and format in the line."""
 
 
-def show_notes(dataset: SubtomogramDataset, fabric: Fabric) -> None:
+def show_notes(dataset: Subtomograms, fabric: Fabric) -> None:
     """Print, in the leading process, what the reader of a data set has to say of it."""
     if fabric.is_global_zero:
-        for note in getattr(dataset, "notes", ()):
+        for note in dataset.notes:
             print(f"note: {note}", file=sys.stderr)
 
 

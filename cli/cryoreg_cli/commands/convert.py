@@ -12,7 +12,7 @@ from cryoreg_cli import run_options
 from cryoreg_cli.run_options import DATA, DATASET
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Subtomograms
     from cryoreg.datasets.conversion.convert import Target
 
 OPTIONS = (DATASET, DATA)
@@ -46,8 +46,8 @@ def convert(
     resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
     from cryoreg.datasets.conversion.convert import convert as write
 
-    dataset = resolved.spec("dataset").build()
-    for note in getattr(dataset, "notes", ()):
+    dataset = resolved.spec("dataset").load()
+    for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
     with run_options.resumable():
         done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
@@ -58,9 +58,9 @@ def convert(
         _tell_what_folders_cannot_hold(dataset, to)
 
 
-def _tell_what_folders_cannot_hold(dataset: SubtomogramDataset, to: Target) -> None:
+def _tell_what_folders_cannot_hold(dataset: Subtomograms, to: Target) -> None:
     """Print the settings by which a folder of MRC files is read as what it was."""
-    known = {key: getattr(dataset, key, None) for key in ("contrast", "tilt_range", "tilt_axis")}
+    known = {key: getattr(dataset, key) for key in ("contrast", "tilt_range", "tilt_axis")}
     if to == "lab" and known["tilt_axis"] == "x":
         del known["tilt_axis"]  # as its reader takes it to be
     said = [f"--set dataset.{key}={_typed(value)}" for key, value in known.items() if value is not None]

@@ -52,7 +52,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     from cryoreg.datasets.inspection import inspect as look
 
     try:
-        found = look(spec.build(), everything)
+        found = look(spec.load(), everything)
     except MixedError as error:
         _print_mixed(error.counts, as_json)
         raise

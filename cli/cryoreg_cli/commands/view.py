@@ -101,6 +101,6 @@ def _read(
     reader = dataset or sniffing.choose(root).name
     settings = {"root": root, **run_options.dataset_settings(assignments, "view")}
     spec = build_spec("dataset", reader, settings).spec
-    opened = spec.build()
+    opened = spec.load()
     indices = library.find(opened, ids.split(",")) if ids else choose(opened, count)
     return library.subjects(opened, indices), inputs_of(opened, spec)

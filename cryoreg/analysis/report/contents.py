@@ -193,7 +193,7 @@ def _warnings_of_data(
 def copies_across(trained: Trained, parts: NDArray[np.object_], limit: int) -> list[str]:
     """Return a warning of copies across splits, or that none were sought: it would take more than ``limit`` volumes."""
     dataset = trained.dataset
-    if getattr(dataset, "duplicates", None) is None and len(dataset) > limit:
+    if dataset.duplicates is None and len(dataset) > limit:
         return ["copies across the splits were not looked for, the data set being large; `cryoreg inspect --all` does"]
     torn = across_splits(dataset, Split(*(np.flatnonzero(parts == name) for name in Split._fields)))
     if not torn:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cryoreg.analysis import slices
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.normalisation import normalise
 
 EDGE = 32
@@ -40,7 +40,7 @@ class Sheet(NamedTuple):
         return row * self.pitch[0], column * self.pitch[1]
 
 
-def slice_sheet(dataset: SubtomogramDataset, samples: Sequence[int]) -> Sheet:
+def slice_sheet(dataset: Subtomograms, samples: Sequence[int]) -> Sheet:
     """Return the central slices, across the beam, of z-scored subtomograms: y up, x right, −3 to 4 σ in 8-bit grey.
 
     Larger boxes are reduced to `EDGE` pixels. Volumes are read one at a time.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from cryoreg.contracts import SubtomogramDataset
+from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import StoreWriter
@@ -38,7 +38,7 @@ class Conversion(NamedTuple):
 
 
 def convert(
-    dataset: SubtomogramDataset,
+    dataset: Subtomograms,
     path: Path,
     to: Target = "store",
     settings: Mapping[str, Any] | None = None,
@@ -51,7 +51,7 @@ def convert(
     `DataError` that names it, unless ``skip_bad`` leaves it out; what was written stays in ``.<name>.part``.
     """
     layout = layout_of(dataset, settings or {}, clean=to == "store")
-    copies = getattr(dataset, "clean", None) if layout.clean else None  # the demo set reads its file for this
+    copies = dataset.clean if layout.clean else None  # the demo set reads its file for this
     left_out: dict[str, str] = {}
     with _WRITERS[to](path, layout, overwrite=overwrite) as writer:
         missing = writer.missing()
@@ -70,10 +70,9 @@ def convert(
     return Conversion(path, total - len(left_out), total - len(missing), left_out)
 
 
-def layout_of(dataset: SubtomogramDataset, settings: Mapping[str, Any], clean: bool = True) -> StoreLayout:
+def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], clean: bool = True) -> StoreLayout:
     """Return what is known of a data set without reading a volume; with ``clean``, of its noise-free copies too."""
-    origin = getattr(dataset, "origin", None)
-    columns: Mapping[str, np.ndarray] = getattr(dataset, "columns", {})
+    origins = [origin for index in range(len(dataset)) if (origin := dataset.origin(index))]
     return StoreLayout(
         ids=dataset.ids,
         labels=dataset.labels,
@@ -81,23 +80,23 @@ def layout_of(dataset: SubtomogramDataset, settings: Mapping[str, Any], clean: b
         classes=list(dataset.classes),
         box=dataset.box,
         voxel_size=dataset.voxel_size,
-        contrast=getattr(dataset, "contrast", None),
-        tilt_range=getattr(dataset, "tilt_range", None),
-        tilt_axis=getattr(dataset, "tilt_axis", None),
-        origins=[origin(index) for index in range(len(dataset))] if origin else None,
-        columns={name: (column.dtype.str, column.shape[1:]) for name, column in columns.items()},
+        contrast=dataset.contrast,
+        tilt_range=dataset.tilt_range,
+        tilt_axis=dataset.tilt_axis,
+        origins=origins or None,
+        columns={name: (column.dtype.str, column.shape[1:]) for name, column in dataset.columns.items()},
         settings=settings,
-        clean=clean and getattr(dataset, "clean", None) is not None,
+        clean=clean and dataset.clean is not None,
     )
 
 
 def _read(
-    dataset: SubtomogramDataset, copies: SubtomogramDataset | None, row: int, layout: StoreLayout
+    dataset: Subtomograms, copies: SubtomogramDataset | None, row: int, layout: StoreLayout
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, Any]]:
     """Return a volume, its noise-free copy where that is wanted, and what else is known of it."""
     volume = layout.voxels(row, dataset[row].volume)
     noise_free = None if copies is None else layout.voxels(row, copies[row].volume)
-    columns: Mapping[str, np.ndarray] = getattr(dataset, "columns", {}) if layout.columns else {}
+    columns = dataset.columns if layout.columns else {}
     return volume, noise_free, {name: column[row] for name, column in columns.items()}
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from cryoreg.contracts import Sample
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.files import CACHE_VARIABLE, cache_folder, write_atomically
 from cryoreg.simulation.assemblies import make_assemblies
@@ -44,7 +44,7 @@ class DemoSettings(NamedTuple):
     seed: int
 
 
-class Demo:
+class Demo(Subtomograms):
     """Simulated subtomograms of ten assemblies, classes interleaved, ten scenes to a pretended tomogram."""
 
     def __init__(self, spec: DemoSettings, volumes: NDArray[np.float32]) -> None:
@@ -59,7 +59,7 @@ class Demo:
         self.box = (spec.box, spec.box, spec.box)
         self._volumes = volumes
 
-    @property
+    @functools.cached_property
     def clean(self) -> Demo:
         """The same scenes without noise, simulated and cached at first use."""
         return load_demo(self.spec._replace(snr=math.inf))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,12 +10,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from cryoreg.contracts import Box, Origin, Sample
+from cryoreg.contracts import Box, Origin, Sample, Subtomograms
 from cryoreg.datasets.io.volume_files import times
 from cryoreg.errors import DataError, MixedError
 
 
-class FileDataset(ABC):
+class FileDataset(Subtomograms):
     """A `SubtomogramDataset` of volumes in files, which have one box and one voxel size.
 
     A reader finds out at the start where each volume lies; voxels are read, and checked, when a sample is asked for. No
@@ -24,7 +24,6 @@ class FileDataset(ABC):
 
     axes: ClassVar[tuple[int, int, int]] = (0, 1, 2)
     """The file's axes (0 = z, 1 = y, 2 = x) that become D, H, W, the beam along D."""
-    notes: Sequence[str] = ()
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class Lab(MrcFiles):
     """
 
     axes: ClassVar[tuple[int, int, int]] = LAB_AXES
-    tilt_axis: ClassVar[TiltAxis] = LAB_TILT_AXIS
+    tilt_axis: TiltAxis | None = LAB_TILT_AXIS
 
     def __init__(self, root: str | Path, voxel_size: float | None = None) -> None:
         """Open a folder; ``voxel_size`` in Å, as the headers have none. Raises `DataError`, one line, for bad input."""

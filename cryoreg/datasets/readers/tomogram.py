@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Box, Origin, Sample
+from cryoreg.contracts import Box, Origin, Sample, Subtomograms
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
@@ -22,7 +22,7 @@ from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError
 
 
-class ParticleBoxes:
+class ParticleBoxes(Subtomograms):
     """A `SubtomogramDataset` of particles and their tomograms; a box's voxel edge // 2 lies on the particle.
 
     Voxels are read when a sample is asked for. An id is the tomogram's name and the row of the list, counted from 0:

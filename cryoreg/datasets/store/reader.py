@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Box, Contrast, Origin, Sample, TiltAxis
+from cryoreg.contracts import Box, Contrast, Origin, Sample, Subtomograms, TiltAxis
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.io.hdf5 import borrowed
 from cryoreg.datasets.store import format as fmt
@@ -27,7 +27,7 @@ _ARRAYS = {False: (fmt.VOLUMES, fmt.CRC32), True: (fmt.CLEAN, fmt.CLEAN_CRC32)}
 _LISTED = 5
 
 
-class Store:
+class Store(Subtomograms):
     """A `SubtomogramDataset` in one HDF5 file, which is only read and may lie on read-only media.
 
     HDF5 tells where the volumes lie; they are then read straight from the file, 128 kB for a box of 32³, by any number
@@ -56,13 +56,9 @@ class Store:
         except Exception as error:  # h5py has many exceptions for a damaged file
             self._explain(error)
 
-    @property
+    @cached_property
     def clean(self) -> Store | None:
         """The noise-free copies of the same subtomograms, where the store has them."""
-        return self._copies
-
-    @cached_property
-    def _copies(self) -> Store | None:
         return Store(self.root, self._overrule, noise_free=True) if fmt.CLEAN in self._places else None
 
     @cached_property
