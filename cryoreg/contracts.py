@@ -290,6 +290,10 @@ class Subtomograms(ABC):
         """Read one subtomogram; raise `DataError` where its voxels are at fault."""
 
 
+OPTIONAL = tuple(name for name in vars(Subtomograms) if not name.startswith("_"))
+"""What a data set may say of itself, and `Subtomograms` has a default for."""
+
+
 class Wrapped(Subtomograms):
     """A data set around another one, of which all that is known is known of this."""
 

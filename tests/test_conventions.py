@@ -11,10 +11,11 @@ import torch
 from support.mrc_writing import noise, write_mrc
 from test_resampling import blob
 
-from cryoreg.contracts import Origin, Sample, SubtomogramDataset
+from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms, Wrapped, with_defaults
 from cryoreg.datasets.conventions import Conventional
 from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec
 from cryoreg.errors import DataError
+from cryoreg.inference.predict import _Tolerant
 
 
 class InMemory:
@@ -39,6 +40,72 @@ class InMemory:
     def __getitem__(self, index):
         volume = torch.from_numpy(np.asarray(self.volumes[index], np.float32))[None]
         return Sample(volume, self.labels[index], self.ids[index], self.groups[index])
+
+
+class Bare:
+    """The least that a data set must offer."""
+
+    classes, labels, ids, groups = (), (None,), ("0",), (None,)
+    voxel_size, box = None, (2, 2, 2)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return Sample(torch.zeros(1, 2, 2, 2), None, "0", None)
+
+
+class Defaults(Bare, Subtomograms):
+    """The same with the base class."""
+
+
+KNOWN = {
+    "contrast": "bright",
+    "tilt_range": (-50.0, 40.0),
+    "tilt_axis": "x",
+    "notes": ["odd"],
+    "clean": None,
+    "duplicates": ["a", None],
+    "columns": {"score": np.arange(2)},
+    "origin": lambda index: Origin("list.star", index + 7),
+    "prefetch": lambda indices: None,
+}
+"""A value for all that a data set may say of itself, none of them the default."""
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, Conventional, with_defaults, _Tolerant])
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_wrappers_pass_on_all_that_is_known(wrap, name):
+    """Also of a third party's set that has no base class, and each name alone."""
+    value = InMemory([noise(), noise()], [10.0, 10.0]) if name == "clean" else KNOWN[name]
+    reader = InMemory([noise(), noise()], [10.0, 10.0], **{name: value})
+    served = getattr(wrap(reader), name)
+    if name == "clean":
+        assert torch.equal(served[1].volume, value[1].volume)
+    elif name == "origin":
+        assert served(1) == Origin("list.star", 8)
+    elif name == "prefetch":
+        heard = []
+        reader.prefetch = heard.extend
+        wrap(reader).prefetch([1, 0])
+        assert heard == [1, 0]
+    else:
+        assert served is value
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_a_third_partys_set_does_not_know_has_the_default(name):
+    bare, known = with_defaults(Bare()), Defaults()
+    if name == "prefetch":
+        assert bare.prefetch([0]) is None
+    elif name == "origin":
+        assert bare.origin(0) is known.origin(0) is None
+    else:
+        assert getattr(bare, name) == getattr(known, name)
+
+
+def test_a_set_with_the_base_class_is_not_wrapped_again():
+    assert with_defaults(known := Defaults()) is known
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from cryoreg.contracts import Sample, SubtomogramDataset
+from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms, with_defaults
+from cryoreg.datasets.specs import FileDatasetSpec
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.specs import DatasetSpec
 from cryoreg.testing.checks import NotApplicable, require
@@ -22,6 +24,8 @@ from cryoreg.testing.elsewhere import elsewhere
 
 READ = 8
 """So many subtomograms, evenly spread, are read."""
+_NEARLY = 0.8
+"""How like a known name another one is (`difflib`) that is taken for a slip: `notes` and `note` are 0.89."""
 
 
 def some_of(dataset: SubtomogramDataset) -> list[int]:
@@ -178,6 +182,50 @@ def check_ids_are_unique(spec: DatasetSpec) -> None:
     require(all(isinstance(each, str) for each in ids), "an id is no str; write ids as text")
     twice = {each for each in ids if ids.count(each) > 1} if len(set(ids)) < len(ids) else set()
     require(not twice, f"the id {sorted(twice)[:1]} comes more than once; add the file or the row to it")
+
+
+def check_what_is_known_is_spelt_as_it_is_read(spec: DatasetSpec) -> None:
+    """No attribute is nearly called as one that cryoreg reads: ``tilt_ranges`` would mean that tilts are unknown."""
+    for dataset in _layers(spec):
+        for name in dir(dataset):
+            near = [] if name.startswith("_") or name in OPTIONAL else get_close_matches(name, OPTIONAL, 1, _NEARLY)
+            if near and not _says(dataset, near[0]):
+                told = f"its attribute '{name}' is read by nobody, and '{near[0]}' stays unknown"
+                require(False, f"{type(dataset).__name__}: {told}; rename it, or say both")
+
+
+def _layers(spec: DatasetSpec) -> list[SubtomogramDataset]:
+    """Return the data set as it is built and, where a spec of files wraps that, as its reader opens it."""
+    return [spec.build(), *([spec.open()] if isinstance(spec, FileDatasetSpec) else [])]
+
+
+def _says(dataset: SubtomogramDataset, name: str) -> bool:
+    """Tell whether a data set, or its class, says something of its own."""
+    default = getattr(Subtomograms, name)
+    return name in getattr(dataset, "__dict__", {}) or getattr(type(dataset), name, default) is not default
+
+
+def check_what_is_known_has_its_form(spec: DatasetSpec) -> None:
+    """Contrast, tilts, notes, duplicates, columns, origins and clean copies are as `Subtomograms` has them."""
+    for dataset in map(with_defaults, _layers(spec)):
+        count, tilts = len(dataset), dataset.tilt_range
+        pair = tilts is None or (isinstance(tilts, tuple) and len(tilts) == 2 and tilts[0] < tilts[1])
+        require(dataset.contrast in (None, "bright", "dark"), f"contrast is {dataset.contrast!r}; say bright or dark")
+        require(dataset.tilt_axis in (None, "x", "y"), f"tilt_axis is {dataset.tilt_axis!r}; say x or y")
+        require(pair, f"tilt_range is {tilts!r}; let it be a tuple of two numbers, the smaller first")
+        _require_text(dataset.notes)
+        for name, values in {"duplicates": dataset.duplicates, "clean": dataset.clean, **dataset.columns}.items():
+            fits = values is None or len(values) == count
+            require(fits, f"{name} has {len(values or ())} entries for {count} subtomograms; give one for each")
+        origins = [dataset.origin(index) for index in some_of(dataset)]
+        sound = all(isinstance(each, Origin) for each in origins) or origins == [None] * len(origins)
+        require(sound, "origin returns something else for some subtomograms; return an Origin for all, or None for all")
+
+
+def _require_text(notes: object) -> None:
+    """Raise `CheckFailed` unless notes are lines; a str alone would be shown letter by letter."""
+    lines = isinstance(notes, Sequence) and not isinstance(notes, str) and all(isinstance(each, str) for each in notes)
+    require(lines, f"notes is {notes!r}; let it be a sequence of lines")
 
 
 def check_volumes_are_float32_of_the_box(spec: DatasetSpec) -> None:

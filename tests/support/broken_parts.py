@@ -372,6 +372,14 @@ class VolumesOfOneName(Volumes):
         self.ids = [root.stem] * len(self)
 
 
+class VolumesOfContrasts(Volumes):
+    contrasts = "dark"
+
+
+class VolumesOfWhiteness(Volumes):
+    contrast = "white"
+
+
 class VolumesOfDoubles(Volumes):
     def array(self) -> np.ndarray:
         return super().array().astype(np.float64)

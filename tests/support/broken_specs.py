@@ -139,6 +139,8 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_labels_index_the_classes": "VolumesOfUnknownClass",
         "check_no_class_means_unknown": "VolumesOfNoClass",
         "check_ids_are_unique": "VolumesOfOneName",
+        "check_what_is_known_is_spelt_as_it_is_read": "VolumesOfContrasts",
+        "check_what_is_known_has_its_form": "VolumesOfWhiteness",
         "check_volumes_are_float32_of_the_box": "VolumesOfDoubles",
         "check_samples_agree_with_the_lists": "VolumesOfOtherNames",
         "check_same_index_same_volume": "VolumesInMemory",
