@@ -215,8 +215,8 @@ def check_what_is_known_has_its_form(spec: DatasetSpec) -> None:
         require(pair, f"tilt_range is {tilts!r}; let it be a tuple of two numbers, the smaller first")
         _require_text(dataset.notes)
         for name, values in {"duplicates": dataset.duplicates, "clean": dataset.clean, **dataset.columns}.items():
-            fits = values is None or len(values) == count
-            require(fits, f"{name} has {0 if values is None else len(values)} entries for {count} subtomograms; give one for each")
+            entries = count if values is None else len(values)
+            require(entries == count, f"{name} has {entries} entries for {count} subtomograms; give one for each")
         origins = [dataset.origin(index) for index in some_of(dataset)]
         sound = all(isinstance(each, Origin) for each in origins) or origins == [None] * len(origins)
         require(sound, "origin returns something else for some subtomograms; return an Origin for all, or None for all")

@@ -17,6 +17,7 @@ from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.tomograms.dynamo_index import DYNAMO
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError
@@ -126,7 +127,7 @@ class TomogramParticles(ParticleBoxes):
 def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size: float | None) -> list[Placed]:
     """Return the tomograms of a list, opened, each with the rows of its particles."""
     rows: dict[str | None, list[int]] = {}
-    for row, name in enumerate(particles.tomograms):
+    for row, name in enumerate(_names(particles, tomograms)):
         rows.setdefault(name, []).append(row)
     placed = []
     for name, described in describe_tomograms(particles.path, rows, tomograms).items():
@@ -136,6 +137,12 @@ def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size:
             tomogram.voxel_size = described.tilt_size * described.binning
         placed.append(Placed(tomogram, described, np.array(rows[name])))
     return placed
+
+
+def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
+    """Return the names of tomograms in a list: numbers, where the user gives Dynamo's files of these numbers."""
+    numbered = Path(particles.path).suffix.lower() == ".tbl" and tomograms and tomograms.suffix.lower() in DYNAMO
+    return [f"{number:.0f}" for number in particles.columns["tomo"]] if numbered else particles.tomograms
 
 
 def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:

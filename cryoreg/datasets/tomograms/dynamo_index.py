@@ -1,23 +1,35 @@
-"""Dynamo's lists of tomograms (.doc), by whose numbers its particle tables name them."""
+"""Dynamo's lists of tomograms (.doc, .vll), by whose numbers its particle tables name them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
+DYNAMO = (".doc", ".vll")
+
 
 def read_index(path: str | Path) -> dict[int, str]:
-    """Read a .doc file: in each line the number of a tomogram (column 20 of the table) and its file."""
-    index: dict[int, str] = {}
+    """Return the file of each number of a tomogram (column 20 of a table).
+
+    A .doc file has both in each line, a .vll file lists files in the order of their numbers from 1; its lines that
+    begin with * describe the file before. Raises `DataError` for other lines, and for a number with two files.
+    """
     with one_line(path, "a Dynamo list of tomograms"):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    for count, line in enumerate(lines, 1):
-        number, _, file = line.strip().partition(" ")
-        if not line.strip():
-            continue
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    filled = [(count, line.strip()) for count, line in enumerate(lines, 1) if line.strip()]
+    if Path(path).suffix.lower() == ".vll":
+        return dict(enumerate((line for _, line in filled if not line.startswith(("*", "#"))), 1))
+    return _numbered(path, filled)
+
+
+def _numbered(path: str | Path, lines: Sequence[tuple[int, str]]) -> dict[int, str]:
+    index: dict[int, str] = {}
+    for count, line in lines:
+        number, _, file = line.replace("\t", " ").partition(" ")
         if not number.isdecimal() or not file.strip():
-            refuse(path, f"has '{line.strip()}' in line {count}, not the number and the file of a tomogram; mend it")
+            refuse(path, f"has '{line}' in line {count}, not the number and the file of a tomogram; mend it")
         if index.setdefault(int(number), file.strip()) != file.strip():
             refuse(path, f"gives tomogram {int(number)} two files, {index[int(number)]} and {file.strip()}; keep one")
     return index

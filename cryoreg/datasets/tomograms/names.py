@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.tomograms.dynamo_index import read_index
+from cryoreg.datasets.tomograms.dynamo_index import DYNAMO, read_index
 from cryoreg.datasets.tomograms.kinds import ENDINGS, instead_of_tomograms, is_tomogram, tomograms_in
+from cryoreg.datasets.tomograms.matching import Matches, match_names
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
-_TABLES = (".star", ".doc", ".vll")
+_TABLES = (".star", *DYNAMO)
 """Files that list tomograms."""
 _ALIKE = 3
 """Files named in a message."""
@@ -44,26 +44,20 @@ def describe_tomograms(
 ) -> dict[str | None, Described]:
     """Return each named tomogram; raise `DataError`, with the first name at fault, where a file is not clear.
 
-    ``tomograms`` is their folder, the only tomogram, a tomograms.star or a .doc file of Dynamo; without it, they lie
-    beside the list. Names match files exactly, without extensions, or as a part of the file's name: ``TS_01`` is
-    ``TS_01_10.00Apx.mrc``. Numbers match the number in a file's name.
+    ``tomograms`` is their folder, the only tomogram, a tomograms.star, or a .doc or .vll file of Dynamo, and overrules
+    what the list says of files; without it, they are where the list says, else beside it. `match_names` has the rule.
     """
     if tomograms is not None and not tomograms.exists():
         refuse(tomograms, "does not exist; check dataset.tomograms")
     distinct = list(dict.fromkeys(names))
     if tomograms is not None and (is_tomogram(tomograms) or _of_another_kind(tomograms)):
         return _only(list_path, distinct, os.fspath(tomograms))
-    told = _tables(list_path, tomograms)
-    index = read_index(tomograms) if tomograms is not None and tomograms.suffix.lower() == ".doc" else {}
-    folder = Path(list_path).parent if tomograms is None else tomograms
-    search = _Search(list_path, folder if folder.is_dir() else folder.parent)
-    found: dict[str | None, Described] = {}
-    for name in distinct:
-        entry = told.get(stem(name), Described(None)) if name else Described(None)
-        known = index.get(int(name)) if name and name.isdecimal() else None
-        beside = tomograms is not None and tomograms.is_dir()
-        found[name] = entry if entry.file and not beside else _at(entry, search.find(known or name), beside)
-    return found
+    told, by_table = _tables(list_path, tomograms), tomograms is None or tomograms.suffix.lower() == ".star"
+    entries = {name: (told.get(stem(name)) if name else None) or Described(None) for name in distinct}
+    listed = {name: entry for name, entry in entries.items() if entry.file and by_table}
+    missing = [name for name in distinct if name not in listed]
+    files = _Search(list_path, tomograms).files_of(missing) if missing else {}
+    return {name: listed.get(name) or _at(entries[name], files[name], not by_table) for name in distinct}
 
 
 def _of_another_kind(tomograms: Path) -> bool:
@@ -107,64 +101,82 @@ def _only(list_path: str, names: Sequence[str | None], file: str) -> dict[str | 
 
 
 class _Search:
-    """Finds the files of tomograms in a folder."""
+    """Finds the files of tomograms: in the place that the user gives, else where the list says and beside it."""
 
-    def __init__(self, list_path: str, folder: Path) -> None:
-        self._list, self._folder = list_path, folder
-        self._files = tomograms_in(folder)
+    def __init__(self, list_path: str, tomograms: Path | None) -> None:
+        self._list, self._told = list_path, tomograms is not None and tomograms.suffix.lower() != ".star"
+        place = tomograms or Path(list_path).parent
+        self._folder = place if place.is_dir() else place.parent
+        self._index = read_index(place) if place.suffix.lower() in DYNAMO and place.is_file() else None
+        self._place = place if self._index is not None else self._folder
 
-    def find(self, name: str | None) -> str:
-        if name is None:
-            return self._single()
-        if os.path.dirname(name):
-            direct = find_above(name, self._folder) or find_above(name, Path(self._list).parent)
-            if direct and is_tomogram(direct):
-                return direct
-        if os.path.basename(name) in self._files:
-            return os.fspath(self._folder / os.path.basename(name))
-        for matches in self._rules(stem(name)):
-            found = [file for file in self._files if matches(file)]
-            if found:
-                return self._one(name, found)
-        have = f"it holds {self._files[0]}, ..." if self._files else f"it holds {instead_of_tomograms(self._folder)}"
+    def files_of(self, names: Sequence[str | None]) -> dict[str | None, str]:
+        """Return the file of each name."""
+        paths = {name: path for name in names if (path := self._path_of(name))}
+        rest = [name for name in names if name is not None and name not in paths]
+        files = self._files()
+        matches = match_names(rest, list(files))
+        for name in rest:
+            if name not in matches.found:
+                self._refuse(name, matches, list(files))
+        paths |= {name: files[match.file] for name, match in matches.found.items()}
+        return {name: self._single(files) if name is None else paths[name] for name in names}
+
+    def _path_of(self, name: str | None) -> str | None:
+        """Return the file of a name that is a path, below the folder that the user gives or above the list; or None."""
+        if self._index is not None:
+            return self._located(self._index.get(int(name))) if name and name.isdecimal() else None
+        if name is None or not os.path.dirname(name):
+            return None
+        path = os.path.join(self._folder, name) if self._told else find_above(name, self._folder)
+        inside = path is not None and (not self._told or _below(path, self._folder))
+        return path if path and inside and os.path.exists(path) and is_tomogram(path) else None
+
+    def _located(self, file: str | None) -> str | None:
+        return find_above(file, self._folder) if file else None
+
+    def _files(self) -> dict[str, str]:
+        """Return the tomograms to choose from, name -> path."""
+        if self._index is None:
+            return {file: os.fspath(self._folder / file) for file in tomograms_in(self._folder)}
+        located = [path for file in self._index.values() if (path := self._located(file))]
+        return {os.path.basename(path): path for path in located}
+
+    def _single(self, files: Mapping[str, str]) -> str:
+        if len(files) != 1:
+            refuse(
+                self._list,
+                f"does not name its tomograms, and {self._place} holds {len(files)}; "
+                "say --set dataset.tomograms=<file>",
+            )
+        return next(iter(files.values()))
+
+    def _refuse(self, name: str, matches: Matches, files: Sequence[str]) -> NoReturn:
+        """Say why a name means no file, or which others it may mean."""
+        rivals, near = matches.rivals.get(name), matches.unclear.get(name)
+        if rivals:
+            refuse(
+                self._list,
+                f"names the tomograms '{name}' and '{rivals[0]}', but {self._place} holds a single file for both "
+                f"({near[0] if near else ''}); add the other one, or give them names of their own",
+            )
+        if near:
+            listed = ", ".join(near[:_ALIKE]) + (", ..." if len(near) > _ALIKE else "")
+            refuse(
+                self._list,
+                f"names the tomogram '{name}', which may be {len(near)} files of {self._place} ({listed}); "
+                "say --set dataset.tomograms=<folder> with one of them",
+            )
+        have = f"it holds {files[0]}, ..." if files else f"it holds {instead_of_tomograms(self._folder)}"
         refuse(
             self._list,
-            f"names the tomogram '{name}', which is not in {self._folder} ({have}); "
+            f"names the tomogram '{name}', which is not in {self._place} ({have}); "
             "say --set dataset.tomograms=<folder>",
         )
 
-    def _single(self) -> str:
-        if len(self._files) != 1:
-            refuse(
-                self._list,
-                f"does not name its tomograms, and {self._folder} holds {len(self._files)}; "
-                "say --set dataset.tomograms=<file>",
-            )
-        return os.fspath(self._folder / self._files[0])
 
-    @staticmethod
-    def _rules(name: str) -> list[Callable[[str], bool]]:
-        """Return what a file's name may have to do with a tomogram's, the surest first."""
-        word = re.escape(name)
-        same: Callable[[str], bool] = lambda file: stem(file) == name  # noqa: E731
-        if name.isdecimal():
-            number = rf"(?<![\d.])0*{int(name)}(?!\d|\.\d)"
-            return [same, lambda file: re.search(number, stem(file)) is not None]
-        return [
-            same,
-            lambda file: re.match(rf"{word}(?![a-zA-Z0-9])", file) is not None,
-            lambda file: re.search(rf"(?<![a-zA-Z0-9]){word}(?![a-zA-Z0-9])", file) is not None,
-        ]
-
-    def _one(self, name: str, found: Sequence[str]) -> str:
-        if len(found) > 1:
-            listed = ", ".join(found[:_ALIKE]) + (", ..." if len(found) > _ALIKE else "")
-            refuse(
-                self._list,
-                f"names the tomogram '{name}', which may be {len(found)} files of {self._folder} ({listed}); "
-                "say --set dataset.tomograms=<folder> with one of them",
-            )
-        return os.fspath(self._folder / found[0])
+def _below(path: str, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _tables(list_path: str, tomograms: Path | None) -> dict[str, Described]:

@@ -1,0 +1,161 @@
+"""Which file is meant by which name of a tomogram: one rule, over all names and files together.
+
+A name claims a file, from the best claim to the weakest, where the file
+
+1. has exactly that name;
+2. has that name without endings (`ENDINGS`): ``TS_01.tomostar`` and ``TS_01.mrc``;
+3. has that name once what programs add is taken off both (`_ADDED`): ``rec_TS_01_bin4_SIRT.mrc``. Binning and pixel
+   size are taken off the file alone: coordinates in a ``TS_01_bin8`` are no places in a ``TS_01_bin4``;
+4. has that name as whole words, other words around it, but no number behind it, which would be part of another name:
+   ``TS_01`` in ``grid2_TS_01_lamella.mrc``, never in ``TS_01_2.mrc``.
+
+A number, as Dynamo names tomograms, claims files in whose names, without what programs add, it is the only number. The
+better claim to a file excludes others; nobody else's file is lent to a name without one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from cryoreg.datasets.tomograms.kinds import ENDINGS as _TOMOGRAMS
+from cryoreg.datasets.tomograms.kinds import STACKS
+
+ENDINGS = (".ome.zarr", ".tomostar", ".gz", ".bz2", ".em", ".hdf", ".mdoc", ".xml", *STACKS, *_TOMOGRAMS)
+"""Ends of names that tell a format."""
+_SIZES = (
+    r"\d+(?:\.\d+)?a(?:px|pix|ngpix)",  # Warp: 10.00Apx
+    r"(?:apix|angpix|apx)_?\d+(?:\.\d+)?",
+    r"\d+\.\d+a?",
+    r"bin(?:ned)?_?\d+(?:\.\d+)?",
+)
+"""A binning or a pixel size, in lower case."""
+_WORDS = (
+    *("rec", "recon", "reconstruction", "full", "vol", "volume", "tomo", "tomogram"),
+    *("sirt", "wbp", "fbp", "bp", "sart", "aretomo", "imod"),
+    *("ctf", "3dctf", "ctfcorr", "dw", "ali", "aligned", "preali", "newstack"),
+    *("even", "odd", "evn", "half1", "half2", "denoised", "den", "deconv", "filt", "filtered", "lp", "lowpass"),
+    *("corrected", "corr", "isonet", "cryocare", "warp", "topaz", "n2n", "inv", "inverted", "flipx", "flipz", "rot"),
+)
+"""What programs add to a name, in lower case: how the tomogram was made, not which it is."""
+_GAP = r"[_\-. ]+"
+_ENDING = re.compile(f"(?:{'|'.join(re.escape(ending) for ending in ENDINGS)})$", re.I)
+_INNER_ENDING = re.compile(r"\.(?:mrc|st|rec)(?=[_\-. ])", re.I)
+"""An ending within a name, as Warp leaves it: TS_01.mrc_10.00Apx.mrc."""
+_SIZE = re.compile(f"{_GAP}(?:{'|'.join(_SIZES)})$", re.I)
+_WORD = re.compile(f"{_GAP}(?:{'|'.join(_WORDS)})$", re.I)
+_BEFORE = re.compile(f"^(?:rec|full|tomogram|recon){_GAP}(?=.)", re.I)
+
+
+class Match(NamedTuple):
+    """The file that a name means, and why."""
+
+    file: str
+    reason: str
+
+
+class Matches(NamedTuple):
+    """What is meant, by name."""
+
+    found: Mapping[str, Match]
+    unclear: Mapping[str, Sequence[str]]
+    """Names to which several files are equally near, or that share their only file with another name."""
+    rivals: Mapping[str, Sequence[str]]
+    """The other names that claim the file of an unclear name."""
+
+
+_REASONS = ("the exact name", "the name without ending", "the name without what programs add", "the name as words")
+
+
+def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
+    """Return which of ``files`` (names without folder) each of ``names`` means; names in neither part mean none."""
+    distinct = list(dict.fromkeys(names))
+    claims = {name: {file: rank for file in files if (rank := _claim(name, file)) is not None} for name in distinct}
+    best = {file: min((claim[file] for claim in claims.values() if file in claim), default=None) for file in files}
+    found: dict[str, Match] = {}
+    unclear: dict[str, list[str]] = {}
+    for name, claim in claims.items():
+        own = {file: rank for file, rank in claim.items() if rank == best[file]}
+        nearest = [file for file, rank in own.items() if rank == min(own.values())]
+        if len(nearest) == 1:
+            found[name] = Match(nearest[0], _REASONS[own[nearest[0]]])
+        elif nearest:
+            unclear[name] = nearest
+    rivals = _rivals(found)
+    for name in rivals:
+        unclear[name] = [found.pop(name).file]
+    return Matches(found, unclear, rivals)
+
+
+def _rivals(found: Mapping[str, Match]) -> dict[str, list[str]]:
+    """Return, for names that mean a file which others mean as well, those others; two spellings are one name."""
+    owners: dict[str, list[str]] = {}
+    for name, match in found.items():
+        owners.setdefault(match.file, []).append(name)
+    return {
+        name: [other for other in sharing if other != name]
+        for sharing in owners.values()
+        if len({_identity(name) for name in sharing}) > 1
+        for name in sharing
+    }
+
+
+def _identity(name: str) -> tuple[str, str]:
+    """Return the folder and bare name: TS_01 and TS_01.tomostar are one tomogram, a/TS_01 and b/TS_01 are two."""
+    return os.path.dirname(name), bare(name)
+
+
+def _claim(name: str, file: str) -> int | None:
+    """Return the rank of a name's claim to a file, 0 the best; None where it has none."""
+    if os.path.basename(name.rstrip("/")) == file:
+        return 0
+    word, stem = bare(name), bare(file)
+    if word == stem:
+        return 1
+    if word.isdecimal():
+        return 2 if _numbers(stem) == [int(word)] else None
+    if _without_words(word) in (_without_words(stem), _core(stem)):
+        return 2
+    return 3 if _as_words(word, stem) else None
+
+
+def bare(name: str) -> str:
+    """Return the name of a tomogram without folder and endings."""
+    name = _INNER_ENDING.sub("", os.path.basename(name.rstrip("/")))
+    while (shorter := _ENDING.sub("", name)) and shorter != name:
+        name = shorter
+    return name
+
+
+def _core(stem: str) -> str:
+    """Return what is left of a file's name without all that programs add."""
+    return _without(stem, _WORD, _SIZE)
+
+
+def _without_words(stem: str) -> str:
+    return _without(stem, _WORD)
+
+
+def _without(stem: str, *added: re.Pattern[str]) -> str:
+    before = None
+    while before != stem:
+        before = stem
+        stem = _BEFORE.sub("", stem)
+        for pattern in added:
+            stem = pattern.sub("", stem)
+    return stem
+
+
+def _numbers(stem: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", _core(stem))]
+
+
+def _as_words(word: str, stem: str) -> bool:
+    """Tell whether a name stands in a file's as whole words, with no number behind it but a binning or pixel size."""
+    for place in re.finditer(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", stem):
+        behind = _core("_" + stem[place.end() :])
+        if not any(each.isdecimal() for each in re.split(_GAP, behind)):
+            return True
+    return False
