@@ -37,7 +37,10 @@ COORDINATE_SIZES = (TILT_SIZE, "rlnMicrographPixelSize", "rlnDetectorPixelSize",
 """Å per unit of the coordinates, the surest first."""
 PERHAPS_COORDINATE_SIZES = ("rlnImagePixelSize", TILT_SIZE, "rlnMicrographPixelSize", PIXEL_SIZE)
 """What the unit of coordinates may be that do not fit their tomogram."""
-RECONSTRUCTION, TILT_SERIES = "rlnTomoReconstructedTomogram", "rlnTomoTiltSeriesStarFile"
+TILT_SERIES = "rlnTomoTiltSeriesStarFile"
+RECONSTRUCTIONS = ("rlnTomoReconstructedTomogram", "rlnTomoReconstructedTomogramDenoised")
+"""The file of a tomogram, the first that is there."""
+HALF = "rlnTomoReconstructedTomogramHalf1"
 TOMOGRAM_SIZE = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")
 """Voxels of the tilt series before binning."""
 BINNING = "rlnTomoTomogramBinning"
@@ -53,7 +56,7 @@ _OPTICS, _GENERAL = "optics", "general"
 _FLAT = (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
-    *(TOMOGRAM, MICROGRAPH, IMAGE, RECONSTRUCTION, TILT_SERIES),
+    *(TOMOGRAM, MICROGRAPH, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
     *("rlnTomoParticleName", "rlnOpticsGroupName", "rlnGroupName"),
 )
 """Columns that stay text, also where every value looks like a number."""

@@ -37,6 +37,8 @@ class Described(NamedTuple):
     binning: float | None = None
     tilt_range: tuple[float, float] | None = None
     """Smallest and largest tilt, degrees."""
+    half: str | None = None
+    """The column that names a half of the tomogram, where the table has that alone."""
 
 
 def describe_tomograms(
@@ -56,7 +58,8 @@ def describe_tomograms(
     entries = {name: (told.get(stem(name)) if name else None) or Described(None) for name in distinct}
     listed = {name: entry for name, entry in entries.items() if entry.file and by_table}
     missing = [name for name in distinct if name not in listed]
-    files = _Search(list_path, tomograms).files_of(missing) if missing else {}
+    half = next((entry.half for name in missing if (entry := entries[name]).half), None)
+    files = _Search(list_path, tomograms, half).files_of(missing) if missing else {}
     return {name: listed.get(name) or _at(entries[name], files[name], not by_table) for name in distinct}
 
 
@@ -103,7 +106,8 @@ def _only(list_path: str, names: Sequence[str | None], file: str) -> dict[str | 
 class _Search:
     """Finds the files of tomograms: in the place that the user gives, else where the list says and beside it."""
 
-    def __init__(self, list_path: str, tomograms: Path | None) -> None:
+    def __init__(self, list_path: str, tomograms: Path | None, half: str | None = None) -> None:
+        self._half = half
         self._list, self._told = list_path, tomograms is not None and tomograms.suffix.lower() != ".star"
         place = tomograms or Path(list_path).parent
         self._folder = place if place.is_dir() else place.parent
@@ -167,6 +171,12 @@ class _Search:
                 f"names the tomogram '{name}', which may be {len(near)} files of {self._place} ({listed}); "
                 "say --set dataset.tomograms=<folder> with one of them",
             )
+        if self._half and not files:
+            refuse(
+                self._list,
+                f"names the tomogram '{name}', of which tomograms.star has {self._half}, no whole tomogram; say "
+                "--set dataset.tomograms=<folder of the halves, or of whole ones>",
+            )
         have = f"it holds {files[0]}, ..." if files else f"it holds {instead_of_tomograms(self._folder)}"
         refuse(
             self._list,
@@ -210,6 +220,7 @@ def read_tomograms_star(path: Path) -> dict[str, Described]:
             None if sizes is None else sizes[row],
             binnings[row] if binnings else None,
             _tilt_range(path, table, row),
+            relion.HALF if relion.HALF in table else None,
         )
     return told
 
@@ -224,8 +235,8 @@ def _optional(path: Path, table: pd.DataFrame, column: str) -> list[float] | Non
 
 
 def _reconstruction(path: Path, table: pd.DataFrame, row: int) -> str | None:
-    """Return the file of a reconstructed tomogram, None where the table has none or it is not there."""
-    return _beside(path, table, row, relion.RECONSTRUCTION)
+    """Return the file of a reconstructed tomogram, else of the denoised one, None where neither is there."""
+    return next((file for column in relion.RECONSTRUCTIONS if (file := _beside(path, table, row, column))), None)
 
 
 def _tilt_range(path: Path, table: pd.DataFrame, row: int) -> tuple[float, float] | None:
