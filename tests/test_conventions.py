@@ -90,7 +90,7 @@ def test_wrappers_pass_on_all_that_is_known(wrap, name):
         wrap(reader).prefetch([1, 0])
         assert heard == [1, 0]
     else:
-        assert served is value
+        assert served == value
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
