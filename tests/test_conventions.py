@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,10 +187,6 @@ def test_the_rest_is_the_readers(tmp_path):
 
 
 def test_a_reader_without_origins_is_described_by_its_ids():
-    reader = SimpleNamespace(
-        **{
-            n: getattr(InMemory([noise()], [9.0]), n)
-            for n in ("classes", "labels", "ids", "groups", "box", "voxel_size")
-        }
-    )
+    reader = Bare()
+    reader.voxel_size = 9.0
     assert Conventional(reader).origin(0) == Origin("0", voxel_size=9.0)
