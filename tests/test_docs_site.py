@@ -17,6 +17,7 @@ from support.site_checking import Page, dead_links, foreign_files, read_site
 import cryoreg
 from cryoreg import registry
 from cryoreg import testing as kit
+from cryoreg.datasets import authoring
 from cryoreg.kinds import KINDS
 from cryoreg_cli.main import cryoreg as cli
 
@@ -97,13 +98,18 @@ def test_every_function_of_the_package_is_in_the_python_reference(name, pages):
     assert f"cryoreg.{name}" in pages["python.html"].anchors
 
 
-@pytest.mark.parametrize("module", ["contracts", "specs", "errors", "registry"])
+@pytest.mark.parametrize("module", ["contracts", "specs", "plans", "errors", "registry"])
 def test_every_public_class_of_the_plugin_api_is_in_the_python_reference(module, pages):
     members = vars(importlib.import_module(f"cryoreg.{module}")).values()
     classes = [each for each in members if isinstance(each, type) and each.__module__.startswith(f"cryoreg.{module}")]
     for name in [each.__name__ for each in classes if not each.__name__.startswith("_")]:
         assert f"cryoreg.{module}.{name}" in pages["python.html"].anchors
     assert classes
+
+
+@pytest.mark.parametrize("name", authoring.__all__)
+def test_what_readers_are_made_of_is_in_the_python_reference(name, pages):
+    assert any(anchor.endswith(f".{name}") for anchor in pages["python.html"].anchors)
 
 
 @pytest.mark.parametrize("name", kit.__all__)

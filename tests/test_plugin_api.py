@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ import pytest
 import cryoreg
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
+from cryoreg.kinds import KINDS
 from cryoreg.registry import plugin_api
 from cryoreg.registry.provenance import Source, source_of
 
 Install = Callable[..., Path]
+ROOT = Path(__file__).parents[1]
 TINY = "[cryoreg.encoders]\ntiny = one_specs:Tiny\n"
 
 
@@ -147,3 +152,40 @@ def test_cryoregs_own_origin_is_known() -> None:
     [info] = {component.info for component in registry.components("encoders") if component.builtin}
     assert Path(info, "METADATA").is_file()
     assert source_of(info).how in ("editable", "archive", "folder", "index")
+
+
+def granted() -> set[str]:
+    """Return the modules that the page on the plugin API grants."""
+    table = re.findall(r"^\|.*\|(.*)\|$", (ROOT / "docs/plugin-api.md").read_text("utf-8"), re.MULTILINE)
+    return {name.removesuffix(".__all__") for row in table for name in re.findall(r"`(cryoreg[\w.]*)`", row)}
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+OURS = [file for file in ROOT.glob("plugins/*/src/**/*.py") if file.name != "__init__.py"]
+GROUPS = {f"cryoreg.{kind}s" for kind in KINDS} | {"cryoreg.commands"}
+TEMPLATES = sorted(ROOT.glob("cryoreg/scaffold/templates/**/*.py.j2"))
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: file.relative_to(ROOT / "plugins").as_posix())
+def test_our_own_plugins_import_what_the_page_grants_and_nothing_else(file: Path) -> None:
+    used = {name for name in imports_of(file) if name.split(".")[0] in ("cryoreg", "cryoreg_cli")}
+    assert used <= granted()
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_what_scaffolds_import_is_granted(file: Path) -> None:
+    used = set(re.findall(r"^\s*(?:from|import) (cryoreg(?:_cli)?[\w.]*) ?", file.read_text("utf-8"), re.MULTILINE))
+    assert used <= granted()
+
+
+def test_granted_modules_exist() -> None:
+    modules = {name for name in granted() if name not in GROUPS}
+    assert "cryoreg.datasets.authoring" in modules
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []

@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.coordinates import Placed
-from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.readers.tomogram import ParticleBoxes
-from cryoreg.datasets.tomograms.names import Described
+from cryoreg.datasets.authoring import Described, ParticleBoxes, ParticleList, Placed, refuse
 from cryoreg_copick.tomograms import CopickTomogram, open_project
 
 _SAME_SPACING = 1e-3

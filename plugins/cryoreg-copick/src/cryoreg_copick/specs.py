@@ -46,7 +46,7 @@ class CopickSpec(FileDatasetSpec):
 
     def build(self) -> SubtomogramDataset:
         """Open the project; boxes are cut at the voxel size asked for, not rescaled after."""
-        from cryoreg.datasets.conventions import Conventional
+        from cryoreg.datasets.authoring import Conventional
 
         return Conventional(self.open(), self.contrast, None, self.tilt_range, self.tilt_axis)
 

@@ -10,8 +10,7 @@ import copick
 import numpy as np
 import zarr
 
-from cryoreg.datasets.io.volume_files import check_kind, one_line, refuse, times
-from cryoreg.datasets.tomograms.files import Region, Tomogram
+from cryoreg.datasets.authoring import Region, Tomogram, check_kind, one_line, refuse, times
 from cryoreg.errors import DataError
 
 _FINEST = "0"
