@@ -121,7 +121,7 @@ def test_a_folder_given_overrules_the_binning_of_other_tomograms(tmp_path: Path)
     write_tomograms_star(tmp_path / "tomograms.star", SIZE * 4, 2.0, rlnTomoReconstructedTomogram=["rec/TS_01.mrc"])
     check_centres(open_list(path, tomograms=tmp_path / "denoised"), 1e-4)
     check_centres(open_list(path, tomograms=tmp_path / "denoised" / "TS_01.mrc"), 1e-4)
-    with pytest.raises(DataError, match=r"particles outside their tomograms"):
+    with pytest.raises(DataError, match=r"has 8 voxels along x, but rlnTomoSizeX over the binning \(2\) is 96"):
         open_list(path)
     write_mrc(tmp_path / "rec" / "TS_01.mrc", noise((8, 8, 8)), 7.5)
     with pytest.raises(DataError, match=r"has voxels of 7.5 Å, but its tomograms.star tells of 2.5 Å binned by 2"):
@@ -271,9 +271,9 @@ def test_boxes_over_the_edge_are_padded_and_counted(tmp_path: Path) -> None:
     dataset = open_list(csv_of(tmp_path, points))
     assert [brightest(dataset[i].volume) for i in (0, 1)] == [(100, (4, 4, 0)), (101, (4, 4, 4))]
     np.testing.assert_array_equal(dataset[0].volume[0, :, :, 0], dataset[0].volume[0, :, :, 4])
-    assert len(dataset.notes) == 1
+    assert len(dataset.notes) == 2
     assert dataset.notes[0].startswith("2 of 3 boxes reach beyond their tomograms (the first: t/0)")
-    assert open_list(csv_of(tmp_path, points[1:2])).notes == []
+    assert not any("beyond" in note for note in open_list(csv_of(tmp_path, points[1:2])).notes)
 
 
 @pytest.mark.parametrize(("box", "rescale_to"), [(46, None), (400, None), (24, 20.0)])

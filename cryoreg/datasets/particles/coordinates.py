@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.volume_files import refuse, times
-from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, same_size
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
@@ -19,6 +19,8 @@ _WHOLE = 0.005
 """A ratio of voxel sizes that is as near to a whole number is one: headers round."""
 _BINNINGS = (2, 3, 4, 6, 8)
 _ANGSTROM = 1.0
+_ROUNDED = 2.0
+"""So many voxels a tomogram may differ from the size told: programs make binned sizes even."""
 
 
 class Placed(NamedTuple):
@@ -38,14 +40,52 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     shifts = 0.0 if particles.shifts is None else particles.shifts[placed.rows]
     if particles.unit == "centred":
         return _from_centre(particles, placed, xyz + shifts, unit_size)
-    unit = unit_size or _unit(particles, placed)
+    if unit_size is None and are_fractions(particles):
+        peaks = np.rint(
+            xyz * np.array(placed.tomogram.shape[::-1])
+        )  # matching finds voxels; digits are lost in fractions
+        return peaks + shifts / _voxel_size(particles, placed) if np.any(shifts) else peaks
+    unit = unit_size or unit_of(particles, placed)
     if unit is None and not np.any(shifts):
         return xyz
     size = _voxel_size(particles, placed)
-    return xyz * (1.0 if unit is None else _ratio(unit, size, particles.unit == "voxel")) + shifts / size
+    return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
 
 
-def _unit(particles: ParticleList, placed: Placed) -> float | None:
+def are_fractions(particles: ParticleList) -> bool:
+    """Tell whether coordinates are fractions of the tomogram's size, all from 0 to 1, as Warp's matching has them."""
+    xyz = particles.coordinates
+    if particles.unit != "voxel" or particles.path.lower().endswith(".tbl"):
+        return False
+    return bool(((xyz >= 0) & (xyz <= 1)).all() and (xyz % 1 != 0).any())
+
+
+def check_one_unit(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> None:
+    """Raise `DataError` where tomograms.star tells the unit for some tomograms of a list and not for others."""
+    if unit_size or particles.unit != "voxel" or particles.unit_sizes is not None or are_fractions(particles):
+        return
+    without = [each for each in placed if unit_of(particles, each) is None]
+    if without and len(without) < len(placed):
+        name = particles.tomograms[without[0].rows[0]]
+        refuse(
+            particles.path,
+            f"has coordinates in '{name}' whose unit nobody states, though tomograms.star does for others "
+            f"({relion.TILT_SIZE}); add '{name}' to tomograms.star, or say --set dataset.coordinate_size=<Å>",
+        )
+
+
+def contradicts_one_angstrom(
+    particles: ParticleList, rows: Sequence[int], described: Described, tomogram: Tomogram
+) -> bool:
+    """Tell whether a header's 1 Å, which programs write that know of no size, goes against what is known otherwise."""
+    if tomogram.voxel_size != _ANGSTROM:
+        return False
+    stated = [] if particles.unit_sizes is None else particles.unit_sizes[list(rows)].tolist()
+    known = [*stated, *([described.tilt_size] if described.tilt_size else [])]
+    return particles.unit == "angstrom" or not all(same_size(_ANGSTROM, size) for size in known)
+
+
+def unit_of(particles: ParticleList, placed: Placed) -> float | None:
     """Return Å per unit of the coordinates; None where they are voxels of the tomogram."""
     if particles.unit == "angstrom":
         return 1.0
@@ -72,12 +112,13 @@ def _voxel_size(particles: ParticleList, placed: Placed) -> float:
     if placed.tomogram.voxel_size is None:
         refuse(
             placed.tomogram.path,
-            f"has no voxel size, which the coordinates of {particles.path} need; say --set dataset.voxel_size=<Å>",
+            f"has no voxel size, which the coordinates of {particles.path} need (a header's 1 Å is none, where other "
+            "sizes go against it); say --set dataset.voxel_size=<Å>",
         )
     return placed.tomogram.voxel_size
 
 
-def _ratio(unit: float, size: float, whole: bool) -> float:
+def ratio(unit: float, size: float, whole: bool) -> float:
     """Return ``unit`` / ``size``, or where ``whole`` the whole binning next to it if it is as good as that."""
     ratio = unit / size
     for near in (max(1, round(ratio)), 1 / max(1, round(1 / ratio))):
@@ -90,25 +131,46 @@ def _from_centre(
     particles: ParticleList, placed: Placed, xyz: NDArray[np.float64], unit_size: float | None
 ) -> NDArray[np.float64]:
     """Turn Å from the centre into voxels: Å / pixel size of the tilt series + size / 2, both unbinned, over binning."""
-    described = placed.described
-    tilt = unit_size or _stated_size(particles, placed.rows) or described.tilt_size
+    described, tilt = placed.described, tilt_size_of(particles, placed, unit_size)
     if tilt is None:
         refuse(
             particles.path,
             "has centred coordinates (RELION 5), but neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize; "
             "say --set dataset.coordinate_size=<Å per pixel of the tilt series>",
         )
-    binning = _binning(particles, placed, tilt)
+    binning = binning_of(particles, placed, tilt)
     shape = np.array(placed.tomogram.shape[::-1], dtype=np.float64)
-    unbinned = shape * binning if described.unbinned is None else described.unbinned
-    return (xyz / tilt + unbinned / 2) / binning
+    if described.unbinned is None:
+        return (xyz / tilt + shape * binning / 2) / binning
+    _check_size(placed, described.unbinned / binning, binning)
+    return (xyz / tilt + described.unbinned / 2) / binning
 
 
-def _binning(particles: ParticleList, placed: Placed, tilt: float) -> float:
-    """Return the voxels of the tilt series to one of the tomogram, as stated and as measured."""
+def tilt_size_of(particles: ParticleList, placed: Placed, unit_size: float | None) -> float | None:
+    """Return Å per pixel of the tilt series."""
+    return unit_size or _stated_size(particles, placed.rows) or placed.described.tilt_size
+
+
+def _check_size(placed: Placed, stated: NDArray[np.float64], binning: float) -> None:
+    """Raise `DataError` where a tomogram has not the size that tomograms.star tells, of which the centre is half."""
+    for axis, told, edge in zip("XYZ", stated, placed.tomogram.shape[::-1], strict=True):
+        if abs(told - edge) > _ROUNDED:
+            refuse(
+                placed.tomogram.path,
+                f"has {edge} voxels along {axis.lower()}, but rlnTomoSize{axis} over the binning ({binning:g}) is "
+                f"{told:g}: trimmed, or another reconstruction, so that its centre is not known; give the tomogram of "
+                "which tomograms.star tells, or a table without rlnTomoSize",
+            )
+
+
+def binning_of(particles: ParticleList, placed: Placed, tilt: float) -> float:
+    """Return the voxels of the tilt series to one of the tomogram, as stated and as measured.
+
+    Raises `DataError` where both are known and disagree.
+    """
     stated, size = placed.described.binning, placed.tomogram.voxel_size
     if stated is None:
-        return _ratio(_voxel_size(particles, placed), tilt, True)
+        return ratio(_voxel_size(particles, placed), tilt, True)
     if size is not None and abs(size / tilt - stated) > SAME_VOXEL_SIZE * stated:
         refuse(
             placed.tomogram.path,

@@ -17,7 +17,7 @@ from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 def read_ndjson(path: str) -> ParticleList:
     """Read the portal's points: in each line an object with a ``location``, x y z in voxels of the tomogram."""
     with one_line(path, "a list of points"):
-        lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         points = [json.loads(line) for line in lines]
     return _points(path, points, "voxel", None, None)
 
@@ -28,7 +28,7 @@ def read_json(path: str) -> ParticleList:
     A point is at its location plus the translation of its ``transformation_``, as copick has it.
     """
     with one_line(path, "a list of points"):
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     if isinstance(content, list):
         return _points(path, content, "voxel", None, None)
     if not isinstance(content, dict) or not isinstance(content.get("points"), list):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,16 @@ from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
 
-def read_particle_list(path: str | Path) -> ParticleList:
+def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleList:
     """Read a STAR file, a Dynamo table (.tbl), CSV (.csv, .tsv, .txt) or copick points (.json, .ndjson).
 
+    Where the unit of coordinates is told by the user (``unit_told``), what the list says of it is not read.
     Raises `DataError`, one line, where coordinates are missing or no numbers, or nothing is listed.
     """
     readers: dict[str, Callable[[str], ParticleList]] = {
-        ".star": read_star_list,
+        ".star": partial(read_star_list, unit_told=unit_told),
         ".tbl": read_table,
-        **dict.fromkeys((".csv", ".tsv", ".txt"), read_csv),
+        **dict.fromkeys((".csv", ".tsv", ".txt"), partial(read_csv, unit_told=unit_told)),
         **dict.fromkeys((".ndjson", ".jsonl"), read_ndjson),
         ".json": read_json,
     }
@@ -42,7 +44,7 @@ def read_particle_list(path: str | Path) -> ParticleList:
         return reader(name)
 
 
-def read_star_list(path: str) -> ParticleList:
+def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
     """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp or M; `cryoreg.datasets.io.relion` knows their words."""
     table = relion.read_particles(path)
     coordinates, centred = relion.coordinates(path, table)
@@ -53,7 +55,7 @@ def read_star_list(path: str) -> ParticleList:
         texts(table, first_of(table, relion.TOMOGRAMS)),
         table,
         varied(table, (relion.CLASS_NUMBER, "class", "label")),
-        relion.coordinate_sizes(path, table, centred),
+        None if unit_told else relion.coordinate_sizes(path, table, centred),
         relion.shifts(path, table),
     )
 
@@ -68,7 +70,7 @@ _CSV_LABELS = ("class", "label", "class_name", "object", "rlnclassnumber")
 _CSV_SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
 
 
-def read_csv(path: str) -> ParticleList:
+def read_csv(path: str, unit_told: bool = False) -> ParticleList:
     """Read a table with a header: x, y, z (voxels), and as far as it has them tomogram, class, tilt_min, tilt_max.
 
     Names are tolerant (upper case, coord_x, x_angstrom, ...), ``voxel_size`` is in Å per unit; comma, semicolon,
@@ -84,7 +86,7 @@ def read_csv(path: str) -> ParticleList:
         refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
     if table.empty:
         refuse(path, "lists no particles; check how it was written")
-    size = first_of(table, _CSV_SIZES) if unit == "voxel" else None
+    size = first_of(table, _CSV_SIZES) if unit == "voxel" and not unit_told else None
     return ParticleList(
         path,
         np.stack([numbers(path, table, name) for name in names], axis=1),

@@ -14,13 +14,23 @@ from cryoreg.contracts import Box, Origin, Sample, Subtomograms
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
-from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
+from cryoreg.datasets.particles.assumptions import assumptions
+from cryoreg.datasets.particles.coordinates import (
+    Placed,
+    check_inside,
+    check_one_unit,
+    contradicts_one_angstrom,
+    in_voxels,
+)
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.dynamo_index import DYNAMO
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError
+
+_FEW = 0.05
+"""The fraction of boxes that may reach beyond their tomograms without a question."""
 
 
 class ParticleBoxes(Subtomograms):
@@ -75,9 +85,10 @@ class ParticleBoxes(Subtomograms):
         rows = np.flatnonzero(beyond.any(axis=1))
         if not len(rows):
             return []
+        many = "; these are many: do unit, tomograms and box fit?" if len(rows) > _FEW * len(self) else ""
         return [
             f"{len(rows)} of {len(self)} boxes reach beyond their tomograms (the first: {self.ids[rows[0]]}); "
-            "the outermost voxels are repeated there"
+            f"the outermost voxels are repeated there{many}"
         ]
 
     def origin(self, index: int) -> Origin:
@@ -119,9 +130,10 @@ class TomogramParticles(ParticleBoxes):
         label: str | None = None,
     ) -> None:
         """Open a list; see `TomogramSpec`. Raises `DataError`, one line, for bad input."""
-        particles = read_particle_list(root)
+        particles = read_particle_list(root, unit_told=coordinate_size is not None)
         placed = place_particles(particles, None if tomograms is None else Path(tomograms), voxel_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
+        self.notes = [*self.notes, *assumptions(particles, placed, coordinate_size)]
 
 
 def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size: float | None) -> list[Placed]:
@@ -133,6 +145,8 @@ def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size:
     for name, described in describe_tomograms(particles.path, rows, tomograms).items():
         assert described.file is not None
         tomogram = open_tomogram(described.file, voxel_size)
+        if voxel_size is None and contradicts_one_angstrom(particles, rows[name], described, tomogram):
+            tomogram.voxel_size = None
         if tomogram.voxel_size is None and described.tilt_size and described.binning:
             tomogram.voxel_size = described.tilt_size * described.binning
         placed.append(Placed(tomogram, described, np.array(rows[name])))
@@ -147,6 +161,7 @@ def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | No
 
 def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:
     """Return each particle's place, x y z in voxels of its tomogram (N, 3); raise `DataError` where one is outside."""
+    check_one_unit(particles, placed, unit_size)
     places = np.empty((len(particles), 3))
     for each in placed:
         places[each.rows] = in_voxels(particles, each, unit_size)

@@ -1,0 +1,56 @@
+"""What is assumed of a list's coordinates, in words: unit, frame and binning, and who says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryoreg.datasets.io.volume_files import times, together
+from cryoreg.datasets.particles.coordinates import (
+    Placed,
+    are_fractions,
+    binning_of,
+    ratio,
+    tilt_size_of,
+    unit_of,
+)
+from cryoreg.datasets.particles.particle_list import ParticleList
+
+
+def assumptions(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> list[str]:
+    """Return a line for each way in which coordinates are read; ``unit_size`` (Å per unit) is what the user says."""
+    return together((each.tomogram.path, f"coordinates: {_frame(particles, each, unit_size)}") for each in placed)
+
+
+def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> str:
+    if particles.unit == "centred":
+        return _centred(particles, placed, unit_size)
+    if unit_size is None and are_fractions(particles):
+        return (
+            "all from 0 to 1, hence fractions of the tomogram's size, as of Warp's matching, and rounded to its voxels"
+        )
+    corner = " from the corner of the first voxel" if particles.path.lower().endswith(".tbl") else ""
+    unit = unit_size or unit_of(particles, placed)
+    if unit is None:
+        return f"taken as voxels of the tomogram{corner}, as no unit is stated"
+    teller = _teller(particles, unit_size)
+    size = placed.tomogram.voxel_size
+    if size is None:
+        return f"voxels of {unit:g} Å{corner} ({teller})"
+    if unit == 1 and particles.unit == "angstrom":
+        return f"Å{corner} ({teller}), {size:.4g} to a voxel"
+    count = 1 / ratio(unit, size, particles.unit == "voxel")
+    return f"voxels of {unit:g} Å{corner} ({teller}), {count:.4g} to one of the tomogram"
+
+
+def _teller(particles: ParticleList, unit_size: float | None) -> str:
+    if unit_size is not None:
+        return "dataset.coordinate_size"
+    return "the list" if particles.unit == "angstrom" or particles.unit_sizes is not None else "tomograms.star"
+
+
+def _centred(particles: ParticleList, placed: Placed, unit_size: float | None) -> str:
+    tilt = tilt_size_of(particles, placed, unit_size)
+    assert tilt is not None
+    binning, unbinned = binning_of(particles, placed, tilt), placed.described.unbinned
+    size = "of the tomogram's size" if unbinned is None else f"{times([int(edge) for edge in unbinned])} (x y z)"
+    return f"Å from the centre of a volume {size}, in pixels of {tilt:g} Å binned by {binning:.4g}"
