@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cryoreg.contracts import SubtomogramDataset
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import SubtomogramDataset
 
 _NO_CLASS = frozenset(("", "none", "na", "n/a", "nan", "<na>", "null"))
 """Cells of a table that name no class, in lower case."""

@@ -105,6 +105,7 @@ READ: dict[str, Case] = {
     ),
     "Warp matching, fractions": (lambda d: star(d, XYZ / SIZE), {}),
     "Warp matching, one of them at an edge": (lambda d: star(d, [XYZ / SIZE, [0.98, 0.0, 0.5]]), {}),
+    "Warp matching, few digits": (lambda d: star(d, np.round(XYZ / SIZE, 3)), {}),
     "fractions in CSV": (lambda d: csv(d, XYZ / SIZE), {}),
     "fractions that the user calls voxels": (
         lambda d: star(d, [[0.5, 0.4, 0.3]]),
@@ -221,7 +222,7 @@ def test_tomograms_star_tells_the_size_that_a_header_of_one_angstrom_does_not(tm
 
 ASSUMED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "nothing stated": (lambda d: csv(d, XYZ), {}, "taken as voxels of the tomogram, as no unit is stated"),
-    "fractions": (lambda d: star(d, XYZ / SIZE), {}, "all from 0 to 1, hence taken as fractions"),
+    "fractions": (lambda d: star(d, XYZ / SIZE), {}, "all from 0 to 1, hence fractions of the tomogram"),
     "before binning": (
         lambda d: star(d, XYZ * 4, rlnMicrographPixelSize=TILT),
         {},
@@ -241,7 +242,7 @@ ASSUMED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "Dynamo": (
         lambda d: dynamo(d, XYZ + 0.5),
         {},
-        "taken as voxels of the tomogram from the corner of the first voxel",
+        "taken as voxels of the tomogram from the corner of the first",
     ),
     "centred": (
         lambda d: (sized(d), centred(d, CENTRE))[1],

@@ -45,7 +45,9 @@ def convert(
 
     resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
     from cryoreg.datasets.conversion.convert import convert as write
+    from cryoreg.outputs import check_file, check_folder
 
+    (check_file if to == "store" else check_folder)(output, overwrite)
     dataset = resolved.spec("dataset").load()
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)

@@ -25,9 +25,7 @@ def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> 
     if particles.unit == "centred":
         return _centred(particles, placed, unit_size)
     if unit_size is None and are_fractions(particles):
-        return (
-            "all from 0 to 1, hence fractions of the tomogram's size, as of Warp's matching, and rounded to its voxels"
-        )
+        return "all from 0 to 1, hence fractions of the tomogram's size (Warp's matching), rounded to its voxels"
     corner = " from the corner of the first voxel" if particles.path.lower().endswith(".tbl") else ""
     unit = unit_size or unit_of(particles, placed)
     if unit is None:

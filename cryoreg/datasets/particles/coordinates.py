@@ -41,9 +41,7 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if particles.unit == "centred":
         return _from_centre(particles, placed, xyz + shifts, unit_size)
     if unit_size is None and are_fractions(particles):
-        peaks = np.rint(
-            xyz * np.array(placed.tomogram.shape[::-1])
-        )  # matching finds voxels; digits are lost in fractions
+        peaks = np.rint(xyz * np.array(placed.tomogram.shape[::-1]))  # matching finds voxels, and fractions are rounded
         return peaks + shifts / _voxel_size(particles, placed) if np.any(shifts) else peaks
     unit = unit_size or unit_of(particles, placed)
     if unit is None and not np.any(shifts):
