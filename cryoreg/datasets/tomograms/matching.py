@@ -4,13 +4,15 @@ A name claims a file, from the best claim to the weakest, where the file
 
 1. has exactly that name;
 2. has that name without endings (`ENDINGS`): ``TS_01.tomostar`` and ``TS_01.mrc``;
-3. has that name once what programs add is taken off both (`_ADDED`): ``rec_TS_01_bin4_SIRT.mrc``. Binning and pixel
+3. has that name once what programs add is taken off both (`_WORDS`): ``rec_TS_01_bin4_SIRT.mrc``. Binning and pixel
    size are taken off the file alone: coordinates in a ``TS_01_bin8`` are no places in a ``TS_01_bin4``;
-4. has that name as whole words, other words around it, but no number behind it, which would be part of another name:
+4. does so as a half of the data (`_HALVES`): ``TS_01_EVN_Vol.mrc``, which is meant where the whole is not there;
+5. has that name as whole words, other words around it, but no number behind it, which would be part of another name:
    ``TS_01`` in ``grid2_TS_01_lamella.mrc``, never in ``TS_01_2.mrc``.
 
-A number, as Dynamo names tomograms, claims files in whose names, without what programs add, it is the only number. The
-better claim to a file excludes others; nobody else's file is lent to a name without one.
+A number, as Dynamo names tomograms, claims files in whose names it is the only number, but for binnings, pixel sizes
+and whatever else has digits and counts no tomograms: ``v2``, ``iter10``, ``300kV``. The better claim to a file excludes
+others; nobody else's file is lent to a name without one.
 """
 
 from __future__ import annotations
@@ -32,11 +34,14 @@ _SIZES = (
     r"bin(?:ned)?_?\d+(?:\.\d+)?",
 )
 """A binning or a pixel size, in lower case."""
+_HALVES = ("even", "odd", "evn", "half1", "half2", "half_1", "half_2")
+"""What a tomogram of half the data is called, in lower case."""
 _WORDS = (
     *("rec", "recon", "reconstruction", "full", "vol", "volume", "tomo", "tomogram"),
     *("sirt", "wbp", "fbp", "bp", "sart", "aretomo", "imod"),
     *("ctf", "3dctf", "ctfcorr", "dw", "ali", "aligned", "preali", "newstack"),
-    *("even", "odd", "evn", "half1", "half2", "denoised", "den", "deconv", "filt", "filtered", "lp", "lowpass"),
+    *_HALVES,
+    *("2nd", "denoised", "den", "deconv", "filt", "filtered", "lp", "lowpass"),
     *("corrected", "corr", "isonet", "cryocare", "warp", "topaz", "n2n", "inv", "inverted", "flipx", "flipz", "rot"),
 )
 """What programs add to a name, in lower case: how the tomogram was made, not which it is."""
@@ -44,6 +49,11 @@ _GAP = r"[_\-. ]+"
 _ENDING = re.compile(f"(?:{'|'.join(re.escape(ending) for ending in ENDINGS)})$", re.I)
 _INNER_ENDING = re.compile(r"\.(?:mrc|st|rec)(?=[_\-. ])", re.I)
 """An ending within a name, as Warp leaves it: TS_01.mrc_10.00Apx.mrc."""
+_HALF = re.compile(f"{_GAP}({'|'.join(_HALVES)})(?![^\\W_])", re.I)
+_NO_NUMBER = re.compile(
+    rf"(?<![^\W_])(?:{'|'.join(_SIZES)}|(?:b|x|v|k|ver|version|it|iter|sirt|half)_?\d+|\d+[^\W\d_]\w*)(?![^\W_])", re.I
+)
+"""What has digits and is no number of a tomogram."""
 _SIZE = re.compile(f"{_GAP}(?:{'|'.join(_SIZES)})$", re.I)
 _WORD = re.compile(f"{_GAP}(?:{'|'.join(_WORDS)})$", re.I)
 _BEFORE = re.compile(f"^(?:rec|full|tomogram|recon){_GAP}(?=.)", re.I)
@@ -66,7 +76,10 @@ class Matches(NamedTuple):
     """The other names that claim the file of an unclear name."""
 
 
-_REASONS = ("the exact name", "the name without ending", "the name without what programs add", "the name as words")
+_REASONS = (
+    *("the exact name", "the name without ending", "the name without what programs add"),
+    *("the name without what programs add, of half the data", "the name as words"),
+)
 
 
 def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
@@ -114,11 +127,19 @@ def _claim(name: str, file: str) -> int | None:
     word, stem = bare(name), bare(file)
     if word == stem:
         return 1
+    halves = _half_of(word), _half_of(stem)
+    added = 2 if halves[0] == halves[1] else 3
     if word.isdecimal():
-        return 2 if _numbers(stem) == [int(word)] else None
+        return added if _numbers(stem) == [int(word)] else None
     if _without_words(word) in (_without_words(stem), _core(stem)):
-        return 2
-    return 3 if _as_words(word, stem) else None
+        return None if added == 3 and all(halves) else added
+    return 4 if _as_words(word, stem) else None
+
+
+def _half_of(stem: str) -> str | None:
+    """Return which half of the data a name tells of; None where it tells of none."""
+    found = _HALF.search(stem)
+    return found and found[1].lower()
 
 
 def bare(name: str) -> str:
@@ -149,7 +170,7 @@ def _without(stem: str, *added: re.Pattern[str]) -> str:
 
 
 def _numbers(stem: str) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", _core(stem))]
+    return [int(digits) for digits in re.findall(r"\d+", _NO_NUMBER.sub("", _core(stem)))]
 
 
 def _as_words(word: str, stem: str) -> bool:
