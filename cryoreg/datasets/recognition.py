@@ -16,6 +16,8 @@ from cryoreg.folders import ending, endings, files_below
 STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
 _LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
+_TEXT = ".txt"
+"""A list where it is given itself; beside other files it may be anything."""
 _ZARR = (".zattrs", ".zgroup", "zarr.json")
 _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
@@ -175,7 +177,7 @@ def particle_list(path: Path) -> str | None:
         return _coordinates(path)
     if kind == ".json":
         return "points (.json)" if _has_points(path) else None
-    return f"a particle list ({kind})" if kind in _LISTS and path.is_file() else None
+    return f"a particle list ({kind})" if kind in (*_LISTS, _TEXT) and path.is_file() else None
 
 
 def _refuse_list_inside(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.unlabelled import names_no_class
 
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
 
 def numbers(path: str | Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """Return a column as finite numbers; raise `DataError`, with the first bad row, where it has others."""
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = np.flatnonzero(~np.isfinite(values))
+    bad = np.arange(len(table)) if table[column].dtype == bool else np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        refuse(path, f"has '{table[column].iloc[bad[0]]}' for {column} in row {bad[0]}, not a number; mend the row")
+        cell = str(table[column].iloc[bad[0]])
+        what = "write a decimal point and no comma" if _DECIMAL_COMMA.fullmatch(cell) else "mend the row"
+        refuse(path, f"has '{cell}' for {column} in row {bad[0]}, not a number; {what}")
     return values
 
 

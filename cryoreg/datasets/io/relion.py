@@ -5,7 +5,7 @@ A new dialect is a word here. Tables come from `star_blocks`; what is not unders
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ _ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
 _ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 _GROUP = "rlnOpticsGroup"
-_OPTICS, _GENERAL = "optics", "general"
+_OPTICS = "optics"
 _FLAT = (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
@@ -60,13 +60,22 @@ _TEXTS = (
     *("rlnTomoParticleName", "rlnOpticsGroupName", "rlnGroupName"),
 )
 """Columns that stay text, also where every value looks like a number."""
+_WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, _GROUP)
+"""Columns by which places are known, and their units: one block without them cannot be read as others with them."""
 _SAME = 1e-3
 """Relative difference of two statements of one number that mean the same."""
+WORDS = {word.lower(): word for word in (*_WAYS, *CENTRED, *COORDINATES, *TOMOGRAMS, CLASS_NUMBER, _MAGNIFICATION)}
+"""RELION's words for places, by what other tables than STAR files make of them."""
 
 
 def lists_particles(columns: Container[str]) -> bool:
     """Tell whether a table lists particles, by its columns."""
     return any(column in columns for column in PARTICLES)
+
+
+def lists_places(columns: Iterable[str]) -> bool:
+    """Tell whether columns hold the coordinates of particles."""
+    return not {COORDINATES[0], CENTRED[0]}.isdisjoint(columns)
 
 
 def read_particles(path: str | Path) -> pd.DataFrame:
@@ -87,8 +96,15 @@ def read_particles(path: str | Path) -> pd.DataFrame:
     if all(table.empty for table in tables.values()):
         refuse(path, "lists no particles; check how it was written")
     table = pd.concat([table for table in tables.values() if not table.empty], ignore_index=True)
-    table = _with_optics(path, table, blocks.get(_OPTICS))
-    return _with_general(path, table, blocks.get(_GENERAL))
+    others = {name: block for name, block in blocks.items() if name not in tables}
+    optics = [name for name, block in others.items() if _GROUP in block or name.lower() == _OPTICS]
+    if len(optics) > 1:
+        refuse(path, f"has the optics groups of '{optics[0]}' and those of '{optics[1]}'; keep one block")
+    for name in optics:
+        table = _with_optics(path, table, others.pop(name))
+    for name, block in others.items():
+        table = _with_statements(path, table, name, block)
+    return table
 
 
 def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFrame:
@@ -116,15 +132,13 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
             elif block.items:
                 blocks[block.name] = pd.DataFrame([items_of(block, _TEXTS)])
     if not blocks:
-        refuse(
-            path, "holds no STAR table (no 'data_' block with columns), or is not UTF-8 text; check how it was written"
-        )
+        refuse(path, "holds no STAR table (no 'data_' block with columns); check how it was written")
     return blocks
 
 
 def _check_alike(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Raise `DataError` where blocks list particles in different ways: images here, coordinates there."""
-    ways = {name: [column for column in PARTICLES if column in table] for name, table in tables.items()}
+    """Raise `DataError` where blocks list particles in different ways: images here, coordinates or a unit there."""
+    ways = {name: [column for column in _WAYS if column in table] for name, table in tables.items()}
     (first, way), *others = ways.items()
     for name, other in others:
         if other != way:
@@ -168,12 +182,19 @@ def check_one_of_each(path: str | Path, table: pd.DataFrame, key: str, what: str
     refuse(path, f"has {what} {one[key]} twice, with {column} {one[column]} and {other[column]}; keep one")
 
 
-def _with_general(path: str | Path, table: pd.DataFrame, general: pd.DataFrame | None) -> pd.DataFrame:
-    """Add what a block ``data_general`` says of all particles."""
-    if general is None or len(general) != 1:
-        return table
-    told = {column: pd.Series(general[column].iloc[0], table.index) for column in general}
-    _check_same(path, table, told, _GENERAL)
+def _with_statements(path: str | Path, table: pd.DataFrame, name: str, block: pd.DataFrame) -> pd.DataFrame:
+    """Add what another block says of all particles: single values, as ``data_general`` has them.
+
+    Raises `DataError` where it has sizes for several things, of which nothing tells the particles that they belong to.
+    """
+    told = {column: pd.Series(block[column].iloc[0], table.index) for column in block if len(block) == 1}
+    _check_same(path, table, told, name)
+    untold = [column for column in COORDINATE_SIZES if column in block and column not in (*table, *told)]
+    if untold and len(block):
+        refuse(
+            path,
+            f"has {len(block)} values of {untold[0]} in block '{name}' and none for its particles; give them a column",
+        )
     return table.assign(**{column: values for column, values in told.items() if column not in table})
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.datasets.io.star_text import spans, unquoted
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.text_files import read_text_lines
+from cryoreg.datasets.io.volume_files import refuse
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = ("nan", "NaN", "<NA>")
+_BLOCK, _LOOP = "data_", "loop_"
 
 
 @dataclass
@@ -33,26 +35,27 @@ class StarBlock:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a STAR file with their ends; none where it is not UTF-8 text."""
-    with one_line(path, "a STAR file"), open(path, encoding="utf-8-sig", newline="") as stream:
-        try:
-            return list(stream)
-        except UnicodeDecodeError:
-            return []
+    """Return the lines of a STAR file with their ends; raise `DataError` where it is not UTF-8 text."""
+    return read_text_lines(path, "a STAR file")
 
 
 def scan(path: str | Path, lines: Sequence[str]) -> list[StarBlock]:
     """Return the blocks of a STAR file; raise `DataError`, with the line, for what is none of its statements."""
     blocks: list[StarBlock] = []
     for number, line in enumerate(lines):
-        values = tokens(line)
-        if not values:
-            continue
-        if len(values) == 1 and values[0].startswith("data_"):
-            blocks.append(StarBlock(values[0].removeprefix("data_")))
-        elif blocks:
+        values = tokens(line if number else line.removeprefix("\ufeff"))
+        if _begins_block(values):
+            blocks.append(StarBlock(values.pop(0)[len(_BLOCK) :]))
+        if values and blocks:
             _add(path, blocks[-1], number, values)
+        elif values and (values[0].startswith("_") or values[0].lower() == _LOOP):
+            refuse(path, f"line {number + 1}: '{values[0]}' belongs to no block; put a line 'data_' before it")
     return blocks
+
+
+def _begins_block(values: Sequence[str]) -> bool:
+    """Tell whether a line names a block, as STAR does in upper or lower case: "data_NAME", or "data_NAME loop_"."""
+    return bool(values) and values[0].lower().startswith(_BLOCK) and [*map(str.lower, values[1:])] in ([], [_LOOP])
 
 
 def tokens(line: str) -> list[str]:
@@ -95,7 +98,7 @@ def items_of(block: StarBlock, as_text: Collection[str]) -> dict[str, str | int 
 
 def _add(path: str | Path, block: StarBlock, number: int, values: Sequence[str]) -> None:
     """Take a line of a block: the beginning of its loop, a label, an item or a row."""
-    if values == ["loop_"]:
+    if [*map(str.lower, values)] == [_LOOP]:
         if block.is_table or block.items:
             refuse(path, f"line {number + 1}: a second table in block '{block.name}' cannot be read; give it a block")
         block.is_table = True

@@ -8,59 +8,93 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.files import text_of_cell
+
+Row = tuple[int, list[str]]
+"""The number of a line, counted from 1, and its values."""
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?")
+_EXCEL = re.compile(r"sep=(.)", re.IGNORECASE)
+"""The line by which Excel is told what separates."""
 
 
 def read_text_table(path: str) -> pd.DataFrame:
     """Return a table of text, None where a cell is empty; names are in lower case, with _ for blanks and brackets.
 
-    Lines that begin with # are comments, and so is, where blanks separate, what follows a blank and #. Raises
-    `DataError`, with the line, where a row has more or fewer values than the header has names, and where two names are
-    one.
+    Lines that begin with # are comments, and so is, where blanks separate, what follows a blank and #; the last comment
+    before the first row is the header where that row has numbers and the comment as many names. Raises `DataError`,
+    with the line, where a row has more or fewer values than the header has names, and where two names are one.
     """
+    lines = read_text_lines(path, "a text table")
     with one_line(path, "a text table"):
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            lines = list(stream)
-        if not lines or not lines[0].strip():
-            refuse(path, "is empty or begins with an empty line; add a header that names the columns x, y and z")
-        (_, header), *rows = _rows(lines)
+        rows = list(_rows(lines))
+        if not rows:
+            refuse(path, "is empty; add a header that names the columns x, y and z")
+        header = _commented_header(lines, rows[0]) or rows.pop(0)[1]
     names = _names(path, header)
     table = [_row(path, number, len(names), values) for number, values in rows]
     return pd.DataFrame(table, columns=names, dtype=object)
 
 
-def blank_separated(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that is more than a comment, counted from 1, and its values."""
+def blank_separated(lines: Sequence[str]) -> Iterator[Row]:
+    """Yield each line that is more than a comment."""
     for number, line in enumerate(lines, 1):
         values = re.sub(r"(?<!\S)#.*", "", line).split()
         if values:
             yield number, values
 
 
-def _rows(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that says something, counted from 1, and its values."""
-    header = next((line for line in lines if _says_something(line)), lines[0])
-    counts = {mark: header.count(mark) for mark in ",;\t"}
-    mark = max(counts, key=lambda each: counts[each])
-    if not counts[mark]:
+def _rows(lines: Sequence[str]) -> Iterator[Row]:
+    """Yield each line that says something."""
+    mark, told = _separator(lines)
+    if mark is None:
         yield from blank_separated(lines)
         return
     kept = [line if _says_something(line) else "\n" for line in lines]
+    if told:
+        kept[0] = "\n"
     reader = csv.reader(kept, delimiter=mark, skipinitialspace=True)
     for values in reader:
         if values:
             yield reader.line_num, values
 
 
+def _separator(lines: Sequence[str]) -> tuple[str | None, bool]:
+    """Return what separates the values, None for blanks, and whether the first line says so, as Excel's may."""
+    told = _EXCEL.fullmatch(lines[0].strip()) if lines else None
+    if told is not None:
+        return told[1], True
+    header = next(filter(_says_something, lines), "")
+    mark = max(",;\t", key=header.count)
+    return (mark if mark in header else None), False
+
+
 def _says_something(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _commented_header(lines: Sequence[str], first: Row) -> list[str] | None:
+    """Return the names in the last comment before the first row, where that row is one of values and not of names."""
+    comments = [line for line in lines[: first[0] - 1] if line.lstrip().startswith("#")]
+    if not comments or not any(map(is_number, first[1])):
+        return None
+    names = next(_rows([comments[-1].lstrip().lstrip("#")]), (0, []))[1]
+    return names if len(names) == len(first[1]) and not any(map(is_number, names)) else None
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number, with a decimal point or comma."""
+    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def _names(path: str, header: Sequence[str]) -> list[str]:
     names: dict[str, str] = {}
     for number, written in enumerate(header, 1):
         name = re.sub(r"[\s\[\(\]\)]+", "_", written.strip().lower()).strip("_") or f"column_{number}"
+        if name in names and is_number(name):
+            listed = ", ".join(header)
+            refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
         if name in names:
             refuse(path, f"has the columns '{names[name]}' and '{written.strip()}', which are one name; rename one")
         names[name] = written.strip()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
@@ -17,8 +18,7 @@ from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 def read_ndjson(path: str) -> ParticleList:
     """Read the portal's points: in each line an object with a ``location``, x y z in voxels of the tomogram."""
     with one_line(path, "a list of points"):
-        lines = [line for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        points = [json.loads(line) for line in lines]
+        points = [_parsed(path, line) for line in read_text_lines(path, "a list of points") if line.strip()]
     return _points(path, points, "voxel", None, None)
 
 
@@ -28,7 +28,7 @@ def read_json(path: str) -> ParticleList:
     A point is at its location plus the translation of its ``transformation_``, as copick has it.
     """
     with one_line(path, "a list of points"):
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = _parsed(path, Path(path).read_text(encoding="utf-8-sig"))
     if isinstance(content, list):
         return _points(path, content, "voxel", None, None)
     if not isinstance(content, dict) or not isinstance(content.get("points"), list):
@@ -38,6 +38,18 @@ def read_json(path: str) -> ParticleList:
     names = {key: content.get(key) for key in ("run_name", "pickable_object_name")}
     run, name = (None if each is None else text_of(path, f"a {key}", each) for key, each in names.items())
     return _points(path, content["points"], "angstrom", run, name)
+
+
+def _parsed(path: str, text: str) -> Any:
+    """Return what a JSON text holds; raise `DataError` where an object has one name twice and would lose one."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in found]
+        if len(set(names)) < len(names):
+            refuse(path, f"has '{next(name for name in names if names.count(name) > 1)}' twice in one object; keep one")
+        return dict(found)
+
+    return json.loads(text, object_pairs_hook=pairs)
 
 
 def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name: str | None) -> ParticleList:

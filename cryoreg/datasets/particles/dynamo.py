@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.dynamo_index import read_index
 
@@ -45,8 +46,7 @@ def read_table(path: str) -> ParticleList:
 
 
 def _read_numbers(path: str) -> pd.DataFrame:
-    with one_line(path, "a Dynamo table"), open(path, encoding="utf-8", newline="") as stream:
-        rows = list(blank_separated(list(stream)))
+    rows = list(blank_separated(read_text_lines(path, "a Dynamo table")))
     if not rows:
         refuse(path, "lists no particles; check how it was written")
     width = len(rows[0][1])
@@ -72,6 +72,10 @@ def _read_numbers(path: str) -> pd.DataFrame:
 
 def _tomograms(path: str, column: NDArray[np.float64]) -> list[str | None]:
     """Return the file of each particle's tomogram where a .doc file tells it, else the number as text."""
+    whole = np.isfinite(column) & (column == np.round(column))
+    bad = np.flatnonzero(~(whole | np.isnan(column)))
+    if len(bad):
+        refuse(path, f"has {column[bad[0]]:g} for its tomogram in row {bad[0]}, column 20, no whole number; mend it")
     index = _index_beside(path)
     return [index.get(int(number), str(int(number))) if np.isfinite(number) else None for number in column]
 
