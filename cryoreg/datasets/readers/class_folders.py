@@ -10,6 +10,8 @@ from typing import NamedTuple
 from cryoreg.datasets.ids import check_unique
 from cryoreg.errors import DataError
 
+_COMPANION = re.compile(r"_(ctf|wedge|mask|half_?[12]?|even|odd|evn)(?=_|$)", re.IGNORECASE)
+
 
 class FileKind(NamedTuple):
     """The files that a reader takes."""
@@ -51,7 +53,7 @@ def find_files(root: str | Path, kind: FileKind, single: bool = False) -> ClassF
     if single and not os.path.isdir(root) and (os.path.lexists(root) or kind.pattern.search(os.fspath(root))):
         return ClassFolders([os.fspath(root)], [kind.stem(os.path.basename(root))], [None], [])
     names, folders = list_folder(root, kind)
-    content = {folder: list_folder(os.path.join(root, folder), kind)[0] for folder in folders}
+    content = {folder: _class_files(os.path.join(root, folder), kind) for folder in folders}
     classes = _classes(root, kind, names, content)
     labels: list[int | None] = [None] * len(names)
     for label, folder in enumerate(classes):
@@ -61,6 +63,38 @@ def find_files(root: str | Path, kind: FileKind, single: bool = False) -> ClassF
     stems = [kind.stem(name) for name in names]
     check_unique(stems, files)
     return ClassFolders(files, stems, labels, classes)
+
+
+def _class_files(folder: str, kind: FileKind) -> list[str]:
+    """Return the names of the files of a class; raise `DataError` where others lie deeper, which nothing would read."""
+    names, below = list_folder(folder, kind)
+    for deeper in below:
+        if not os.path.islink(os.path.join(folder, deeper)) and list_folder(os.path.join(folder, deeper), kind)[0]:
+            raise DataError(
+                f"{os.path.join(folder, deeper)}: holds {kind.name} below the folder of a class, where none are looked "
+                "for; move them up, or give a folder one level below"
+            )
+    return names
+
+
+def without_companions(found: ClassFolders) -> tuple[ClassFolders, list[str]]:
+    """Leave out files that are named as what belongs to another: its CTF or mask, its halves; and return a note."""
+    known = set(found.stems)
+    kept = [row for row, stem in enumerate(found.stems) if known.isdisjoint(_companions_of(stem))]
+    if len(kept) == len(found.files):
+        return found, []
+    first = found.files[min(set(range(len(found.files))) - set(kept))]
+    note = (
+        f"{len(found.files) - len(kept)} files are left out, as their names tell that they are the CTF, mask or halves "
+        f"of others (the first: {first})"
+    )
+    files, stems = ([column[row] for row in kept] for column in (found.files, found.stems))
+    return ClassFolders(files, stems, [found.labels[row] for row in kept], found.classes), [note]
+
+
+def _companions_of(stem: str) -> set[str]:
+    """Return the name without a word that tells what it is of something else."""
+    return {stem[: match.start()] + stem[match.end() :] for match in _COMPANION.finditer(stem)}
 
 
 def any_files(root: str | Path, kind: FileKind) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryoreg.datasets.readers.class_folders import FileKind, any_files, find_files
+from cryoreg.datasets.readers.class_folders import FileKind, any_files, find_files, without_companions
 from cryoreg.datasets.readers.mrc_files import MrcFiles
 
 MRC = FileKind("MRC files", ".mrc, .rec, .map", packed=True)
@@ -21,5 +21,7 @@ class MrcFolder(MrcFiles):
 
     def __init__(self, root: str | Path, voxel_size: float | None = None) -> None:
         """Open a folder; ``voxel_size`` (Å) overrules the headers. Raises `DataError`, one line, for bad input."""
-        found = find_files(root, MRC if any_files(root, MRC) else NAMED_AS_STACKS)
+        all_files = find_files(root, MRC if any_files(root, MRC) else NAMED_AS_STACKS)
+        found, notes = without_companions(all_files)
         super().__init__(found.files, found.stems, found.labels, found.classes, voxel_size)
+        self.notes = [*notes, *self.notes]
