@@ -175,7 +175,7 @@ class DatasetSpec(Spec):
 
     def load(self) -> Subtomograms:
         """Return what `build` returns, with a default for all that it does not know."""
-        from cryoreg.contracts import with_defaults
+        from cryoreg.wrapped import with_defaults
 
         return with_defaults(self.build())
 

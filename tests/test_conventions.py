@@ -10,11 +10,12 @@ import torch
 from support.mrc_writing import noise, write_mrc
 from test_resampling import blob
 
-from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms, Wrapped, with_defaults
+from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conventions import Conventional
 from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec
 from cryoreg.errors import DataError
 from cryoreg.inference.predict import _Tolerant
+from cryoreg.wrapped import Wrapped, with_defaults
 
 
 class InMemory:

@@ -18,7 +18,7 @@ from support.mrc_writing import edit, noise, state, write_mrc
 from support.storing import dies, kill_self, layout, rich_layout, volume, write_store
 from support.synthetic import write_classes
 
-from cryoreg.contracts import Origin, Sample, Wrapped
+from cryoreg.contracts import Origin, Sample
 from cryoreg.datasets.conversion.convert import convert
 from cryoreg.datasets.conversion.mrc_folders import LabWriter, MrcFolderWriter
 from cryoreg.datasets.fingerprint import fingerprint
@@ -27,6 +27,7 @@ from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.datasets.splits import split
 from cryoreg.datasets.store.reader import Store
 from cryoreg.errors import DataError, OutputError
+from cryoreg.wrapped import Wrapped
 from cryoreg_cli.main import cryoreg
 
 READERS = {"store": Store, "mrc_folder": MrcFolder, "lab": Lab}

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis, Wrapped
+from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
 from cryoreg.datasets.resampling import resample
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
+from cryoreg.wrapped import Wrapped
 
 
 class Conventional(Wrapped):

@@ -12,7 +12,7 @@ import torch
 from cryoreg.config import Layer
 from cryoreg.config.layers import Chosen
 from cryoreg.config.sniffing import choose
-from cryoreg.contracts import Sample, Subtomograms, Wrapped
+from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -24,6 +24,7 @@ from cryoreg.outputs import check_file
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
 from cryoreg.training.calibration import probabilities, temperature_of
+from cryoreg.wrapped import Wrapped
 
 UNSURE = 0.5
 Threshold = float | Literal["auto"]

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import torch
 
-from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms, with_defaults
+from cryoreg.contracts import OPTIONAL, Origin, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.specs import FileDatasetSpec
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.specs import DatasetSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import elsewhere
+from cryoreg.wrapped import with_defaults
 
 READ = 8
 """So many subtomograms, evenly spread, are read."""

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
-from cryoreg.contracts import Box, Subtomograms, with_defaults
+from cryoreg.contracts import Box, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CryoregError, DataError
 from cryoreg.randomness import SampleRng
+from cryoreg.wrapped import with_defaults
 
 UNLABELLED = -1
 _ORDER_VIEW = -1

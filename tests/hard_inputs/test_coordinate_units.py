@@ -103,6 +103,12 @@ READ: dict[str, Case] = {
         lambda d: (sized(d, SIZE * BINNING + [8, 0, 0]), centred(d, CENTRE - [10.0, 0, 0]))[1],
         {},
     ),
+    "RELION 4, sizes that fit": (lambda d: (sized(d), star(d, XYZ * 4))[1], {}),
+    "RELION 4, sizes of others than the tomogram, the user knows the pixel": (
+        lambda d: (sized(d, SIZE * 5), star(d, XYZ * 4))[1],
+        {"coordinate_size": TILT},
+    ),
+    "CSV beside a tomograms.star of other sizes": (lambda d: (sized(d, SIZE * 5), csv(d, XYZ))[1], {}),
     "Warp matching, fractions": (lambda d: star(d, XYZ / SIZE), {}),
     "Warp matching, one of them at an edge": (lambda d: star(d, [XYZ / SIZE, [0.98, 0.0, 0.5]]), {}),
     "Warp matching, few digits": (lambda d: star(d, np.round(XYZ / SIZE, 3)), {}),
@@ -172,6 +178,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "header of 1 Å, coordinates in Å": (
         lambda d: (one_angstrom(d), points(d, XYZ))[1],
         "has no voxel size, which the coordinates",
+    ),
+    "trimmed along z, RELION 4": (
+        lambda d: (sized(d, SIZE * BINNING + np.array([0, 0, 24])), star(d, XYZ * 4))[1],
+        r"has 30 voxels along z, but rlnTomoSizeZ over the binning \(4\) is 36",
     ),
     "trimmed along z": (trimmed, r"has 30 voxels along z, but rlnTomoSizeZ over the binning \(4\) is 36"),
     "a unit for one of two tomograms": (

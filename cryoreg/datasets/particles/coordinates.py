@@ -47,6 +47,8 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if unit is None and not np.any(shifts):
         return xyz
     size = _voxel_size(particles, placed)
+    if unit_size is None and placed.described.tilt_size and placed.described.unbinned is not None:
+        _check_size(placed, placed.described.unbinned, size / placed.described.tilt_size)
     return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
 
 
@@ -140,7 +142,7 @@ def _from_centre(
     shape = np.array(placed.tomogram.shape[::-1], dtype=np.float64)
     if described.unbinned is None:
         return (xyz / tilt + shape * binning / 2) / binning
-    _check_size(placed, described.unbinned / binning, binning)
+    _check_size(placed, described.unbinned, binning)
     return (xyz / tilt + described.unbinned / 2) / binning
 
 
@@ -149,15 +151,15 @@ def tilt_size_of(particles: ParticleList, placed: Placed, unit_size: float | Non
     return unit_size or _stated_size(particles, placed.rows) or placed.described.tilt_size
 
 
-def _check_size(placed: Placed, stated: NDArray[np.float64], binning: float) -> None:
-    """Raise `DataError` where a tomogram has not the size that tomograms.star tells, of which the centre is half."""
-    for axis, told, edge in zip("XYZ", stated, placed.tomogram.shape[::-1], strict=True):
+def _check_size(placed: Placed, unbinned: NDArray[np.float64], binning: float) -> None:
+    """Raise `DataError` where a tomogram has not the size that tomograms.star tells: places are in that one."""
+    for axis, told, edge in zip(relion.TOMOGRAM_SIZE, unbinned / binning, placed.tomogram.shape[::-1], strict=True):
         if abs(told - edge) > _ROUNDED:
             refuse(
                 placed.tomogram.path,
-                f"has {edge} voxels along {axis.lower()}, but rlnTomoSize{axis} over the binning ({binning:g}) is "
-                f"{told:g}: trimmed, or another reconstruction, so that its centre is not known; give the tomogram of "
-                "which tomograms.star tells, or a table without rlnTomoSize",
+                f"has {edge} voxels along {axis[-1].lower()}, but {axis} over the binning ({binning:.4g}) is "
+                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the tomogram "
+                "of which tomograms.star tells, or a table without rlnTomoSize",
             )
 
 
