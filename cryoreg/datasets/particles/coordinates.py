@@ -158,7 +158,7 @@ def _check_size(placed: Placed, unbinned: NDArray[np.float64], binning: float) -
             refuse(
                 placed.tomogram.path,
                 f"has {edge} voxels along {axis[-1].lower()}, but {axis} over the binning ({binning:.4g}) is "
-                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the tomogram "
+                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are unknown; give the tomogram "
                 "of which tomograms.star tells, or a table without rlnTomoSize",
             )
 
