@@ -114,4 +114,6 @@ def _held(path: Path) -> str:
     if path.is_file():
         return f"the file ends with '{path.suffix}'" if path.suffix else "the file's name has no ending"
     found = endings(path).most_common(5)
-    return "it holds " + (", ".join(f"{count} {ending or 'nameless'} files" for ending, count in found) or "no files")
+    return "it holds " + (
+        ", ".join(f"{count} {ending or 'nameless'} files" for ending, count in found) or "no files, nor do its folders"
+    )

@@ -253,3 +253,12 @@ def test_every_ending_is_inspected(ending: str, tmp_path: Path) -> None:
     (tmp_path / f"l{ending}").write_text("x\ty\tz\n10\t11\t12\n")
     answer = CliRunner().invoke(cryoreg, ["inspect", str(tmp_path / f"l{ending}"), "--set", "dataset.box=4"])
     assert answer.exit_code == 0, answer.output
+
+
+@pytest.mark.parametrize("path", ["D:\\data\\TS_01.mrc", "\\\\server\\data\\TS_01.mrc", "..\\TS_01.tomostar"])
+@pytest.mark.parametrize("name", ["l.csv", "l.star"])
+def test_paths_of_windows(name: str, path: str, tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    text = f"tomogram,x,y,z\n{path},10,11,12\n" if name == "l.csv" else f"{HEAD}{path} 10 11 12\n"
+    (tmp_path / name).write_text(text)
+    assert centres(tmp_path / name) == [(0, ONE[0])]

@@ -95,3 +95,8 @@ def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:
     if column is None:
         return [None] * len(table)
     return [None if pd.isna(value) else str(value).strip() or None for value in table[column]]
+
+
+def tomogram_names(table: pd.DataFrame, column: str | None) -> list[str | None]:
+    """Return the names or paths of tomograms, with the slashes of this system where Windows wrote others."""
+    return [name and name.replace("\\", "/") for name in texts(table, column)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import first_of, texts, varied
+from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 
@@ -22,7 +22,7 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
         path,
         coordinates,
         "centred" if centred else "voxel",
-        texts(table, tomograms),
+        tomogram_names(table, tomograms),
         table,
         varied(table, (relion.CLASS_NUMBER, "class", "label")),
         None if unit_told else relion.coordinate_sizes(path, table, centred),

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, varied
+from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, varied
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
@@ -58,7 +58,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
         path,
         places,
         "angstrom" if size == 1 else _VOXEL,
-        texts(table, _tomogram_column(table)),
+        tomogram_names(table, _tomogram_column(table)),
         table,
         varied(table, _LABELS),
         None if unit_told else _unit_sizes(path, table, size),

@@ -10,6 +10,8 @@ A name claims a file, from the best claim to the weakest, where the file
 5. has that name as whole words, other words around it, but no number behind it, which would be part of another name:
    ``TS_01`` in ``grid2_TS_01_lamella.mrc``, never in ``TS_01_2.mrc``.
 
+Masks, labels and scores are files of their own, which no other name claims.
+
 A number, as Dynamo names tomograms, claims files in whose names it is the only number, but for binnings, pixel sizes
 and whatever else has digits and counts no tomograms: ``v2``, ``iter10``, ``300kV``. The better claim to a file excludes
 others; nobody else's file is lent to a name without one.
@@ -54,6 +56,11 @@ _NO_NUMBER = re.compile(
     rf"(?<![^\W_])(?:{'|'.join(_SIZES)}|(?:b|x|v|k|ver|version|it|iter|sirt|half)_?\d+|\d+[^\W\d_]\w*)(?![^\W_])", re.I
 )
 """What has digits and is no number of a tomogram."""
+_OTHERWISE = re.compile(
+    r"(?<![^\W_])(?:masks?|seg|segmentation|labels?|scores?|angles?|fsc)(?![^\W_])",
+    re.I,
+)
+"""What is made from a tomogram, voxel by voxel, and is none."""
 _SIZE = re.compile(f"{_GAP}(?:{'|'.join(_SIZES)})$", re.I)
 _WORD = re.compile(f"{_GAP}(?:{'|'.join(_WORDS)})$", re.I)
 _BEFORE = re.compile(f"^(?:rec|full|tomogram|recon){_GAP}(?=.)", re.I)
@@ -127,6 +134,8 @@ def _claim(name: str, file: str) -> int | None:
     word, stem = bare(name), bare(file)
     if word == stem:
         return 1
+    if _OTHERWISE.search(stem) and not _OTHERWISE.search(word):
+        return None
     halves = _half_of(word), _half_of(stem)
     added = 2 if halves[0] == halves[1] else 3
     if word.isdecimal():
