@@ -1,6 +1,8 @@
 """Values of STAR: written so that they come back, here, in gemmi, and in starfile as far as it can."""
 
 import gemmi
+import numpy as np
+import pandas as pd
 import pytest
 import starfile
 
@@ -92,7 +94,7 @@ def test_a_value_comes_back_in_our_own_reader(value, tmp_path):
     [
         ("data_\nloop_\n_a #1\n_b #2\n1 2\n3\n", "line 6 has 1 values for 2 columns; mend it"),
         ("data_\nloop_\n_a #1\n_b #2\n1 two words\n", "line 5 has 3 values for 2 columns"),
-        ("data_\nloop_\n_a #1\n_b 2\n1 2\n", "line 4: 'b' has 1 values where none in a table"),
+        ("data_\nloop_\n_a #1\n_b 7\n1 2\n", "line 4: 'b' has 1 values where none in a table"),
         ("data_\n_a 1 2\n", "line 2: 'a' has 2 values where one"),
         ("data_\nloop_\n_a\n_a\n1 1\n", "line 4: 'a' is there twice in block ''"),
         ("data_x\n_a 1\n_a 2\n", "line 3: 'a' is there twice in block 'x'"),
@@ -140,3 +142,42 @@ def test_the_files_of_others_read_as_starfile_reads_them(shared_data):
                 assert list(found[name]) == list(block)
                 for column in block:
                     assert found[name][column].astype(str).tolist() == block[column].astype(str).tolist()
+
+
+def test_rows_are_read_as_fast_ones_and_as_slow_ones_alike(tmp_path):
+    """Of plain rows pandas finds the values, of others our own scanner; gemmi, with neither, finds the same."""
+    rng = np.random.default_rng(0)
+    words = np.array(["1", "2.5", "-3e-2", "007", "nan", "a'b", "x#y", "data1", "1@a.mrcs", "=1", "?", "None"])
+    for columns in (1, 2, 5):
+        cells = rng.choice(words, (40, columns))
+        rows = [rng.choice([" ", "\t", "  "]).join(row) + rng.choice(["", " "]) for row in cells]
+        labels = [f"rln{number}" for number in range(columns)]
+        head = "\n".join(["data_p", "", "loop_", *(f"_{label}" for label in labels), ""])
+        plain, quoted_once = head + "\n".join(rows), head + "\n".join([*rows[:-1], rows[-1] + " # slow"])
+        tables = []
+        for text in (plain, quoted_once):
+            (tmp_path / "x.star").write_text(text + "\n")
+            tables.append(read_blocks(tmp_path / "x.star")["p"])
+        pd.testing.assert_frame_equal(*tables)
+        theirs = gemmi.cif.read_string(plain + "\n").sole_block().find([f"_{label}" for label in labels])
+        assert [list(row) for row in theirs] == cells.tolist()
+        as_read = [[None if pd.isna(cell) else cell for cell in row] for row in tables[0].to_numpy(object)]
+        for ours, written in zip(as_read, cells.tolist(), strict=True):
+            for cell, text in zip(ours, written, strict=True):
+                assert cell == (None if text == "nan" else text) or float(cell) == float(text)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_no_row_of_another_width_passes(width, tmp_path):
+    """Rows with a value too few or too many, wherever they stand, and whatever is last in them."""
+    rng = np.random.default_rng(width)
+    head = ["data_p", "", "loop_", *(f"_rln{number}" for number in range(width))]
+    for _ in range(60):
+        rows = [" ".join(rng.choice(["1", "nan", "x"], width)) for _ in range(6)]
+        bad, change = int(rng.integers(6)), int(rng.choice([-1, 1, 2]))
+        if width + change < 1:
+            continue
+        rows[bad] = " ".join(rng.choice(["1", "nan", "x"], width + change))
+        (tmp_path / "x.star").write_text("\n".join([*head, *rows, ""]))
+        with pytest.raises(DataError, match=rf"line {len(head) + bad + 1} has {width + change} values for {width} col"):
+            read_blocks(tmp_path / "x.star")

@@ -92,10 +92,11 @@ def read_particles(path: str | Path) -> pd.DataFrame:
             f"has no column {' or '.join((IMAGE, COORDINATES[0], CENTRED[0]))} (it has: {listed or 'no columns'}); "
             "give the list of particles",
         )
-    _check_alike(path, tables)
-    if all(table.empty for table in tables.values()):
+    filled = {name: table for name, table in tables.items() if not table.empty}
+    if not filled:
         refuse(path, "lists no particles; check how it was written")
-    table = pd.concat([table for table in tables.values() if not table.empty], ignore_index=True)
+    _check_alike(path, filled)
+    table = pd.concat(filled.values(), ignore_index=True)
     others = {name: block for name, block in blocks.items() if name not in tables}
     optics = [name for name, block in others.items() if _GROUP in block or name.lower() == _OPTICS]
     if len(optics) > 1:
@@ -108,15 +109,18 @@ def read_particles(path: str | Path) -> pd.DataFrame:
 
 
 def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFrame:
-    """Return the first table of a STAR file that has a column of ``needed``; ``what`` names its rows: "tilt images"."""
+    """Return the only table of a STAR file that has a column of ``needed``; ``what`` names its rows: "tilt images"."""
     blocks = read_blocks(path)
-    for table in blocks.values():
-        if set(needed) & set(table.columns):
-            if table.empty:
-                refuse(path, f"lists no {what}; check how it was written")
-            return table
-    listed = ", ".join(str(column) for block in blocks.values() for column in block)
-    refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
+    tables = {name: table for name, table in blocks.items() if set(needed) & set(table.columns)}
+    if not tables:
+        listed = ", ".join(str(column) for block in blocks.values() for column in block)
+        refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
+    filled = [name for name, table in tables.items() if not table.empty]
+    if not filled:
+        refuse(path, f"lists no {what}; check how it was written")
+    if len(filled) > 1:
+        refuse(path, f"lists {what} in the blocks '{filled[0]}' and '{filled[1]}'; make them one")
+    return tables[filled[0]]
 
 
 def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
@@ -138,15 +142,13 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
 
 def _check_alike(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
     """Raise `DataError` where blocks list particles in different ways: images here, coordinates or a unit there."""
-    ways = {name: [column for column in _WAYS if column in table] for name, table in tables.items()}
-    (first, way), *others = ways.items()
-    for name, other in others:
-        if other != way:
-            refuse(
-                path,
-                f"lists particles by {' and '.join(way)} in block '{first}', but by {' and '.join(other)} in "
-                f"'{name}'; split the file",
-            )
+    for what, columns in (("lists particles", _WAYS), ("names tomograms", TOMOGRAMS)):
+        ways = {name: [column for column in columns if column in table] for name, table in tables.items()}
+        (first, way), *others = ways.items()
+        for name, other in others:
+            if other != way:
+                one, two = (" and ".join(each) or "no column" for each in (way, other))
+                refuse(path, f"{what} by {one} in block '{first}', but by {two} in '{name}'; split the file")
 
 
 def _with_optics(path: str | Path, table: pd.DataFrame, groups: pd.DataFrame | None) -> pd.DataFrame:
@@ -204,7 +206,10 @@ def _check_same(path: str | Path, table: pd.DataFrame, told: dict[str, pd.Series
         if column not in table:
             continue
         own, other = (pd.to_numeric(each, errors="coerce").to_numpy(float) for each in (table[column], values))
-        apart = np.flatnonzero(np.abs(own - other) > _SAME * np.maximum(np.abs(own), np.abs(other)))
+        different = np.abs(own - other) > _SAME * np.maximum(np.abs(own), np.abs(other))
+        if column in TOMOGRAMS:
+            different |= (table[column].astype(str) != values.astype(str)).to_numpy(bool)
+        apart = np.flatnonzero(different)
         if len(apart):
             row = apart[0]
             refuse(

@@ -7,9 +7,9 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cryoreg.datasets.io.star_text import spans, unquoted
+from cryoreg.datasets.io.star_text import BLANKS, is_plain, spans, unquoted
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.volume_files import refuse
 
@@ -43,6 +43,9 @@ def scan(path: str | Path, lines: Sequence[str]) -> list[StarBlock]:
     """Return the blocks of a STAR file; raise `DataError`, with the line, for what is none of its statements."""
     blocks: list[StarBlock] = []
     for number, line in enumerate(lines):
+        if blocks and blocks[-1].rows and _is_row(line):
+            blocks[-1].rows.append(number)
+            continue
         values = tokens(line if number else line.removeprefix("\ufeff"))
         if _begins_block(values):
             blocks.append(StarBlock(values.pop(0)[len(_BLOCK) :]))
@@ -58,11 +61,15 @@ def _begins_block(values: Sequence[str]) -> bool:
     return bool(values) and values[0].lower().startswith(_BLOCK) and [*map(str.lower, values[1:])] in ([], [_LOOP])
 
 
+def _is_row(line: str) -> bool:
+    """Tell at a glance whether a line below a row is another one; most lines of a list are."""
+    text = line.lstrip(BLANKS)
+    return bool(text) and not (text[0] in "#_" or text[: len(_BLOCK)].lower() in (_BLOCK, _LOOP))
+
+
 def tokens(line: str) -> list[str]:
     """Return the values of a line as they stand there."""
-    if line.isascii() and not any(mark in line for mark in "\"'#\f\v\x1c\x1d\x1e\x1f"):
-        return line.split()  # the same, and many times as fast
-    return [line[start:stop] for start, stop in spans(line)]
+    return line.split() if is_plain(line) else [line[start:stop] for start, stop in spans(line)]
 
 
 def table_of(path: str | Path, lines: Sequence[str], block: StarBlock, as_text: Collection[str]) -> pd.DataFrame:
@@ -74,20 +81,45 @@ def table_of(path: str | Path, lines: Sequence[str], block: StarBlock, as_text: 
 
     if not block.rows:
         return pd.DataFrame(columns=list(block.labels))
+    text = "".join(lines[number] for number in block.rows)
+    table = _plain_table(lines, block, text, as_text) if is_plain(text) else None
+    if table is not None:
+        return table
     cells = io.StringIO()
     csv.writer(cells, lineterminator="\n").writerows(_cells(path, lines, block))
     cells.seek(0)
-    names = list(block.labels)
+    return _parsed(cells, block, as_text, index_col=False, skip_blank_lines=False)
+
+
+def _plain_table(lines: Sequence[str], block: StarBlock, text: str, as_text: Collection[str]) -> pd.DataFrame | None:
+    """Return the table of rows without quotes and comments; None where a row has not a value for each column."""
+    from pandas.errors import ParserError
+
+    if len(tokens(lines[block.rows[0]])) != len(block.labels):
+        return None  # the first row tells pandas how many values to expect
+    try:
+        table = _parsed(io.BytesIO(text.encode()), block, as_text, sep=r"\s+", quoting=csv.QUOTE_NONE)
+    except ParserError:
+        return None
+    last = table[table.columns[-1]]
+    suspects = (last.isna() | (last == "")).to_numpy().nonzero()[0]  # pandas fills short rows up at their end
+    if any(len(tokens(lines[block.rows[row]])) != len(block.labels) for row in suspects):
+        return None
+    return table
+
+
+def _parsed(cells: io.StringIO | io.BytesIO, block: StarBlock, as_text: Collection[str], **more: Any) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.read_csv(
         cells,
-        names=names,
+        names=list(block.labels),
         header=None,
-        index_col=False,
-        dtype={name: str for name in names if name in as_text},
+        dtype={name: str for name in block.labels if name in as_text},
         keep_default_na=False,
         na_values=list(_MISSING),
-        skip_blank_lines=False,
         low_memory=False,
+        **more,
     )
 
 
@@ -114,7 +146,7 @@ def _label(path: str | Path, block: StarBlock, number: int, values: Sequence[str
     label = values[0].removeprefix("_")
     if label in block.labels or label in block.items:
         refuse(path, f"line {number + 1}: '{label}' is there twice in block '{block.name}'; remove one")
-    if block.is_table and len(values) == 1:
+    if block.is_table and values[1:] in ([], [str(len(block.labels) + 1)]):  # some number columns without a #
         block.labels[label] = number
     elif not block.is_table and len(values) == 2:
         block.items[label] = unquoted(values[1])

@@ -12,7 +12,11 @@ from collections.abc import Iterable, Mapping
 
 from cryoreg.errors import DataError
 
+BLANKS = " \t\r\n"
 _SPACE = r" \t\r\n"
+_PLAIN_VALUE = re.compile(rf"[^{_SPACE}]+")
+_QUOTE_OR_COMMENT = re.compile(r"""(?:^|[ \t])["'#]""", re.MULTILINE)
+_ODD = re.compile("[\0\f\v\x1c-\x1f]")
 _VALUE = re.compile(
     rf"""(?<![^{_SPACE}])(?:
         "(?:[^"]|"(?![{_SPACE}]|\Z))*"(?=[{_SPACE}]|\Z)
@@ -29,7 +33,16 @@ _UNHOLDABLE = re.compile(r"[\0-\x08\n-\x1f\x7f\x85\u2028\u2029]")
 
 def spans(line: str) -> list[tuple[int, int]]:
     """Return where each value of a line begins and ends, quotes included; a comment is none."""
+    if is_plain(line):
+        return [match.span() for match in _PLAIN_VALUE.finditer(line)]
     return [match.span() for match in _VALUE.finditer(line) if match["comment"] is None]
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether blanks alone say where the values of a text, one line or many, begin and end."""
+    if not text.isascii() or _ODD.search(text):
+        return False
+    return not (any(mark in text for mark in "\"'#") and _QUOTE_OR_COMMENT.search(text))
 
 
 def unquoted(value: str) -> str:

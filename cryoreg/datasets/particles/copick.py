@@ -64,7 +64,7 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
 
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
     try:
-        x, y, z = (float(point["location"][axis]) + _shift(point, i) for i, axis in enumerate("xyz"))
+        x, y, z = (_number(point["location"][axis]) + _shift(point, i) for i, axis in enumerate("xyz"))
     except (TypeError, KeyError, ValueError, IndexError, OverflowError):
         x = y = z = float("nan")
     if not np.isfinite([x, y, z]).all():
@@ -75,4 +75,10 @@ def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:
 def _shift(point: Any, axis: int) -> float:
     """Return an entry of the last column of copick's matrix from object to tomogram."""
     matrix = point.get("transformation_")
-    return float(matrix[axis][3]) if matrix else 0.0
+    return _number(matrix[axis][3]) if matrix else 0.0
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)

@@ -52,6 +52,8 @@ def _read_numbers(path: str) -> pd.DataFrame:
     width = len(rows[0][1])
     if width < max(_NAMES):
         refuse(path, f"has {width} columns where a Dynamo table has at least {max(_NAMES)}; export it again")
+    if width >= 2 * max(_NAMES):
+        refuse(path, f"line {rows[0][0]} has {width} values, as of two rows in one line; write one row to a line")
     for line, values in rows:
         if len(values) != width:
             refuse(path, f"line {line} has {len(values)} values where the first row has {width}; mend it")
