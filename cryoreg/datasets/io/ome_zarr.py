@@ -55,7 +55,7 @@ class OmeZarr(Tomogram):
         their sizes and none is this.
         """
         with guarded(path, "a Zarr image"):
-            group, level = _find(path, voxel_size)
+            group, level, finest = _find(path, voxel_size)
         self.path = path
         self._array_path = os.path.join(group, level.path)
         array = self._open()
@@ -65,6 +65,7 @@ class OmeZarr(Tomogram):
         z, y, x = (array.shape[self._axes.index(axis)] for axis in _SPACE)
         self.shape = (z, y, x)
         self.voxel_size = voxel_size or edge_length(path, level.voxel_sizes)
+        self.finest_size = None if finest.path == level.path else edge_length(path, finest.voxel_sizes or finest.scales)
         self.notes = _notes(level, voxel_size)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,16 +88,23 @@ class OmeZarr(Tomogram):
         return part.transpose([stored.index(axis) for axis in _SPACE])
 
 
-def _find(path: str, voxel_size: float | None) -> tuple[str, Level]:
-    """Return the group and the level of it that a path, and perhaps a voxel size, means."""
+def _find(path: str, voxel_size: float | None) -> tuple[str, Level, Level]:
+    """Return the group, the level of it that a path, and perhaps a voxel size, means, and its finest level."""
     node = _open(path)
     if not hasattr(node, "shape"):
-        return path, _choose(path, levels(path, node.attrs.asdict()), voxel_size)
+        found = levels(path, node.attrs.asdict())
+        return path, _choose(path, found, voxel_size), _finest(found)
     group, name = os.path.split(os.path.normpath(path))
-    for level in _levels_around(group):
+    around = _levels_around(group)
+    for level in around:
         if os.path.normpath(level.path) == name:
-            return group, level
-    return group, Level(name, ("t", "c", *_SPACE)[-len(node.shape) :], None)
+            return group, level, _finest(around)
+    alone = Level(name, ("t", "c", *_SPACE)[-len(node.shape) :], None)
+    return group, alone, alone
+
+
+def _finest(found: Sequence[Level]) -> Level:
+    return min(found, key=lambda level: level.scales or (0.0, 0.0, 0.0))  # min takes the first of equals
 
 
 def _levels_around(group: str) -> Sequence[Level]:
@@ -114,7 +122,7 @@ def _described(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _choose(path: str, found: Sequence[Level], voxel_size: float | None) -> Level:
     """Return the level of a voxel size, else the finest where none is asked for, or levels do not state theirs."""
-    finest = min(found, key=lambda level: level.scales or (0.0, 0.0, 0.0))  # min takes the first of equals
+    finest = _finest(found)
     fitting = [level for level in found if voxel_size and _has(level, voxel_size)]
     if fitting or voxel_size is None or not _states_its_size(finest):
         return fitting[0] if fitting else finest

@@ -28,6 +28,8 @@ class Tomogram(ABC):
     path: str
     shape: Box
     voxel_size: float | None
+    finest_size: float | None = None
+    """Å per voxel of the finest level of an image of several, where a coarser one is read."""
     notes: Sequence[str] = ()
     """What was assumed, or read in spite of a fault."""
 

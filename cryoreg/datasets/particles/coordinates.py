@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.volume_files import refuse, times
-from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, same_size
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
@@ -19,8 +19,6 @@ _WHOLE = 0.005
 """A ratio of voxel sizes that is as near to a whole number is one: headers round."""
 _BINNINGS = (2, 3, 4, 6, 8)
 _ANGSTROM = 1.0
-_ROUNDED = 2.0
-"""So many voxels a tomogram may differ from the size told: programs make binned sizes even."""
 
 
 class Placed(NamedTuple):
@@ -47,8 +45,6 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if unit is None and not np.any(shifts):
         return xyz
     size = _voxel_size(particles, placed)
-    if unit_size is None and placed.described.tilt_size and placed.described.unbinned is not None:
-        _check_size(placed, placed.described.unbinned, size / placed.described.tilt_size)
     return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
 
 
@@ -58,31 +54,6 @@ def are_fractions(particles: ParticleList) -> bool:
     if particles.unit != "voxel" or particles.path.lower().endswith(".tbl"):
         return False
     return bool(((xyz >= 0) & (xyz <= 1)).all() and (xyz % 1 != 0).any())
-
-
-def check_one_unit(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> None:
-    """Raise `DataError` where tomograms.star tells the unit for some tomograms of a list and not for others."""
-    if unit_size or particles.unit != "voxel" or particles.unit_sizes is not None or are_fractions(particles):
-        return
-    without = [each for each in placed if unit_of(particles, each) is None]
-    if without and len(without) < len(placed):
-        name = particles.tomograms[without[0].rows[0]]
-        refuse(
-            particles.path,
-            f"has coordinates in '{name}' whose unit nobody states, though tomograms.star does for others "
-            f"({relion.TILT_SIZE}); add '{name}' to tomograms.star, or say --set dataset.coordinate_size=<Å>",
-        )
-
-
-def contradicts_one_angstrom(
-    particles: ParticleList, rows: Sequence[int], described: Described, tomogram: Tomogram
-) -> bool:
-    """Tell whether a header's 1 Å, which programs write that know of no size, goes against what is known otherwise."""
-    if tomogram.voxel_size != _ANGSTROM:
-        return False
-    stated = [] if particles.unit_sizes is None else particles.unit_sizes[list(rows)].tolist()
-    known = [*stated, *([described.tilt_size] if described.tilt_size else [])]
-    return particles.unit == "angstrom" or not all(same_size(_ANGSTROM, size) for size in known)
 
 
 def unit_of(particles: ParticleList, placed: Placed) -> float | None:
@@ -140,27 +111,13 @@ def _from_centre(
         )
     binning = binning_of(particles, placed, tilt)
     shape = np.array(placed.tomogram.shape[::-1], dtype=np.float64)
-    if described.unbinned is None:
-        return (xyz / tilt + shape * binning / 2) / binning
-    _check_size(placed, described.unbinned, binning)
-    return (xyz / tilt + described.unbinned / 2) / binning
+    unbinned = shape * binning if described.unbinned is None else described.unbinned
+    return (xyz / tilt + unbinned / 2) / binning
 
 
 def tilt_size_of(particles: ParticleList, placed: Placed, unit_size: float | None) -> float | None:
     """Return Å per pixel of the tilt series."""
     return unit_size or _stated_size(particles, placed.rows) or placed.described.tilt_size
-
-
-def _check_size(placed: Placed, unbinned: NDArray[np.float64], binning: float) -> None:
-    """Raise `DataError` where a tomogram has not the size that tomograms.star tells: places are in that one."""
-    for axis, told, edge in zip(relion.TOMOGRAM_SIZE, unbinned / binning, placed.tomogram.shape[::-1], strict=True):
-        if abs(told - edge) > _ROUNDED:
-            refuse(
-                placed.tomogram.path,
-                f"has {edge} voxels along {axis[-1].lower()}, but {axis} over the binning ({binning:.4g}) is "
-                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are unknown; give the tomogram "
-                "of which tomograms.star tells, or a table without rlnTomoSize",
-            )
 
 
 def binning_of(particles: ParticleList, placed: Placed, tilt: float) -> float:

@@ -15,13 +15,8 @@ from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 from cryoreg.datasets.particles.assumptions import assumptions
-from cryoreg.datasets.particles.coordinates import (
-    Placed,
-    check_inside,
-    check_one_unit,
-    contradicts_one_angstrom,
-    in_voxels,
-)
+from cryoreg.datasets.particles.contradictions import check_statements, contradicts_one_angstrom, notes_on_tomogram
+from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.dynamo_index import DYNAMO
@@ -131,13 +126,19 @@ class TomogramParticles(ParticleBoxes):
     ) -> None:
         """Open a list; see `TomogramSpec`. Raises `DataError`, one line, for bad input."""
         particles = read_particle_list(root, unit_told=coordinate_size is not None)
-        placed = place_particles(particles, None if tomograms is None else Path(tomograms), voxel_size)
+        place = None if tomograms is None else Path(tomograms)
+        placed = place_particles(particles, place, voxel_size, coordinate_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
         self.notes = [*self.notes, *assumptions(particles, placed, coordinate_size)]
 
 
-def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size: float | None) -> list[Placed]:
-    """Return the tomograms of a list, opened, each with the rows of its particles."""
+def place_particles(
+    particles: ParticleList, tomograms: Path | None, voxel_size: float | None, unit_size: float | None = None
+) -> list[Placed]:
+    """Return the tomograms of a list, opened, each with the rows of its particles.
+
+    ``voxel_size`` and ``unit_size`` (Å) are what the user says of voxels and of the unit of coordinates.
+    """
     rows: dict[str | None, list[int]] = {}
     for row, name in enumerate(_names(particles, tomograms)):
         rows.setdefault(name, []).append(row)
@@ -145,10 +146,11 @@ def place_particles(particles: ParticleList, tomograms: Path | None, voxel_size:
     for name, described in describe_tomograms(particles.path, rows, tomograms).items():
         assert described.file is not None
         tomogram = open_tomogram(described.file, voxel_size)
-        if voxel_size is None and contradicts_one_angstrom(particles, rows[name], described, tomogram):
+        if voxel_size is None and contradicts_one_angstrom(particles, rows[name], described, tomogram, unit_size):
             tomogram.voxel_size = None
         if tomogram.voxel_size is None and described.tilt_size and described.binning:
             tomogram.voxel_size = described.tilt_size * described.binning
+        tomogram.notes = [*tomogram.notes, *notes_on_tomogram(described, tomogram, voxel_size)]
         placed.append(Placed(tomogram, described, np.array(rows[name])))
     return placed
 
@@ -161,7 +163,7 @@ def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | No
 
 def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:
     """Return each particle's place, x y z in voxels of its tomogram (N, 3); raise `DataError` where one is outside."""
-    check_one_unit(particles, placed, unit_size)
+    check_statements(particles, placed, unit_size)
     places = np.empty((len(particles), 3))
     for each in placed:
         places[each.rows] = in_voxels(particles, each, unit_size)

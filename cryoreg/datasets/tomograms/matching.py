@@ -109,6 +109,15 @@ def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
     return Matches(found, unclear, rivals)
 
 
+def guess_of(name: str, match: Match) -> str | None:
+    """Say in words by what a file is taken for the one that a name means, where it may well be another."""
+    if name.isdecimal() and match.reason not in _REASONS[:2]:
+        return "is taken for the tomogram of a number in the list by the number in its name"
+    return (
+        "is taken for a tomogram of the list as its name has that name in it" if match.reason == _REASONS[-1] else None
+    )
+
+
 def _rivals(found: Mapping[str, Match]) -> dict[str, list[str]]:
     """Return, for names that mean a file which others mean as well, those others; two spellings are one name."""
     owners: dict[str, list[str]] = {}

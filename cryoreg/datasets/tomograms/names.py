@@ -16,7 +16,7 @@ from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tomograms.dynamo_index import DYNAMO, read_index
 from cryoreg.datasets.tomograms.kinds import ENDINGS, instead_of_tomograms, is_tomogram, tomograms_in
-from cryoreg.datasets.tomograms.matching import Matches, match_names
+from cryoreg.datasets.tomograms.matching import Matches, guess_of, match_names
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", *ENDINGS)
@@ -39,6 +39,10 @@ class Described(NamedTuple):
     """Smallest and largest tilt, degrees."""
     half: str | None = None
     """The column that names a half of the tomogram, where the table has that alone."""
+    absent: bool = False
+    """Whether there is a tomograms.star, and it lacks this one."""
+    guess: str | None = None
+    """In words, where the file is no more than likely to be the one that is meant."""
 
 
 def describe_tomograms(
@@ -55,12 +59,19 @@ def describe_tomograms(
     if tomograms is not None and (is_tomogram(tomograms) or _of_another_kind(tomograms)):
         return _only(list_path, distinct, os.fspath(tomograms))
     told, by_table = _tables(list_path, tomograms), tomograms is None or tomograms.suffix.lower() == ".star"
-    entries = {name: (told.get(stem(name)) if name else None) or Described(None) for name in distinct}
+    entries = {name: _entry(told, name) for name in distinct}
     listed = {name: entry for name, entry in entries.items() if entry.file and by_table}
     missing = [name for name in distinct if name not in listed]
     half = next((entry.half for name in missing if (entry := entries[name]).half), None)
-    files = _Search(list_path, tomograms, half).files_of(missing) if missing else {}
-    return {name: listed.get(name) or _at(entries[name], files[name], not by_table) for name in distinct}
+    search = _Search(list_path, tomograms, half)
+    files = search.files_of(missing) if missing else {}
+    found = {name: _at(entries[name], file, not by_table) for name, file in files.items()}
+    return {name: listed.get(name) or found[name]._replace(guess=search.guesses.get(name)) for name in distinct}
+
+
+def _entry(told: Mapping[str, Described], name: str | None) -> Described:
+    """Return what a tomograms.star says of a tomogram."""
+    return (told.get(stem(name)) if name else None) or Described(None, absent=bool(told))
 
 
 def _of_another_kind(tomograms: Path) -> bool:
@@ -99,8 +110,7 @@ def _only(list_path: str, names: Sequence[str | None], file: str) -> dict[str | 
             f"lists particles of {len(names)} tomograms ({names[0]}, {names[1]}, ...), but dataset.tomograms is one "
             f"({file}); give their folder",
         )
-    told = _tables(list_path, None).get(stem(names[0])) if names[0] else None
-    return {names[0]: _at(told or Described(None), file, True)}
+    return {names[0]: _at(_entry(_tables(list_path, None), names[0]), file, True)}
 
 
 class _Search:
@@ -108,6 +118,7 @@ class _Search:
 
     def __init__(self, list_path: str, tomograms: Path | None, half: str | None = None) -> None:
         self._half = half
+        self.guesses: Mapping[str | None, str] = {}
         self._list, self._told = list_path, tomograms is not None and tomograms.suffix.lower() != ".star"
         place = tomograms or Path(list_path).parent
         self._folder = place if place.is_dir() else place.parent
@@ -123,6 +134,7 @@ class _Search:
         for name in rest:
             if name not in matches.found:
                 self._refuse(name, matches, list(files))
+        self.guesses = {name: guess for name, match in matches.found.items() if (guess := guess_of(name, match))}
         paths |= {name: files[match.file] for name, match in matches.found.items()}
         return {name: self._single(files) if name is None else paths[name] for name in names}
 

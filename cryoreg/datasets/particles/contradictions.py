@@ -1,0 +1,116 @@
+"""What a list, tomograms.star and the tomograms say of each other: where it contradicts, nothing is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.voxel_sizes import same_size
+from cryoreg.datasets.particles.coordinates import Placed, are_fractions, binning_of, tilt_size_of, unit_of
+from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.tomograms.files import Tomogram
+from cryoreg.datasets.tomograms.names import Described
+
+_ANGSTROM = 1.0
+_ROUNDED = 2.0
+"""So many voxels a tomogram may differ from the size told: programs make binned sizes even."""
+
+
+def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> None:
+    """Raise `DataError`, one line, where unit or frame of the coordinates are told in two ways, or for some only.
+
+    ``unit_size`` (Å per unit) is what the user says of the unit.
+    """
+    if unit_size is None and particles.unit == "voxel" and not are_fractions(particles):
+        _check_one_unit(particles, placed)
+        _check_levels(particles, placed)
+    for each in placed:
+        if unit_size is None:
+            _check_tilt_size(particles, each)
+        if particles.unit == "centred" or (unit_size is None and relion.TOMOGRAM in particles.columns):
+            _check_size(particles, each, unit_size)
+
+
+def _check_one_unit(particles: ParticleList, placed: Sequence[Placed]) -> None:
+    without = [each for each in placed if unit_of(particles, each) is None]
+    if not without or relion.TOMOGRAM not in particles.columns:
+        return
+    name = particles.tomograms[without[0].rows[0]]
+    others = "though tomograms.star does for others" if len(without) < len(placed) else "and tomograms.star lacks it"
+    if len(without) < len(placed) or without[0].described.absent:
+        refuse(
+            particles.path,
+            f"has coordinates in '{name}' whose unit nobody states, {others} ({relion.TILT_SIZE}); add '{name}' to "
+            "tomograms.star, or say --set dataset.coordinate_size=<Å>",
+        )
+
+
+def _check_levels(particles: ParticleList, placed: Sequence[Placed]) -> None:
+    """Raise `DataError` where voxels may be those of the level that is read, or of the finest one."""
+    for each in placed:
+        tomogram = each.tomogram
+        if tomogram.finest_size and tomogram.voxel_size and unit_of(particles, each) is None:
+            finest, own = tomogram.finest_size, tomogram.voxel_size
+            refuse(
+                particles.path,
+                f"has coordinates in voxels of an untold size, and of {tomogram.path} a level of {own:g} Å "
+                f"is read where the finest has {finest:g} Å; say --set dataset.coordinate_size={finest:g}, or {own:g}",
+            )
+
+
+def _check_tilt_size(particles: ParticleList, placed: Placed) -> None:
+    told = placed.described.tilt_size
+    if told is None or relion.TILT_SIZE not in particles.columns or particles.unit_sizes is None:
+        return
+    listed = float(particles.unit_sizes[placed.rows[0]])
+    if not same_size(listed, told):
+        refuse(
+            particles.path,
+            f"says {relion.TILT_SIZE} {listed:g} for '{particles.tomograms[placed.rows[0]]}', and tomograms.star "
+            f"{told:g}; mend one, or say --set dataset.coordinate_size=<Å>",
+        )
+
+
+def _check_size(particles: ParticleList, placed: Placed, unit_size: float | None) -> None:
+    """Raise `DataError` where a tomogram has not the size or the binning that tomograms.star tells."""
+    described, size = placed.described, placed.tomogram.voxel_size
+    tilt = tilt_size_of(particles, placed, unit_size) if particles.unit == "centred" else described.tilt_size
+    if tilt is None or (described.binning is None and size is None):
+        return
+    binning = binning_of(particles, placed, tilt)
+    if described.unbinned is None:
+        return
+    for axis, told, edge in zip(
+        relion.TOMOGRAM_SIZE, described.unbinned / binning, placed.tomogram.shape[::-1], strict=True
+    ):
+        if abs(told - edge) > _ROUNDED:
+            refuse(
+                placed.tomogram.path,
+                f"has {edge} voxels along {axis[-1].lower()}, but {axis} over the binning ({binning:.4g}) is "
+                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the tomogram "
+                "of which tomograms.star tells, or a table without rlnTomoSize",
+            )
+
+
+def contradicts_one_angstrom(
+    particles: ParticleList, rows: Sequence[int], described: Described, tomogram: Tomogram, unit_size: float | None
+) -> bool:
+    """Tell whether a header's 1 Å, which programs write that know of no size, goes against what is known otherwise."""
+    if tomogram.voxel_size != _ANGSTROM:
+        return False
+    stated = [] if particles.unit_sizes is None else particles.unit_sizes[list(rows)].tolist()
+    known = [*stated, *filter(None, (described.tilt_size, unit_size))]
+    return particles.unit == "angstrom" or not all(same_size(_ANGSTROM, size) for size in known)
+
+
+def notes_on_tomogram(described: Described, tomogram: Tomogram, told: float | None) -> list[str]:
+    """Return what is guessed of a tomogram: that it is the one meant, and its 1 Å, where the user ``told`` none."""
+    one = [] if told or tomogram.voxel_size != _ANGSTROM else [_ONE]
+    return [*([described.guess] if described.guess else []), *one]
+
+
+_ONE = (
+    "has voxels of exactly 1 Å by its header, as programs write that know of no size; if they have another, say "
+    "--set dataset.voxel_size=<Å>"
+)
