@@ -27,9 +27,8 @@ def table(folder: Path, size: Any = None, name: str = "TS_01", **columns: float)
     """Write tomograms.star; ``size`` is x, y, z in voxels of the tilt series."""
     sizes = {} if size is None else {f"rlnTomoSize{axis}": [int(size[i])] for i, axis in enumerate("XYZ")}
     known = {"rlnTomoName": [name], "rlnTomoTiltSeriesPixelSize": [TILT], **sizes}
-    starfile.write(
-        {"global": pd.DataFrame(known | {key: [each] for key, each in columns.items()})}, folder / "tomograms.star"
-    )
+    more = {key: [each] for key, each in columns.items()}
+    starfile.write({"global": pd.DataFrame(known | more)}, folder / "tomograms.star")
 
 
 def star(folder: Path, xyz: Any, **columns: Any) -> Path:
@@ -52,7 +51,7 @@ FULL = np.array(SHAPE[::-1]) * BINNING
 REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     # situation: (list, settings, what is said)
     "RELION 4, trimmed along z": (
-        lambda d: (table(d, FULL + [0, 0, 24]), star(d, XYZ * 4))[1],
+        lambda d: (table(d, FULL + np.array([0, 0, 24])), star(d, XYZ * 4))[1],
         {},
         r"has 30 voxels along z, but rlnTomoSizeZ over the binning \(4\) is 36.* places in it are not known",
     ),
@@ -110,7 +109,7 @@ def test_what_contradicts_is_one_line(situation: str, tmp_path: Path) -> None:
 
 READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "RELION 4, sizes that fit": (lambda d: (table(d, FULL), star(d, XYZ * 4))[1], {}),
-    "RELION 4, a size made even": (lambda d: (table(d, FULL + [4, 0, 4]), star(d, XYZ * 4))[1], {}),
+    "RELION 4, a size made even": (lambda d: (table(d, FULL + np.array([4, 0, 4])), star(d, XYZ * 4))[1], {}),
     "RELION 4, the binning that is": (lambda d: (table(d, rlnTomoTomogramBinning=4.0), star(d, XYZ * 4))[1], {}),
     "both tell one pixel size": (lambda d: (table(d), star(d, XYZ * 4, rlnTomoTiltSeriesPixelSize=2.5))[1], {}),
     "the user's pixel size wins over both": (
