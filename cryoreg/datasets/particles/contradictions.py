@@ -88,8 +88,8 @@ def _check_size(particles: ParticleList, placed: Placed, unit_size: float | None
             refuse(
                 placed.tomogram.path,
                 f"has {edge} voxels along {axis[-1].lower()}, but {axis} over the binning ({binning:.4g}) is "
-                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the tomogram "
-                "of which tomograms.star tells, or a table without rlnTomoSize",
+                f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the "
+                "tomogram of which tomograms.star tells, or a table without rlnTomoSize",
             )
 
 
