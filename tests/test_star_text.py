@@ -1,10 +1,14 @@
 """Values of STAR: written so that they come back, here, in gemmi, and in starfile as far as it can."""
 
+import ast
+import re
+
 import gemmi
 import numpy as np
 import pandas as pd
 import pytest
 import starfile
+from support.building import ROOT
 
 from cryoreg.datasets.io.relion import read_blocks
 from cryoreg.datasets.io.star_text import quoted, spans, star_table, unquoted
@@ -181,3 +185,14 @@ def test_no_row_of_another_width_passes(width, tmp_path):
         (tmp_path / "x.star").write_text("\n".join([*head, *rows, ""]))
         with pytest.raises(DataError, match=rf"line {len(head) + bad + 1} has {width + change} values for {width} col"):
             read_blocks(tmp_path / "x.star")
+
+
+def test_words_of_relion_stand_in_one_module():
+    """What a component tells its user may name one; a column that is read or written has its word from `relion`."""
+    found = set()
+    for path in (ROOT / "cryoreg").rglob("*.py"):
+        names = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)
+        ]
+        found |= {path.name for node in names if re.fullmatch(r"_?rln\w+", str(node.value), re.IGNORECASE)}
+    assert found == {"relion.py", "detector.py"}, "the detector's file is a table of RELION's that lists no particles"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.tomograms.kinds import ZARR
 from cryoreg.datasets.tomograms.names import stem
@@ -53,7 +54,7 @@ def stem_of(name: str) -> str:
 
 def write_lists(found: Sequence[Picks], star: Path, csv: Path) -> None:
     """Write all picks to both files, tomogram by tomogram, best first."""
-    blocks = {"optics": optics(found), "particles": particles(found)}
+    blocks = {relion.OPTICS: optics(found), "particles": particles(found)}
     write_text(star, "".join(star_table(name, block.to_dict("list")) for name, block in blocks.items()))
     rows = table(found)
     write_text(csv, rows.assign(tomogram=rows["tomogram"].map(cell)).to_csv(index=False, lineterminator="\n"))
@@ -65,11 +66,11 @@ def optics(found: Sequence[Picks]) -> pd.DataFrame:
     numbers = range(1, len(sizes) + 1)
     return pd.DataFrame(
         {
-            "rlnOpticsGroup": list(numbers),
-            "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
-            "rlnImagePixelSize": sizes,
-            "rlnMicrographPixelSize": sizes,
-            "rlnImageDimensionality": 3,
+            relion.GROUP: list(numbers),
+            relion.OPTICS_NAME: [f"opticsGroup{number}" for number in numbers],
+            relion.IMAGE_SIZES[0]: sizes,
+            relion.MICROGRAPH_SIZE: sizes,
+            relion.DIMENSIONALITY: 3,
         }
     )
 
@@ -81,13 +82,11 @@ def particles(found: Sequence[Picks]) -> pd.DataFrame:
     groups = [[sizes.index(picks.voxel_size) + 1] * len(picks.positions) for picks in found]
     return pd.DataFrame(
         {
-            "rlnTomoName": [stem_of(name) for name in rows["tomogram"]],
-            "rlnMicrographName": rows["tomogram"],
-            "rlnCoordinateX": rows["x"],
-            "rlnCoordinateY": rows["y"],
-            "rlnCoordinateZ": rows["z"],
-            "rlnAutopickFigureOfMerit": rows["score"],
-            "rlnOpticsGroup": np.concatenate([np.array(group, dtype=int) for group in groups]),
+            relion.TOMOGRAM: [stem_of(name) for name in rows["tomogram"]],
+            relion.MICROGRAPH: rows["tomogram"],
+            **{column: rows[axis] for column, axis in zip(relion.COORDINATES, "xyz", strict=True)},
+            relion.PICK_SCORE: rows["score"],
+            relion.GROUP: np.concatenate([np.array(group, dtype=int) for group in groups]),
         }
     )
 

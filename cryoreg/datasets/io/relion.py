@@ -28,14 +28,18 @@ PARTICLES = (IMAGE, COORDINATES[0], CENTRED[0])
 TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 TOMOGRAMS = (TOMOGRAM, MICROGRAPH)
 CLASS_NUMBER = "rlnClassNumber"
+PICK_SCORE = "rlnAutopickFigureOfMerit"
+OPTICS, GROUP, OPTICS_NAME = "optics", "rlnOpticsGroup", "rlnOpticsGroupName"
+"""The block of optics groups, their number and their name."""
+MICROGRAPH_SIZE, DIMENSIONALITY = "rlnMicrographPixelSize", "rlnImageDimensionality"
 IMAGE_EDGE = "rlnImageSize"
 TILT_SIZE, PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize", "rlnPixelSize"
 """Å per pixel: of the tilt series before binning; of whatever the table lists."""
 IMAGE_SIZES = ("rlnImagePixelSize", "rlnDetectorPixelSize", PIXEL_SIZE)
 """Å per voxel of extracted images, the surest first."""
-COORDINATE_SIZES = (TILT_SIZE, "rlnMicrographPixelSize", "rlnDetectorPixelSize", PIXEL_SIZE)
+COORDINATE_SIZES = (TILT_SIZE, MICROGRAPH_SIZE, "rlnDetectorPixelSize", PIXEL_SIZE)
 """Å per unit of the coordinates, the surest first."""
-PERHAPS_COORDINATE_SIZES = ("rlnImagePixelSize", TILT_SIZE, "rlnMicrographPixelSize", PIXEL_SIZE)
+PERHAPS_COORDINATE_SIZES = ("rlnImagePixelSize", TILT_SIZE, MICROGRAPH_SIZE, PIXEL_SIZE)
 """What the unit of coordinates may be that do not fit their tomogram."""
 TILT_SERIES = "rlnTomoTiltSeriesStarFile"
 RECONSTRUCTIONS = ("rlnTomoReconstructedTomogram", "rlnTomoReconstructedTomogramDenoised")
@@ -51,16 +55,14 @@ _DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
 _ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
 _ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_GROUP = "rlnOpticsGroup"
-_OPTICS = "optics"
-_FLAT = (("rlnTomoSubTomosAre2DStacks", 1), ("rlnImageDimensionality", 2))
+_FLAT = (("rlnTomoSubTomosAre2DStacks", 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
     *(TOMOGRAM, MICROGRAPH, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
-    *("rlnTomoParticleName", "rlnOpticsGroupName", "rlnGroupName"),
+    *("rlnTomoParticleName", OPTICS_NAME, "rlnGroupName"),
 )
 """Columns that stay text, also where every value looks like a number."""
-_WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, _GROUP)
+_WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
 """Columns by which places are known, and their units: one block without them cannot be read as others with them."""
 _SAME = 1e-3
 """Relative difference of two statements of one number that mean the same."""
@@ -98,7 +100,7 @@ def read_particles(path: str | Path) -> pd.DataFrame:
     _check_alike(path, filled)
     table = pd.concat(filled.values(), ignore_index=True)
     others = {name: block for name, block in blocks.items() if name not in tables}
-    optics = [name for name, block in others.items() if _GROUP in block or name.lower() == _OPTICS]
+    optics = [name for name, block in others.items() if GROUP in block or name.lower() == OPTICS]
     if len(optics) > 1:
         refuse(path, f"has the optics groups of '{optics[0]}' and those of '{optics[1]}'; keep one block")
     for name in optics:
@@ -155,20 +157,20 @@ def _with_optics(path: str | Path, table: pd.DataFrame, groups: pd.DataFrame | N
     """Add to each particle the columns of its optics group that it lacks."""
     if groups is None or groups.empty:
         return table
-    if _GROUP not in table or _GROUP not in groups:
-        lacking = "particles" if _GROUP not in table else "optics groups"
+    if GROUP not in table or GROUP not in groups:
+        lacking = "particles" if GROUP not in table else "optics groups"
         if len(groups) > 1:
-            refuse(path, f"has {len(groups)} optics groups, but {lacking} without a column {_GROUP}; export it again")
-        added = {column: groups[column].iloc[0] for column in groups if column != _GROUP}
+            refuse(path, f"has {len(groups)} optics groups, but {lacking} without a column {GROUP}; export it again")
+        added = {column: groups[column].iloc[0] for column in groups if column != GROUP}
         _check_same(path, table, {column: pd.Series(value, table.index) for column, value in added.items()}, "optics")
         return table.assign(**{column: value for column, value in added.items() if column not in table})
-    check_one_of_each(path, groups, _GROUP, "optics group")
-    index = groups.drop_duplicates(_GROUP).set_index(_GROUP)
-    unknown = ~table[_GROUP].isin(index.index)
+    check_one_of_each(path, groups, GROUP, "optics group")
+    index = groups.drop_duplicates(GROUP).set_index(GROUP)
+    unknown = ~table[GROUP].isin(index.index)
     if unknown.any():
         row = int(np.flatnonzero(unknown)[0])
-        refuse(path, f"names optics group {table[_GROUP][row]} in row {row}, which its optics table lacks; add it")
-    told = {column: table[_GROUP].map(index[column]) for column in index.columns}
+        refuse(path, f"names optics group {table[GROUP][row]} in row {row}, which its optics table lacks; add it")
+    told = {column: table[GROUP].map(index[column]) for column in index.columns}
     _check_same(path, table, told, "optics")
     return table.assign(**{column: values for column, values in told.items() if column not in table})
 

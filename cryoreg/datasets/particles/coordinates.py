@@ -106,7 +106,7 @@ def _from_centre(
     if tilt is None:
         refuse(
             particles.path,
-            "has centred coordinates (RELION 5), but neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize; "
+            f"has centred coordinates (RELION 5), but neither it nor a tomograms.star has {relion.TILT_SIZE}; "
             "say --set dataset.coordinate_size=<Å per pixel of the tilt series>",
         )
     binning = binning_of(particles, placed, tilt)

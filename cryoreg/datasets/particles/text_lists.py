@@ -27,7 +27,7 @@ _TOMOGRAM = re.compile(
     r"(_?(name|id|idx|number|num|no|nr|file|filename|path))?|(volume|vol|image|map|stack)_?(name|id|file|filename|path)"
 )
 """What else names the tomogram."""
-_LABELS = ("class", "label", "class_name", "object", "rlnclassnumber")
+_LABELS = ("class", "label", "class_name", "object", relion.CLASS_NUMBER.lower())
 _SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
 _UNITS = ("unit", "units", "coordinate_unit", "coordinate_units", "coord_unit")
 _UNIT_NAMES: Mapping[str, float] = {
