@@ -64,7 +64,13 @@ def test_pretrain_finetune_evaluate(cryoreg, data, tmp_path):
 
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])
 def test_what_the_reader_has_to_say_is_shown_once(cryoreg, data, monkeypatch, task):
-    monkeypatch.setattr(MrcFolder, "notes", ["three of them look odd"], raising=False)
+    read = MrcFolder.__init__
+
+    def read_and_say(reader, *arguments):
+        read(reader, *arguments)
+        reader.notes = ["three of them look odd"]
+
+    monkeypatch.setattr(MrcFolder, "__init__", read_and_say)
     status, output = cryoreg(task, *data, *TINY, "--run-dir", "run")
     assert status == 0, output
     assert output.count("note: three of them look odd") == 1
@@ -145,7 +151,7 @@ def test_dry_run_prints_every_value_with_its_source_and_writes_nothing(cryoreg, 
         (["finetune", "--from", ""], "training.pretrained (--from)"),
         (["finetune", "--set", "training.pretrained=3"], "training.pretrained (--set)"),
         (["pretrain", "--run-dir", "x" * 300], "File name too long"),
-        (["pretrain", "--run-dir", "\udcff"], "surrogates"),
+        (["pretrain", "--run-dir", "\udcff"], "not UTF-8"),
         (["pretrain", "--run-dir", "/proc/x", "--dataset", "mrc_folder", "--data", "/proc/x"], "/proc/x"),
     ],
 )

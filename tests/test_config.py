@@ -85,7 +85,7 @@ def test_assignments_are_toml_or_else_text(text, value):
     ("assignment", "words"),
     [
         ("method.temperture=1", ["method.temperture (--set)", "did you mean 'temperature'?"]),
-        ("method.temperature=0", ["method.temperature (--set)", "greater than 0"]),
+        ("method.temperature=0", ["method.temperature (--set)", "greater than or equal to 0.0001"]),
         ("method.head=v3", ["method.head", "'v1' or 'v2'"]),
         ("metod.momentum=1", ["unknown section 'metod'", "did you mean 'method'?"]),
         ("training.lr=fast", ["training.lr", "number"]),

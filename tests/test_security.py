@@ -361,7 +361,6 @@ def shown(text: str) -> list[str]:
         ["inspect", "{data}"],
         ["evaluate", "{run}", *CPU],
         ["predict", "{run}", *CPU, "--output", "out.csv"],
-        ["predict", "{run}", *CPU, "--output", "out.star"],
         ["cluster", "{run}", *CPU, "--clusters", "2", "--output", "out.csv", "--montage", "out.png"],
         ["preview", "--augmentation", "none", "--dataset", "lab", "--data", "{data}"],
         ["view", "{data}", "--count", "3", "--low-pass", "0", "--level", "1", "--html", "out.html"],
@@ -383,6 +382,15 @@ def test_names_are_names_everywhere(named, work, words):
     if words[0] in ("inspect", "evaluate"):
         narrow = {name for name in NAMES if CONTROL.search(name)}
         assert set(shown(output)) >= set(NAMES) - narrow
+
+
+def test_a_name_that_star_cannot_hold_is_refused_and_nothing_is_written(named, work):
+    status, output = answer("predict", str(named / "run"), *CPU, "--output", "out.star")
+    assert status == 1
+    assert output.count("\n") == 1
+    assert "a STAR file cannot hold the name" in output
+    assert not CONTROL.search(output.rstrip("\n"))
+    assert not list((work / "work").glob("out*"))
 
 
 def test_a_terminal_shows_control_characters_and_does_not_obey(cryoreg_process, named):
