@@ -73,7 +73,7 @@ def test_the_encoders_open():
 def test_an_interrupted_run_goes_on_as_it_went_then(old):
     cryoreg.finetune(old / "interrupted", resume=True)
     now, then = (rows(old / name / "metrics.csv") for name in ("interrupted", "finetune"))
-    # Written with two threads: sums in another order differ in last bits, which an epoch of training carries to 2e-4.
+    # Another number of threads sums in another order: last bits differ, which an epoch of training carried to 2e-4.
     for key in ("loss", "val_accuracy", "val_loss", "rankme"):
         np.testing.assert_allclose([float(row[key]) for row in now], [float(row[key]) for row in then], rtol=1e-3)
     tensors, known = (
