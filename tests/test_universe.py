@@ -108,6 +108,23 @@ def _power_by_side(scene: UniverseScene) -> tuple[float, float]:
     return power[shell & (angle < narrowest - 12)].mean(), power[shell & (angle > widest + 8)].mean()
 
 
+def test_what_is_no_particle_is_one_class_of_its_kind() -> None:
+    names = bodies.class_names(0, len(SOME))
+    for index, name in enumerate(names):
+        kind = kind_of(body(0, index))
+        assert name == (f"structure_{index:07d}" if KINDS[kind].particle else kind)
+    layout = UniverseSet(300, 2).layout("", clean=False)
+    assert len(layout.classes) == len(set(layout.classes)) < 300
+    assert [layout.classes[label] for label in layout.labels] == bodies.class_names(0, 300) * 2
+
+
+def test_a_scene_of_nothing_is_never_without_noise() -> None:
+    universe = Universe(1500)
+    empty = next(index for index, name in enumerate(bodies.class_names(0, 1500)) if name == "ice")
+    scenes = [universe.scene(empty + 1500 * number) for number in range(60)]
+    assert all(np.isfinite(scene.snr_crop) and scene.volume.std() > 0 for scene in scenes)
+
+
 def test_each_scene_lacks_the_wedge_that_its_session_says() -> None:
     """Also about x: had the turn been left out, the empty region would lie about the other axis."""
     universe = Universe(40)

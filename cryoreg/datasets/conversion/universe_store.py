@@ -14,6 +14,7 @@ from cryoreg.datasets.resampling import resample
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.errors import ConfigError
 from cryoreg.simulation.processes import scenes_of
+from cryoreg.simulation.universe.bodies import class_names
 from cryoreg.simulation.universe.scenes import SESSION, Universe
 
 COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -73,11 +74,14 @@ class UniverseSet:
         """
         if clean:
             raise ConfigError("made-up structures have no noise-free copies; leave out --clean-copies")
+        names = class_names(self.seed, self.structures)
+        classes = list(dict.fromkeys(names))
+        numbers = {name: number for number, name in enumerate(classes)}
         return StoreLayout(
             ids=[f"universe{self.seed}-scene{index:09d}" for index in self.indices],
-            labels=[index % self.structures for index in self.indices],
+            labels=[numbers[names[index % self.structures]] for index in self.indices],
             groups=[f"universe{self.seed}-session{index // SESSION:07d}" for index in self.indices],
-            classes=[f"structure_{number:07d}" for number in range(self.structures)],
+            classes=classes,
             box=(self.box,) * 3,
             voxel_size=self.voxel_size,
             contrast="bright",

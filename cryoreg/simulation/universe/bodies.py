@@ -47,12 +47,25 @@ class Cloud(NamedTuple):
 def body(seed: int, index: int) -> Structure:
     """Return structure number ``index`` of a seed: points in Å about the centre of mass, weights in Da of protein."""
     rng = stream(seed, Purpose.BODY, index)
-    kind = KIND_NAMES[int(rng.choice(len(KIND_NAMES), p=_SHARES))]
+    kind = _draw_kind(rng)
     cloud = KINDS[kind].make(rng)
     name = f"{kind}_{index:07d}"
     if len(cloud.points) == 0:
         return Structure(name, cloud.points, cloud.weights)
     return Structure.centred(name, *cloud)
+
+
+def class_names(seed: int, count: int) -> list[str]:
+    """Return the class of each of the first ``count`` bodies: its own; of what is no particle, its kind's.
+
+    Empty ice is the same whatever its number, and so, at these resolutions, are bare membranes and films.
+    """
+    kinds = [_draw_kind(stream(seed, Purpose.BODY, index)) for index in range(count)]
+    return [f"structure_{index:07d}" if KINDS[kind].particle else kind for index, kind in enumerate(kinds)]
+
+
+def _draw_kind(rng: Generator) -> str:
+    return KIND_NAMES[int(rng.choice(len(KIND_NAMES), p=_SHARES))]
 
 
 def kind_of(structure: Structure) -> str:

@@ -33,7 +33,7 @@ CLEARANCE = 60.0
 ATTEMPTS = 10
 SNRS = (0.1, 10.0)
 NOISELESS = 0.05
-"""Share of scenes without noise."""
+"""Share of scenes without noise; none where there is no target, as that would leave nothing."""
 SHIFT = 80.0
 """Å: the farthest that a target sits off its box's centre along an axis; 8 voxels of 10 Å."""
 
@@ -86,7 +86,8 @@ class Universe:
         target, size = self.structure(label), taken.settings.voxel_size
         shift = rng.uniform(-1, 1, 3) * SHIFT * rng.uniform()
         defocus = float(rng.uniform(*taken.settings.defocus))
-        snr = math.inf if rng.random() < NOISELESS else float(np.exp(rng.uniform(*np.log(SNRS))))
+        noiseless = rng.random() < NOISELESS and len(target.points) > 0
+        snr = math.inf if noiseless else float(np.exp(rng.uniform(*np.log(SNRS))))
         transfer = scope.transfer(float(rng.uniform(*taken.settings.resolution)), defocus)
         own = self._image(scope, [rotate(target.points, random_rotation(rng)) + shift], [target], transfer)
         crowd = self._crowd(scope, transfer, target, shift, rng)
