@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 from cryoreg.benchmark import study as studies
 from cryoreg.benchmark.plan import Candidate, Plan, choose
+from cryoreg.benchmark.run_study import paper_figures
 from cryoreg.benchmark.study import load_study, parse_labels, shipped
+from cryoreg.benchmark.tables import Score, summarise, text_rows
 from cryoreg.config import Layer, resolve
 from cryoreg.errors import ConfigError
 from cryoreg_cli.main import cryoreg
@@ -70,6 +72,56 @@ def test_the_paper_as_the_issue_quotes_it():
     quarter = {start: figures["25 %"] for start, figures in paper.items()}
     assert quarter == {"random": 12.9, "simclr": 33.9, "swav": 34.8, "moco": 27.5}
     assert [figures["100 %"] for figures in paper.values()] == [47.9, 63.1, 65.8, 67.3]
+
+
+SUMS = {
+    "SNR inf": {"random": (136.8, 3.7), "simclr": (207.9, 4.3), "swav": (206.3, 8.8), "moco": (220.8, 7.1)},
+    "SNR 0.05": {"random": (120.0, 4.8), "simclr": (201.2, 5.6), "swav": (204.2, 9.1), "moco": (203.6, 5.4)},
+    "SNR 0.03": {"random": (121.5, 4.2), "simclr": (187.9, 6.4), "swav": (187.8, 8.8), "moco": (204.8, 4.9)},
+}
+"""Means and standard deviations of Table 1, each added up over the four shares of labels."""
+
+
+@pytest.mark.parametrize("data", SUMS)
+def test_table_1_adds_up(data):
+    study = load_study("gupta2022-sim")
+    for start, sums in SUMS[data].items():
+        for figures, expected in zip((study.paper, study.paper_sd), sums, strict=True):
+            assert list(figures[data][start]) == ["25 %", "50 %", "75 %", "100 %"]
+            assert sum(figures[data][start].values()) == pytest.approx(expected)
+
+
+def test_the_paper_stands_beside_ours_at_every_share_of_labels():
+    study = load_study("gupta2022-sim")
+    columns = [parse_labels(labels).column for labels in study.labels[:4]]
+    ours = [
+        Score(data, "rb3d", "paper", start, column, 0, {"accuracy": 0.5})
+        for data in study.data
+        for start in study.starts
+        for column in columns
+    ]
+    head, *rows = text_rows(summarise(ours, paper=paper_figures(study)))
+    assert head[-4:] == ["25 %", "50 %", "75 %", "100 %"]
+    assert len(rows) == 12
+    last = next(row for row in rows if row[:2] == ["SNR 0.03", "moco"])
+    assert last[-4:] == [
+        "50.0 (+0.0) [30.1 ± 1.7, +19.9]",
+        "50.0 (+0.0) [56.5 ± 0.7, -6.5]",
+        "50.0 (+0.0) [60.7 ± 0.8, -10.7]",
+        "50.0 (+0.0) [57.5 ± 1.7, -7.5]",
+    ]
+    assert all("±" in text for row in rows for text in row[-4:])
+
+
+def test_table_2_beside_real_data():
+    study = load_study("gupta2022-real")
+    assert study.paper["real"]["random"] == {"25 %": 46.5, "50 %": 94.3, "75 %": 97.0, "100 %": 97.0}
+    assert study.paper_sd["real"]["moco"] == {"25 %": 0.4, "50 %": 0.4, "75 %": 0.7, "100 %": 0.7}
+
+
+def test_a_spread_without_its_mean_is_refused(tiny):
+    with pytest.raises(ConfigError, match="paper_sd has a · moco · 25 %, of which paper says no accuracy"):
+        tiny('[paper_sd.a]\nmoco = { "25 %" = 1.0 }')
 
 
 def test_the_paper_s_settings():

@@ -139,6 +139,18 @@ def test_csv_is_read_back(scores):
     assert len(read) == 3
 
 
+def test_the_paper_s_spread_is_told_where_it_is_known(scores):
+    rows = [("moco", 27.5, 1.3), ("random", 12.9, None)]
+    figures = [PaperFigure("a", "strong", start, "25 %", *quoted) for start, *quoted in rows]
+    table = summarise(scores, paper=figures)
+    assert text_of(cell(table, "moco")).endswith("[27.5 ± 1.3, +35.5]")
+    assert text_of(cell(table, "random")) == "52.0 ± 2.0 [12.9, +39.1]"
+    assert "[the paper's accuracy ± its standard deviation, ours minus that]" in to_markdown(table)
+    read = pd.read_csv(io.StringIO(to_csv([table])))
+    assert read[read.labels == "25 %"].set_index("start")["paper_sd"]["moco"] == 1.3
+    assert read[read.start == "random"]["paper_sd"].isna().all()
+
+
 def test_latex_escapes():
     text = to_latex(summarise([Score("SNR_0.05 & 3%", "rb3d", "s", "random", "25 %", 0, {"accuracy": 0.5})]))
     assert r"SNR\_0.05 \& 3\% & rb3d & s & random & 1 & 50.0 \\" in text

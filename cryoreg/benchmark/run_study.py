@@ -56,7 +56,14 @@ def write_tables(plan: Plan, root: Path) -> tables.Table:
 def paper_figures(study: Study) -> list[tables.PaperFigure]:
     """Return the accuracies that the study's file quotes, beside every way to fine-tune."""
     return [
-        tables.PaperFigure(data, setting, start, parse_labels(_labels(labels)).column, mean)
+        tables.PaperFigure(
+            data,
+            setting,
+            start,
+            parse_labels(_labels(labels)).column,
+            mean,
+            study.paper_sd.get(data, {}).get(start, {}).get(labels),
+        )
         for setting in study.settings
         for data, starts in study.paper.items()
         for start, columns in starts.items()

@@ -100,6 +100,9 @@ class Study(Settings):
     paper: dict[str, dict[str, dict[str, float]]] = Field(
         default_factory=dict, description="data -> start -> labels -> the accuracy that the paper reports, percent"
     )
+    paper_sd: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict, description="the same places -> its standard deviation over runs, where it is reported"
+    )
 
     @model_validator(mode="after")
     def _are_labels(self) -> Study:
@@ -117,9 +120,20 @@ class Study(Settings):
                 raise ValueError(f"starts.{name} has no method; only '{RANDOM}' may do without")
         return self
 
+    @model_validator(mode="after")
+    def _spreads_have_means(self) -> Study:
+        for place in _places(self.paper_sd) - _places(self.paper):
+            raise ValueError(f"paper_sd has {' · '.join(place)}, of which paper says no accuracy")
+        return self
+
     def scaled(self, number: int) -> int:
         """Return a number of subtomograms or epochs at the study's scale, at least 1."""
         return max(1, round(number * self.scale))
+
+
+def _places(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> set[tuple[str, str, str]]:
+    """Return data, start and labels of each figure."""
+    return {(data, start, labels) for data, starts in figures.items() for start in starts for labels in starts[start]}
 
 
 class Labels(NamedTuple):

@@ -17,7 +17,7 @@ _SAME = 1e-9
 _STARS = ((0.01, "**"), (0.05, "*"))
 CSV_COLUMNS = (
     *("data", "encoder", "setting", "start", "labels", "figure"),
-    *("n", "mean", "sd", "difference", "p", "paper_mean", "paper_difference", "p_paired"),
+    *("n", "mean", "sd", "difference", "p", "paper_mean", "paper_difference", "p_paired", "paper_sd"),
 )
 
 
@@ -43,6 +43,8 @@ class PaperFigure(NamedTuple):
     start: str
     labels: str
     mean: float
+    sd: float | None = None
+    """Standard deviation over the paper's runs; None where it reports none."""
 
 
 Runs = list[tuple[int, float]]
@@ -72,6 +74,7 @@ class Summary(NamedTuple):
     paper: float | None
     paired: float | None = None
     """Two-tailed p of the paired t-test; None where the seeds of both are not the same, two at least."""
+    paper_sd: float | None = None
 
     @property
     def paper_difference(self) -> float | None:
@@ -100,7 +103,7 @@ def summarise(scores: Iterable[Score], figure: str = "accuracy", paper: Iterable
         row = Row(score.data, score.encoder, score.setting, score.start)
         if figure in score.figures:
             runs.setdefault((row, score.labels), []).append((score.seed, 100 * score.figures[figure]))
-    reported = {each[:-1]: each.mean for each in paper}
+    reported = {each[:4]: each for each in paper}
     cells = {
         (row, labels): _summary(
             own,
@@ -119,12 +122,21 @@ def _in_order(rows: Sequence[Row]) -> Callable[[Row], list[int]]:
     return lambda row: [place.index(value) for place, value in zip(places, row, strict=True)]
 
 
-def _summary(runs: Runs, random: Runs, paper: float | None) -> Summary:
+def _summary(runs: Runs, random: Runs, paper: PaperFigure | None) -> Summary:
     values, others = [value for _, value in runs], [value for _, value in random]
     n = len(values)
     sd = float(np.std(values, ddof=1)) if n > 1 else None
     difference = float(np.mean(values) - np.mean(others)) if others else None
-    return Summary(n, float(np.mean(values)), sd, difference, welch(values, others), paper, paired(runs, random))
+    return Summary(
+        n=n,
+        mean=float(np.mean(values)),
+        sd=sd,
+        difference=difference,
+        p=welch(values, others),
+        paper=None if paper is None else paper.mean,
+        paired=paired(runs, random),
+        paper_sd=None if paper is None else paper.sd,
+    )
 
 
 def welch(values: Sequence[float], others: Sequence[float]) -> float | None:
@@ -195,10 +207,16 @@ def text_of(cell: Summary | None) -> str:
     """Write a cell: mean ± sd, the gain over random weights with stars, the paper's figure and the gain over that."""
     if cell is None:
         return NONE
-    text = f"{cell.mean:.1f}" + (f" ± {cell.sd:.1f}" if cell.sd is not None else "")
+    text = _with_sd(cell.mean, cell.sd)
     if cell.difference is not None:
         text += f" ({cell.difference:+.1f}{_stars(cell.p)})"
-    return text + (f" [{cell.paper:.1f}, {cell.paper_difference:+.1f}]" if cell.paper is not None else "")
+    if cell.paper is None:
+        return text
+    return f"{text} [{_with_sd(cell.paper, cell.paper_sd)}, {cell.paper_difference:+.1f}]"
+
+
+def _with_sd(mean: float, sd: float | None) -> str:
+    return f"{mean:.1f}" + (f" ± {sd:.1f}" if sd is not None else "")
 
 
 def _stars(p: float | None) -> str:
@@ -214,7 +232,8 @@ def _note(table: Table) -> str:
             said[-1] = "(gain over random weights, points; no test: it takes two runs on either side)"
     if any(cell.n == 1 for cell in cells):
         said.append("a single run has neither ± nor test")
-    said.append("[the paper's accuracy, ours minus that]" * any(cell.paper is not None for cell in cells))
+    sd = " ± its standard deviation" * any(cell.paper_sd is not None for cell in cells)
+    said.append(f"[the paper's accuracy{sd}, ours minus that]" * any(cell.paper is not None for cell in cells))
     return "; ".join(filter(None, said)) + "."
 
 
@@ -235,7 +254,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     writer.writerow(CSV_COLUMNS)
     for table in tables:
         for (row, labels), cell in table.cells.items():
-            compared = (cell.difference, cell.p, cell.paper, cell.paper_difference, cell.paired)
+            compared = (cell.difference, cell.p, cell.paper, cell.paper_difference, cell.paired, cell.paper_sd)
             numbers = (cell.mean, cell.sd, *compared)
             shown = ("" if number is None else f"{number:.6g}" for number in numbers)
             writer.writerow((*row, labels, table.figure, cell.n, *shown))

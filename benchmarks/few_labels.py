@@ -1,0 +1,375 @@
+"""How good are trained weights with few labels? Test accuracy against labels of each class, for several starts.
+
+    python benchmarks/few_labels.py --work DIR --weights RUN [--only NAME ...] [--labels 5 75] [--seeds 0 1 2]
+
+Data sets are those of `target_sets.py`, which are made in DIR at first. --only takes data sets, their roles (selection,
+test), starts and ways; of each sort that it does not name, all are run.
+
+Starts: `random` weights; `vicreg` and `moco`, pretrained on the set's own train split; `weights`, those given;
+`weights+vicreg` and `weights+moco`, those pretrained further on that split; `descriptors`, which need no network. Ways:
+`frozen`, logistic regression (scikit-learn, C = 0.1 by default) on features standardised by the labelled ones;
+`fine-tuned`, AdamW at 1e-3 with `cryoet` views, the best epoch by the whole validation split, as in docs/results.md. A
+seed draws the labelled subset (nested), and random weights, order and views; the division of the data stays. --views 8
+averages features, or class probabilities, over eight turned views.
+
+Each row is printed and added to --out (CSV) when done; a row that is there is not run again. --table prints means ±
+standard deviations with t-tests against random weights of all that the file holds, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import target_sets
+import torch
+from descriptors import describe
+from few_labels_networks import (
+    PLAIN,
+    RECIPES,
+    Volumes,
+    Weights,
+    described,
+    features,
+    finetuned,
+    pretrained,
+    probabilities,
+    random_encoder,
+)
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from target_sets import TARGETS
+from threadpoolctl import threadpool_limits
+
+import cryoreg
+from cryoreg.benchmark.tables import Score, summarise, to_markdown
+from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.splits import Split, label_fraction, split
+from cryoreg.errors import DataError
+
+RANDOM, WEIGHTS, DESCRIPTORS = "random", "weights", "descriptors"
+FROZEN, FINETUNED = "frozen", "fine-tuned"
+STARTS = (DESCRIPTORS, RANDOM, WEIGHTS, *RECIPES, *(f"{WEIGHTS}+{recipe}" for recipe in RECIPES))
+WAYS = (FROZEN, FINETUNED)
+ROLES = ("selection", "test")
+VOXEL_SIZE = 20.0
+"""Å, where no weights say at which they were trained."""
+REGULARISATION = 0.1
+Features = NDArray[np.floating]
+
+
+class Key(NamedTuple):
+    """What a row is of."""
+
+    data: str
+    encoder: str
+    """Name, what is not its default, and the voxel size that it was shown."""
+    start: str
+    weights: str
+    """Digest of the weights that it began with; empty: none."""
+    way: str
+    views: int
+    labels: int
+    """Of each class."""
+    seed: int
+
+
+class Row(NamedTuple):
+    """A line of the file."""
+
+    key: Key
+    label: str
+    """Of the weights."""
+    accuracy: float
+    macro_f1: float
+    tested: int
+    seconds: float
+    machine: str
+    command: str
+
+
+COLUMNS = (*Key._fields, *Row._fields[1:])
+
+
+class Ledger:
+    """The rows that are done, in a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done = {row.key for row in read_rows(path)}
+
+    def add(self, row: Row) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([COLUMNS] * is_new + [(*row.key, *row[1:])])
+        self.done.add(row.key)
+        print(f"{shown(row.key, row.label)}  {row.accuracy:.3f}  ({row.seconds:.0f} s)", flush=True)
+
+
+def read_rows(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [_row(line) for line in csv.DictReader(file)]
+
+
+def _row(line: dict[str, str]) -> Row:
+    numbers = {name: int(line[name]) for name in ("views", "labels", "seed")}
+    key = Key(**{name: line[name] for name in Key._fields} | numbers)  # type: ignore[arg-type]
+    scores = (float(line["accuracy"]), float(line["macro_f1"]), int(line["tested"]), float(line["seconds"]))
+    return Row(key, line["label"], *scores, line["machine"], line["command"])
+
+
+def shown(key: Key, label: str) -> str:
+    start = f"{key.start} ({label})" if label else key.start
+    views = f", {key.views} views" if key.views > 1 else ""
+    return f"{key.data:<17} {start:<30} {key.way + views:<20} {key.labels:>4} a class  seed {key.seed}"
+
+
+class Trial:
+    """One data set at one voxel size, and what the starts make of it."""
+
+    def __init__(self, name: str, options: argparse.Namespace, weights: Weights | None) -> None:
+        self.name, self.target, self.options, self.weights = name, TARGETS[name], options, weights
+        self.voxel_size = (weights and weights.voxel_size) or VOXEL_SIZE
+        self.encoder = dict(weights.encoder) if weights else PLAIN
+        self.dataset: Subtomograms = target_sets.open_target(name, options.work, options.data, self.voxel_size)
+        self.described = f"{described(self.encoder)}, {self.voxel_size:g} Å"
+        self._parts: dict[int, Split] = {}
+        self._features: dict[tuple[str, int], Features] = {}
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        return Volumes.read(self.dataset, self._needed())
+
+    def parts(self, seed: int) -> Split:
+        drawn = seed if self.target.redrawn else 0
+        if drawn not in self._parts:
+            self._parts[drawn] = split(self.dataset, **self.target.split_of(seed))
+        return self._parts[drawn]
+
+    def _needed(self) -> NDArray[np.int64]:
+        """Return what classifiers of any seed learn from or are tested on; fine-tuning reads for itself."""
+        if self.target.redrawn:
+            return np.arange(len(self.dataset))
+        parts = self.parts(0)
+        return np.sort(np.concatenate([*(getattr(parts, part) for part in self.target.learns_from), parts.test]))
+
+    def labelled(self, labels: int, seed: int) -> NDArray[np.int64]:
+        parts = self.parts(seed)
+        pool = np.concatenate([getattr(parts, part) for part in self.target.learns_from])
+        return label_fraction(self.dataset, pool, 1.0, seed, per_class=labels)
+
+    def truth(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([self.dataset.labels[index] for index in samples.tolist()])
+
+    def features(self, start: str, seed: int, views: int) -> Features:
+        """Return the features of all that was read; those that no seed changes are made once."""
+        if start not in (DESCRIPTORS, WEIGHTS):
+            return features(self._network(start, seed), self.volumes.volumes, views, self.options.device)
+        if (start, views) not in self._features:
+            self._features[start, views] = (
+                describe(self.volumes.volumes[:, 0].numpy())
+                if start == DESCRIPTORS
+                else features(self._network(start, seed), self.volumes.volumes, views, self.options.device)
+            )
+        return self._features[start, views]
+
+    def _network(self, start: str, seed: int) -> cryoreg.contracts.Encoder:
+        if start == RANDOM:
+            return random_encoder(self.encoder, seed)
+        return cryoreg.create_encoder(pretrained=self.origin(start, seed))
+
+    def origin(self, start: str, seed: int) -> str | None:
+        """Return the weights that a start begins with, which are pretrained here where need be; None: random ones."""
+        if start == RANDOM:
+            return None
+        given = self.weights.path if start.startswith(WEIGHTS) and self.weights else None
+        recipe = start.removeprefix(WEIGHTS).removeprefix("+")
+        if not recipe:
+            return given
+        return str(pretrained(self._folder(start, seed), recipe, self.encoder, given, self._common(seed)))
+
+    def finetuned(self, start: str, labels: int, seed: int) -> Path:
+        folder = self._folder(f"{start}-{labels}", seed)
+        return finetuned(folder, labels, self.encoder, self.origin(start, seed), self._common(seed))
+
+    def _folder(self, of: str, seed: int) -> Path:
+        network = f"{self.described} {self.weights.digest if self.weights and of.startswith(WEIGHTS) else ''}"
+        return self.options.work / "runs" / f"{self.name}-{of}-{seed}-{sha256(network.encode()).hexdigest()[:8]}"
+
+    def _common(self, seed: int) -> dict[str, object]:
+        """Return what pretraining and fine-tuning share."""
+        dataset = self.target.settings(self.options.work, self.options.data, self.voxel_size)
+        shared = {"dataset": dataset, "split": self.target.split_of(seed), "seed": seed}
+        return {**shared, "device": self.options.device}
+
+
+def frozen_rows(trial: Trial, start: str, seed: int, wanted: list[Key]) -> Iterator[tuple[Key, Features, float]]:
+    """Yield predictions (tested,) by logistic regression on frozen features."""
+    begun = time.monotonic()
+    found = trial.features(start, seed, wanted[0].views)
+    test = trial.volumes.of(trial.parts(seed).test)
+    for key in wanted:
+        try:
+            chosen = trial.labelled(key.labels, seed)
+        except DataError as error:
+            print(f"{shown(key, '')}  left out: {error}", flush=True)
+            continue
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=trial.options.C, max_iter=2000))
+        model.fit(found[trial.volumes.of(chosen)], trial.truth(chosen))
+        yield key, model.predict(found[test]), time.monotonic() - begun
+        begun = time.monotonic()
+
+
+def finetuned_rows(trial: Trial, start: str, seed: int, wanted: list[Key]) -> Iterator[tuple[Key, Features, float]]:
+    """Yield predictions (tested,) of fine-tuned networks; plain and turned views are of one network."""
+    test = trial.volumes.volumes[trial.volumes.of(trial.parts(seed).test)]
+    for labels in dict.fromkeys(key.labels for key in wanted):
+        begun = time.monotonic()
+        try:
+            run = trial.finetuned(start, labels, seed)
+        except DataError as error:
+            print(f"{trial.name}, {start}, {labels} a class: left out: {error}", flush=True)
+            continue
+        for key in wanted:
+            if key.labels == labels:
+                answers = probabilities(run, test, key.views, trial.options.device)
+                yield key, answers.argmax(1), time.monotonic() - begun
+        shutil.rmtree(run)
+
+
+def keys(trial: Trial, start: str, way: str, seed: int, options: argparse.Namespace) -> Iterator[Key]:
+    digest = trial.weights.digest if trial.weights and start.startswith(WEIGHTS) else ""
+    if way == FROZEN and options.C != REGULARISATION:
+        way = f"{FROZEN}, C = {options.C:g}"
+    for labels in options.labels:
+        for views in options.views if start != DESCRIPTORS else [1]:
+            yield Key(trial.name, trial.described, start, digest, way, views, labels, seed)
+
+
+def run(trial: Trial, options: argparse.Namespace, starts: list[str], ways: list[str], ledger: Ledger) -> None:
+    for start, way, seed in ((s, w, seed) for s in starts for w in ways for seed in options.seeds):
+        wanted = [key for key in keys(trial, start, way, seed, options) if key not in ledger.done]
+        if way == FROZEN:
+            groups = [[key for key in wanted if key.views == views] for views in {key.views for key in wanted}]
+            answers = (answer for group in groups for answer in frozen_rows(trial, start, seed, group))
+        elif start == DESCRIPTORS:
+            continue
+        else:
+            answers = finetuned_rows(trial, start, seed, wanted)
+        for key, predicted, seconds in answers:
+            ledger.add(row_of(trial, key, predicted, seconds))
+
+
+def row_of(trial: Trial, key: Key, predicted: Features, seconds: float) -> Row:
+    truth = trial.truth(trial.parts(key.seed).test)
+    accuracy = float(np.mean(predicted == truth))
+    f1 = float(f1_score(truth, predicted, average="macro", zero_division=0))
+    label = trial.weights.label if trial.weights and key.weights else ""
+    command = shlex.join(["python", *sys.argv])
+    rounded = (round(accuracy, 5), round(f1, 5), len(truth), round(seconds, 1))
+    return Row(key, label, *rounded, machine(trial.options.device), command)
+
+
+def machine(device: str) -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.machine()
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        name = torch.cuda.get_device_name()
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, cryoreg {cryoreg.__version__}"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return means ± standard deviations, with Welch's test against random weights, as Markdown."""
+    scores = [
+        Score(
+            row.key.data,
+            row.key.encoder,
+            row.key.way + (f", {row.key.views} views" if row.key.views > 1 else ""),
+            row.key.start.replace(WEIGHTS, f"{row.label} {row.key.weights[:4]}") if row.key.weights else row.key.start,
+            f"{row.key.labels} a class",
+            row.key.seed,
+            {"accuracy": row.accuracy},
+        )
+        for row in sorted(rows, key=lambda row: row.key.labels)
+    ]
+    return to_markdown(summarise(scores))
+
+
+def chosen(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
+    """Return data sets, starts and ways that --only leaves."""
+    known = {*TARGETS, *ROLES, *STARTS, *WAYS}
+    for name in options.only:
+        if name not in known:
+            sys.exit(f"--only {name}: none of {', '.join(sorted(known))}")
+    only = set(options.only)
+    named = [name for name, target in TARGETS.items() if only & {name, target.role}]
+    data = named if only & {*TARGETS, *ROLES} else [name for name, target in TARGETS.items() if not target.native]
+    starts = [start for start in STARTS if start in only or not only & {*STARTS}]
+    if options.weights is None:
+        starts = [start for start in starts if not start.startswith(WEIGHTS)]
+    return data, starts, [way for way in WAYS if way in only or not only & {*WAYS}]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="folder for data sets and runs")
+    parser.add_argument("--weights", help="run folder, encoder.safetensors or the name of weights")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="data sets, roles, starts and ways")
+    parser.add_argument("--labels", type=int, nargs="+", default=[1, 2, 5, 10, 20, 75, 300], help="of each class")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--views", type=int, nargs="+", default=[1], choices=range(1, 9), help="turned views, 1 to 8")
+    parser.add_argument("--C", type=float, default=REGULARISATION, help="of logistic regression")
+    parser.add_argument("--data", type=Path, default=target_sets.DATA, help="folder with the maps")
+    parser.add_argument("--per-class", type=int, default=500, help="subtomograms of each class to simulate")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "few_labels.csv")
+    parser.add_argument("--table", action="store_true", help="print what --out holds, and stop")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.table:
+        print(table(read_rows(options.out)))
+        return
+    if options.work is None:
+        sys.exit("say --work FOLDER: where data sets and runs are to lie")
+    torch.set_num_threads(options.threads)
+    weights = Weights.read(options.weights) if options.weights else None
+    data, starts, ways = chosen(options)
+    ledger = Ledger(options.out)
+    with threadpool_limits(options.threads):
+        for name in data:
+            target_sets.prepare(name, options.work, options.data, options.per_class)
+            run(Trial(name, options, weights), options, starts, ways, ledger)
+    print("\n" + table(row for row in read_rows(options.out) if asked(row.key, options, data, weights)))
+
+
+def asked(key: Key, options: argparse.Namespace, data: list[str], weights: Weights | None) -> bool:
+    """Tell whether a row is of what was asked for."""
+    digests = {"", weights.digest if weights else ""}
+    return key.data in data and key.labels in options.labels and key.seed in options.seeds and key.weights in digests
+
+
+if __name__ == "__main__":
+    main()
