@@ -258,6 +258,8 @@ class Subtomograms(ABC):
     """The axis of the tilt series, the beam being z."""
     notes: Sequence[str] = ()
     """Lines for the user on what was assumed or read around: units, boxes that reach beyond a tomogram, ..."""
+    simulated: bool = False
+    """Whether subtomograms are made when they are read; training then starts before all of them are there."""
 
     @cached_property
     def clean(self) -> SubtomogramDataset | None:

@@ -23,6 +23,7 @@ class Wrapped(Subtomograms):
         self.contrast = getattr(dataset, "contrast", None)
         self.tilt_range, self.tilt_axis = getattr(dataset, "tilt_range", None), getattr(dataset, "tilt_axis", None)
         self.notes = getattr(dataset, "notes", ())
+        self.simulated = getattr(dataset, "simulated", False)
 
     @cached_property
     def clean(self) -> SubtomogramDataset | None:

@@ -64,6 +64,7 @@ KNOWN = {
     "tilt_range": (-50.0, 40.0),
     "tilt_axis": "x",
     "notes": ["odd"],
+    "simulated": True,
     "clean": None,
     "duplicates": ["a", None],
     "columns": {"score": np.arange(2)},

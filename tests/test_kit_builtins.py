@@ -111,6 +111,7 @@ DATA: dict[str, Callable[[Path], dict[str, Any]]] = {
     "star": star,
     "store": lambda root: {"root": write_store(root / "set.h5", rich_layout())},
     "tomogram": tomogram,
+    "universe": lambda root: {"structures": 3, "per_class": 2},
 }
 """Name -> what writes a small set into a folder and returns the settings that open it."""
 

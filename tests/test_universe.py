@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cryoreg import create_dataset
-from cryoreg.datasets.conversion.universe_store import UniverseSet
+from cryoreg.datasets.universe_set import UniverseSet
 from cryoreg.errors import ConfigError
 from cryoreg.simulation.structures import Structure
 from cryoreg.simulation.symmetry import point_group

@@ -274,3 +274,26 @@ class DemoSpec(DatasetSpec):
         from cryoreg.datasets.readers.demo import DemoSettings, load_demo
 
         return load_demo(DemoSettings(**self.model_dump()))
+
+
+class UniverseSpec(DatasetSpec):
+    """Made-up structures through random microscopes, simulated while training: as many scenes as are asked for.
+
+    Assemblies of all point groups and of none, 50 kDa to 4 MDa, protein with nucleic acid, membranes, filaments, gold,
+    carbon and empty ice; none is of the PDB or the EMDB. Classes are the structures, groups the sessions of microscopes.
+    Scene number i shows structure i modulo their number, the same bits wherever it is made. See `docs/simulation.md`.
+    """
+
+    structures: int = Field(1500, ge=2, description="how many of the endless series of structures")
+    per_class: int = Field(20, ge=1, description="scenes of each structure; any number, as nothing is kept on disk")
+    first: int = Field(0, ge=0, description="scenes of each structure to pass over")
+    box: int = Field(16, ge=4, description="edge of the boxes, voxels")
+    voxel_size: float = Field(20.0, gt=0, allow_inf_nan=False, description="Å per voxel")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of structures, microscopes, poses and noise")
+
+    def build(self) -> SubtomogramDataset:
+        """Return the set; nothing is simulated before it is read."""
+        from cryoreg.datasets.readers.universe import MadeUp
+        from cryoreg.datasets.universe_set import UniverseSet
+
+        return MadeUp(UniverseSet(**self.model_dump()))

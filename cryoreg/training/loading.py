@@ -105,7 +105,7 @@ class VolumeLoader:
     """Serves some samples of a data set: held on the device where they fit, else read as they are needed.
 
     With ``workers`` other processes read ahead, with none this one does, batch by batch. A data set that can prefetch
-    is told of each batch one step before.
+    is told of each batch one step before. A simulated set that fits is streamed at first, then held.
 
     With ``clean`` it also serves the data set's noise-free copies, where it has any.
     """
@@ -128,10 +128,11 @@ class VolumeLoader:
         self._labels = torch.tensor([UNLABELLED if label is None else label for label in dataset.labels])
         self._volumes: Tensor | None = None
         if fits(len(order.samples), dataset.box, device) if resident is None else resident:
-            self._volumes = self._read_all()
             self._position = torch.full((len(dataset),), -1).index_copy_(
                 0, order.samples, torch.arange(len(order.samples))
             )
+            self._held = torch.full((len(order.samples),), not dataset.simulated)
+            self._volumes = self._empty().to(device) if dataset.simulated else self._read_all()
 
     def __len__(self) -> int:
         return self.order.steps()
@@ -155,12 +156,28 @@ class VolumeLoader:
         yield from self._batches(in_order(self.order.samples).batches(0), 0)
 
     def _serve(self, batches: list[Tensor]) -> Iterator[Tensor]:
-        if self._volumes is not None:
-            for batch in batches:
-                yield self._volumes[self._position[batch].to(self.device)]
-        else:
+        if self._volumes is None:
             for volumes in self._stream(batches):
                 yield normalise(volumes.to(self.device, non_blocking=True))
+        else:
+            for rows in self._arriving([self._position[batch] for batch in batches]):
+                yield self._volumes[rows.to(self.device)]
+
+    def _arriving(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        """Yield batches of rows, each once its volumes are held."""
+        missing = [rows[~self._held[rows]] for rows in batches]
+        arrivals = self._stream([self.order.samples[rows] for rows in missing if len(rows)])
+        for rows, absent in zip(batches, missing, strict=True):
+            if len(absent):
+                self._hold(absent, next(arrivals))
+            yield rows
+
+    def _hold(self, rows: Tensor, volumes: Tensor) -> None:
+        """Keep volumes, normalised one by one: the last bits of a batch's might depend on its size."""
+        assert self._volumes is not None, "room was made for them"
+        for row, volume in zip(rows.tolist(), volumes, strict=True):
+            self._volumes[row] = normalise(volume[None])[0]
+        self._held[rows] = True
 
     def _stream(self, batches: list[Tensor]) -> Iterator[Tensor]:
         loader = DataLoader(
@@ -180,11 +197,13 @@ class VolumeLoader:
             yield volumes
 
     def _read_all(self) -> Tensor:
-        samples = self.order.samples.tolist()
-        volumes = torch.empty(len(samples), 1, *self.dataset.box)
-        for row, index in enumerate(samples):
+        volumes = self._empty()
+        for row, index in enumerate(self.order.samples.tolist()):
             volumes[row] = normalise(_read(self.dataset, index)[None])[0]
         return volumes.to(self.device)
+
+    def _empty(self) -> Tensor:
+        return torch.empty(len(self.order.samples), 1, *self.dataset.box)
 
 
 def residency(dataset: Subtomograms, settings: TrainingSettings, clean: bool = False) -> bool | None:

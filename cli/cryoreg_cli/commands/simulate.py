@@ -14,7 +14,7 @@ from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
     from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
-    from cryoreg.datasets.conversion.universe_store import UniverseSet
+    from cryoreg.datasets.universe_set import UniverseSet
     from cryoreg.simulation.settings import SceneSettings
 
 PRESETS = ("liu2020", "clean", "hard", "extreme")
@@ -123,7 +123,7 @@ def _set_of(settings: SceneSettings, given: dict[str, Any]) -> SimulatedSet:
 
 def _universe(given: dict[str, Any]) -> UniverseSet:
     """Return the set of made-up structures that is asked for; refuse options that mean nothing there."""
-    from cryoreg.datasets.conversion.universe_store import UniverseSet
+    from cryoreg.datasets.universe_set import UniverseSet
 
     for option in ("structures", "snr", "snr_region", "mode", "montage"):
         if given[option] is not None:

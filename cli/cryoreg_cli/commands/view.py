@@ -25,7 +25,7 @@ class _Surface(TypedDict):
 
 
 @click.command()
-@click.argument("data", type=run_options.PATH)
+@click.argument("data", type=run_options.PATH, required=False)
 @run_options.options(())
 @run_options.READER
 @click.option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
@@ -57,7 +57,7 @@ class _Surface(TypedDict):
 @click.option("--html", type=run_options.PATH, metavar="HTML", help="A page with surfaces to be turned by mouse.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 def view(
-    data: Path,
+    data: Path | None,
     dataset: str | None,
     ids: str | None,
     count: int,
@@ -82,25 +82,26 @@ def view(
 
 
 def _read(
-    data: Path, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]
+    data: Path | None, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]
 ) -> tuple[list[Subject], set[str]]:
     """Return the subtomograms to draw, and the files that were read."""
     from cryoreg.analysis import view as library
     from cryoreg.analysis.preview import choose
-    from cryoreg.config import absolute, build_spec
+    from cryoreg.config import absolute, build_spec, sniffing
+    from cryoreg.datasets.origins import inputs_of
     from cryoreg.errors import DataError
 
-    root = absolute(data)
-    if dataset is None and library.is_single_volume(root):
-        if ids:
-            raise DataError(f"{data}: is a single volume; leave out --ids")
-        return [library.single(root)], {str(root)}
-    from cryoreg.config import sniffing
-    from cryoreg.datasets.origins import inputs_of
-
-    reader = dataset or sniffing.choose(root).name
-    settings = {"root": root, **run_options.dataset_settings(assignments, "view")}
-    spec = build_spec("dataset", reader, settings).spec
+    root = None if data is None else absolute(data)
+    if dataset is None:
+        if root is None:
+            raise click.UsageError("Missing argument 'DATA': a data set or a volume; or --dataset without files")
+        if library.is_single_volume(root):
+            if ids:
+                raise DataError(f"{data}: is a single volume; leave out --ids")
+            return [library.single(root)], {str(root)}
+        dataset = sniffing.choose(root).name
+    settings = ({} if root is None else {"root": root}) | run_options.dataset_settings(assignments, "view")
+    spec = build_spec("dataset", dataset, settings).spec
     opened = spec.load()
     indices = library.find(opened, ids.split(",")) if ids else choose(opened, count)
     return library.subjects(opened, indices), inputs_of(opened, spec)

@@ -129,7 +129,7 @@ def write(
         missing = writer.missing()
         indices = [simulated.indices[row] for row in missing]
         for row, index, scene in zip(missing, indices, _shown(simulated, indices, workers), strict=True):
-            columns = {name: getattr(scene, name, index) for name in layout.columns}
+            columns = {name: index if name == "scene" else getattr(scene, name) for name in layout.columns}
             writer.put(row, scene.volume, scene.clean if clean else None, columns)
             ratios.append((scene.snr_crop, getattr(scene, "snr_box", math.nan)))
         writer.finish()

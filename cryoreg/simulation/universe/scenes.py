@@ -39,14 +39,14 @@ SHIFT = 80.0
 
 
 class UniverseScene(NamedTuple):
-    """One subtomogram at its session's voxel size, and how it was made."""
+    """One subtomogram, and how it was made."""
 
     volume: NDArray[np.float32]
-    """(box, box, box), axes (z, y, x)."""
+    """(box, box, box), axes (z, y, x), at the session's voxel size unless it was resampled."""
     label: int
     """The number of the target's structure."""
-    voxel_size: float
-    """Å."""
+    simulated_voxel_size: float
+    """Å; the session's."""
     tilt: tuple[float, float]
     """Degrees."""
     tilt_axis_x: bool

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cryoreg.datasets.numbered import Numbered
 from cryoreg.datasets.resampling import resample
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.errors import ConfigError
 from cryoreg.simulation.processes import scenes_of
 from cryoreg.simulation.universe.bodies import class_names
-from cryoreg.simulation.universe.scenes import SESSION, Universe
+from cryoreg.simulation.universe.scenes import SESSION, Universe, UniverseScene
 
 COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "scene": ("<i8", ()),
@@ -27,20 +24,6 @@ COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "shift": ("<f4", (3,)),
 }
 """What a store keeps of each scene: its number, the rest as in `UniverseScene`."""
-
-
-class GriddedScene(NamedTuple):
-    """A scene on the set's own grid."""
-
-    volume: NDArray[np.float32]
-    scene: int
-    label: int
-    tilt: tuple[float, float]
-    tilt_axis_x: bool
-    snr_crop: float
-    defocus: float
-    simulated_voxel_size: float
-    shift: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,9 +46,29 @@ class UniverseSet:
         """The numbers of the scenes, row by row."""
         return range(self.first * self.structures, (self.first + self.per_class) * self.structures)
 
-    def scenes(self, indices: Iterable[int], workers: int = 1) -> Iterator[GriddedScene]:
-        """Simulate scenes in the order of their numbers."""
-        return scenes_of(functools.partial(_Gridded, self), indices, workers)
+    @property
+    def ids(self) -> Sequence[str]:
+        """A name for each scene."""
+        return Numbered(self.indices, functools.partial(_name, f"universe{self.seed}-scene{{:09d}}", 1))
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The session of each scene: those with one microscope."""
+        return Numbered(self.indices, functools.partial(_name, f"universe{self.seed}-session{{:07d}}", SESSION))
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The classes: each structure is one, and all of a kind that are no particles."""
+        return _classes(self.seed, self.structures)[0]
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """The class of each scene."""
+        return Numbered(self.indices, functools.partial(_in_turn, _classes(self.seed, self.structures)[1]))
+
+    def scenes(self, indices: Iterable[int], workers: int = 1) -> Iterator[UniverseScene]:
+        """Simulate scenes on the set's own grid, in the order of their numbers."""
+        return scenes_of(functools.partial(GriddedUniverse, self), indices, workers)
 
     def layout(self, preset: str, clean: bool) -> StoreLayout:
         """Return what is known of the set; raise `ConfigError` where noise-free copies are asked for.
@@ -74,14 +77,11 @@ class UniverseSet:
         """
         if clean:
             raise ConfigError("made-up structures have no noise-free copies; leave out --clean-copies")
-        names = class_names(self.seed, self.structures)
-        classes = list(dict.fromkeys(names))
-        numbers = {name: number for number, name in enumerate(classes)}
         return StoreLayout(
-            ids=[f"universe{self.seed}-scene{index:09d}" for index in self.indices],
-            labels=[numbers[names[index % self.structures]] for index in self.indices],
-            groups=[f"universe{self.seed}-session{index // SESSION:07d}" for index in self.indices],
-            classes=classes,
+            ids=list(self.ids),
+            labels=list(self.labels),
+            groups=list(self.groups),
+            classes=list(self.classes),
             box=(self.box,) * 3,
             voxel_size=self.voxel_size,
             contrast="bright",
@@ -90,27 +90,35 @@ class UniverseSet:
         )
 
 
-class _Gridded:
+class GriddedUniverse:
     """What a process needs to simulate scenes of a set."""
 
     def __init__(self, wanted: UniverseSet) -> None:
         self.wanted = wanted
         self.universe = Universe(wanted.structures, wanted.seed, wanted.box * wanted.voxel_size)
 
-    def scenes(self, indices: Iterable[int]) -> Iterator[GriddedScene]:
+    def scenes(self, indices: Iterable[int]) -> Iterator[UniverseScene]:
+        """Simulate scenes in the order of their numbers."""
         return map(self.scene, indices)
 
-    def scene(self, index: int) -> GriddedScene:
+    def scene(self, index: int) -> UniverseScene:
+        """Simulate scene ``index``; its volume has the set's box and voxel size."""
         made = self.universe.scene(index)
-        box = (self.wanted.box,) * 3
-        return GriddedScene(
-            volume=resample(made.volume, made.voxel_size / self.wanted.voxel_size, box),
-            scene=index,
-            label=made.label,
-            tilt=made.tilt,
-            tilt_axis_x=made.tilt_axis_x,
-            snr_crop=made.snr_crop,
-            defocus=made.defocus,
-            simulated_voxel_size=made.voxel_size,
-            shift=made.shift,
-        )
+        factor = made.simulated_voxel_size / self.wanted.voxel_size
+        return made._replace(volume=resample(made.volume, factor, (self.wanted.box,) * 3))
+
+
+def _name(form: str, per_name: int, number: int) -> str:
+    return form.format(number // per_name)
+
+
+def _in_turn(values: Sequence[int], number: int) -> int:
+    return values[number % len(values)]
+
+
+@functools.lru_cache(maxsize=4)
+def _classes(seed: int, structures: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names of the classes, and the class of each structure."""
+    names = class_names(seed, structures)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return tuple(numbers), tuple(numbers[name] for name in names)
