@@ -280,7 +280,7 @@ class UniverseSpec(DatasetSpec):
     """Made-up structures through random microscopes, simulated while training: as many scenes as are asked for.
 
     Assemblies of all point groups and of none, 50 kDa to 4 MDa, protein with nucleic acid, membranes, filaments, gold,
-    carbon and empty ice; none is of the PDB or the EMDB. Classes are the structures, groups the sessions of microscopes.
+    carbon and empty ice; none is of the PDB or the EMDB. Classes are the structures, groups the sessions.
     Scene number i shows structure i modulo their number, the same bits wherever it is made. See `docs/simulation.md`.
     """
 
