@@ -12,7 +12,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && e
 PYTEST := PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format reference docs gpu clean
+.PHONY: help setup demo test test-fast lint format reference weights docs gpu clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,6 +55,9 @@ reference: $(READY)  ## Write the tables of the pages in docs from the specs.
 
 gpu: $(READY)  ## Tests, speed, simulator, weights and a cell of Table 1 on a GPU; JSON in benchmarks/results/gpu.
 	PYTHON=$(BIN)/python benchmarks/gpu.sh
+
+weights: $(READY)  ## Train the weights that cryoreg ships from nothing: hours on two cores; goes on where it was stopped.
+	$(BIN)/python benchmarks/weights.py
 
 docs: $(READY)  ## Build the documentation site, build/site/index.html, offline; a dead link is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -25,9 +25,9 @@ mkdir -p "$out" "$work"
 if [ "$device" = cuda ]; then
   "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
     { echo "gpu.sh: torch finds no CUDA device here; --device cpu rehearses the steps" >&2; exit 2; }
-  rounds=4 steps=200 scenes=20000 minutes=10 scale=1
+  rounds=4 steps=200 scenes=20000 minutes=10 scale=1 structures=""
 else
-  rounds=1 steps=6 scenes=64 minutes=0.5 scale=0.02
+  rounds=1 steps=6 scenes=64 minutes=0.5 scale=0.02 structures="--structures 40 --per-class 8"
 fi
 
 failed=0
@@ -42,7 +42,7 @@ step tests "$python" -m pytest -q -m gpu tests/test_gpu.py
 step engine "$python" benchmarks/engine.py --device "$device" --rounds "$rounds" --steps "$steps" --out "$out/engine.json"
 step simulation "$python" benchmarks/simulation.py --device "$device" --count "$scenes" --out "$out/simulation.json"
 # ---- `make weights` for some minutes: trains the shipped encoder from nothing
-step weights "$python" benchmarks/weights.py --device "$device" --minutes "$minutes" --run-dir "$work/weights" --out "$out/weights.json"
+step weights "$python" benchmarks/weights.py --device "$device" --minutes "$minutes" --work "$work/weights" $structures --out "$out/weights.json"
 step table1_cell "$python" benchmarks/table1_cell.py --device "$device" --scale "$scale" --work "$work/table1" --out "$out/table1_cell.json"
 
 echo "$failed steps failed; JSON in $out"
