@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from cryoreg import create_dataset
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.conversion.simulated_store import SceneSet, SimulatedSet, write
-from cryoreg.datasets.conversion.universe_store import UniverseSet
+from cryoreg.datasets.universe_set import UniverseSet
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.structure_files import StructureOptions, read_structure
 

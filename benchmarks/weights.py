@@ -2,9 +2,9 @@
 
     python benchmarks/weights.py [--work build/weights] [--minutes M] [--device cuda] [--out FILE.json]
 
-Made-up structures are simulated (--structures of them, --per-class scenes of each), an encoder learns to tell them apart
-(weights.toml), and its file is written for `cryoreg/weights/`: WORK/rb3d_universe.safetensors. Whatever is interrupted, by
---minutes too, goes on when the command is given again. --out writes what it took, with the device's name.
+Made-up structures are simulated (--structures of them, --per-class scenes of each), an encoder learns to tell them
+apart (weights.toml), and its file is written for `cryoreg/weights/`: WORK/rb3d_universe.safetensors. Whatever is
+interrupted, by --minutes too, goes on when the command is given again. --out writes what it took, with the device.
 """
 
 from __future__ import annotations
