@@ -36,6 +36,7 @@ def losses(run_dir: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_cross_entropy_of_three_batches_of_four_is_that_of_one_of_twelve(data, tmp_path):
     """24 training subtomograms: the loss is a mean over subtomograms, so batches of equal size add nothing."""
     whole, parts = finetune(tmp_path / "whole", data, 12, 1), finetune(tmp_path / "parts", data, 4, 3)
@@ -44,12 +45,14 @@ def test_cross_entropy_of_three_batches_of_four_is_that_of_one_of_twelve(data, t
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_epoch_ends_with_what_is_left(data, tmp_path):
     """24 subtomograms are six batches of four: a step of four batches, then one of two."""
     finetune(tmp_path / "run", data, 4, 4)
     assert len(losses(tmp_path / "run")) == 2 * 2
 
 
+@pytest.mark.slow
 def test_contrast_gains_no_negatives_and_the_run_says_so(data, tmp_path, capfd):
     settings = {"epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0, "probe_every_epochs": 0}
     for name, batch_size, accumulate in (("whole", 12, 1), ("parts", 4, 3)):
@@ -69,6 +72,7 @@ def test_contrast_gains_no_negatives_and_the_run_says_so(data, tmp_path, capfd):
     assert losses(tmp_path / "parts")[0] == pytest.approx(torch.tensor(7.0).log().item(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_at_a_step_of_several_batches(data, tmp_path, monkeypatch):
     from cryoreg.training.engine import Engine
 

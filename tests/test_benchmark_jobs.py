@@ -52,6 +52,7 @@ def test_keys_depend_on_what_is_computed(ran):
     assert len(one.key) == 16
 
 
+@pytest.mark.slow
 def test_results_follow_from_needs_and_nothing_runs_twice(ran, tmp_path):
     first, second = job(ran, 1), job(ran, 2)
     last = job(ran, 10, first, second)
@@ -81,6 +82,7 @@ def test_processes_overlap_and_share_what_there_is(ran, tmp_path, monkeypatch):
     assert {each["OMP_NUM_THREADS"] for each in found} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gpus", "expected"), [(2, {"5", "7"}), (1, {"5"})])
 def test_gpus_are_those_that_the_user_shows_and_each_gets_a_job(gpus, expected, ran, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
@@ -235,6 +237,7 @@ def test_interrupted_is_a_system_exit():
     assert Interrupted(signal.SIGTERM).code == 143
 
 
+@pytest.mark.slow
 def test_submitit(ran, tmp_path):
     pytest.importorskip("submitit")
     first = job(ran, 1)

@@ -67,6 +67,7 @@ def test_scaled_logits_scale_the_temperature(factor):
     )
 
 
+@pytest.mark.slow
 def test_no_other_temperature_is_likelier():
     logits, labels = drawn(2000, scale=6.0, seed=1)
     labels[:500] = RNG.integers(0, 4, 500)  # overconfident
@@ -149,6 +150,7 @@ def test_cards_of_older_runs_have_no_temperature():
     assert temperature_of({"calibration": {"temperature": 2.5}}) == 2.5
 
 
+@pytest.mark.slow
 def test_finetuning_records_the_calibration_of_the_best_epoch(tmp_path):
     source = {"name": "mrc_folder", "root": write_classes(tmp_path / "data", classes=3, per_class=20)}
     settings = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32", "epochs": 3, "lr": 1e-2}

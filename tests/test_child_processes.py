@@ -77,6 +77,7 @@ def run(poisoned: Path, *command: str | Path) -> subprocess.CompletedProcess[str
 SLOW = ("simulation", "devices", "readers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", [pytest.param(code, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, code in CHILDREN.items()]
 )

@@ -258,6 +258,7 @@ def test_debug_shows_the_traceback(fake_plugin: Install, site: Path, cryoreg_pro
     assert "DataError: the file" in debug.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("list",), ("show", "method", "moco"), ("list", "-v")])
 def test_a_pipe_gets_whole_lines_whatever_its_encoding(cryoreg_process: Callable, arguments: tuple[str, ...]) -> None:
     piped = cryoreg_process(*arguments)
@@ -288,6 +289,7 @@ def test_infinite_defaults_are_valid_json() -> None:
     assert [e["default"] for e in json.loads(text, parse_constant=refuse)] == ["Infinity", "a", [1, 2]]
 
 
+@pytest.mark.slow
 def test_unreadable_metadata_does_not_end_in_a_traceback(
     fake_plugin: Install, site: Path, cryoreg_process: Callable
 ) -> None:

@@ -158,6 +158,7 @@ def test_silhouette_as_by_hand_and_of_a_lone_outlier():
     assert silhouette(many, alone, 0) == -1
 
 
+@pytest.mark.slow
 def test_copies_are_no_more_clusters_than_there_are_points():
     features = np.repeat(np.random.default_rng(5).normal(size=(3, 6)), 8, axis=0)
     found = cluster(features, ClusterSettings("kmeans"))
@@ -241,6 +242,7 @@ def test_a_table_and_a_montage(run, tmp_path):
     assert image.imread("c.png").ndim == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_parquet_says_the_same_and_again(run, method):
     for file in ("c.csv", "c.parquet", "again.csv"):

@@ -135,6 +135,7 @@ def ask(shell: str, words: str, position: str, code: str = "") -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_zsh_and_fish_get_help_beside_each_value():
     zsh = ask("zsh", "cryoreg pretrain --set method.temp", "3")
     assert zsh == "plain\nmethod.temperature=\nτ, by which similarities are divided\n"
@@ -238,6 +239,7 @@ TYPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SETUP)
 def test_a_shell_completes_what_is_typed(shell, tmp_path):
     terminal = Terminal(shell, tmp_path)

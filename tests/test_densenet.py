@@ -31,6 +31,7 @@ def test_number_of_parameters_follows_from_the_layers():
     assert f"{parameter_count():,} parameters" in default_spec("densenet121_3d").summary()
 
 
+@pytest.mark.slow
 def test_features_are_what_monais_classifier_sees():
     encoder, x = built("densenet121_3d").eval(), volumes(2, (29, 33, 40))
     whole = DenseNet121(spatial_dims=3, in_channels=1, out_channels=5).eval()

@@ -36,6 +36,7 @@ def slow_loss(method: DINO, views: list[torch.Tensor], teacher_temperature: floa
     return sum(terms) / len(terms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("local_views", [0, 2])
 @pytest.mark.parametrize(("step", "temperature"), [(0, 0.04), (2, 0.055), (4, 0.07), (5, 0.07)])
 def test_loss_equals_the_formula_at_every_temperature(local_views, step, temperature):

@@ -29,11 +29,13 @@ def copied(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_pages_are_up_to_date():
     result = generate(DOCS, "--check")
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_stale_page_is_named_and_mended_and_prose_is_kept(copied):
     page = copied / "methods.md"
     text = page.read_text("utf-8")

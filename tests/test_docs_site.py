@@ -46,6 +46,7 @@ def builtins(group: str) -> list[str]:
     return [component.name for component in registry.components(group) if component.builtin]
 
 
+@pytest.mark.slow
 def test_every_page_of_the_repository_is_in_the_site_and_its_navigation(pages):
     sources = [file.stem for file in (ROOT / "docs").glob("*.md")] + ["contributing", "changelog"]
     expected = {f"{name}.html" for name in sources}
@@ -144,6 +145,7 @@ def test_the_checker_finds_what_is_dead_and_what_is_foreign(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_search_works_in_a_site_opened_from_a_disk(site, tmp_path):
     browser = open_browser(tmp_path)
     try:

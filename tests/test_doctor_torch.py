@@ -137,6 +137,7 @@ def test_what_is_wrong_with_torch(
     assert fix in fault.fix
 
 
+@pytest.mark.slow
 def test_torchvision_without_its_operators_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed torchvision, without the compiled part that another torch would not load."""
     spec = util.find_spec("torchvision")

@@ -59,6 +59,7 @@ def by_hand(run, dataset):
         return encoder(normalise(volumes)).numpy()
 
 
+@pytest.mark.slow
 def test_features_are_the_encoders(pretrained, tuned, dataset):
     for run in (pretrained, tuned):
         np.testing.assert_allclose(embed(run, precision="fp32").features, by_hand(run, dataset), rtol=1e-4, atol=1e-5)
@@ -95,6 +96,7 @@ def read_npz(path):
         return pd.DataFrame(known), file["features"], json.loads(str(file["card"]))
 
 
+@pytest.mark.slow
 def test_all_formats_hold_the_same(tuned, tmp_path, dataset):
     for suffix in ("parquet", "csv", "npz"):
         result = CliRunner().invoke(command, ["embed", str(tuned), "--output", str(tmp_path / f"e.{suffix}")])

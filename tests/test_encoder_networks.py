@@ -70,6 +70,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_number_of_parameters_follows_from_the_layers(name):
     encoder = built(name)
@@ -167,6 +168,7 @@ def test_yopo_has_the_published_layers():
     assert encoder.forward_features(volumes(2)).shape == (2, 21, 20, 20, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "features"), [("resnet10_3d", 512), ("resnet50_3d", 2048)])
 def test_resnet_is_monais_network_with_its_own_pooling(name, features):
     encoder, x = built(name).eval(), volumes(2, (17, 20, 24))
@@ -180,6 +182,7 @@ def test_resnet_with_a_strided_stem_has_a_map_of_half_the_size():
     assert encoder.forward_features(volumes(2, (33, 48, 64))).shape == (2, 512, 2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cb3d", "dsrf3d_v2", "yopo"])
 def test_weights_start_kaiming_normal_for_the_fan_in_with_zero_biases(name):
     for layer in built(name).modules():

@@ -15,6 +15,7 @@ TOO_SMALL = ["cb3d", "densenet121_3d", "dsrf3d_v2"]
 DOWN_TO_A_FEW_VOXELS = ["rb3d", "rb3d_fc", "resnet10_3d"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_SMALL)
 def test_no_smaller_box_passes_through_the_network(name):
     with torch.no_grad(), pytest.raises(RuntimeError):
@@ -29,6 +30,7 @@ def features_and_gradients(encoder: Encoder, x: Tensor, enabled: bool) -> tuple[
     return features.detach(), torch.cat([p.grad.flatten() for p in encoder.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOWN_TO_A_FEW_VOXELS)
 def test_the_smallest_box_under_bfloat16_autocast_is_close_to_float32(name):
     """Where torch's own weight gradients are wrong: the engine guards plain convolutions."""

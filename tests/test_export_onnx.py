@@ -27,12 +27,11 @@ from cryoreg.runs.networks import Network, open_network
 from cryoreg.runs.weights import load_weights, save_weights
 from cryoreg_cli.main import cryoreg as command
 
-QUICK = {"rb3d": {"width": 4}, "dsrf3d_v2": {}}
-"""The others take up to half a minute each."""
+SMALL = {"rb3d": {"width": 4}}
 SAME_LAYERS = {"resnet18_3d", "resnet34_3d", "vit_small_3d"}
 """As another encoder has. All built-in encoders can be written as ONNX (tried once with torch 2.14)."""
 ENCODERS = [
-    pytest.param(component.name, marks=[] if component.name in QUICK else pytest.mark.slow)
+    component.name
     for component in registry.components("encoders")
     if component.builtin and component.name not in SAME_LAYERS
 ]
@@ -72,10 +71,11 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_gives_torchs_features_of_raw_volumes_for_any_batch(name, tmp_path):
     edge = max(8, smallest_edge(default_spec(name)))
-    encoder = make_run(tmp_path / "run", name, edge, classifier=False, **QUICK.get(name, {})).encoder
+    encoder = make_run(tmp_path / "run", name, edge, classifier=False, **SMALL.get(name, {})).encoder
     status, output = cryoreg(tmp_path / "run", "--output", tmp_path / "e.onnx")
     assert status == 0, output
     for batch in (1, 2, 5):
@@ -84,6 +84,7 @@ def test_every_encoder_gives_torchs_features_of_raw_volumes_for_any_batch(name, 
             close(answer(tmp_path / "e.onnx", x)["features"], encoder(z_scored(x)))
 
 
+@pytest.mark.slow
 def test_a_classifier_has_logits_and_features_and_its_card(run, tmp_path):
     status, output = cryoreg(run, "--classifier", "--format", "onnx", "--output", tmp_path / "c.model")
     assert status == 0, output
@@ -99,6 +100,7 @@ def test_a_classifier_has_logits_and_features_and_its_card(run, tmp_path):
     assert "raw volumes" in properties["input"]
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cryoreg(run, "--classifier", "--output", "classifier.onnx")[0] == 0
@@ -109,6 +111,7 @@ def test_the_python_of_the_page_runs(run, tmp_path, monkeypatch):
     assert names["features"].shape == (2, names["card"]["num_features"])
 
 
+@pytest.mark.slow
 def test_without_normalisation_and_with_a_fixed_batch(run, tmp_path):
     status, output = cryoreg(run, "--output", tmp_path / "e.onnx", "--batch", "2", "--no-normalisation")
     assert status == 0, output
@@ -144,6 +147,7 @@ class Branching(Twofaced):
         return x.flatten(1)[:, :3] if x.mean() > 0 else x.flatten(1)[:, 3:6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "said"), [(Twofaced(), "gives other features"), (Branching(), "cannot be written")])
 def test_what_onnx_cannot_do_is_one_line_and_writes_nothing(run, tmp_path, module, said):
     path = run / "encoder.safetensors"
@@ -190,6 +194,7 @@ def test_a_weight_that_float16_cannot_hold_is_refused(run, tmp_path):
     assert "float16 cannot hold" in output
 
 
+@pytest.mark.slow
 def test_without_its_data_it_is_checked_on_random_volumes(run, tmp_path):
     shutil.rmtree(tmp_path / "run-data")
     status, output = cryoreg(run, "--output", tmp_path / "e.onnx")

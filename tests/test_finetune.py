@@ -60,6 +60,7 @@ def job(source, **training):
     return FinetuningPlan(config, config.spec("dataset").build(), make_fabric(config.training))
 
 
+@pytest.mark.slow
 def test_it_learns(tuned):
     epochs = rows(tuned / "metrics.csv")
     assert float(epochs[-1]["loss"]) < 0.5 * float(epochs[0]["loss"])
@@ -117,6 +118,7 @@ def test_scratch_differs_from_pretrained_in_the_encoder_alone(source, pretrained
     assert not torch.equal(scratch["encoder.conv1.weight"], tuned["encoder.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_to_the_bit(source, tmp_path, monkeypatch):
     given = {"encoder": ENCODER, "dataset": source, **LEARNING, "epochs": 4}
     cryoreg.finetune(tmp_path / "whole", **given)
@@ -182,6 +184,7 @@ def test_a_data_set_that_moved_is_named_anew(tuned, source, tmp_path):
     assert cryoreg.evaluate(tuned, dataset={"root": moved}).accuracy == cryoreg.evaluate(tuned).accuracy
 
 
+@pytest.mark.slow
 def test_copies_in_other_parts_are_told(tuned, source, tmp_path):
     data = shutil.copytree(source["root"], tmp_path / "copied")
     dataset = cryoreg.create_dataset("mrc_folder", root=data)
@@ -228,6 +231,7 @@ def test_mistakes_are_one_clear_line(pretrained, tuned, source, tmp_path):
     one_line(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "words"), [(1, "single class"), (0, "no labels")])
 def test_data_without_classes_to_tell_apart_is_one_clear_line(tmp_path, classes, words):
     root = write_classes(tmp_path / "data", classes=1)

@@ -150,6 +150,7 @@ def box_with_places(name: str) -> tuple[int, int, int]:
     raise AssertionError(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_explained_and_is_left_as_it_was(name):
     classifier = FullFineTuning(built(name), 3).eval()
@@ -260,6 +261,7 @@ def test_the_command_writes_volumes_maps_a_figure_and_a_script(tuned, tmp_path):
     assert re.findall('open "(.*)"', (output / "open.cxc").read_text()) == files
 
 
+@pytest.mark.slow
 def test_test_part_features_and_overwriting(tuned, tmp_path):
     for words in ((), ("--overwrite",)):
         status, text = run(tuned / "encoder.safetensors", "--count", 3, "--output", tmp_path, *words)

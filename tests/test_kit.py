@@ -155,6 +155,7 @@ def test_the_known_case_of_an_initialisation_from_which_nothing_trains() -> None
         encoder_checks.check_fresh_features_differ(DefaultInitialised())
 
 
+@pytest.mark.slow
 def test_declared_exceptions_are_skipped_with_a_reason() -> None:
     class Branching(SoundEncoder):
         compiles = False
@@ -246,6 +247,7 @@ def test_a_package_of_commands_only_is_told_that_there_is_nothing_to_check(tmp_p
 # ---- plugins for tests ----
 
 
+@pytest.mark.slow
 def test_a_fake_plugin_is_there_for_a_time(tmp_path: Path) -> None:
     with fake_plugin(tmp_path) as info:
         assert sorted(file.name for file in info.iterdir()) == ["METADATA", "entry_points.txt"]

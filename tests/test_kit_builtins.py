@@ -46,7 +46,10 @@ def specs(kind: Kind) -> list[Spec]:
     return [spec(**SMALL.get(name, {})) for name, spec in builtins(kind).items()]
 
 
-LARGE = {"cb3d", "densenet121_3d", "resnet18_3d", "resnet34_3d", "resnet50_3d", "timm3d", "vit_small_3d", "yopo"}
+LARGE = {
+    *("cb3d", "densenet121_3d", "resnet10_3d", "resnet18_3d", "resnet34_3d", "resnet50_3d"),
+    *("timm3d", "vit_small_3d", "vit_tiny_3d", "yopo"),
+}
 """Encoders that take seconds to build, to compile and to run in other precisions."""
 ENCODERS = {name: spec() for name, spec in builtins("encoder").items()}
 QUICK = [spec for name, spec in ENCODERS.items() if name not in LARGE]

@@ -44,6 +44,7 @@ def assert_only(name: str, failed: dict[str, str]) -> None:
     assert "; " in failed[name], "no word on what to do"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SOUND)
 def test_a_sound_plugin_passes_every_check(spec: type[Spec], tmp_path: Path) -> None:
     assert failures(instance(spec, tmp_path)) == {}

@@ -166,6 +166,7 @@ def source(tmp_path):
 FAST = {"epochs": 1, "batch_size": 8, "lr": 1e-12, "weight_decay": 0, "device": "cpu", "precision": "fp32"}
 
 
+@pytest.mark.slow
 def test_finetuning_starts_from_a_lab_checkpoint_with_the_users_settings(lab_file, source, tmp_path):
     cryoreg.finetune(tmp_path / "run", pretrained=lab_file, dataset=source, augmentation="none", **FAST)
     tensors, card = load_weights(tmp_path / "run" / "encoder.safetensors")

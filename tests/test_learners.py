@@ -105,6 +105,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_is_cross_entropy_of_a_linear_layer():
     torch.manual_seed(0)
     learner = FullFineTuning(cryoreg.create_encoder("rb3d", width=4), 3)
@@ -119,6 +120,7 @@ def test_full_fine_tuning_is_cross_entropy_of_a_linear_layer():
     torch.testing.assert_close(learner.classify(x).logits, logits)
 
 
+@pytest.mark.slow
 def test_it_is_shown_the_labels_that_it_may_use_and_the_rest_of_the_train_split_without(given, source, tmp_path):
     cryoreg.finetune(tmp_path / "run", **given)
     dataset = cryoreg.create_dataset("mrc_folder", root=source["root"])
@@ -137,6 +139,7 @@ def test_it_is_shown_the_labels_that_it_may_use_and_the_rest_of_the_train_split_
     assert float(rows(tmp_path / "run" / "metrics.csv")[-1]["told"]) == 9 + 12 + 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4, 6])
 def test_a_resumed_run_is_the_same_to_the_bit_with_its_unlabelled_stream(given, tmp_path, monkeypatch, stop):
     cryoreg.finetune(tmp_path / "whole", **given)
@@ -160,6 +163,7 @@ def test_a_resumed_run_is_the_same_to_the_bit_with_its_unlabelled_stream(given, 
     assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
 
 
+@pytest.mark.slow
 def test_without_others_it_learns_from_the_labelled_alone(given, tmp_path, monkeypatch):
     monkeypatch.setattr(Teacher, "forward", lambda self, lesson: _supervised(self, lesson))
     cryoreg.finetune(tmp_path / "run", **given | {"labels": 1.0})
@@ -172,6 +176,7 @@ def _supervised(learner, lesson):
     return StepOutput(F.cross_entropy(learner.student_head(features), lesson.labels), features.detach())
 
 
+@pytest.mark.slow
 def test_all_who_use_a_trained_network_ask_the_learner(given, source, tmp_path):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
     saved = load_weights(run / "classifier.safetensors")
@@ -199,12 +204,14 @@ def test_all_who_use_a_trained_network_ask_the_learner(given, source, tmp_path):
     assert open_network(tmp_path / "half.safetensors").learner is not None
 
 
+@pytest.mark.slow
 def test_the_best_epoch_by_its_own_answers_is_kept(given, tmp_path):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
     best = max(rows(run / "metrics.csv"), key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
     assert cryoreg.evaluate(run, "val").accuracy == pytest.approx(float(best["val_accuracy"]))
 
 
+@pytest.mark.slow
 def test_another_learners_file_is_one_line(given, tmp_path, monkeypatch):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
     monkeypatch.setattr("cryoreg.runs.networks.build_learner", FullFineTuning)
@@ -213,6 +220,7 @@ def test_another_learners_file_is_one_line(given, tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_encoders_file_holds_no_classifier_whatever_its_card_says_of_classes(given, tmp_path):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
     with pytest.raises(CheckpointError, match="holds an encoder without a classifier"):

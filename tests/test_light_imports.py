@@ -71,6 +71,7 @@ def test_the_check_itself_can_fail() -> None:
     assert "numpy" in loaded_by("import numpy")
 
 
+@pytest.mark.slow
 def test_only_discovery_imports_entrypoints() -> None:
     sources = [p for package in (cryoreg, cryoreg_cli) for p in Path(package.__file__).parent.rglob("*.py")]
     assert [p.name for p in sources if "entrypoints" in _imports(p)] == ["discovery.py"]
@@ -82,6 +83,7 @@ def _imports(source: Path) -> set[str]:
     return plain | {(n.module or "").split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom)}
 
 
+@pytest.mark.slow
 def test_training_does_without_torchmetrics_which_is_not_hidden_from_others() -> None:
     code = (
         "import sys, cryoreg.training.engine as engine\n"

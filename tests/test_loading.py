@@ -144,6 +144,7 @@ def test_each_batch_is_announced_one_step_before():
     assert list(_Announced(batches, None)) == [[3, 1], [4, 1], [5]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_store_is_streamed_as_it_is_held(dataset, tmp_path, workers):
     store = create_dataset("store", root=convert(dataset, tmp_path / "s.h5").path)

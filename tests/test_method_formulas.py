@@ -67,6 +67,7 @@ def slow_simsiam(method: Method, views: list[Tensor]) -> float:
     return -sum(cosines) / len(cosines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings", "slow"),
     [

@@ -216,6 +216,7 @@ def test_restored_run_equals_an_uninterrupted_one_to_the_bit(symmetric):
         assert torch.equal(other.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("encoder", [TinyEncoder, rb3d])
 def test_loss_falls_below_that_of_indistinguishable_keys(encoder, symmetric):

@@ -205,6 +205,7 @@ def test_pickled_copy_is_the_same_set(labelled):
     assert torch.equal(copy[1].volume, dataset[1].volume)
 
 
+@pytest.mark.slow
 def test_spawned_workers_read_it(labelled):
     dataset = MrcFolder(labelled)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

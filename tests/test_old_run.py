@@ -70,6 +70,7 @@ def test_the_encoders_open():
     assert embed(OLD / "pretrain", device="cpu", workers=0).features.shape == (50, tuned.num_features)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_it_went_then(old):
     cryoreg.finetune(old / "interrupted", resume=True)
     now, then = (rows(old / name / "metrics.csv") for name in ("interrupted", "finetune"))

@@ -159,6 +159,7 @@ def test_all_are_predicted_and_embedded(tuned, tmp_path, kind):
     assert {row["split"] for row in embedded if not row["label"]} <= {"train", ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whoever_looks_at_it_ends_well(sets, tuned, tmp_path, kind):
     run_dir, _ = tuned[kind]
@@ -173,6 +174,7 @@ def test_whoever_looks_at_it_ends_well(sets, tuned, tmp_path, kind):
     assert sum(label is None for label in again.labels) == 12
 
 
+@pytest.mark.slow
 def test_the_report_measures_labelled_ones(tuned):
     run_dir, _ = tuned["csv"]
     run("report", run_dir)
@@ -180,6 +182,7 @@ def test_the_report_measures_labelled_ones(tuned):
     assert f"test split, {figures['subtomograms']} subtomograms" in (run_dir / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["supcon", "simclr"])
 def test_pretraining_takes_them_and_shows_a_method_the_labels_there_are(sets, tmp_path, method):
     run("pretrain", "--method", method, *SMALL, *sets["csv"], *FAST, "--run-dir", tmp_path / "run")
@@ -211,6 +214,7 @@ def few(sets, tmp_path, keep: int) -> list[str]:
     return [*sets["star"][:3], str(path), *sets["star"][4:]]
 
 
+@pytest.mark.slow
 def test_too_few_labels_to_split_leave_no_folder_and_name_the_way_out(sets, tmp_path):
     options = few(sets, tmp_path, 2)
     words = [*SMALL, *options, *FAST, "--run-dir", tmp_path / "run"]

@@ -35,6 +35,7 @@ def test_its_spec_is_light(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_cryoreg_shows_it_without_copick(
     site: Path, cryoreg_process: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -123,6 +123,7 @@ def particles(path: Path) -> pd.DataFrame:
     return blocks.get("particles", blocks.get(""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [relion3, relion31, relion5])
 def test_star_keeps_every_block_column_and_row_as_text(run, volumes, make, tmp_path):
     path = make(volumes)

@@ -120,6 +120,7 @@ def test_every_panel_has_the_same_grey_scale_and_upwards_is_up():
     assert [axes.get_title() for axes in figure.subfigs[1].axes[:3]] == ["as it is", "view 1", "view 2"]
 
 
+@pytest.mark.slow
 def test_it_writes_a_png_and_says_where(cryoreg, data, tmp_path):
     words = [
         *data,

@@ -105,6 +105,7 @@ def test_the_last_epoch_is_always_probed(epochs, every, expected):
     assert list(probed_epochs(PretrainSettings(epochs=epochs, probe_every_epochs=every))) == expected
 
 
+@pytest.mark.slow
 def test_a_run_writes_the_figures_of_the_epochs_that_it_probes(data, tmp_path):
     cryoreg.pretrain(
         tmp_path / "run",
@@ -133,6 +134,7 @@ def test_a_method_is_shown_the_labels_that_fine_tuning_would_have(data):
         assert shown[index] == (dataset.labels[index] if index in chosen else -1)
 
 
+@pytest.mark.slow
 def test_the_alarm_knows_the_loss_of_a_method_that_knows_it_by_the_batch(data, tmp_path, capfd):
     """Nothing is learnt at a rate of 1e-12: SimCLR at a high temperature stays at ln(2B − 1)."""
     cryoreg.pretrain(

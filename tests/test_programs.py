@@ -13,6 +13,7 @@ from support.programs import Program
 from support.synthetic import write_classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["list"], ["list", "--kind", "colour"], ["inspect", "here"], []])
 def test_it_prints_and_ends_as_a_process_started_anew(tmp_path: Path, arguments: list[str]) -> None:
     write_classes(tmp_path / "here", per_class=1)
@@ -25,6 +26,7 @@ def test_it_prints_and_ends_as_a_process_started_anew(tmp_path: Path, arguments:
     assert forked.stderr == usual.stderr.replace("python -m cryoreg_cli", "cryoreg")
 
 
+@pytest.mark.slow
 def test_it_has_an_environment_of_its_own(tmp_path: Path) -> None:
     for folder in (tmp_path / "one", tmp_path / "other"):
         told = Program("doctor", "--no-training", "--json", environment={"XDG_CACHE_HOME": str(folder)}).finish()

@@ -137,6 +137,7 @@ def test_runs_name_it_and_guess_nothing(command: str, blob: Path) -> None:
     assert "as it has the extension .blob, say --dataset blob" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 def test_a_run_on_its_files_and_predictions_of_others(blob: Path, tmp_path: Path) -> None:
     trained = run(

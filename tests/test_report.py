@@ -99,6 +99,7 @@ def judged() -> Embedding:
     return embedding(labels, 4 * logits)  # where 2 would be the odds of this making
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_evaluate(tuned, contents):
     expected = cryoreg.evaluate(tuned)
     assert contents.part == "test"
@@ -362,6 +363,7 @@ def noisy_page(contents: Contents, count: int = 5000) -> str:
     return render(replace(contents, shown=shown, sheet=sheet_of(tiles), layouts=plain, neighbours=neighbours))
 
 
+@pytest.mark.slow
 def test_5000_noisy_subtomograms_stay_below_10_mb(contents, monkeypatch):
     monkeypatch.setattr("cryoreg.analysis.report.layout.umap", lambda components: components[:, :2])
     size = len(noisy_page(contents).encode())
@@ -397,6 +399,7 @@ def shown_points(driver) -> list[int]:
     return driver.execute_script(script)
 
 
+@pytest.mark.slow
 def test_in_a_browser_all_is_drawn_without_a_complaint(opened, contents):
     assert sorted(shown_points(opened)) == list(range(45))
     assert len(opened.find_elements("css selector", "#scatter .point")) == 45
@@ -410,6 +413,7 @@ def test_in_a_browser_all_is_drawn_without_a_complaint(opened, contents):
     assert [tick.rstrip("…") for tick in ticks] == [name[:17] if len(name) > 18 else name for name in names]
 
 
+@pytest.mark.slow
 def test_in_a_browser_colours_and_maps_switch(opened, contents):
     from selenium.webdriver.support.select import Select
 
@@ -448,6 +452,7 @@ def test_in_a_browser_pointing_shows_the_slice(opened, contents):
     np.testing.assert_allclose(np.reshape(opened.execute_script(script), (height, width)), expected, atol=2)
 
 
+@pytest.mark.slow
 def test_in_a_browser_drawing_around_points_saves_their_ids(opened, contents):
     from selenium.webdriver.common.action_chains import ActionChains
 
@@ -483,6 +488,7 @@ def test_in_a_browser_a_click_shows_neighbours(opened, contents):
     assert captions == [contents.shown.ids[row] for row in (12, *contents.neighbours.rows[12])]
 
 
+@pytest.mark.slow
 def test_in_a_browser_light_and_dark(opened):
     paper = "return getComputedStyle(document.body).backgroundColor"
     script = "return document.querySelector('#scatter')._fullLayout.font.color"

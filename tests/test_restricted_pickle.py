@@ -253,6 +253,7 @@ def test_pickles_built_by_hand(tmp_path, content, phrase):
     _with_memory(2 * 1024**3, lambda: refused(lambda: read_pickle(path), phrase, root=path))
 
 
+@pytest.mark.slow
 def test_deep_nesting_neither_crashes_nor_matters(tmp_path):
     """In a process of its own, which a deep recursion would end."""
     path = write(tmp_path / "a.pkl", b"]" + b"(" * 300_000 + b"N" + b"l" * 300_000 + b".")

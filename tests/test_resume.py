@@ -69,6 +69,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_is_the_same_to_the_bit(whole, data, tmp_path):
     pretrain(tmp_path / "again", data)
     assert losses(tmp_path / "again") == losses(whole)
@@ -129,6 +130,7 @@ def stop_in_epoch_1(monkeypatch):
     monkeypatch.setattr(Engine, "_step", stopping)
 
 
+@pytest.mark.slow
 def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path, monkeypatch):
     stop_in_epoch_1(monkeypatch)
     with pytest.raises(_Stop):
@@ -142,6 +144,7 @@ def test_an_epoch_interrupted_in_its_middle_goes_on_there(whole, data, tmp_path,
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (1, 0)])
 def test_no_column_shifts_when_a_resume_changes_what_is_measured(whole, data, tmp_path, monkeypatch, before, after):
     stop_in_epoch_1(monkeypatch)
@@ -169,6 +172,7 @@ def test_a_finished_run_resumes_to_nothing(whole):
     assert losses(whole) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_good_checkpoint(whole, data, tmp_path, monkeypatch, small_files_only):
     """From the second epoch on no file may grow beyond what the logs need: the checkpoint's write fails."""
     from cryoreg.training.pretrain import PretrainingPlan
@@ -210,6 +214,7 @@ def test_a_run_killed_before_its_first_checkpoint_leaves_a_usable_folder(data, t
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["run_folder.save_checkpoint", "run_folder.write_text", "run_log.SummaryWriter"])
 def test_a_run_killed_while_it_begins_can_resume_or_begin_anew(whole, data, tmp_path, monkeypatch, module):
     """As by `kill -9`: nothing is cleared up. Before the first checkpoint nothing was trained, and it begins anew."""
@@ -231,6 +236,7 @@ def test_a_run_killed_while_it_begins_can_resume_or_begin_anew(whole, data, tmp_
     assert losses(tmp_path / "run") == losses(whole)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_leaves_nothing_in_the_way(whole, data, tmp_path, small_files_only):
     small_files_only(1000)
     with pytest.raises(RunFolderError, match=r"cannot write .*last\.ckpt"):
@@ -275,6 +281,7 @@ def test_another_version_of_a_plugin_is_said_on_resume(data, tmp_path, monkeypat
     assert "Warning: method of the run came from one 1.0, and one 2.0 is installed" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_in_its_first_step_can_be_resumed(whole, data, tmp_path, monkeypatch):
     from cryoreg.training.engine import Engine
 

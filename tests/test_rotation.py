@@ -74,6 +74,7 @@ def test_loss_is_the_cross_entropy_of_the_rotations_shown(rotations, copies):
     assert torch.equal(output.features, method.encoder(seen[0])[:6])
 
 
+@pytest.mark.slow
 def test_copies_are_drawn_anew_and_uniformly():
     method = build("rotation", rotations="cube", copies=1)
     method.rotated = lambda x, chosen: counts.extend(chosen.flatten().tolist()) or x[None]

@@ -355,6 +355,7 @@ def shown(text: str) -> list[str]:
     return [name for name in NAMES if name in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -78,6 +78,7 @@ def test_no_assembly_has_more_symmetry_than_its_group(shapes: dict[str, Structur
                 assert cKDTree(shape.points).query(shape.points @ element.T)[0].max() > 2
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_the_other_groups_do_not(shapes: dict[str, Structure]) -> None:
     np.testing.assert_array_equal(make_assemblies(3, ("T",))[0].points, shapes["T"].points)
     other = assembly("T", stream(4, Purpose.STRUCTURE, POINT_GROUPS.index("T")))

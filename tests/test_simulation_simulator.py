@@ -67,6 +67,7 @@ def digest(order: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_a_cpu_with_fewer_instructions() -> None:
     """NumPy's sine and exponential differ in their last bits between CPUs; voxels must not."""
     features = np._core._multiarray_umath.__cpu_features__
@@ -187,6 +188,7 @@ def test_the_same_bits_for_any_batch(
     np.testing.assert_array_equal([by_three[i] for i in (5, 6, 7, 8, 0, 1, 2, 3, 4, 9)], whole)
 
 
+@pytest.mark.slow
 def test_the_same_bits_for_any_number_of_workers(bodies: list[Structure]) -> None:
     simulated = SimulatedSet(tuple(bodies), LIU, seed=3, per_class=30)
     alone = list(simulated.scenes(simulated.indices))

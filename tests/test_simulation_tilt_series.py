@@ -83,6 +83,7 @@ def test_nothing_is_left_in_the_missing_wedge(body: Structure) -> None:
     assert power[~optics.wedge(k, 70)].sum() < 0.02 * power.sum()
 
 
+@pytest.mark.slow
 def test_noise_has_the_requested_ratio_and_the_wedge(body: Structure) -> None:
     settings = make_settings("hard", box=20, neighbours=0, mode="tilt-series")
     simulator = Simulator([body], settings, 0)

@@ -144,6 +144,7 @@ def test_processes_read_together(store):
     np.testing.assert_array_equal(copy[3].volume[0], -volume(3))
 
 
+@pytest.mark.slow
 def test_no_file_stays_open(store):
     gc.collect()
     before = open_files()
@@ -186,6 +187,7 @@ def test_metadata_is_whole_before_the_first_voxel(tmp_path):
     assert {name: offset(path, name) for name in offsets} == offsets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 1, 3, 5])
 def test_killed_at_any_row_it_goes_on(tmp_path, first):
     path = tmp_path / "s.h5"
@@ -509,6 +511,7 @@ def test_a_store_that_shrinks_while_it_is_read(store):
     one_line(error, str(store), "truncated")
 
 
+@pytest.mark.slow
 def test_every_damaged_byte_of_the_metadata_is_told_or_harmless(store):
     """No damage may pass for another data set, nor end in anything but a DataError."""
     content, before, told = store.read_bytes(), Store(store), []

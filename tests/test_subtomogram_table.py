@@ -81,6 +81,7 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_every_command_writes_the_same_names_in_the_same_order(run, tmp_path):
     from click.testing import CliRunner
 

@@ -74,6 +74,7 @@ def test_a_volume_constant_along_z_has_the_features_of_the_2d_network(model, tmp
     assert expected.std(0).norm() > 1e-3 * expected.norm()
 
 
+@pytest.mark.slow
 def test_the_depth_of_a_constant_volume_does_not_matter(tmp_path):
     flat = flat_network("resnet18")
     encoder = create_encoder("timm3d", weights=saved(flat, tmp_path / "2d.safetensors")).eval()
@@ -83,6 +84,7 @@ def test_the_depth_of_a_constant_volume_does_not_matter(tmp_path):
             assert relative_error(encoder(constant_along_z(image, depth)), flat(image)) < 1e-5
 
 
+@pytest.mark.slow
 def test_weights_of_colour_images_are_summed_over_the_channels_and_the_classifier_is_dropped(tmp_path):
     flat = flat_network("resnet18", channels=3, classes=1000)
     torch.save({"state_dict": {f"module.{k}": v for k, v in flat.state_dict().items()}}, tmp_path / "2d.pth")
@@ -93,6 +95,7 @@ def test_weights_of_colour_images_are_summed_over_the_channels_and_the_classifie
         assert relative_error(encoder(constant_along_z(image, 8)), grey) < 1e-5
 
 
+@pytest.mark.slow
 def test_random_weights_sum_to_timms_along_z_and_have_the_spread_of_independent_ones():
     torch.manual_seed(0)
     flat = timm.create_model("resnet18", in_chans=1, num_classes=0)
@@ -135,6 +138,7 @@ def test_an_inflated_layer_averages_the_2d_layer_over_the_slices_that_it_sees(na
         torch.testing.assert_close(solid[:, :, depth], expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stem_stride_of_one_doubles_the_map():
     x = volumes(1, (33, 64, 40))
     with torch.no_grad():
@@ -142,6 +146,7 @@ def test_a_stem_stride_of_one_doubles_the_map():
         assert create_encoder("timm3d", stem_stride=1).eval().forward_features(x).shape == (1, 512, 3, 4, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -157,6 +162,7 @@ def test_what_cannot_be_inflated_is_one_clear_line(model, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_boxes_are_those_that_the_model_leaves_something_of():
     before = torch.get_rng_state()
     Timm3DSpec(model="densenet121").check_box((29, 29, 29))

@@ -36,6 +36,7 @@ def test_the_icosahedral_group_has_60_rotations_with_fivefold_threefold_and_twof
     assert Counter(abs(t) if t == 0 else t for t in traces) == expected
 
 
+@pytest.mark.slow
 def test_a_body_depends_on_its_number_alone(some_bodies: list) -> None:
     for index in (41, 3, 17):
         again = body(0, index)
@@ -85,6 +86,7 @@ def test_a_session_is_within_its_limits_and_its_box_holds_what_is_asked_for() ->
     assert {each.settings.phase_flip for each in drawn} == {True, False}
 
 
+@pytest.mark.slow
 def test_a_scene_depends_on_its_number_alone() -> None:
     one, other = Universe(40), Universe(40)
     wanted = one.scene(70)
@@ -125,6 +127,7 @@ def test_a_scene_of_nothing_is_never_without_noise() -> None:
     assert all(np.isfinite(scene.snr_crop) and scene.volume.std() > 0 for scene in scenes)
 
 
+@pytest.mark.slow
 def test_each_scene_lacks_the_wedge_that_its_session_says() -> None:
     """Also about x: had the turn been left out, the empty region would lie about the other axis."""
     universe = Universe(40)
@@ -162,6 +165,7 @@ def test_a_set_is_written_as_a_store_and_goes_on_elsewhere(tmp_path: Path) -> No
         assert whole.labels[6 + row] == rest.labels[row] == row
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_bits() -> None:
     few = UniverseSet(5, per_class=8)
     for one, other in zip(few.scenes(few.indices, 1), few.scenes(few.indices, 2), strict=True):

@@ -216,6 +216,7 @@ def test_a_data_set_by_itself_as_figure_and_page(run, tmp_path):
     assert state(tmp_path / "data") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("a.pdf", b"%PDF"), ("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
 def test_a_single_map(run, tmp_path, name, head):
     assert run("ball.mrc", "--output", name) == (0, f"view      {name}\n")

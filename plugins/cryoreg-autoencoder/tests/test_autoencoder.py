@@ -91,6 +91,7 @@ def test_a_box_of_16_begins_without_resampling() -> None:
     assert torch.equal(resampled(seed, [16 // 4] * 3), seed)
 
 
+@pytest.mark.slow
 def test_reconstruction_error_falls_far_below_that_of_the_mean_volume() -> None:
     x = blobs()
     baseline = (x - x.mean(0)).square().mean().item()
@@ -105,6 +106,7 @@ def test_reconstruction_error_falls_far_below_that_of_the_mean_volume() -> None:
     assert error < 0.5 * baseline
 
 
+@pytest.mark.slow
 def test_sparsity_makes_codes_smaller() -> None:
     x, sizes = blobs(), []
     for sparsity in (0.0, 0.1):
