@@ -20,7 +20,7 @@ from cryoreg.plans import ViewPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryoreg.contracts import Augmentation, Encoder, Method, SubtomogramDataset, Subtomograms
+    from cryoreg.contracts import Augmentation, Box, Encoder, Method, SubtomogramDataset, Subtomograms
 
 __all__ = [
     "KINDS",
@@ -172,6 +172,13 @@ class DatasetSpec(Spec):
     @abstractmethod
     def build(self) -> SubtomogramDataset:
         """Open the data set; raise `DataError` with one clear line where the data is at fault."""
+
+    def cut_to(self, voxel_size: float | None, box: Box) -> DatasetSpec | None:
+        """Return the spec of the same subtomograms, cut by the source itself at a voxel size (Å) and in a box (voxels).
+
+        ``voxel_size`` None: their own. None where the source cuts no boxes; volumes are then resampled as they are served.
+        """
+        return None
 
     def load(self) -> Subtomograms:
         """Return what `build` returns, with a default for all that it does not know."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryoreg import registry
-from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings
+from cryoreg.config.settings import FinetuneSettings, InputSettings, PretrainSettings, SplitSettings
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
 from cryoreg.simulation.settings import SceneSettings
@@ -64,6 +64,7 @@ def settings() -> Iterator[str]:
         "`training`, of `cryoreg pretrain`": PretrainSettings,
         "`training`, of `cryoreg finetune`": FinetuneSettings,
         "`split`, of both": SplitSettings,
+        "`input`, of both": InputSettings,
         "Scenes, of `cryoreg simulate`": SceneSettings,
     }.items():
         yield f"### {title}"

@@ -87,7 +87,7 @@ def _scene_settings(ctx: click.Context, incomplete: str) -> Offers:
 def _settings(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[str]]:
     """Yield the settings of the components that the line so far has chosen, and then the values of one."""
     from cryoreg.config import TASKS, kind_of
-    from cryoreg.config.settings import SplitSettings
+    from cryoreg.config.settings import InputSettings, SplitSettings
 
     task = ctx.command.name if ctx.command.name in TASKS else "pretrain"
     names = _chosen(ctx, str(task))
@@ -100,6 +100,7 @@ def _settings(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[st
     if ctx.command.name not in _DATASET_ONLY:
         yield from _fields(TASKS[str(task)].settings, "training.", incomplete)
         yield from _fields(SplitSettings, "split.", incomplete)
+        yield from _fields(InputSettings, "input.", incomplete)
 
 
 def _fields(model: type[BaseModel], before: str, incomplete: str) -> Iterator[CompletionItem[str]]:

@@ -15,7 +15,6 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
-from cryoreg.inference.predict import fit_to_data
 from cryoreg.inference.prediction_files import prepare_writer
 from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
@@ -53,7 +52,7 @@ def run_cluster(
     begins. Raises a `CryoregError` for bad input, before anything is written.
     """
     network = open_network(run, "encoder")
-    trained = Trained.with_data(network, fit_to_data(network.card, layers))
+    trained = Trained.with_data(network, layers, labels=False)
     dataset = trained.dataset
     check_files([output, *([montage] if montage else [])], overwrite, trained.inputs())
     write = _writer(output, dataset)

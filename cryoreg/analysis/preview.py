@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cryoreg.config import AnyConfig
 from cryoreg.contracts import Augmentation, Subtomograms, TiltAxis
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.files import write_atomically
@@ -68,7 +69,7 @@ def run_preview(
     augmentation's, else y. Raises `DataError` where the data are at fault, `OutputError` where the file exists (unless
     ``overwrite`` is set) or cannot lie there.
     """
-    dataset = config.spec("dataset").load()
+    dataset = load_adapted(config.spec("dataset"), config.input)
     check_file(output, overwrite, inputs_of(dataset, config.spec("dataset")))
     specs = [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
     for spec in specs:

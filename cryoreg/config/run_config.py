@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cryoreg import registry
 from cryoreg.config.layers import Layer
 from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
-from cryoreg.config.settings import FinetuneSettings, PretrainSettings, SplitSettings, TrainingSettings
+from cryoreg.config.settings import FinetuneSettings, InputSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError, UnknownComponentError
@@ -85,6 +85,8 @@ class RunConfig(Generic[SettingsOf]):
     """Key ("method.temperature") -> where its value came from; a key that is absent has its default."""
     required_plugins: tuple[str, ...] = ()
     """Packages that the run needs, as its config says them: "cryoreg-x>=0.3"."""
+    input: InputSettings = field(default_factory=InputSettings)
+    """To what the data are brought before the network sees them."""
 
     @overload
     def spec(self, section: Literal["encoder"]) -> EncoderSpec: ...
@@ -121,6 +123,8 @@ class RunConfig(Generic[SettingsOf]):
             name = component.name if component.builtin else component.qualified
             sections[section] = {"name": name, **_plain(spec)}
         sections |= {"split": _plain(self.split), "training": _plain(self.training)}
+        if given := _plain(self.input):
+            sections["input"] = given
         return sections | {PROVENANCE_SECTION: self.packages()}
 
     def to_toml(self) -> str:
@@ -132,6 +136,7 @@ class RunConfig(Generic[SettingsOf]):
         for section, (component, spec) in self.choices.items():
             yield f"{section}.name", component.name, self.sources.get(f"{section}.name", "default")
             yield from self._values(section, spec)
+        yield from self._values("input", self.input)
         yield from self._values("split", self.split)
         yield from self._values("training", self.training)
 
@@ -172,15 +177,16 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
         choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
         sources[f"{section}.name"] = source
     split = validated(SplitSettings, "split", "a split setting", merged["split"])
+    given = validated(InputSettings, "input", "a setting of what the network is given", merged["input"])
     training = validated(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
     for section, entries in merged.items():
         sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
-    return RunConfig(task, choices, split, training, sources, required)
+    return RunConfig(task, choices, split, training, sources, required, given)
 
 
 def _merge(task: str, layers: list[Layer]) -> dict[str, Entries]:
     """Return section -> key -> (value, source); changing a component drops its earlier parameters."""
-    merged: dict[str, Entries] = {s: {} for s in (*TASKS[task].components, "split", "training")}
+    merged: dict[str, Entries] = {s: {} for s in (*TASKS[task].components, "input", "split", "training")}
     for source, values in layers:
         for section, entries in values.items():
             if section == "task":

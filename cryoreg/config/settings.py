@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from cryoreg.specs import Settings
 
 SCRATCH: Literal["scratch"] = "scratch"
+Edge = Annotated[int, Field(ge=1)]
 
 
 class SplitSettings(Settings):
@@ -24,6 +25,23 @@ class SplitSettings(Settings):
         if min(value) < 0 or abs(sum(value) - 1) > 1e-6:
             raise ValueError("the three fractions must not be negative and must sum to 1")
         return value
+
+
+class InputSettings(Settings):
+    """What the network is given, where that is not the data as they are: what trained weights were trained on."""
+
+    voxel_size: float | None = Field(None, gt=0, description="Å per voxel to bring the data to; unset: as they are")
+    box: tuple[Edge, Edge, Edge] | None = Field(
+        None, description="box to cut or pad the data to, voxels; unset: as they are"
+    )
+    contrast: Literal["bright", "dark"] | None = Field(
+        None, description="how density is to look, where that of the data is known; unset: as it does"
+    )
+
+    @field_validator("box", mode="before")
+    @classmethod
+    def _cube(cls, value: object) -> object:
+        return (value,) * 3 if isinstance(value, int) else value
 
 
 class TrainingSettings(Settings):

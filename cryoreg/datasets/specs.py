@@ -13,7 +13,7 @@ from cryoreg.errors import DataError
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Box, SubtomogramDataset
 
 
 class FileDatasetSpec(DatasetSpec):
@@ -209,6 +209,11 @@ class TomogramSpec(FileDatasetSpec):
         """Take a list with coordinates; tomograms alone, and folders with lists, are answered with what to do."""
         recognition.refuse_tomograms(path)
         return recognition.particle_list(path)
+
+    def cut_to(self, voxel_size: float | None, box: Box) -> TomogramSpec | None:
+        """Return the spec that cuts such boxes; None where they are no cubes."""
+        grid: dict[str, object] = {"box": box[0], "rescale_to": voxel_size or self.rescale_to}
+        return self.model_copy(update=grid) if len(set(box)) == 1 else None
 
     def build(self) -> SubtomogramDataset:
         """Open the list and the tomograms' headers; boxes are cut at the voxel size asked for, not rescaled after."""

@@ -15,6 +15,7 @@ from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import SplitPart, split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
@@ -128,7 +129,7 @@ def run_evaluation(run_dir: Path, part: SplitPart, layers: list[Layer]) -> Evalu
     network = open_network(run_dir, "classifier")
     config = resolve("finetune", [Layer(str(network.path), network.card["config"]), *layers])
     check_same_run(network.card["config"], config, "evaluate")
-    dataset = config.spec("dataset").load()
+    dataset = load_adapted(config.spec("dataset"), config.input)
     _require_own_data(network, dataset)
     evaluation = _evaluate(Trained(network, config, dataset), part)
     evaluation.save(network.path.parent)

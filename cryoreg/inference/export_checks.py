@@ -8,11 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.inspection import spread
 from cryoreg.errors import CheckpointError, CryoregError
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import recorded_spec
+from cryoreg.runs.weights import input_of
 
 REAL_VOLUMES = 4
 """Subtomograms of the run's own data set on which an export is checked."""
@@ -37,7 +40,8 @@ def check_volumes(card: Card, count: int | None = None) -> tuple[dict[str, Tenso
     random = 5 + 3 * torch.randn(count or _RANDOM_VOLUMES, 1, *card["box"], generator=torch.Generator().manual_seed(0))
     volumes, notes = {"random volumes": random}, []
     try:
-        volumes["real volumes"] = _real_volumes(recorded_spec("dataset", card).load(), card["box"], count)
+        data = load_adapted(recorded_spec("dataset", card), InputSettings(**input_of(card)))
+        volumes["real volumes"] = _real_volumes(data, card["box"], count)
     except (CryoregError, OSError) as error:
         notes.append(f"checked on random volumes only, as the run's data cannot be read: {error}")
     return volumes, notes

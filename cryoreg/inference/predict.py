@@ -11,7 +11,6 @@ import torch
 
 from cryoreg.config import Layer
 from cryoreg.config.layers import Chosen
-from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import origins_of
@@ -65,7 +64,7 @@ def run_prediction(
 ) -> Predictions:
     """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
     network = open_network(run, "classifier")
-    trained = Trained.with_data(network, fit_to_data(network.card, layers))
+    trained = Trained.with_data(network, layers, labels=False)
     threshold = threshold_of(trained.card, unsure)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
@@ -76,27 +75,6 @@ def run_prediction(
     if write is not None and output is not None:
         write_text(output, write(predictions))
     return predictions
-
-
-def fit_to_data(card: Card, layers: Sequence[Layer]) -> list[Layer]:
-    """Put before ``layers`` what follows from other data: the reader that fits, the network's box, no labels."""
-    given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
-    if "root" not in given:
-        return list(layers)
-    recorded = card["config"]["dataset"]
-    name = given.get("name") or _reader(Path(str(given["root"])).expanduser(), recorded["name"])
-    follows: dict[str, object] = {"name": name}
-    if name == recorded["name"] and "label" in recorded:
-        follows["label"] = None
-    if name == "tomogram":
-        follows["box"] = card["box"][0]
-    return [Layer("what fits the data", {"dataset": follows}), *layers]
-
-
-def _reader(root: Path, recorded: str) -> str:
-    """Return the reader that the run had where it fits, else the only one that does."""
-    match = choose(root, recorded)
-    return recorded if recorded in (match.name, match.qualified) else match.name
 
 
 def threshold_of(card: Card, unsure: Threshold) -> float:

@@ -14,15 +14,16 @@ from torch import Tensor
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Encoder, Learner, Subtomograms
+from cryoreg.datasets.adaptation import differences
 from cryoreg.datasets.origins import inputs_of
+from cryoreg.inference.other_data import fit_to_data, load_for
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
+from cryoreg.runs.weights import input_of
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import build_seeded
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
 
-_SAME_VOXEL_SIZE = 0.01
-"""Relative difference from which on two voxel sizes are two."""
 _RECORDED = ("encoder", "dataset", "split", "packages")
 
 
@@ -37,7 +38,8 @@ class Trained:
     def open(cls, run: Path, layers: Sequence[Layer] = (), wanted: Wanted = "either") -> Self:
         """Open the classifier or the encoder of a run or file, and data for it.
 
-        ``layers`` change the data set (root, another reader) and how to compute. Raises `CheckpointError` as
+        ``layers`` change the data set (root, another reader) and how to compute. Where the data are not as the network
+        knows them, they are brought to its voxel size, box and contrast; notes of the data set say so. Raises `CheckpointError` as
         `open_network` does, `DataError` and `ConfigError` for data that the network cannot take.
         """
         return cls.with_data(open_network(run, wanted), layers)
@@ -53,12 +55,13 @@ class Trained:
         return cls.open(run, layers, "classifier")
 
     @classmethod
-    def with_data(cls, network: Network, layers: Sequence[Layer] = ()) -> Self:
-        """Open data for a network; see `open`."""
+    def with_data(cls, network: Network, layers: Sequence[Layer] = (), labels: bool = True) -> Self:
+        """Open data for a network; see `open`. Without ``labels``, other data need not have those of the run."""
         recorded = {section: network.card["config"][section] for section in _RECORDED}
-        config = resolve("finetune", [Layer(str(network.path), recorded), *layers])
+        first = Layer(str(network.path), {**recorded, "input": input_of(network.card)})
+        config = resolve("finetune", [first, *fit_to_data(network.card, layers, labels)])
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
-        dataset = config.spec("dataset").load()
+        dataset = load_for(network, config)
         config.spec("encoder").check_box(dataset.box)
         return cls(network, config, dataset)
 
@@ -99,26 +102,8 @@ class Trained:
         return {str(self.path), *inputs_of(self.dataset, self.config.spec("dataset"))}
 
     def differences(self) -> list[str]:
-        """Return a line for each way in which the data set is not as the one that the network was trained on."""
-        dataset, card = self.dataset, self.card
-        lines = []
-        if card["voxel_size"] and dataset.voxel_size and not _close(card["voxel_size"], dataset.voxel_size):
-            lines.append(
-                f"voxels are {dataset.voxel_size:.4g} Å, trained on {card['voxel_size']:.4g} Å; "
-                f"say --set dataset.rescale_to={card['voxel_size']:.4g}"
-            )
-        elif bool(card["voxel_size"]) != bool(dataset.voxel_size):
-            known, unknown = ("training data", "these data") if card["voxel_size"] else ("these data", "training data")
-            lines.append(f"the voxel size of the {known} is known, that of the {unknown} is not; make sure they agree")
-        if list(dataset.box) != card["box"]:
-            lines.append(
-                f"boxes are {_size(dataset.box)} voxels, trained on {_size(card['box'])}; extract the same box"
-            )
-        for name, meaning in (("contrast", "density is"), ("tilt_axis", "the tilt axis is")):
-            here, there = getattr(dataset, name), card.get(name)
-            if here and there and here != there:
-                lines.append(f"{meaning} {here} here, {there} in the training data")
-        return lines
+        """Return a line for each way in which the data set, as it is served, is not what the network was trained on."""
+        return differences(self.dataset, self.card)
 
     def features(self, samples: Sequence[int] | None = None) -> NDArray[np.float32]:
         """Return the features (N, num_features) of subtomograms by index, in that order; None: of all."""
@@ -142,11 +127,3 @@ class Trained:
         resident = residency(self.dataset, settings)
         loader = VolumeLoader(self.dataset, in_order(chosen), fabric.device, resident, settings.workers)
         return run_over(loader, fabric, function).numpy()
-
-
-def _close(one: float, other: float) -> bool:
-    return abs(one - other) <= _SAME_VOXEL_SIZE * max(one, other)
-
-
-def _size(box: Sequence[int]) -> str:
-    return "×".join(map(str, box))

@@ -150,7 +150,7 @@ def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
 
 
 def with_pretrained(layers: list[Layer]) -> list[Layer]:
-    """Put encoder, data set and split of the weights to start from, where they record them, before the given layers."""
+    """Put what the weights to start from record before the given layers: encoder, data set, split, and input."""
     starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
     start = next((start for start in reversed(starts) if start is not None), SCRATCH)
     if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
@@ -159,9 +159,26 @@ def with_pretrained(layers: list[Layer]) -> list[Layer]:
     if is_lab_checkpoint(path):
         read_state(path)  # better refused now than when the data set is open
         return layers
-    recorded = load_trained(path).card["config"]
-    inherited = {key: recorded[key] for key in ("encoder", "dataset", "split", "packages")}
-    return [Layer(str(path), inherited), *layers]
+    card = load_trained(path).card
+    inherited = {key: card["config"][key] for key in ("encoder", "dataset", "split", "packages")}
+    return [Layer(str(path), {**inherited, "input": input_of(card)}), *layers]
+
+
+def input_of(card: Card) -> dict[str, object]:
+    """Return the section "input" of a config by which data are brought to what a network was trained on.
+
+    Without a voxel size, boxes are not compared: nothing says what they hold.
+    """
+    known = ("voxel_size", "box", "contrast") if card["voxel_size"] else ("contrast",)
+    return {key: card[key] for key in known if card.get(key) is not None}
+
+
+def card_of_start(start: Path | str) -> Card | None:
+    """Return what is known of the weights that a run starts from; None where it is nothing."""
+    if start == SCRATCH:
+        return None
+    path = find_weights(Path(start))
+    return None if is_lab_checkpoint(path) else load_trained(path).card
 
 
 def _header(data: bytes) -> dict[str, Any]:

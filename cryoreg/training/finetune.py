@@ -14,6 +14,7 @@ from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import SCRATCH, FinetuneSettings
 from cryoreg.contracts import Encoder, StepOutput, Subtomograms
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import DataError
 from cryoreg.learners import build_learner
@@ -21,7 +22,7 @@ from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import load_pretrained, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
-from cryoreg.runs.weights import CLASSIFIER_FILE, make_card, provenance_of, with_pretrained
+from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of, with_pretrained
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
@@ -153,8 +154,8 @@ def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: b
 def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) -> FinetuneResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
-    dataset = config.spec("dataset").load()
-    show_notes(dataset, fabric)
+    dataset = load_adapted(config.spec("dataset"), config.input)
+    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)

@@ -14,6 +14,7 @@ from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, Subtomograms
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
 from cryoreg.runs.networks import save_encoder
@@ -127,7 +128,7 @@ def run_pretraining(config: RunConfig[PretrainSettings], run_dir: Path, resume: 
 def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) -> PretrainResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
-    dataset = config.spec("dataset").load()
+    dataset = load_adapted(config.spec("dataset"), config.input)
     show_notes(dataset, fabric)
     plan = PretrainingPlan(config, dataset, fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):

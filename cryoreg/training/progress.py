@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from cryoreg.datasets.adaptation import differences
+
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
+    from cryoreg.runs.cards import Card
     from cryoreg.training.lightning import Fabric
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
@@ -27,11 +30,12 @@ _SHOWN = {
 """Columns of metrics.csv -> name and format in the line."""
 
 
-def show_notes(dataset: Subtomograms, fabric: Fabric) -> None:
-    """Print, in the leading process, what the reader of a data set has to say of it."""
+def show_notes(dataset: Subtomograms, fabric: Fabric, start: Card | None = None) -> None:
+    """Print, in the leading process, what there is to say of a data set, also beside the card of weights to start from."""
+    lines = [] if start is None else [f"differs: {line}" for line in differences(dataset, start)]
     if fabric.is_global_zero:
-        for note in dataset.notes:
-            print(f"note: {note}", file=sys.stderr)
+        for line in [*lines, *(f"note: {note}" for note in dataset.notes)]:
+            print(line, file=sys.stderr)
 
 
 class ProgressLine:

@@ -1,0 +1,69 @@
+"""Data for a network, its run's own or others: which reader opens them, and what of the run's words holds for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryoreg.config import AnyConfig, Layer
+from cryoreg.config.sniffing import choose
+from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.adaptation import load_adapted
+from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.runs.cards import Card
+from cryoreg.runs.networks import Network
+from cryoreg.wrapped import Wrapped
+
+_TOLD = ("voxel_size", "contrast", "tilt_range", "tilt_axis")
+"""What a user says of files where they do not."""
+
+
+def fit_to_data(card: Card, layers: Sequence[Layer], labels: bool = True) -> list[Layer]:
+    """Put before ``layers`` what follows from other data: the reader that fits, and the network's box.
+
+    Without ``labels``, the column that held those of the run's own data is not asked for.
+    """
+    given = {key: value for layer in layers for key, value in layer.values.get("dataset", {}).items()}
+    if "root" not in given:
+        return list(layers)
+    recorded = card["config"]["dataset"]
+    name = given.get("name") or _reader(Path(str(given["root"])).expanduser(), recorded["name"])
+    follows: dict[str, object] = {"name": name}
+    if name == recorded["name"] and "label" in recorded and not labels:
+        follows["label"] = None
+    if name == "tomogram":
+        follows["box"] = card["box"][0]
+    return [Layer("what fits the data", {"dataset": follows}), *layers]
+
+
+def _reader(root: Path, recorded: str) -> str:
+    """Return the reader that the run had where it fits, else the only one that does."""
+    match = choose(root, recorded)
+    return recorded if recorded in (match.name, match.qualified) else match.name
+
+
+def load_for(network: Network, config: AnyConfig) -> Subtomograms:
+    """Open the data of a config as the network knows them.
+
+    What the user said of the run's own files (voxel size, contrast, tilts) holds for other ones where these do not say
+    themselves, and a note says so.
+    """
+    spec, dataset = config.spec("dataset"), load_adapted(config.spec("dataset"), config.input)
+    told = _told(config, str(network.path))
+    if not told or fingerprint(dataset) == network.card["data"]:
+        return dataset
+    silent = spec.model_copy(update={**dict.fromkeys(told), "rescale_to": None}).load()
+    holds = {key: value for key, value in told.items() if getattr(silent, key) is None}
+    if holds != told:
+        dataset = load_adapted(spec.model_copy(update=dict.fromkeys(told.keys() - holds.keys())), config.input)
+    served = Wrapped(dataset)
+    served.notes = [*dataset.notes, *(f"{key} = {value} as told of the training data" for key, value in holds.items())]
+    return served
+
+
+def _told(config: AnyConfig, recorded: str) -> dict[str, object]:
+    """Return what was said of the run's own files and is now laid over those of another root."""
+    if config.sources.get("dataset.root") in (None, recorded):
+        return {}
+    keys = [key for key in _TOLD if config.sources.get(f"dataset.{key}") == recorded]
+    return {key: value for key in keys if (value := getattr(config.spec("dataset"), key, None)) is not None}

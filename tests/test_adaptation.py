@@ -1,0 +1,269 @@
+"""Data brought to what a network knows: the same density on another grid, its centre where it was, and it is said."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from support.coded import write_coded
+from support.mrc_writing import noise, write_mrc
+from support.synthetic import write_classes
+from test_conventions import KNOWN, InMemory
+from test_resampling import blob
+
+import cryoreg
+from cryoreg.config.settings import InputSettings
+from cryoreg.contracts import OPTIONAL, Origin
+from cryoreg.datasets.adaptation import Adapted, adapt, differences, load_adapted
+from cryoreg.datasets.specs import MrcFolderSpec, TomogramSpec
+from cryoreg.errors import DataError
+from cryoreg.inference.trained import Trained
+from cryoreg.runs.weights import load_weights
+from cryoreg_cli.main import cryoreg as command_line
+
+PLACE, SIGMA = (20.0, -30.0, 45.0), 30.0
+FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32", "epochs": 1}
+ENCODER = {"name": "rb3d", "width": 4}
+
+
+def wanted(voxel_size=None, box=None, contrast=None) -> InputSettings:
+    return InputSettings(voxel_size=voxel_size, box=box, contrast=contrast)
+
+
+def served(volume, settings: InputSettings, voxel_size=10.0, **known) -> np.ndarray:
+    return adapt(InMemory([volume], [voxel_size], **known), settings)[0].volume[0].numpy()
+
+
+@pytest.mark.parametrize(("edge", "box"), [(32, 16), (33, 16), (48, 16), (64, 17), (47, 15)])
+def test_a_gaussian_stays_where_it_is(edge, box):
+    """Sampled anew on the coarser grid in closed form; larger boxes are cut after that, and lose nothing to it."""
+    found = served(blob(edge, 10, PLACE, SIGMA), wanted(20.0, box))
+    np.testing.assert_allclose(found, blob(box, 20, PLACE, SIGMA), atol=2e-3)
+
+
+@pytest.mark.parametrize(("edge", "box", "first"), [(24, 16, 2), (24, 17, 2), (25, 16, 2)])
+def test_what_lies_beyond_a_small_box_is_the_mean_of_what_is_there(edge, box, first):
+    found = served(blob(edge, 10, PLACE, SIGMA), wanted(20.0, box))
+    inner = (slice(first, first + 12),) * 3
+    np.testing.assert_allclose(found[inner], blob(box, 20, PLACE, SIGMA)[inner], atol=2e-2)
+    outside = np.ones_like(found, bool)
+    outside[inner] = False
+    np.testing.assert_allclose(found[outside], found[inner].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("old", [(16, 16, 16), (15, 16, 17), (9, 20, 8)])
+@pytest.mark.parametrize("new", [(16, 16, 16), (8, 8, 8), (9, 9, 9), (24, 24, 24), (25, 8, 16)])
+def test_boxes_are_cut_and_padded_about_the_centre_voxel(old, new):
+    """Each voxel tells its own place from the centre, edge // 2, and is copied to the bit."""
+    places = np.stack(np.indices(old)) - np.reshape([edge // 2 for edge in old], (3, 1, 1, 1))
+    code = (places * np.reshape([10_000, 100, 1], (3, 1, 1, 1))).sum(0).astype(np.float32)
+    found = served(code, wanted(box=new))
+    assert found.shape == new
+    there = {tuple(place): value for place, value in zip(places.reshape(3, -1).T.tolist(), code.ravel(), strict=True)}
+    for index in np.ndindex(new):
+        place = tuple(i - edge // 2 for i, edge in zip(index, new, strict=True))
+        if place in there:
+            assert found[index] == there[place]
+    assert found[tuple(edge // 2 for edge in new)] == 0
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "sign"),
+    [("dark", "bright", -1), ("bright", "dark", -1), ("bright", "bright", 1), (None, "bright", 1), ("dark", None, 1)],
+)
+def test_the_sign_changes_where_both_contrasts_are_known(here, there, sign):
+    dataset = adapt(InMemory([noise()], [10.0], **({"contrast": here} if here else {})), wanted(contrast=there))
+    np.testing.assert_array_equal(dataset[0].volume[0], sign * noise())
+    assert dataset.contrast == (there if sign < 0 else here)
+
+
+def test_what_is_as_wanted_is_not_touched():
+    dataset = cryoreg.create_dataset("demo", per_class=1, box=16)
+    for settings in (wanted(), wanted(12.05, 16), wanted(None, 16)):
+        assert adapt(dataset, settings) is dataset
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_all_that_is_known_is_passed_on(name):
+    value = InMemory([noise(), noise()], [10.0, 10.0]) if name == "clean" else KNOWN[name]
+    reader = InMemory([noise(), noise()], [10.0, 10.0], **{name: value})
+    dataset = Adapted(reader, None, (4, 4, 4), None)
+    found = getattr(dataset, name)
+    if name == "clean":
+        assert torch.equal(found[1].volume, dataset[1].volume)
+    elif name == "origin":
+        assert found(1) == Origin("list.star", 8)
+    elif name == "prefetch":
+        heard = []
+        reader.prefetch = heard.extend
+        dataset.prefetch([1, 0])
+        assert heard == [1, 0]
+    else:
+        assert found == value
+
+
+def test_the_rest_is_the_readers():
+    reader = InMemory([noise(), noise(seed=1)], [10.0, 10.0])
+    dataset = pickle.loads(pickle.dumps(adapt(reader, wanted(20.0, 4))))
+    for name in ("classes", "labels", "ids", "groups"):
+        assert list(getattr(dataset, name)) == list(getattr(reader, name))
+    assert (dataset[1].label, dataset[1].id, dataset[1].group) == (0, "1", "t")
+    assert (dataset.voxel_size, dataset.box) == (20.0, (4, 4, 4))
+    assert dataset[1].volume.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        (wanted(20.0, 16), ["voxels of 10 Å are brought to 20 Å, boxes of 32 to 16 voxels"]),
+        (wanted(20.0, 32), ["voxels of 10 Å are brought to 20 Å"]),
+        (wanted(10.0, (16, 32, 32)), ["boxes of 32 are brought to 16×32×32 voxels"]),
+        (wanted(contrast="bright"), ["density is dark in the data, and made bright"]),
+    ],
+)
+def test_what_is_done_is_said(settings, notes):
+    assert adapt(InMemory([noise((32, 32, 32))], [10.0], contrast="dark"), settings).notes == notes
+
+
+def test_without_a_voxel_size_nothing_is_changed_and_other_boxes_are_refused():
+    dataset = cryoreg.wrapped.with_defaults(InMemory([noise((8, 8, 8))], [None]))
+    assert adapt(dataset, wanted(20.0, 8)) is dataset
+    card = {"voxel_size": 20.0, "box": [8, 8, 8], "contrast": "bright"}
+    size, contrast = differences(dataset, card)
+    assert size.startswith("the voxel size of the training data is known, that of these data is not")
+    assert "say --set dataset.contrast=dark" in contrast
+    with pytest.raises(DataError, match=r"boxes of 8 voxels cannot be made 16 of 20 Å.*--set dataset.voxel_size=<Å>$"):
+        adapt(dataset, wanted(20.0, 16))
+
+
+def test_a_voxel_size_that_the_user_wants_stays(tmp_path):
+    np.save(tmp_path / "a.npy", noise((32, 32, 32)))
+    own = cryoreg.datasets.specs.NpyFolderSpec(root=tmp_path, voxel_size=10, rescale_to=13.3)
+    dataset = load_adapted(own, wanted(20.0, 16))
+    assert (dataset.voxel_size, dataset.box) == (13.3, (24, 24, 24))
+    assert torch.equal(dataset[0].volume, own.load()[0].volume)
+    assert differences(dataset, {"voxel_size": 20.0, "box": [16] * 3}) == [
+        "voxels are 13.3 Å, trained on 20 Å",
+        "boxes are 24 voxels, trained on 16",
+    ]
+    same = load_adapted(own.model_copy(update={"rescale_to": 20.0}), wanted(20.0, 12))
+    assert (same.voxel_size, same.box) == (20.0, (12, 12, 12))
+
+
+def test_boxes_of_tomograms_are_cut_anew(tmp_path):
+    """At the wanted size around the particle, so that they are as full as the tomogram lets them be."""
+    write_coded(tmp_path / "t.mrc")
+    (tmp_path / "list.csv").write_text("x,y,z\n25,20,15\n")
+    dataset = load_adapted(TomogramSpec(root=tmp_path / "list.csv", box=4), wanted(20.0, 8))
+    assert dataset.notes[-1] == "voxels of 10 Å are brought to 20 Å, boxes of 4 to 8 voxels, cut anew"
+    cut = TomogramSpec(root=tmp_path / "list.csv", box=8, rescale_to=20.0).load()
+    assert torch.equal(dataset[0].volume, cut[0].volume)
+    assert dataset[0].volume[0, 4, 4, 4] == pytest.approx(25 + 2_000 + 150_000, rel=1e-3)
+
+
+# Wherever a trained network meets data
+
+
+def as_files(source, target, edge: int, voxel_size: float):
+    """Write the blobs of a folder again, at another voxel size and in another box, by a wide Gaussian each."""
+    for path in sorted(source.rglob("*.mrc")):
+        label = int(path.parent.name.removeprefix("class"))
+        place = (60.0 * label - 30.0, 0.0, 0.0)
+        rng = np.random.default_rng(int(path.stem))
+        volume = blob(edge, voxel_size, place, 40) + 0.05 * rng.standard_normal((edge,) * 3).astype(np.float32)
+        write_mrc(target / path.relative_to(source), volume, voxel_size)
+    return target
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Pretrained on 8³ at 20 Å; the folder of its data lies beside it."""
+    folder = tmp_path_factory.mktemp("start")
+    source = as_files(write_classes(folder / "plan", per_class=10), folder / "coarse", 8, 20.0)
+    cryoreg.pretrain(folder / "run", encoder=ENCODER, dataset={"name": "mrc_folder", "root": source}, **FAST)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def fine(start):
+    """The same scenes, 24³ at 10 Å: finer, and a wider box."""
+    return as_files(start.parent / "plan", start.parent / "fine", 24, 10.0)
+
+
+@pytest.fixture(scope="module")
+def tuned(start, fine):
+    run = start.parent / "tuned"
+    source = {"name": "mrc_folder", "root": fine}
+    cryoreg.finetune(run, pretrained=start, dataset=source, **FAST | {"epochs": 3})
+    return run
+
+
+def test_fine_tuning_records_what_the_network_saw(tuned):
+    card = load_weights(tuned / "classifier.safetensors").card
+    assert (card["voxel_size"], card["box"]) == (20.0, [8, 8, 8])
+    assert card["config"]["input"] == {"voxel_size": 20.0, "box": [8, 8, 8]}
+
+
+def test_the_same_files_are_brought_there_again(tuned, fine, tmp_path):
+    own, given = Trained.classifier(tuned), cryoreg.predict(tuned, dataset={"root": fine}, device="cpu", workers=0)
+    assert own.differences() == []
+    assert own.dataset.notes == ["voxels of 10 Å are brought to 20 Å, boxes of 24 to 8 voxels"]
+    assert given.predictions.tolist() == own.logits().argmax(1).tolist()
+    figures = cryoreg.evaluate(tuned, device="cpu", workers=0)
+    by_id = dict(zip(given.ids, given.predictions.tolist(), strict=True))
+    assert [by_id[name] for name in figures.ids] == figures.predictions.tolist()
+    assert set(cryoreg.inference.embedding.embed(tuned, "test").parts) == {"test"}
+
+
+def test_features_are_those_of_volumes_brought_there_by_hand(start, fine):
+    found = Trained.encoder(start, [cryoreg.config.Layer("test", {"dataset": {"root": fine}})])
+    by_hand = MrcFolderSpec(root=fine, rescale_to=20.0).load()
+    encoder = cryoreg.create_encoder(pretrained=start).eval()
+    volumes = torch.stack([by_hand[i].volume[:, 2:10, 2:10, 2:10] for i in range(len(by_hand))])
+    with torch.no_grad():
+        expected = encoder(cryoreg.datasets.normalisation.normalise(volumes)).numpy()
+    np.testing.assert_allclose(found.features(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_goes_on_as_it_began_even_without_what_it_started_from(start, fine, tmp_path):
+    source = {"name": "mrc_folder", "root": fine}
+    weights = shutil.copytree(start, tmp_path / "weights")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    cryoreg.finetune(whole, pretrained=weights, dataset=source, **FAST | {"epochs": 2, "schedule": "constant"})
+    cryoreg.finetune(part, pretrained=weights, dataset=source, **FAST | {"epochs": 1, "schedule": "constant"})
+    assert load_weights(part / "encoder.safetensors").card["box"] == [8, 8, 8]
+    recorded = cryoreg.config.resolve("finetune", cryoreg.runs.run_folder.with_run("finetune", [], part))
+    shutil.rmtree(weights)
+    assert recorded.input == wanted(20.0, 8)
+
+
+def test_the_command_says_it(start, fine, tmp_path):
+    words = ["cluster", start, "--data", fine, "--clusters", "2", "--output", tmp_path / "c.csv", "--device", "cpu"]
+    result = CliRunner().invoke(command_line, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0] == "note: voxels of 10 Å are brought to 20 Å, boxes of 24 to 8 voxels"
+
+
+def test_what_was_said_of_the_own_files_does_not_overrule_others(tmp_path):
+    """A run on files without voxel size, told 20 Å: it holds for other silent files, and not for those that say 10 Å."""
+    plan = write_classes(tmp_path / "plan", per_class=5)
+    silent = as_files(plan, tmp_path / "silent", 8, 20.0)
+    for path in silent.rglob("*.mrc"):
+        write_mrc(path, __import__("mrcfile").read(path), None)
+    source = {"name": "mrc_folder", "root": silent, "voxel_size": 20.0}
+    cryoreg.pretrain(tmp_path / "run", encoder=ENCODER, dataset=source, **FAST | {"batch_size": 4})
+    say = as_files(plan, tmp_path / "say", 16, 10.0)
+    moved = silent.rename(tmp_path / "moved")
+    opened = {
+        root: Trained.encoder(tmp_path / "run", [cryoreg.config.Layer("test", {"dataset": {"root": root}})]).dataset
+        for root in (say, moved)
+    }
+    assert opened[say].notes == ["voxels of 10 Å are brought to 20 Å, boxes of 16 to 8 voxels"]
+    assert (opened[moved].notes, opened[moved].voxel_size) == ([], 20.0)
+    (moved / "class0" / "000.mrc").rename(moved / "class0" / "other.mrc")
+    again = Trained.encoder(tmp_path / "run", [cryoreg.config.Layer("test", {"dataset": {"root": moved}})]).dataset
+    assert (list(again.notes), again.voxel_size) == (["voxel_size = 20.0 as told of the training data"], 20.0)
