@@ -176,7 +176,8 @@ class DatasetSpec(Spec):
     def cut_to(self, voxel_size: float | None, box: Box) -> DatasetSpec | None:
         """Return the spec of the same subtomograms, cut by the source itself at a voxel size (Å) and in a box (voxels).
 
-        ``voxel_size`` None: their own. None where the source cuts no boxes; volumes are then resampled as they are served.
+        ``voxel_size`` None: their own. None where the source cuts no boxes, so that volumes are resampled as they are
+        served.
         """
         return None
 

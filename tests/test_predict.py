@@ -384,7 +384,7 @@ def test_the_command_says_what_differs_before_it_begins(cryoreg_command, run, vo
     words = ["--set", "dataset.voxel_size=13", "--output", "out.star", *CPU]
     status, output = cryoreg_command("predict", run, "--data", path, *words)
     assert status == 0, output
-    assert "voxels are 13 Å, trained on 10 Å" in output.splitlines()[0]
+    assert output.splitlines()[0] == "note: voxels of 13 Å are brought to 10 Å"
     assert re.search(r"│ +2 │ class1 │ +2 │", output)
     assert re.search(r"6 subtomograms, \d unsure \(confidence below 0.5; calibrated, T = ", output)
     assert output.splitlines()[-1] == "predictions  out.star"

@@ -117,6 +117,34 @@ EXPLORE = (DATASET, DATA, DEVICE)
 """Options of commands that look at data, a run's own or others, through its network."""
 INFER = (*EXPLORE, PRECISION)
 
+
+def network(command: Command) -> Command:
+    """Add the two ways to name a trained network: a RUN, and weights that stand for no run."""
+    decorators = (
+        click.argument("run", type=PATH, required=False),
+        click.option(
+            "--from",
+            "start",
+            type=START,
+            metavar="NAME|PATH",
+            help="Trained weights instead of a RUN, for data alone: a name, a run directory or a file.",
+        ),
+    )
+    return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
+
+
+def warn(line: str) -> None:
+    """Print a line on the data, apart from what a command prints as its result."""
+    click.echo(line, err=True)
+
+
+def network_path(run: Path | None, start: str | None) -> Path:
+    """Return where the network is that a command line names."""
+    if (run is None) == (start is None):
+        raise click.UsageError("say which network: a RUN, or --from NAME or PATH")
+    return run or Path(os.path.expanduser(start or ""))
+
+
 READER = click.option(
     "--dataset",
     type=COMPONENT["dataset"],

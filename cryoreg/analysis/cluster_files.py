@@ -58,7 +58,7 @@ def run_cluster(
     write = _writer(output, dataset)
     if montage is not None and montage.suffix.lower() != ".png":
         raise ConfigError(f"{montage}: the montage is a .png")
-    for line in [*(f"differs: {text}" for text in trained.differences()), *_notes(dataset)]:
+    for line in trained.remarks():
         say(line)
     clustering = cluster(trained.features(), settings)
     if montage is not None:
@@ -69,10 +69,6 @@ def run_cluster(
     write_atomically(output, lambda file: file.write(data))
     found = agreement(clustering.clusters, dataset.labels, len(dataset.classes))
     return Clustered(dataset, clustering, found, "classes" in trained.card)
-
-
-def _notes(dataset: Subtomograms) -> list[str]:
-    return [f"note: {text}" for text in dataset.notes]
 
 
 def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes]:

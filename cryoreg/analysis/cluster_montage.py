@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +31,20 @@ def write_montage(path: Path, dataset: Subtomograms, clustering: Clustering) -> 
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
 
 
-def draw_montage(dataset: Subtomograms, clustering: Clustering) -> Figure:
-    """Draw the central z slices, z-scored, of up to 100 clusters; a mean has contrast of its own, as noise averages."""
-    means = mean_slices(dataset, clustering)
+def draw_montage(dataset: Subtomograms, clustering: Clustering, samples: Sequence[int] | None = None) -> Figure:
+    """Draw the central z slices, z-scored, of up to 100 clusters; a mean has contrast of its own, as noise averages.
+
+    ``samples`` are the indices that were clustered, in that order; None: all.
+    """
+    samples = range(len(dataset)) if samples is None else samples
+    means = mean_slices(dataset, clustering, samples)
     rows = min(len(clustering.sizes), _MOST_ROWS)
     width, height = _LABEL + _PANEL * (1 + MEMBERS), _PANEL * rows + _HEADING
     figure = Figure(figsize=(width, height), dpi=100)
     axes = figure.subplots(rows, 1 + MEMBERS, squeeze=False)
     figure.subplots_adjust(_LABEL / width, 0.005, 0.995, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
     for cluster, panels in enumerate(axes):
-        _fill(panels, means[cluster], [_slice(dataset, int(i)) for i in clustering.nearest(cluster, MEMBERS)])
+        _fill(panels, means[cluster], [_slice(dataset, samples[i]) for i in clustering.nearest(cluster, MEMBERS)])
         size = np.count_nonzero(clustering.clusters == cluster)
         panels[0].set_ylabel(f"cluster {cluster + 1}\n{size:,}", rotation=0, fontsize=8, ha="right", va="center")
     axes[0, 0].set_title("mean", fontsize=8, pad=3)
@@ -61,16 +65,19 @@ def _fill(panels: NDArray[np.object_], mean: NDArray[np.float64], images: list[N
         panel.axis("off")
 
 
-def mean_slices(dataset: Subtomograms, clustering: Clustering) -> NDArray[np.float64]:
+def mean_slices(
+    dataset: Subtomograms, clustering: Clustering, samples: Sequence[int] | None = None
+) -> NDArray[np.float64]:
     """Return the mean central z slice (clusters, H, W) of z-scored volumes; all of them are read."""
+    samples = range(len(dataset)) if samples is None else samples
     sums = np.zeros((len(clustering.sizes), *dataset.box[1:]))
-    for cluster, image in zip(clustering.clusters, _slices(dataset), strict=True):
+    for cluster, image in zip(clustering.clusters, _slices(dataset, samples), strict=True):
         sums[cluster] += image
     return sums / np.bincount(clustering.clusters)[:, None, None]
 
 
-def _slices(dataset: Subtomograms) -> Iterator[NDArray[np.float32]]:
-    return (_slice(dataset, index) for index in range(len(dataset)))
+def _slices(dataset: Subtomograms, samples: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    return (_slice(dataset, index) for index in samples)
 
 
 def _slice(dataset: Subtomograms, index: int) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg.analysis.clustering import ClusterSettings, cluster
 from cryoreg.analysis.gradcam import draw_comparison, grad_cam, predicted_class
 from cryoreg.analysis.preview import in_turns
-from cryoreg.datasets.splits import split
-from cryoreg.errors import ConfigError, DataError
+from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically, write_text
+from cryoreg.inference.embedding import Part, parts_of, samples_of
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_folder, filling
 from cryoreg.registry import suggestion
@@ -42,16 +43,30 @@ class Written(NamedTuple):
         return self._replace(volume=folder / self.volume.name, maps=tuple(folder / path.name for path in self.maps))
 
 
-def part_of(trained: Trained, part: str, number: int) -> list[int]:
+def part_of(trained: Trained, part: Part, number: int) -> list[int]:
     """Return ``number`` subtomograms of a part of the split ("train", "val", "test", or "all"), classes in turn."""
-    dataset = trained.dataset
-    within = list(range(len(dataset)))
-    if part != "all":
-        parts = split(dataset, trained.config.split.fractions, trained.config.split.seed)
-        within = sorted(getattr(parts, part).tolist())
-    if not within:
-        raise DataError(f"the {part} split is empty; say --part all")
-    return [within[place] for place in in_turns([dataset.labels[index] for index in within], number)]
+    within = samples_of(trained, part).tolist()
+    return [within[place] for place in in_turns([trained.dataset.labels[index] for index in within], number)]
+
+
+def choose(trained: Trained, part: Part | None, number: int) -> tuple[list[int], str]:
+    """Return up to ``number`` subtomograms to explain, and how they were chosen, in words, where not by their labels.
+
+    Of a ``part``, by default test, or all of data that the run did not split: classes in turn where there are labels,
+    else classes as predicted, and of an encoder the middles of clusters of its features.
+    """
+    part = part or ("test" if parts_of(trained) is not None else "all")
+    within = samples_of(trained, part)
+    if any(trained.dataset.labels[index] is not None for index in within):
+        return part_of(trained, part, number), ""
+    if trained.classifies:
+        predicted = trained.logits(within.tolist()).argmax(1).tolist()
+        return within[in_turns(predicted, number)].tolist(), "there are no labels: of each predicted class in turn"
+    found = cluster(trained.features(within.tolist()), ClusterSettings())
+    turns = [found.nearest(each, number) for each in range(len(found.sizes))]
+    nearest = [place for turn in zip_longest(*turns) for place in turn if place is not None]
+    how = f"there are no classes to explain, but features: of the middles of {len(turns)} clusters in turn"
+    return within[nearest[:number]].tolist(), how
 
 
 def class_index(trained: Trained, name: str) -> int:

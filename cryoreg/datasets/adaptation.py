@@ -1,4 +1,4 @@
-"""Data as a network knows them: brought to its voxel size, box and contrast; what is done, and what is left, is said."""
+"""Data as a network knows them: brought to its voxel size, box and contrast; what is done or left is said."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class Adapted(Wrapped):
     def _brought(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._step == 1 and volume.shape == self.box:
             return volume
-        depth, height, width = (axis.count for axis in self._axes)
+        depth, height, width = (axis.kept for axis in self._axes)
         part = sample_box(volume, [axis.centre for axis in self._axes], (depth, height, width), self._step)
         served = np.full(self.box, part.mean(dtype=np.float64), dtype=np.float32)
-        served[tuple(slice(axis.first, axis.first + axis.count) for axis in self._axes)] = part
+        served[tuple(slice(axis.first, axis.first + axis.kept) for axis in self._axes)] = part
         return served
 
 
@@ -75,9 +75,9 @@ class _Axis(NamedTuple):
     """The voxels of a new edge that lie within the old one."""
 
     first: int
-    count: int
+    kept: int
     centre: float
-    """Where the one at ``count // 2`` of them lies, in old voxels."""
+    """Where the one at ``kept // 2`` of them lies, in old voxels."""
 
 
 def _axis(old: int, new: int, step: float) -> _Axis:
@@ -161,8 +161,8 @@ def differences(dataset: Subtomograms, card: Mapping[str, Any]) -> list[str]:
     if here and there and not same_size(here, there):
         lines.append(f"voxels are {here:.4g} Å, trained on {there:.4g} Å")
     elif bool(here) != bool(there):
-        known, unknown = ("training data", "these data") if there else ("these data", "training data")
-        lines.append(f"the voxel size of the {known} is known, that of the {unknown} is not; make sure they agree")
+        known, unknown = ("the training data", "these data") if there else ("these data", "the training data")
+        lines.append(f"the voxel size of {known} is known, that of {unknown} is not; make sure they agree")
     if list(dataset.box) != list(card["box"]):
         lines.append(f"boxes are {size(dataset.box)} voxels, trained on {size(card['box'])}")
     if card.get("contrast") and not dataset.contrast:

@@ -109,12 +109,24 @@ def embed(
     return embedding_of(trained, samples_of(trained, part))
 
 
-def run_embedding(run: Path, part: Part, layers: Sequence[Layer], output: Path, overwrite: bool = False) -> Embedding:
-    """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``."""
+def run_embedding(
+    run: Path,
+    part: Part,
+    layers: Sequence[Layer],
+    output: Path,
+    overwrite: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Embedding:
+    """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``.
+
+    ``say`` gets lines on the data.
+    """
     write = _writer(output)
     check_file(output, overwrite)
     trained = Trained.open(run, layers)
     check_file(output, overwrite, trained.inputs())
+    for line in trained.remarks():
+        say(line)
     embedding = embedding_of(trained, samples_of(trained, part))
     write_atomically(output, lambda file: write(embedding, file))
     return embedding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -13,9 +13,9 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
-from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import SplitPart, split
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
@@ -122,8 +122,10 @@ def evaluate(
     return run_evaluation(Path(run_dir), part, [Layer.of_arguments({"dataset": dataset}, None, settings)])
 
 
-def run_evaluation(run_dir: Path, part: SplitPart, layers: list[Layer]) -> Evaluation:
-    """Evaluate with the run's own config, over which ``layers`` are laid."""
+def run_evaluation(
+    run_dir: Path, part: SplitPart, layers: list[Layer], say: Callable[[str], object] = lambda line: None
+) -> Evaluation:
+    """Evaluate with the run's own config, over which ``layers`` are laid; ``say`` gets lines on the data."""
     if part not in get_args(SplitPart):
         raise ConfigError(f"part '{part}' is none of {', '.join(get_args(SplitPart))}")
     network = open_network(run_dir, "classifier")
@@ -131,7 +133,10 @@ def run_evaluation(run_dir: Path, part: SplitPart, layers: list[Layer]) -> Evalu
     check_same_run(network.card["config"], config, "evaluate")
     dataset = load_adapted(config.spec("dataset"), config.input)
     _require_own_data(network, dataset)
-    evaluation = _evaluate(Trained(network, config, dataset), part)
+    trained = Trained(network, config, dataset)
+    for line in trained.remarks():
+        say(line)
+    evaluation = _evaluate(trained, part)
     evaluation.save(network.path.parent)
     return evaluation
 

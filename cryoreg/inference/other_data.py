@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.config import AnyConfig, Layer
+from cryoreg.config.settings import InputSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import Network
+from cryoreg.specs import DatasetSpec
 from cryoreg.wrapped import Wrapped
 
 _TOLD = ("voxel_size", "contrast", "tilt_range", "tilt_axis")
@@ -50,7 +52,7 @@ def load_for(network: Network, config: AnyConfig) -> Subtomograms:
     """
     spec, dataset = config.spec("dataset"), load_adapted(config.spec("dataset"), config.input)
     told = _told(config, str(network.path))
-    if not told or fingerprint(dataset) == network.card["data"]:
+    if not told or _are_own(spec, network.card):
         return dataset
     silent = spec.model_copy(update={**dict.fromkeys(told), "rescale_to": None}).load()
     holds = {key: value for key, value in told.items() if getattr(silent, key) is None}
@@ -59,6 +61,12 @@ def load_for(network: Network, config: AnyConfig) -> Subtomograms:
     served = Wrapped(dataset)
     served.notes = [*dataset.notes, *(f"{key} = {value} as told of the training data" for key, value in holds.items())]
     return served
+
+
+def _are_own(spec: DatasetSpec, card: Card) -> bool:
+    """Tell the run's own data, which have moved, from others."""
+    opened = load_adapted(spec, InputSettings.model_validate(card["config"].get("input", {})))
+    return fingerprint(opened) == card["data"]
 
 
 def _told(config: AnyConfig, recorded: str) -> dict[str, object]:

@@ -12,7 +12,6 @@ import torch
 from cryoreg.config import Layer
 from cryoreg.config.layers import Chosen
 from cryoreg.contracts import Sample, Subtomograms
-from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_text
@@ -94,10 +93,7 @@ def threshold_of(card: Card, unsure: Threshold) -> float:
 
 def remarks(trained: Trained) -> list[str]:
     """Return lines on how the data differ from the training data, what was read around, and on calibration."""
-    lines = [f"differs: {line}" for line in trained.differences()]
-    if trained.card["normalisation"] != NORMALISATION:
-        lines.append(f"differs: trained with {trained.card['normalisation']}, now each volume gets a {NORMALISATION}")
-    lines += [f"note: {line}" for line in trained.dataset.notes]
+    lines = trained.remarks()
     if temperature_of(trained.card) is None:
         lines.append("note: not calibrated, as the run is older than calibration; fine-tune again to trust confidences")
     return lines

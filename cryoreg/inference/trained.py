@@ -15,6 +15,7 @@ from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Encoder, Learner, Subtomograms
 from cryoreg.datasets.adaptation import differences
+from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.inference.other_data import fit_to_data, load_for
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
@@ -39,8 +40,8 @@ class Trained:
         """Open the classifier or the encoder of a run or file, and data for it.
 
         ``layers`` change the data set (root, another reader) and how to compute. Where the data are not as the network
-        knows them, they are brought to its voxel size, box and contrast; notes of the data set say so. Raises `CheckpointError` as
-        `open_network` does, `DataError` and `ConfigError` for data that the network cannot take.
+        knows them, they are brought to its voxel size, box and contrast; notes of the data set say so. Raises
+        `CheckpointError` as `open_network` does, `DataError` and `ConfigError` for data that the network cannot take.
         """
         return cls.with_data(open_network(run, wanted), layers)
 
@@ -104,6 +105,14 @@ class Trained:
     def differences(self) -> list[str]:
         """Return a line for each way in which the data set, as it is served, is not what the network was trained on."""
         return differences(self.dataset, self.card)
+
+    def remarks(self) -> list[str]:
+        """Return what a user should read before the work begins: `differences`, and the notes of the data set."""
+        lines = [f"differs: {line}" for line in self.differences()]
+        if self.card["normalisation"] != NORMALISATION:
+            told = self.card["normalisation"]
+            lines.append(f"differs: trained with {told}, now each volume gets a {NORMALISATION}")
+        return [*lines, *(f"note: {line}" for line in self.dataset.notes)]
 
     def features(self, samples: Sequence[int] | None = None) -> NDArray[np.float32]:
         """Return the features (N, num_features) of subtomograms by index, in that order; None: of all."""

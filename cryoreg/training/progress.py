@@ -31,7 +31,7 @@ _SHOWN = {
 
 
 def show_notes(dataset: Subtomograms, fabric: Fabric, start: Card | None = None) -> None:
-    """Print, in the leading process, what there is to say of a data set, also beside the card of weights to start from."""
+    """Print, in the leading process, what is to be said of a data set; ``start`` is the card of first weights."""
     lines = [] if start is None else [f"differs: {line}" for line in differences(dataset, start)]
     if fabric.is_global_zero:
         for line in [*lines, *(f"note: {note}" for note in dataset.notes)]:

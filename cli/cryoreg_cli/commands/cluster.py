@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=run_options.PATH)
+@run_options.network
 @run_options.options(EXPLORE)
 @click.option(
     "--method", type=click.Choice(["kmeans", "gmm", "leiden"]), default="kmeans", show_default=True, help="Algorithm."
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 @click.option("--montage", type=run_options.PATH, metavar="PNG", help="Draw what each cluster looks like.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 def cluster(
-    run: Path,
+    run: Path | None,
+    start: str | None,
     method: Method,
     clusters: str,
     resolution: float,
@@ -62,16 +63,18 @@ def cluster(
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
-    """Sort subtomograms into clusters by the features of RUN's encoder, with no labels.
+    """Sort subtomograms into clusters by the features of an encoder, with no labels.
 
-    Where there are labels, they are compared with the clusters.
+    The encoder is that of RUN, or --from trained weights, for which no run is needed. Where there are labels, they are
+    compared with the clusters.
     """
     from cryoreg.analysis.cluster_files import run_cluster
     from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
     layers = run_options.layers(EXPLORE, given, assignments)
-    found = run_cluster(run, layers, settings, output, montage, overwrite, lambda line: click.echo(line, err=True))
+    network = run_options.network_path(run, start)
+    found = run_cluster(network, layers, settings, output, montage, overwrite, run_options.warn)
     _print_curve(found.clustering, method)
     _print_sizes(found.clustering)
     if found.agreement is not None:

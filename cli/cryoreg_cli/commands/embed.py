@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=run_options.PATH)
+@run_options.network
 @run_options.options(INFER)
 @click.option(
     "--part",
@@ -28,13 +28,22 @@ if TYPE_CHECKING:
     "--output", type=run_options.PATH, required=True, metavar="FILE", help="The table: .parquet, .csv or .npz."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
-def embed(run: Path, part: Part, output: Path, overwrite: bool, assignments: tuple[str, ...], **given: object) -> None:
-    """Write the features of subtomograms, by the encoder of RUN, as a table.
+def embed(
+    run: Path | None,
+    start: str | None,
+    part: Part,
+    output: Path,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: object,
+) -> None:
+    """Write the features of subtomograms, by the encoder of RUN or --from trained weights, as a table.
 
     One row for each: id, tomogram, file and row, label, part of the split, a classifier's prediction and confidence,
     and the features f0000, f0001, ...
     """
     from cryoreg.inference.embedding import run_embedding
 
-    embedding = run_embedding(run, part, run_options.layers(INFER, given, assignments), output, overwrite)
+    layers = run_options.layers(INFER, given, assignments)
+    embedding = run_embedding(run_options.network_path(run, start), part, layers, output, overwrite, run_options.warn)
     click.echo(f"embedded  {len(embedding)} subtomograms, {embedding.features.shape[1]} features each: {output}")

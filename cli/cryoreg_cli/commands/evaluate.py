@@ -24,7 +24,8 @@ def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: 
     """Measure the classifier of the fine-tuning RUN on its held-out test split."""
     from cryoreg.inference.evaluate import run_evaluation
 
-    _print(run_evaluation(run, part, run_options.layers(EVALUATE, given, assignments)))
+    layers = run_options.layers(EVALUATE, given, assignments)
+    _print(run_evaluation(run, part, layers, run_options.warn))
 
 
 def _print(evaluation: Evaluation) -> None:

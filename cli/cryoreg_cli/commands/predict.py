@@ -60,9 +60,7 @@ def predict(
     from cryoreg.inference.predict import run_prediction
 
     layers = run_options.layers(INFER, given, assignments)
-    predictions = run_prediction(
-        run, layers, output, form, unsure, overwrite, skip_bad, say=lambda line: click.echo(line, err=True)
-    )
+    predictions = run_prediction(run, layers, output, form, unsure, overwrite, skip_bad, say=run_options.warn)
     _print(predictions)
     click.echo(f"predictions  {output}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=run_options.PATH)
+@run_options.network
 @run_options.options(INFER)
 @click.option(
     "--part",
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--output", type=run_options.PATH, metavar="FILE", help="The page to write. [RUN/report.html]")
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def report(
-    run: Path,
+    run: Path | None,
+    start: str | None,
     part: Part | None,
     limit: int,
     output: Path | None,
@@ -38,10 +39,12 @@ def report(
 ) -> None:
     """Write a report of RUN as one HTML page, which opens offline.
 
-    Settings, training curves, confusion matrix, an interactive map of the features, nearest neighbours, Grad-CAM,
-    mistakes and calibration.
+    Settings, training curves, confusion matrix, an interactive map of the features, nearest neighbours, clusters,
+    Grad-CAM, mistakes and calibration. --from trained weights it is one of the data alone, for which no run is needed.
     """
     from cryoreg.analysis.report import run_report
 
-    written = run_report(run, run_options.layers(INFER, given, assignments), output, limit, part, overwrite)
+    layers = run_options.layers(INFER, given, assignments)
+    network = run_options.network_path(run, start)
+    written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=run_options.warn)
     click.echo(f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")

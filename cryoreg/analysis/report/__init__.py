@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
+from cryoreg.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
@@ -40,19 +41,30 @@ def run_report(
     limit: int = 5000,
     part: Part | None = None,
     overwrite: bool = False,
+    *,
+    alone: bool = False,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """Write a run's report with its own config, over which ``layers`` are laid; see `report`."""
+    """Write a run's report with its own config, over which ``layers`` are laid; see `report`.
+
+    ``alone``: one of the data, as trained weights see them, with nothing about a run. ``say`` gets lines on the data.
+    Raises `ConfigError` where it is then not said where to write.
+    """
     from cryoreg.analysis.report.contents import gather
     from cryoreg.analysis.report.page import render
     from cryoreg.files import write_text
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_file
 
+    if alone and output is None:
+        raise ConfigError("a report of data alone belongs to no run; say --output FILE.html")
     if output is not None:  # the run's own report is derived, and may be replaced
         check_file(output, overwrite)
     trained = Trained.open(run, layers)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
+    for line in trained.remarks():
+        say(line)
     output = output or trained.path.parent / NAME
-    write_text(output, render(gather(trained, limit, part)))
+    write_text(output, render(gather(trained, limit, part, alone)))
     return output

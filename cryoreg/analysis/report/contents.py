@@ -6,11 +6,15 @@ import io
 import math
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure as MatplotlibFigure
 from numpy.typing import NDArray
 
+from cryoreg.analysis.cluster_montage import draw_montage
+from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
 from cryoreg.analysis.gradcam import draw_comparison
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
 from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
@@ -18,7 +22,7 @@ from cryoreg.analysis.report.run_facts import Course, Section, course, facts, la
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
-from cryoreg.errors import CheckpointError, CryoregError
+from cryoreg.errors import CheckpointError, CryoregError, DataError
 from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
@@ -37,6 +41,14 @@ class Figure(NamedTuple):
     """Its standard error, NaN where there is none."""
     note: str
     percent: bool = True
+
+
+class Clusters(NamedTuple):
+    """What an encoder holds alike."""
+
+    found: Clustering
+    montage: bytes
+    """A WebP."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,8 @@ class Contents:
     """How the slices lie, in a sentence."""
     gradcam: bytes | str
     """A WebP, or why there is none."""
+    clusters: Clusters | None
+    """Of ``shown``; None with a classifier, whose classes tell more, or too few subtomograms."""
 
     @property
     def agreement(self) -> tuple[float, float]:
@@ -77,8 +91,8 @@ class Contents:
         return self.neighbours.agreement(self.shown.labels)
 
 
-def gather(trained: Trained, limit: int = 5000, part: Part | None = None) -> Contents:
-    """Return the contents of a run's report.
+def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone: bool = False) -> Contents:
+    """Return the contents of a run's report; ``alone``: of data alone, as trained weights see them.
 
     Figures are of all labelled subtomograms of ``part`` (None: test, or all where the data have no such part). The map
     shows up to ``limit`` subtomograms: those of ``part`` first, then others, drawn with a fixed seed.
@@ -90,14 +104,18 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None) -> Con
     evaluation, shown = _embed(trained, measured, samples, part)
     within = np.flatnonzero(np.isin(samples, measured))
     queries = _in_turn(shown, within, _QUERIES)
-    progress = course(trained.path.parent)
+    progress = Course({}, {}) if alone else course(trained.path.parent)
+    clusters = None if trained.classifies else _clusters(trained, shown, samples.tolist())
     return Contents(
-        title=trained.path.parent.absolute().name,
+        title=_title(trained, alone),
         task=task_of(trained.card),
         part=part,
-        figures=_figures(evaluation, progress, parts),
-        facts=facts(trained),
-        warnings=[*warnings_of_run(trained, progress), *_warnings_of_data(trained, parts, part, evaluation, limit)],
+        figures=[*_figures(evaluation, progress, parts), *_figures_of(clusters)],
+        facts=facts(trained, alone),
+        warnings=[
+            *warnings_of_run(trained, progress),
+            *_warnings_of_data(trained, parts, part, evaluation, limit, alone),
+        ],
         sections=sections(trained),
         course=progress,
         evaluation=evaluation,
@@ -110,6 +128,7 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None) -> Con
         sheet=slice_sheet(trained.dataset, samples.tolist()),
         slices=_about_slices(trained),
         gradcam=_gradcam(trained, samples[queries[:_EXPLAINED]]),
+        clusters=clusters,
     )
 
 
@@ -168,17 +187,29 @@ def _figures(evaluation: Evaluation | None, progress: Course, parts: NDArray[np.
     return found or ([] if math.isnan(loss) else [Figure("loss", loss, math.nan, "last epoch", percent=False)])
 
 
+def _figures_of(clusters: Clusters | None) -> list[Figure]:
+    if clusters is None:
+        return []
+    note = f"{len(clusters.found.sizes)} of them: the mean adjusted Rand index between seeds"
+    return [Figure("stability of clusters", clusters.found.stability, math.nan, note, percent=False)]
+
+
 def _binomial(share: float, count: int) -> float:
     return math.sqrt(share * (1 - share) / count) if count else math.nan
 
 
 def _warnings_of_data(
-    trained: Trained, parts: NDArray[np.object_] | None, part: str, evaluation: Evaluation | None, limit: int
+    trained: Trained,
+    parts: NDArray[np.object_] | None,
+    part: str,
+    evaluation: Evaluation | None,
+    limit: int,
+    alone: bool,
 ) -> list[str]:
     found = []
-    if parts is None:
+    if parts is None and not alone:
         found.append("the run did not split these data, so nobody can tell what the network has seen of them")
-    else:
+    if parts is not None:
         found += copies_across(trained, parts, limit)
     if evaluation is None:
         return found
@@ -205,12 +236,31 @@ def copies_across(trained: Trained, parts: NDArray[np.object_], limit: int) -> l
     ]
 
 
+def _clusters(trained: Trained, shown: Embedding, samples: list[int]) -> Clusters | None:
+    """Sort what is shown into clusters by its features; None where it is too little."""
+    try:
+        found = cluster(shown.features, ClusterSettings())
+    except DataError:
+        return None
+    return Clusters(found, _webp(draw_montage(trained.dataset, found, samples)))
+
+
+def _title(trained: Trained, alone: bool) -> str:
+    """Return the name of the run, or, of data ``alone``, theirs."""
+    root = getattr(trained.config.spec("dataset"), "root", None)
+    return Path(root).name if alone and root else trained.path.parent.absolute().name
+
+
 def _gradcam(trained: Trained, samples: NDArray[np.int64]) -> bytes | str:
     """Draw where random and trained networks look, as in Figure 8 of Gupta et al. 2022."""
     try:
         figure = draw_comparison(trained, samples.tolist())
     except CryoregError as error:
         return str(error)
+    return _webp(figure)
+
+
+def _webp(figure: MatplotlibFigure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="webp", pil_kwargs={"quality": 85})
     return file.getvalue()

@@ -126,7 +126,7 @@
       id: (row) => data.ids[row],
       ...(files && { file: (row) => (files.codes[row] < 0 ? "" : files.names[files.codes[row]]), row: (row) => String(data.rows[row] ?? "") }),
     };
-    for (const name of ["tomogram", "split", "label", "prediction"]) if (data.colours[name]) columns[name] = (row) => value(name, row) ?? "";
+    for (const name of ["tomogram", "split", "label", "prediction", "cluster"]) if (data.colours[name]) columns[name] = (row) => value(name, row) ?? "";
     if (data.confidence) columns.confidence = (row) => String(data.confidence[row]);
     const head = Object.keys(columns), line = (row) => head.map((name) => columns[name](row));
     return [head, ...rows.map(line)].map((cells) => cells.map(harmless).map(quoted).join(",")).join("\n") + "\n";
@@ -169,7 +169,8 @@
     const menu = find("#colour");
     for (const name of names) add(menu, "option", name);
     menu.parentElement.hidden = !names.length;
-    state.colour = names[0] ?? null;
+    state.colour = names.includes("label") ? "label" : names[0] ?? null;
+    if (state.colour) menu.value = state.colour;
     menu.addEventListener("change", () => { state.colour = menu.value; drawMap(); });
     for (const button of document.querySelectorAll("[data-layout]")) {
       button.addEventListener("click", () => {

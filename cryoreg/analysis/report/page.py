@@ -37,6 +37,7 @@ def render(contents: Contents) -> str:
         charts=_charts(contents),
         payload=payload(contents),
         gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/webp", contents.gradcam),
+        montage="" if contents.clusters is None else _data_uri("image/webp", contents.clusters.montage),
         sprite=_data_uri("image/jpeg", contents.sheet.jpeg),
         version=version.__version__,
         now=f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -61,7 +62,7 @@ def payload(contents: Contents) -> dict[str, object]:
         "ids": shown.ids,
         "files": _coded(shown.files) if any(shown.files) else None,
         "rows": shown.rows,
-        "colours": _colours(shown),
+        "colours": _colours(contents),
         "confidence": None if shown.confidences is None else [round(value, 3) for value in shown.confidences.tolist()],
         "layouts": [
             {"name": one.name, "axes": one.axes, "x": _rounded(one.points[:, 0]), "y": _rounded(one.points[:, 1])}
@@ -76,8 +77,9 @@ def payload(contents: Contents) -> dict[str, object]:
     }
 
 
-def _colours(shown: Embedding) -> dict[str, object]:
+def _colours(contents: Contents) -> dict[str, object]:
     """Return the columns to colour by: name -> names of the values and, for each subtomogram, which it has."""
+    shown, clusters = contents.shown, contents.clusters
     columns: dict[str, Sequence[str | None] | None] = {
         "label": shown.labels,
         "prediction": shown.predictions,
@@ -85,7 +87,13 @@ def _colours(shown: Embedding) -> dict[str, object]:
         "split": shown.parts,
         "tomogram": shown.groups,
     }
-    return {name: _coded(values) for name, values in columns.items() if values is not None and any(values)}
+    found: dict[str, object] = {
+        name: _coded(values) for name, values in columns.items() if values is not None and any(values)
+    }
+    if clusters is not None:
+        names = [str(number + 1) for number in range(len(clusters.found.sizes))]
+        found["cluster"] = {"names": names, "codes": clusters.found.clusters.tolist()}
+    return found
 
 
 def _verdicts(shown: Embedding) -> list[str | None] | None:

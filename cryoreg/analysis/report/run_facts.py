@@ -55,8 +55,8 @@ def task_of(card: Card) -> str:
     return str(card["config"]["task"])
 
 
-def facts(trained: Trained) -> list[tuple[str, str]]:
-    """Return what a reader wants to know first of a run, as (name, value)."""
+def facts(trained: Trained, alone: bool = False) -> list[tuple[str, str]]:
+    """Return what a reader wants to know first of a run, or of data ``alone`` and of weights, as (name, value)."""
     dataset, card = trained.dataset, trained.card
     recorded = card["config"]
     how = [("method", recorded["method"]["name"])] if "method" in recorded else _fine_tuning(recorded["training"])
@@ -64,13 +64,14 @@ def facts(trained: Trained) -> list[tuple[str, str]]:
     size = "×".join(map(str, dataset.box))
     voxel = f", {dataset.voxel_size:.4g} Å per voxel" if dataset.voxel_size else ", voxel size not known"
     return [
-        ("run", str(trained.path.parent)),
-        ("finished", when(trained.path)),
+        ("weights", str(trained.path)) if alone else ("run", str(trained.path.parent)),
+        ("finished", str(card.get("created", ""))[:16].replace("T", " ") if alone else when(trained.path)),
         *how,
         ("encoder", f"{recorded['encoder']['name']}, {card['num_features']} features"),
         ("augmentation", recorded["augmentation"]["name"]),
         ("data", f"{trained.config.choices['dataset'].component.name}{f', {root}' if root else ''}"),
         ("subtomograms", f"{len(dataset)} of {size} voxels{voxel}"),
+        *(("of the data", note) for note in dataset.notes),
         ("tomograms", str(len(set(dataset.groups) - {None})) if any(dataset.groups) else "not known"),
         ("classes", str(len(card.get("classes") or dataset.classes) or "not labelled")),
         *_best(card.get("metrics", {}), recorded["training"]["epochs"]),

@@ -12,7 +12,7 @@ from cryoreg.datasets.specs import FileDatasetSpec
 from cryoreg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import SubtomogramDataset
+    from cryoreg.contracts import Box, SubtomogramDataset
 
 
 class CopickSpec(FileDatasetSpec):
@@ -43,6 +43,11 @@ class CopickSpec(FileDatasetSpec):
         except (OSError, ValueError, RecursionError):
             return None
         return "the pickable objects of copick" if isinstance(content, dict) and "pickable_objects" in content else None
+
+    def cut_to(self, voxel_size: float | None, box: Box) -> CopickSpec | None:
+        """Return the spec that cuts such boxes; None where they are no cubes."""
+        grid: dict[str, object] = {"box": box[0], "rescale_to": voxel_size or self.rescale_to}
+        return self.model_copy(update=grid) if len(set(box)) == 1 else None
 
     def build(self) -> SubtomogramDataset:
         """Open the project; boxes are cut at the voxel size asked for, not rescaled after."""
