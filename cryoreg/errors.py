@@ -34,6 +34,10 @@ class MixedError(DataError):
         self.counts = counts
 
 
+class MixedVoxelSizesError(DataError):
+    """Subtomograms of one data set differ in their voxel sizes, and the reader can bring them to one."""
+
+
 class CheckpointError(CryoregError):
     """A checkpoint is missing, damaged, or does not fit."""
 

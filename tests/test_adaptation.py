@@ -22,7 +22,7 @@ from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import OPTIONAL, Origin
 from cryoreg.datasets.adaptation import Adapted, adapt, differences, load_adapted
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec, TomogramSpec
+from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec, StarSpec, TomogramSpec
 from cryoreg.errors import DataError
 from cryoreg.inference.embedding import embed
 from cryoreg.inference.trained import Trained
@@ -171,6 +171,18 @@ def test_boxes_of_tomograms_are_cut_anew(tmp_path):
     assert dataset[0].volume[0, 4, 4, 4] == pytest.approx(25 + 2_000 + 150_000, rel=1e-3)
 
 
+def test_mixed_voxel_sizes_become_the_wanted_one(tmp_path):
+    for name, voxel_size in (("a", 8.0), ("b", 12.0)):
+        write_mrc(tmp_path / f"{name}.mrc", blob(32, voxel_size, PLACE, SIGMA), voxel_size)
+    (tmp_path / "p.star").write_text("data_\n\nloop_\n_rlnImageName #1\na.mrc\nb.mrc\n")
+    with pytest.raises(DataError, match="mixed voxel sizes"):
+        load_adapted(StarSpec(root=tmp_path / "p.star"), wanted())
+    dataset = load_adapted(StarSpec(root=tmp_path / "p.star"), wanted(20.0, 12))
+    assert dataset.notes == ["boxes of 13 are brought to 12 voxels", "mixed voxel sizes are brought to 20 Å"]
+    for index in range(2):
+        np.testing.assert_allclose(dataset[index].volume[0], blob(12, 20, PLACE, SIGMA), atol=2e-3)
+
+
 # Wherever a trained network meets data
 
 
@@ -274,3 +286,14 @@ def test_what_was_said_of_the_own_files_does_not_overrule_others(tmp_path):
     (moved / "class0" / "000.mrc").rename(moved / "class0" / "other.mrc")
     again = Trained.encoder(tmp_path / "run", [Layer("test", {"dataset": {"root": moved}})]).dataset
     assert (list(again.notes), again.voxel_size) == (["voxel_size = 20.0 as told of the training data"], 20.0)
+
+
+def test_to_what_the_own_files_were_rescaled_does_not_hold_for_others(start, fine, tmp_path):
+    """Files without a voxel size cannot be rescaled, and need not be where their boxes are the network's."""
+    source = {"name": "mrc_folder", "root": fine, "rescale_to": 20.0}
+    cryoreg.pretrain(tmp_path / "run", encoder=ENCODER, dataset=source, **FAST)
+    silent = tmp_path / "silent" / "a.mrc"
+    write_mrc(silent, noise((12, 12, 12)), None)
+    opened = Trained.encoder(tmp_path / "run", [Layer("test", {"dataset": {"root": silent.parent}})])
+    assert torch.equal(opened.dataset[0].volume[0], torch.from_numpy(noise((12, 12, 12))))
+    assert "the voxel size of the training data is known" in opened.differences()[0]

@@ -14,7 +14,7 @@ from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import Box, Contrast, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.resampling import sample_box
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec
 from cryoreg.wrapped import Wrapped, with_defaults
 
@@ -88,16 +88,22 @@ def _axis(old: int, new: int, step: float) -> _Axis:
 
 
 def load_adapted(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:
-    """Open a data set as it is ``wanted``: as `adapt` does, or cut anew by a reader that cuts boxes itself.
+    """Open a data set as it is ``wanted``: as `adapt` does, or by its reader where that cuts boxes, or mixes sizes.
 
     What the user says wins: where the spec has a ``rescale_to`` that is not the wanted voxel size, grids are left.
     """
-    dataset = spec.load()
-    if getattr(spec, "rescale_to", None) and not _is_size(dataset, wanted):
+    try:
+        dataset = spec.load()
+    except MixedVoxelSizesError:
+        if wanted.voxel_size is None:
+            raise
+        alike = load_adapted(spec.model_copy(update={"rescale_to": wanted.voxel_size}), wanted)
+        return with_notes(alike, [f"mixed voxel sizes are brought to {wanted.voxel_size:.4g} Å"])
+    if getattr(spec, "rescale_to", None) and wanted.voxel_size and not _is_size(dataset, wanted):
         return adapt(dataset, wanted.model_copy(update={"voxel_size": None, "box": None}))
     grid = _of_grid(dataset, wanted)
     if grid and (recut := spec.cut_to(_new_size(dataset, wanted), wanted.box or dataset.box)) is not None:
-        return _with_notes(adapt(recut.load(), wanted), [f"{grid}, cut anew"])
+        return with_notes(adapt(recut.load(), wanted), [f"{grid}, cut anew"])
     return adapt(dataset, wanted)
 
 
@@ -112,11 +118,12 @@ def adapt(dataset: SubtomogramDataset, wanted: InputSettings) -> Subtomograms:
     if not notes:
         return known
     adapted = Adapted(known, _new_size(known, wanted), wanted.box or known.box, wanted.contrast)
-    return _with_notes(adapted, notes)
+    return with_notes(adapted, notes)
 
 
-def _with_notes(dataset: Subtomograms, notes: Sequence[str]) -> Subtomograms:
-    served = dataset if isinstance(dataset, Wrapped) else Wrapped(dataset)
+def with_notes(dataset: Subtomograms, notes: Sequence[str]) -> Subtomograms:
+    """Return a data set that says more of itself."""
+    served = Wrapped(dataset)
     served.notes = [*served.notes, *notes]
     return served
 

@@ -9,15 +9,15 @@ from cryoreg.config import AnyConfig, Layer
 from cryoreg.config.settings import InputSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.adaptation import load_adapted
+from cryoreg.datasets.adaptation import load_adapted, with_notes
 from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.errors import DataError
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import Network
 from cryoreg.specs import DatasetSpec
-from cryoreg.wrapped import Wrapped
 
-_TOLD = ("voxel_size", "contrast", "tilt_range", "tilt_axis")
-"""What a user says of files where they do not."""
+_TOLD = ("voxel_size", "rescale_to", "contrast", "tilt_range", "tilt_axis")
+"""What a user says of files, and of nothing else."""
 
 
 def fit_to_data(card: Card, layers: Sequence[Layer], labels: bool = True) -> list[Layer]:
@@ -48,24 +48,24 @@ def load_for(network: Network, config: AnyConfig) -> Subtomograms:
     """Open the data of a config as the network knows them.
 
     What the user said of the run's own files (voxel size, contrast, tilts) holds for other ones where these do not say
-    themselves, and a note says so.
+    themselves, and a note says so; to what those were rescaled does not.
     """
-    spec, dataset = config.spec("dataset"), load_adapted(config.spec("dataset"), config.input)
-    told = _told(config, str(network.path))
+    spec, told = config.spec("dataset"), _told(config, str(network.path))
     if not told or _are_own(spec, network.card):
-        return dataset
-    silent = spec.model_copy(update={**dict.fromkeys(told), "rescale_to": None}).load()
-    holds = {key: value for key, value in told.items() if getattr(silent, key) is None}
-    if holds != told:
-        dataset = load_adapted(spec.model_copy(update=dict.fromkeys(told.keys() - holds.keys())), config.input)
-    served = Wrapped(dataset)
-    served.notes = [*dataset.notes, *(f"{key} = {value} as told of the training data" for key, value in holds.items())]
-    return served
+        return load_adapted(spec, config.input)
+    silent = spec.model_copy(update=dict.fromkeys(told))
+    dataset = load_adapted(silent, config.input.model_copy(update={"box": None}))
+    holds = {key: value for key, value in told.items() if getattr(dataset, key, value) is None}
+    served = load_adapted(silent.model_copy(update=holds), config.input)
+    return with_notes(served, [f"{key} = {value} as told of the training data" for key, value in holds.items()])
 
 
 def _are_own(spec: DatasetSpec, card: Card) -> bool:
     """Tell the run's own data, which have moved, from others."""
-    opened = load_adapted(spec, InputSettings.model_validate(card["config"].get("input", {})))
+    try:
+        opened = load_adapted(spec, InputSettings.model_validate(card["config"].get("input", {})))
+    except DataError:
+        return False
     return fingerprint(opened) == card["data"]
 
 

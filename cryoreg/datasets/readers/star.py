@@ -20,7 +20,7 @@ from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.readers.mrc_files import notes_on
 from cryoreg.datasets.tomograms.names import find_above, stem
-from cryoreg.errors import DataError
+from cryoreg.errors import MixedVoxelSizesError
 
 _UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
@@ -118,7 +118,7 @@ class Star(FileDataset):
         for row, size in enumerate(self._voxel_sizes):
             if abs((size or 0) - (first or 0)) > SAME_VOXEL_SIZE * (first or 1):
                 a, b = (f"{each:.4g} Å" if each else "none" for each in (first, size))
-                raise DataError(
+                raise MixedVoxelSizesError(
                     f"mixed voxel sizes in {self.path}: row 0 has {a} and row {row} {b}; "
                     "say --set dataset.rescale_to=<Å>"
                 )

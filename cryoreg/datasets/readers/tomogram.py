@@ -22,7 +22,7 @@ from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.dynamo_index import DYNAMO
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
-from cryoreg.errors import DataError
+from cryoreg.errors import DataError, MixedVoxelSizesError
 
 _FEW = 0.05
 """The fraction of boxes that may reach beyond their tomograms without a question."""
@@ -172,13 +172,13 @@ def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float |
 
 
 def _common_size(tomograms: Sequence[Tomogram]) -> float | None:
-    """Return the voxel size of all tomograms; raise `DataError` where two differ."""
+    """Return the voxel size of all tomograms; raise `MixedVoxelSizesError` where two differ."""
     first = tomograms[0]
     for other in tomograms:
         sizes = first.voxel_size or 0.0, other.voxel_size or 0.0
         if abs(sizes[0] - sizes[1]) > SAME_VOXEL_SIZE * max(sizes):
             a, b = (f"{size:.4g} Å" if size else "none" for size in sizes)
-            raise DataError(
+            raise MixedVoxelSizesError(
                 f"mixed voxel sizes: {first.path} has {a} and {other.path} {b}; say --set dataset.rescale_to=<Å>, or "
                 "overrule the files with --set dataset.voxel_size=<Å>"
             )
