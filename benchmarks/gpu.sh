@@ -34,7 +34,7 @@ failed=0
 step() { # NAME COMMAND ...
   local name=$1; shift
   echo "== $name"
-  "$python" benchmarks/gpu_step.py "$name" --device "$device" --out "$out" -- "$@" || failed=$((failed + 1))
+  "$python" benchmarks/gpu_step.py --device "$device" --out "$out" "$name" -- "$@" || failed=$((failed + 1))
 }
 
 export CRYOREG_GPU_TESTS_ON=$device

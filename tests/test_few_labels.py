@@ -93,7 +93,7 @@ def test_a_second_call_runs_nothing(tmp_path, monkeypatch, capsys):
     import few_labels
     import target_sets
 
-    from cryoreg.datasets.conversion.universe_store import UniverseSet
+    from cryoreg.datasets.universe_set import UniverseSet
 
     small = target_sets.TARGETS["unseen-universe"]._replace(make=lambda data, count: UniverseSet(4, 48, seed=3, box=12))
     monkeypatch.setitem(target_sets.TARGETS, "unseen-universe", small._replace(file="small.h5"))
