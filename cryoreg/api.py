@@ -33,6 +33,9 @@ def create_encoder(name: str | None = None, *, pretrained: str | Path | None = N
         return encoder
     network = open_network(path, "encoder")
     require_same_encoder(network.card, parameters if name is None else {"name": name, **parameters}, network.path)
+    if "turns" in parameters:
+        recorded = network.card["config"]["encoder"] | parameters
+        network.encoder.turns = build_spec("encoder", recorded.pop("name"), recorded).spec.turns
     return network.encoder.train()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cryoreg.plans import LessonPlan
 from cryoreg.randomness import SampleRng
+from cryoreg.turns import Turns, rotation_group
 
 Box = tuple[int, int, int]
 """The size of a volume in voxels: (D, H, W), the beam along D."""
@@ -24,6 +25,18 @@ class Encoder(nn.Module, ABC):
     num_features: int
     map_margin: int = 0
     """Voxels at each face of the box that the feature map does not reach, as without padding."""
+    turns: Turns = 1
+    """How many turned copies of each volume features are averaged over while the network is not training.
+
+    `cryoreg.turns.rotation_group` says which: a group, so that none of its rotations changes the features.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the features (B, num_features) of ``x`` (B, 1, D, H, W): their mean over ``turns`` in evaluation."""
+        if self.training or self.turns == 1:
+            return super().__call__(x)
+        views = (turn(x) for turn in rotation_group(self.turns))
+        return sum(super(Encoder, self).__call__(view) for view in views) / self.turns
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ hyper-parameters (type, default, limits, help), and ``build`` imports the heavy 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from cryoreg.errors import DataError
 from cryoreg.kinds import KINDS, Kind
@@ -83,6 +85,28 @@ class EncoderSpec(Spec):
     compiles: ClassVar[bool] = True
     """Whether `torch.compile` captures the network as one graph."""
 
+    turns: Literal[1, 4, 8, 24] = Field(
+        1,
+        description="turned copies of a volume that features are the mean of, outside training: "
+        "4 about the beam, 8 with those upside down, 24 of the cube",
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let ``build`` know the network's own hyper-parameters only: `turns` is put on whatever it returns."""
+        super().__init_subclass__(**options)
+        if "build" in vars(cls):
+            setattr(cls, "build", _with_turns(vars(cls)["build"]))  # noqa: B010
+
+    @model_serializer(mode="wrap")
+    def _without_one_turn(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `turns` out where it is 1: ``model_dump`` is what networks are built with, and earlier cards hold."""
+        return {key: value for key, value in serialise(self).items() if (key, value) != ("turns", 1)}
+
+    @classmethod
+    def parameters(cls) -> list[Parameter]:
+        """Describe every field: the network's own, in the order of declaration, then `turns`."""
+        return sorted(super().parameters(), key=lambda parameter: parameter.name == "turns")
+
     def check_box(self, box: tuple[int, int, int]) -> None:
         """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
         size = "×".join(map(str, box))
@@ -110,6 +134,18 @@ class EncoderSpec(Spec):
     @abstractmethod
     def build(self) -> Encoder:
         """Return the network with freshly initialised weights (from torch's global generator)."""
+
+
+def _with_turns(build: Callable[[EncoderSpec], Encoder]) -> Callable[[EncoderSpec], Encoder]:
+    @functools.wraps(build)
+    def turned(spec: EncoderSpec) -> Encoder:
+        if spec.turns == 1:
+            return build(spec)
+        encoder = build(spec.model_copy(update={"turns": 1}))
+        encoder.turns = spec.turns
+        return encoder
+
+    return turned
 
 
 class MethodSpec(Spec):

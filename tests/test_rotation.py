@@ -11,7 +11,8 @@ from support.methods import build, output_of, some_batch
 from torch import Tensor
 
 from cryoreg.errors import DataError
-from cryoreg.methods.rotation import Rotation, rotation_set
+from cryoreg.methods.rotation import rotation_set
+from cryoreg.turns import Rotation
 
 
 def turned(rotation: Rotation, x: np.ndarray) -> np.ndarray:

@@ -68,6 +68,7 @@ EXPECTED = {
     "old_style": ("str | none", "", "", ""),
     "made": ("list[str]", ["x"], "length >= 1, length <= 2", ""),
     "anything": ("dict[str, any]", {}, "", ""),
+    "turns": ("1 | 4 | 8 | 24", 1, "", EncoderSpec.model_fields["turns"].description),
 }
 
 
@@ -107,7 +108,7 @@ def test_a_spec_without_docstring_describes_itself_as_empty() -> None:
         def build(self) -> Any:
             return None
 
-    assert (Bare.summary(), Bare.source(), Bare.parameters()) == ("", "", [])
+    assert (Bare.summary(), Bare.source(), [p.name for p in Bare.parameters()]) == ("", "", ["turns"])
 
 
 @pytest.mark.parametrize("box", [(4, 4, 4), (4, 99, 5)])

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder
+from cryoreg.encoders.spectrum import with_spectrum
 
 Norm = Literal["none", "batch", "group"]
 
@@ -23,12 +24,16 @@ class RB3D(Encoder):
     Features: 8·width, or ``hidden`` where that is not 0. Any box from 4 voxels up. Parameters are named as in the
     lab's checkpoints (``conv1``, ``bottleneck_layers.{0-3}.conv{1-4}``); the lab's ``fc`` is the classifier.
     Convolutions start Kaiming-normal (fan-out; He et al. 2015, arXiv 1502.01852) with zero biases.
+    With ``fourier_channel``, the first convolution also sees the volume's log Fourier amplitudes.
     """
 
-    def __init__(self, *, width: int, pool_kernel: Literal[2, 3], norm: Norm, hidden: int) -> None:
+    def __init__(
+        self, *, width: int, pool_kernel: Literal[2, 3], norm: Norm, hidden: int, fourier_channel: bool = False
+    ) -> None:
         super().__init__()
         self.num_features = hidden or 8 * width
-        self.conv1 = nn.Conv3d(1, width, 3, padding=1)
+        self.fourier_channel = fourier_channel
+        self.conv1 = nn.Conv3d(1 + fourier_channel, width, 3, padding=1)
         self.norm1 = normalisation(norm, width)
         self.maxpool = nn.MaxPool3d(pool_kernel, stride=2, padding=pool_kernel - 2)
         self.bottleneck_layers = nn.Sequential(*(Bottleneck(width, norm) for _ in range(4)))
@@ -38,7 +43,7 @@ class RB3D(Encoder):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, 1, D, H, W) to (B, width, D // 2, H // 2, W // 2) (rounded up where ``pool_kernel`` is 3)."""
-        return self.bottleneck_layers(self._stem(x))
+        return self.bottleneck_layers(self._stem(with_spectrum(x) if self.fourier_channel else x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, 1, D, H, W) to features (B, num_features)."""

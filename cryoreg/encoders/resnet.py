@@ -15,15 +15,21 @@ Depth = Literal[10, 18, 34, 50]
 class ResNet3D(Encoder):
     """MONAI's ResNet: conv 7³, batch normalisation, ReLU, max-pool, four stages of residual blocks, global average.
 
-    Features: 512, and 2048 for depth 50, whose blocks are bottlenecks. Any box: every layer is padded.
+    Features: 8 · ``width``, and 32 · ``width`` for depth 50, whose blocks are bottlenecks. Any box: every layer is
+    padded.
     Convolutions start Kaiming-normal (fan-out) and normalisations at one and zero, as MONAI does.
     """
 
-    def __init__(self, depth: Depth, stem_stride: int) -> None:
+    def __init__(self, depth: Depth, stem_stride: int, width: int) -> None:
         super().__init__()
         # A bias before batch normalisation, MONAI's default in the shortcuts, has no gradient.
         self.net = getattr(nets, f"resnet{depth}")(
-            spatial_dims=3, n_input_channels=1, conv1_t_stride=stem_stride, feed_forward=False, bias_downsample=False
+            spatial_dims=3,
+            n_input_channels=1,
+            conv1_t_stride=stem_stride,
+            feed_forward=False,
+            bias_downsample=False,
+            widen_factor=width / 64,
         )
         self.num_features: int = self.net.in_planes
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cryoreg.encoders.cb3d import CB3D
     from cryoreg.encoders.densenet import DenseNet3D
     from cryoreg.encoders.dsrf3d import DSRF3D
+    from cryoreg.encoders.octahedral import OctahedralRB3D
     from cryoreg.encoders.rb3d import RB3D
     from cryoreg.encoders.resnet import ResNet3D
     from cryoreg.encoders.timm3d import Timm3D
@@ -36,6 +37,9 @@ class RB3DSpec(EncoderSpec):
     pool_kernel: Literal[2, 3] = Field(2, description="kernel of the stem's max-pool; the figure's caption says 3")
     norm: Literal["none", "batch", "group"] = Field("none", description="normalisation after each convolution")
     hidden: int = Field(0, ge=0, description="width of a fully connected layer after the pool; 0: none")
+    fourier_channel: bool = Field(
+        False, description="also see the volume's log Fourier amplitudes, as a second channel; has the missing wedge"
+    )
 
     def build(self) -> RB3D:
         """Return the network with fresh weights."""
@@ -52,6 +56,33 @@ class RB3DFCSpec(RB3DSpec):
     """
 
     hidden: int = Field(1024, ge=1, description="width of the fully connected layer after the pool")
+
+
+class OctahedralRB3DSpec(EncoderSpec):
+    """RB3D with kernels in all 24 turns of the cube: 256 features that no turn of the volume changes.
+
+    Group convolutions (Cohen & Welling 2016, arXiv 1602.07576; in 3D, Worrall & Brostow 2018, arXiv 1804.04458) in the
+    layout of RB3D (Gupta et al. 2022) with batch normalisation: a layer costs what one of RB3D's with as many filters
+    does, and has 24 times fewer parameters. Pools keep the cube's symmetry along even and odd edges. The octants that
+    RB3D ends with are read from all 24 orientations by one fully connected layer, over which the mean or maximum is
+    taken last: turned by 90° or 180° about any axes, a volume has the same features, up to rounding.
+    """
+
+    min_box: ClassVar[int] = 5
+
+    width: int = Field(48, ge=48, multiple_of=48, description="filters of each layer: 24 turns of width / 24 kernels")
+    features: int = Field(256, ge=1, description="outputs of the fully connected layer")
+    blocks: int = Field(4, ge=1, description="bottleneck blocks; with 2, a step costs what RB3D's with 32 filters does")
+    orientations: Literal["mean", "max"] = Field("mean", description="what of the 24 orientations is left")
+    fourier_channel: bool = Field(
+        False, description="also see the volume's log Fourier amplitudes, as a second channel; has the missing wedge"
+    )
+
+    def build(self) -> OctahedralRB3D:
+        """Return the network with fresh weights."""
+        from cryoreg.encoders.octahedral import OctahedralRB3D
+
+        return OctahedralRB3D(**self.model_dump())
 
 
 class DSRF3DV2Spec(EncoderSpec):
@@ -116,6 +147,7 @@ class _ResNetSpec(EncoderSpec):
     depth: ClassVar[Literal[10, 18, 34, 50]]
 
     stem_stride: Literal[1, 2] = Field(1, description="stride of the first convolution; 2 for large boxes")
+    width: int = Field(64, ge=1, description="filters of the first stage, an eighth of the last one's; 16: small")
 
     def build(self) -> ResNet3D:
         """Return the network with fresh weights."""

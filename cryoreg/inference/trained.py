@@ -64,6 +64,7 @@ class Trained:
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
         dataset = load_for(network, config)
         config.spec("encoder").check_box(dataset.box)
+        network.encoder.turns = config.spec("encoder").turns
         return cls(network, config, dataset)
 
     @property

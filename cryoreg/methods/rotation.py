@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import permutations, product
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,29 +12,9 @@ from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder, Method, StepOutput
 from cryoreg.errors import DataError
+from cryoreg.turns import Rotation, cube_rotations, rotation_group
 
 RotationSet = Literal["wedge", "inplane", "cube"]
-
-
-class Rotation(NamedTuple):
-    """A rotation of the voxel grid onto itself: a permutation of the axes (D, H, W), then reflections."""
-
-    axes: tuple[int, ...]
-    flipped: tuple[int, ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Rotate volumes (B, 1, D, H, W)."""
-        return x.permute(0, 1, *(2 + axis for axis in self.axes)).flip([2 + axis for axis in self.flipped])
-
-
-def cube_rotations() -> list[Rotation]:
-    """Return the 24 rotations of the cube, the identity first."""
-    return [
-        Rotation(axes, tuple(axis for axis in range(3) if signs[axis] < 0))
-        for axes in permutations(range(3))
-        for signs in product((1, -1), repeat=3)
-        if _parity(axes) * math.prod(signs) == 1
-    ]
 
 
 def rotation_set(name: RotationSet) -> list[Rotation]:
@@ -43,8 +22,8 @@ def rotation_set(name: RotationSet) -> list[Rotation]:
     if name == "wedge":
         return [rotation for rotation in cube_rotations() if rotation.axes == (0, 1, 2)]
     if name == "inplane":
-        return [rotation for rotation in cube_rotations() if rotation.axes[0] == 0 and 0 not in rotation.flipped]
-    return cube_rotations()
+        return list(rotation_group(4))
+    return list(cube_rotations())
 
 
 class RotationPrediction(Method):
@@ -86,9 +65,3 @@ class RotationPrediction(Method):
                 f"these rotations exchange axes of different lengths, but the subtomograms are {size}; "
                 "set method.rotations=wedge, or extract cubes"
             )
-
-
-def _parity(axes: Sequence[int]) -> int:
-    """Return 1 for an even permutation, -1 for an odd one."""
-    inversions = sum(axes[i] > axes[j] for i in range(len(axes)) for j in range(i + 1, len(axes)))
-    return -1 if inversions % 2 else 1

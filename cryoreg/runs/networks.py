@@ -137,10 +137,13 @@ def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Pa
 
 
 def require_same_encoder(card: Card, described: Mapping[str, object], path: Path) -> None:
-    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters."""
+    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters.
+
+    `turns` may differ: they say how a network is asked, not what it is.
+    """
     recorded = recorded_spec("encoder", card).model_dump(mode="json") | card["config"]["encoder"]
     for key, value in described.items():
-        if recorded.get(key) != value:
+        if key != "turns" and recorded.get(key) != value:
             raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
 
 

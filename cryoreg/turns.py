@@ -1,0 +1,66 @@
+"""The rotations of the cube, which map the voxel grid onto itself, so that nothing is resampled."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import permutations, product
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+Turns = Literal[1, 4, 8, 24]
+"""How many rotations a group of them has."""
+
+
+class Rotation(NamedTuple):
+    """A rotation of the voxel grid onto itself: a permutation of the axes (D, H, W), then reflections."""
+
+    axes: tuple[int, ...]
+    flipped: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotate volumes (..., D, H, W)."""
+        before = x.ndim - 3
+        turned = x.permute(*range(before), *(before + axis for axis in self.axes))
+        return turned.flip([before + axis for axis in self.flipped])
+
+    def matrix(self) -> tuple[tuple[int, ...], ...]:
+        """Return the matrix R that acts on columns (z, y, x): what lay at p lies at Rp, from the box's centre."""
+        signs = [-1 if axis in self.flipped else 1 for axis in range(3)]
+        return tuple(tuple(signs[row] * (column == self.axes[row]) for column in range(3)) for row in range(3))
+
+
+@cache
+def cube_rotations() -> tuple[Rotation, ...]:
+    """Return the 24 rotations of the cube, the identity first."""
+    return tuple(
+        Rotation(axes, tuple(axis for axis in range(3) if signs[axis] < 0))
+        for axes in permutations(range(3))
+        for signs in product((1, -1), repeat=3)
+        if _parity(axes) * math.prod(signs) == 1
+    )
+
+
+@cache
+def rotation_group(count: Turns) -> tuple[Rotation, ...]:
+    """Return a group of 1, 4, 8 or 24 rotations of the cube, the identity first.
+
+    4: about the beam (z), by 0°, 90°, 180° and 270°. 8: these, and the half turns about y, x and the two diagonals
+    between them, which turn the beam round: all rotations that keep its line. 24: all.
+
+    Of the eight, the identity and the half turns about z, y and x keep the wedge of tilts from -t to t about y or x;
+    the quarter turns and the half turns about the diagonals make of that about y the one about x.
+    """
+    keeps = {
+        1: lambda rotation: rotation.axes == (0, 1, 2) and not rotation.flipped,
+        4: lambda rotation: rotation.axes[0] == 0 and 0 not in rotation.flipped,
+        8: lambda rotation: rotation.axes[0] == 0,
+        24: lambda rotation: True,
+    }[count]
+    return tuple(rotation for rotation in cube_rotations() if keeps(rotation))
+
+
+def _parity(order: tuple[int, ...]) -> int:
+    inversions = sum(order[i] > order[j] for i in range(3) for j in range(i + 1, 3))
+    return -1 if inversions % 2 else 1

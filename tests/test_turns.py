@@ -1,0 +1,85 @@
+"""Features averaged over turned copies: which groups there are, what they do not change, and what is recorded."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.encoding import volumes
+
+from cryoreg import create_encoder
+from cryoreg.config import Layer, build_spec, resolve
+from cryoreg.encoders.specs import RB3DSpec
+from cryoreg.errors import ConfigError
+from cryoreg.turns import cube_rotations, rotation_group
+
+
+def matrices(count: int) -> set[bytes]:
+    return {np.array(rotation.matrix()).tobytes() for rotation in rotation_group(count)}
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 24])
+def test_groups_are_closed_and_of_proper_rotations(count):
+    found = [np.array(rotation.matrix()) for rotation in rotation_group(count)]
+    assert len(matrices(count)) == count
+    assert all(round(np.linalg.det(matrix)) == 1 for matrix in found)
+    assert {(a @ b).tobytes() for a in found for b in found} == matrices(count)
+    assert np.array_equal(found[0], np.eye(3))
+
+
+def test_four_turn_about_the_beam_and_eight_keep_its_line():
+    beam = np.array([1, 0, 0])
+    kept = {rotation: np.array(rotation.matrix()) @ beam for rotation in cube_rotations()}
+    assert set(rotation_group(4)) == {rotation for rotation in kept if np.array_equal(kept[rotation], beam)}
+    assert set(rotation_group(8)) == {rotation for rotation in kept if abs(kept[rotation] @ beam) == 1}
+
+
+def test_half_of_the_eight_keep_a_wedge_and_the_others_exchange_the_tilt_axes():
+    """The wedge of tilts of ±60° about y: |kz| > tan 60° · |kx|; about x: |kz| > tan 60° · |ky|."""
+    kz, ky, kx = torch.meshgrid(*3 * [torch.arange(-5.0, 6)], indexing="ij")
+    about_y, about_x = (kz.abs() > math.tan(math.radians(60)) * across.abs() for across in (kx, ky))
+    keeping = [rotation for rotation in rotation_group(8) if torch.equal(rotation(about_y), about_y)]
+    others = set(rotation_group(8)) - set(keeping)
+    assert [np.trace(rotation.matrix()) for rotation in keeping] == [3, -1, -1, -1]  # the identity and half turns
+    assert keeping == [rotation for rotation in cube_rotations() if rotation.axes == (0, 1, 2)]
+    assert len(others) == 4
+    assert all(torch.equal(rotation(about_y), about_x) for rotation in others)
+
+
+@pytest.mark.parametrize("count", [4, 8, 24])
+def test_features_are_the_same_in_any_of_the_turns_and_the_mean_over_them(count):
+    torch.manual_seed(0)
+    network, x = RB3DSpec(width=4, turns=count).build().eval(), volumes(2, (6, 7, 8))
+    with torch.no_grad():
+        features = network(x)
+        for rotation in rotation_group(count):
+            assert torch.allclose(network(rotation(x)), features, atol=1e-6)
+        alone = torch.stack([network.forward(rotation(x)) for rotation in rotation_group(count)])
+    assert torch.allclose(alone.mean(0), features, atol=1e-6)
+    assert not torch.allclose(alone[0], features, atol=1e-3)
+
+
+def test_while_it_trains_volumes_are_seen_as_they_are():
+    network, x = RB3DSpec(width=4, turns=8).build().train(), volumes(2, (8, 8, 8))
+    with torch.no_grad():
+        assert torch.equal(network(x), network.forward(x))
+
+
+def test_the_number_of_turns_is_recorded_where_it_is_not_one():
+    asked = Layer("--set", {"encoder": {"turns": 8}})
+    assert resolve("finetune", [asked]).to_dict()["encoder"]["turns"] == 8
+    assert "turns" not in resolve("finetune", []).to_dict()["encoder"]
+
+
+@pytest.mark.parametrize("name", ["resnet10_3d", "vit_tiny_3d", "timm3d"])
+def test_any_encoder_can_be_turned(name):
+    network = create_encoder(name, turns=4)
+    assert network.turns == 4
+    assert network.state_dict().keys() == create_encoder(name).state_dict().keys()
+
+
+def test_another_number_of_turns_is_refused():
+    with pytest.raises(ConfigError, match=r"encoder\.turns.*1, 4, 8 or 24.*6"):
+        build_spec("encoder", "rb3d", {"turns": 6})
