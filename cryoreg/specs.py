@@ -102,11 +102,6 @@ class EncoderSpec(Spec):
         """Leave `turns` out where it is 1: ``model_dump`` is what networks are built with, and earlier cards hold."""
         return {key: value for key, value in serialise(self).items() if (key, value) != ("turns", 1)}
 
-    @classmethod
-    def parameters(cls) -> list[Parameter]:
-        """Describe every field: the network's own, in the order of declaration, then `turns`."""
-        return sorted(super().parameters(), key=lambda parameter: parameter.name == "turns")
-
     def check_box(self, box: tuple[int, int, int]) -> None:
         """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
         size = "×".join(map(str, box))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from itertools import permutations, product
 from typing import Literal, NamedTuple
 
@@ -31,9 +30,12 @@ class Rotation(NamedTuple):
         return tuple(tuple(signs[row] * (column == self.axes[row]) for column in range(3)) for row in range(3))
 
 
-@cache
 def cube_rotations() -> tuple[Rotation, ...]:
     """Return the 24 rotations of the cube, the identity first."""
+    return _CUBE
+
+
+def _cube() -> tuple[Rotation, ...]:
     return tuple(
         Rotation(axes, tuple(axis for axis in range(3) if signs[axis] < 0))
         for axes in permutations(range(3))
@@ -42,7 +44,6 @@ def cube_rotations() -> tuple[Rotation, ...]:
     )
 
 
-@cache
 def rotation_group(count: Turns) -> tuple[Rotation, ...]:
     """Return a group of 1, 4, 8 or 24 rotations of the cube, the identity first.
 
@@ -52,15 +53,18 @@ def rotation_group(count: Turns) -> tuple[Rotation, ...]:
     Of the eight, the identity and the half turns about z, y and x keep the wedge of tilts from -t to t about y or x;
     the quarter turns and the half turns about the diagonals make of that about y the one about x.
     """
-    keeps = {
-        1: lambda rotation: rotation.axes == (0, 1, 2) and not rotation.flipped,
-        4: lambda rotation: rotation.axes[0] == 0 and 0 not in rotation.flipped,
-        8: lambda rotation: rotation.axes[0] == 0,
-        24: lambda rotation: True,
-    }[count]
-    return tuple(rotation for rotation in cube_rotations() if keeps(rotation))
+    return _GROUPS[count]
 
 
 def _parity(order: tuple[int, ...]) -> int:
     inversions = sum(order[i] > order[j] for i in range(3) for j in range(i + 1, 3))
     return -1 if inversions % 2 else 1
+
+
+_CUBE = _cube()
+_GROUPS: dict[int, tuple[Rotation, ...]] = {
+    1: _CUBE[:1],
+    4: tuple(rotation for rotation in _CUBE if rotation.axes[0] == 0 and 0 not in rotation.flipped),
+    8: tuple(rotation for rotation in _CUBE if rotation.axes[0] == 0),
+    24: _CUBE,
+}

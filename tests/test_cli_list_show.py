@@ -106,7 +106,7 @@ def test_json_says_everything(fake_plugin: Install) -> None:
     fake_plugin("my-plugin", TINY.format("my_plugin"), version="4.5")
     [entry] = [e for e in listed() if e["name"] == "tiny"]
     assert entry == json.loads(run("show", "encoder", "tiny", "--json").stdout)
-    width, weights, norm = entry.pop("parameters")
+    _, width, weights, norm = entry.pop("parameters")  # every encoder has turns
     assert entry == {
         "kind": "encoder",
         "name": "tiny",

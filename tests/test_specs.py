@@ -57,6 +57,7 @@ class Stepwise(EncoderSpec):
 
 
 EXPECTED = {
+    "turns": ("1 | 4 | 8 | 24", 1, "", EncoderSpec.model_fields["turns"].description),
     "integer": ("int", 3, ">= 1, <= 9, multiple of 3", "an integer"),
     "real": ("float | none", None, "> 0, < 1", ""),
     "flag": ("bool", True, "", ""),
@@ -68,7 +69,6 @@ EXPECTED = {
     "old_style": ("str | none", "", "", ""),
     "made": ("list[str]", ["x"], "length >= 1, length <= 2", ""),
     "anything": ("dict[str, any]", {}, "", ""),
-    "turns": ("1 | 4 | 8 | 24", 1, "", EncoderSpec.model_fields["turns"].description),
 }
 
 

@@ -59,7 +59,7 @@ RUNTIME_KEYS = frozenset(
         *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
     )
-) | {"dataset.root", "dataset.tomograms", REQUIRED_PLUGINS}
+) | {"dataset.root", "dataset.tomograms", "encoder.turns", REQUIRED_PLUGINS}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 
@@ -291,9 +291,12 @@ def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | No
 
 
 def check_same_run(recorded: Mapping[str, object], config: AnyConfig, purpose: str = "resume") -> None:
-    """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes."""
+    """Raise `ConfigError` where a run that goes on would differ from what it recorded in what it computes.
+
+    What an earlier release did not have yet, and so did not record, has its default.
+    """
     now, before = _flat(config.to_dict()), _flat(recorded)
-    for key in sorted(now.keys() | before.keys()):
+    for key in sorted((now.keys() & config.sources.keys()) | before.keys()):
         if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
             raise ConfigError(
                 f"{key} is {now.get(key)!r}, but the run to {purpose} has {before.get(key)!r}; "
