@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["encoder", "method", "augmentation", "dataset"]
-KINDS: tuple[Kind, ...] = ("encoder", "method", "augmentation", "dataset")
+Kind = Literal["encoder", "method", "augmentation", "dataset", "weights"]
+GROUP_OF: dict[Kind, str] = {
+    "encoder": "encoders",
+    "method": "methods",
+    "augmentation": "augmentations",
+    "dataset": "datasets",
+    "weights": "weights",
+}
+"""Kind -> its entry-point group, without the prefix "cryoreg."."""
+KINDS: tuple[Kind, ...] = tuple(GROUP_OF)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "Spec",
     "ViewPlan",
+    "WeightsSpec",
 ]
 
 
@@ -71,6 +73,16 @@ class Spec(Settings, ABC):
         """Describe every field, in the order of declaration."""
         return [describe(name, field) for name, field in cls.model_fields.items()]
 
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        """Return what else `cryoreg show` tells: name -> text. By default, nothing."""
+        return {}
+
+    @classmethod
+    def check_files(cls) -> None:
+        """Raise a `CryoregError` where a file that the package must bring is missing or is not what it should be."""
+        return None
+
 
 class EncoderSpec(Spec):
     """A 3D network that turns a subtomogram into a feature vector."""
@@ -78,6 +90,8 @@ class EncoderSpec(Spec):
     kind: ClassVar[Kind] = "encoder"
     min_box: ClassVar[int] = 1
     """The smallest edge, in voxels, that the network takes."""
+    default_weights: ClassVar[str | None] = None
+    """The registered weights from which fine-tuning starts unless told otherwise; None: from random ones."""
     initial_weights: ClassVar[frozenset[str]] = frozenset()
     """Fields that say where the first weights come from: trained weights, which replace those, do not record them."""
     exact_box: ClassVar[bool] = False
@@ -219,9 +233,59 @@ class DatasetSpec(Spec):
         return with_defaults(self.build())
 
 
+class WeightsSpec(Spec):
+    """A trained encoder that a package brings: a safetensors file beside the module of its spec.
+
+    What the file's own card says, it alone says: encoder and settings, voxel size, box, normalisation, contrast,
+    training, metrics. `cryoreg.weights.specs.FileWeightsSpec` builds the encoder.
+    """
+
+    kind: ClassVar[Kind] = "weights"
+    file: ClassVar[str]
+    """The safetensors file, beside the module that declares the spec."""
+    license: ClassVar[str] = ""
+    """Under which others may use the weights, as SPDX writes it: "Apache-2.0", "CC-BY-4.0"."""
+    evaluated: ClassVar[str] = ""
+    """On what the encoder was evaluated and how it did, in a sentence or two."""
+    recipe: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Good settings for fine-tuning from these weights: section -> key -> value. Whatever a user says goes before."""
+
+    @classmethod
+    def path(cls) -> Path:
+        """Return where the file lies."""
+        from pathlib import Path
+
+        return Path(str(sys.modules[cls.__module__].__file__)).with_name(cls.file)
+
+    @classmethod
+    def card(cls) -> dict[str, Any]:
+        """Return what the file's card says; raise `CheckpointError` where there is none."""
+        from cryoreg.weights_header import read_card
+
+        return read_card(cls.path())
+
+    @classmethod
+    def check_files(cls) -> None:
+        """Raise `CheckpointError` where the file or its card cannot be read."""
+        cls.card()
+
+    @classmethod
+    def facts(cls) -> dict[str, str]:
+        """Return licence, evaluation, and the card in words."""
+        from cryoreg.weights_header import describe_card
+
+        told = {"licence": cls.license, "evaluated": cls.evaluated, **describe_card(cls.card())}
+        return {name: text for name, text in told.items() if text}
+
+    @abstractmethod
+    def build(self) -> Encoder:
+        """Return the encoder with these weights, in float32, on the CPU, in evaluation mode."""
+
+
 SPEC_TYPES: dict[Kind, type[Spec]] = {
     "encoder": EncoderSpec,
     "method": MethodSpec,
     "augmentation": AugmentationSpec,
     "dataset": DatasetSpec,
+    "weights": WeightsSpec,
 }

@@ -18,7 +18,7 @@ from cryoreg.config.settings import FinetuneSettings, InputSettings, PretrainSet
 from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
 from cryoreg.simulation.settings import SceneSettings
-from cryoreg.specs import SPEC_TYPES, EncoderSpec, MethodSpec, Spec
+from cryoreg.specs import SPEC_TYPES, EncoderSpec, MethodSpec, Spec, WeightsSpec
 from cryoreg.testing.checks import checks_for, checks_of_all
 from cryoreg_cli.describing import default_text
 
@@ -28,6 +28,8 @@ CONFORMANCE = FOLDER / "conformance.md"
 START = "<!-- generated: by `make reference` from the specs; edit those, not this -->"
 END = "<!-- end -->"
 NONE = "–"
+LASTING = ("encoder", "voxel size", "box", "density", "licence", "evaluated")
+"""Facts of weights that stay when they are trained anew; `cryoreg show` has the others."""
 
 
 def main() -> None:
@@ -102,6 +104,8 @@ def facts(spec: type[Spec]) -> dict[str, str]:
         plan = spec().view_plan()
         counts = {"whole views": plan.whole, "of these clean": plan.clean, "local views": plan.local}
         return {**{name: str(n or NONE) for name, n in counts.items()}, "labels": "yes" if spec.uses_labels else NONE}
+    if issubclass(spec, WeightsSpec):
+        return {name: spec.facts().get(name, NONE) for name in LASTING}
     required = [f"`{spec.kind}.{parameter.name}`" for parameter in spec.parameters() if parameter.required]
     return {"needs": ", ".join(required) or NONE} if spec.kind == "dataset" else {}
 
@@ -121,7 +125,8 @@ def section(name: str, spec: type[Spec]) -> Iterator[str]:
     yield f"### `{name}`"
     yield spec.summary()
     yield from (" ".join(paragraph.split()) for paragraph in spec.source().split("\n\n") if paragraph)
-    yield parameters(spec.parameters()) if spec.parameters() else "It has no parameters."
+    if spec.kind != "weights":
+        yield parameters(spec.parameters()) if spec.parameters() else "It has no parameters."
 
 
 def parameters(described: Iterable[Parameter]) -> str:

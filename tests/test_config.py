@@ -89,7 +89,7 @@ def test_assignments_are_toml_or_else_text(text, value):
         ("method.head=v3", ["method.head", "'v1' or 'v2'"]),
         ("metod.momentum=1", ["unknown section 'metod'", "did you mean 'method'?"]),
         ("training.lr=fast", ["training.lr", "number"]),
-        ("training.pretrained=x", ["training.pretrained", "not a setting of pretrain"]),
+        ("training.learners=x", ["training.learners", "not a setting of pretrain"]),
         ("split.fractions=[0.5,0.5,0.5]", ["split.fractions", "sum to 1"]),
         ("dataset.name=lab", ["dataset.root", "needed"]),
         ("training.batch_size", ["expected section.key=value"]),

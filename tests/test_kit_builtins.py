@@ -55,7 +55,7 @@ ENCODERS = {name: spec() for name, spec in builtins("encoder").items()}
 QUICK = [spec for name, spec in ENCODERS.items() if name not in LARGE]
 
 
-@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation")])
+@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation"), *specs("weights")])
 def test_builtin_passes_the_kit(spec: Spec, check: Check) -> None:
     check(spec)
 

@@ -42,9 +42,11 @@ COMMAND_LINES = [
     ("list", "--verbose"),
     ("list", "--json"),
     ("list", "--kind", "dataset"),
+    ("list", "--kind", "weights"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),
+    ("show", "weights", "rb3d_universe"),
     ("show", "--help"),
 ]
 

@@ -72,10 +72,12 @@ def _recipes(ctx: click.Context, incomplete: str) -> Offers:
     return map(CompletionItem, recipe_names())
 
 
-def _start(ctx: click.Context, incomplete: str) -> Offers:
-    from cryoreg.config.settings import SCRATCH
+def _start(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[str]]:
+    from cryoreg.config.starts import SCRATCH
 
-    return CompletionItem(SCRATCH, help="random weights"), CompletionItem(incomplete, type="file")
+    yield from _components("weights")
+    yield CompletionItem(SCRATCH, help="random weights")
+    yield CompletionItem(incomplete, type="file")
 
 
 def _scene_settings(ctx: click.Context, incomplete: str) -> Offers:

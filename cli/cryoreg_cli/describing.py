@@ -69,10 +69,15 @@ def record(kind: str, component: registry.Component) -> dict[str, object]:
         spec = component.spec()
     except BrokenComponentError as error:
         return known | {"error": str(error)}
+    try:
+        facts = component.facts()
+    except BrokenComponentError as error:
+        return known | {"error": str(error)}
     return known | {
         "summary": spec.summary(),
         "source": spec.source(),
         "parameters": [parameter._asdict() for parameter in spec.parameters()],
+        **({"facts": facts} if facts else {}),
     }
 
 

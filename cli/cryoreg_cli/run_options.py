@@ -100,9 +100,9 @@ PRECISION = Shorthand(
 FROM = Shorthand(
     "--from",
     "training.pretrained",
-    "Run directory, encoder.safetensors or lab checkpoint to start from, or 'scratch'.",
+    "What to start from: weights by name, run directory, encoder.safetensors, lab checkpoint, or 'scratch'.",
     START,
-    "PATH",
+    "NAME|PATH",
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
 LABELS_PER_CLASS = Shorthand(
@@ -110,7 +110,7 @@ LABELS_PER_CLASS = Shorthand(
 )
 
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
-PRETRAIN = (METHOD, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
+PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
 FINETUNE = (FROM, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)
@@ -227,6 +227,17 @@ def recipe(name: str | None, task: str) -> list[Layer]:
     from cryoreg.config.recipes import recipe_layer
 
     return [recipe_layer(name, task)]
+
+
+def of_run(task: str, layers: list[Layer], name: str | None, run_dir: Path | None, resume: bool) -> list[Layer]:
+    """Return all layers of a run, from --recipe ``name`` to --set: those of a new one, or of one to go on with."""
+    if resume:
+        from cryoreg.runs.run_folder import with_run
+
+        return [*recipe(name, task), *with_run(task, layers, to_resume(run_dir))]
+    from cryoreg.runs.starts import with_start
+
+    return with_start(task, layers, recipe(name, task))
 
 
 def to_resume(run_dir: Path | None) -> Path:

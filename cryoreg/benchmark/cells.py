@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from cryoreg.benchmark.study import parse_labels
 from cryoreg.config import Layer, RunConfig, resolve
-from cryoreg.config.settings import SCRATCH, FinetuneSettings
+from cryoreg.config.settings import FinetuneSettings
+from cryoreg.config.starts import SCRATCH
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 from cryoreg.datasets.splits import SplitPart, label_fraction, split
@@ -28,7 +29,7 @@ from cryoreg.datasets.store.reader import Store
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.networks import Network
-from cryoreg.runs.weights import with_pretrained
+from cryoreg.runs.starts import with_start
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.structure_files import StructureOptions, read_structures
@@ -112,7 +113,7 @@ def pretrain(folder: Path, payload: RunPayload, needs: list[Path]) -> dict[str, 
 
 def finetune(folder: Path, payload: TuningPayload, needs: list[Path]) -> dict[str, object]:
     """Train a classifier and return its figures on the parts that the payload names, and on validation."""
-    config = resolve("finetune", with_pretrained(_with_steps(payload, _layers(payload, needs))))
+    config = resolve("finetune", with_start("finetune", _with_steps(payload, _layers(payload, needs))))
     result = run_finetuning(config, folder / RUN, resume=_is_begun(folder / RUN))
     found: dict[str, object] = {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch}
     return found | {part: _figures_of(run_evaluation(folder / RUN, part, [])) for part in payload["parts"]}
@@ -124,7 +125,7 @@ def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, d
     Linear: logistic regression on standardised features, its regularisation chosen on the validation split. kNN: up to
     20 neighbours by cosine, weighted by nearness.
     """
-    config = resolve("finetune", with_pretrained(_layers(payload, needs)))
+    config = resolve("finetune", with_start("finetune", _layers(payload, needs)))
     dataset = config.spec("dataset").load()
     encoder = _encoder(config, dataset)
     parts = split(dataset, config.split.fractions, config.split.seed)
@@ -188,9 +189,9 @@ def _is_begun(run: Path) -> bool:
 
 def _encoder(config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> Trained:
     """Return the pretrained encoder that the config names, or one of random weights."""
-    if config.training.pretrained != SCRATCH:
-        path = Path(config.training.pretrained)
-        return Trained.encoder(path, [Layer("study", {"dataset": config.to_dict()["dataset"]})])
+    start = config.training.pretrained
+    if start is not None and start != SCRATCH:
+        return Trained.encoder(start, [Layer("study", {"dataset": config.to_dict()["dataset"]})])
     encoder = build_seeded(config.training.seed, lambda: config.spec("encoder").build())
     return Trained(Network(Path(), {}, {}, encoder, None), config, dataset)
 

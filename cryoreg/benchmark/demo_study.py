@@ -10,7 +10,7 @@ import numpy as np
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
-from cryoreg.runs.weights import with_pretrained
+from cryoreg.runs.starts import with_start
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 
@@ -49,7 +49,7 @@ def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> 
         say(f"{number}/3  fine-tuning at 25 % of the labels from {start} weights")
         tuning = Layer("demo", {"encoder": ENCODER, "training": {**FINETUNING, "pretrained": weights}})
         folder = run_dir / f"finetune-{start.split()[0]}"
-        run_finetuning(resolve("finetune", with_pretrained([tuning, *map(_for_finetuning, layers)])), folder)
+        run_finetuning(resolve("finetune", with_start("finetune", [tuning, *map(_for_finetuning, layers)])), folder)
         outcomes.append(Outcome(start, run_evaluation(folder, "test", []), folder))
     return outcomes
 

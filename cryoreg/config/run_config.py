@@ -15,6 +15,7 @@ from cryoreg.config.layers import Layer
 from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
 from cryoreg.config.settings import FinetuneSettings, InputSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.config.sniffing import choose
+from cryoreg.config.starts import is_name
 from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
@@ -51,7 +52,9 @@ TASKS: dict[str, Task] = {
     "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
 }
 PROVENANCE_SECTION = "packages"
-"""Kind -> "dist version": written into a resolved config, and read for messages only."""
+"""Section -> "dist version": written into a resolved config, and read for messages only."""
+STARTED_FROM = "weights"
+"""Beside the sections: the package of the registered weights that the run started from."""
 
 RUNTIME_KEYS = frozenset(
     f"training.{key}"
@@ -87,6 +90,8 @@ class RunConfig(Generic[SettingsOf]):
     """Packages that the run needs, as its config says them: "cryoreg-x>=0.3"."""
     input: InputSettings = field(default_factory=InputSettings)
     """To what the data are brought before the network sees them."""
+    started_from: str | None = None
+    """The "dist version" of the registered weights that the run started from."""
 
     @overload
     def spec(self, section: Literal["encoder"]) -> EncoderSpec: ...
@@ -112,7 +117,8 @@ class RunConfig(Generic[SettingsOf]):
 
     def packages(self) -> dict[str, str]:
         """Return section -> "package version"."""
-        return {section: f"{c.component.dist} {c.component.version}" for section, c in self.choices.items()}
+        found = {section: f"{c.component.dist} {c.component.version}" for section, c in self.choices.items()}
+        return found | ({STARTED_FROM: self.started_from} if self.started_from else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested values, as TOML and checkpoints hold them; unset values are left out."""
@@ -181,7 +187,14 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     training = validated(TASKS[task].settings, "training", f"a setting of {task}", merged["training"])
     for section, entries in merged.items():
         sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
-    return RunConfig(task, choices, split, training, sources, required, given)
+    return RunConfig(task, choices, split, training, sources, required, given, _started_from(training, layers))
+
+
+def _started_from(training: TrainingSettings, layers: list[Layer]) -> str | None:
+    """Return the package of the weights that a run starts from, as the last layer that records it does."""
+    packages = [layer.values.get(PROVENANCE_SECTION, {}).get(STARTED_FROM) for layer in layers]
+    known = [str(package) for package in packages if package]
+    return known[-1] if known and is_name(training.pretrained) else None
 
 
 def _merge(task: str, layers: list[Layer]) -> dict[str, Entries]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from cryoreg.config.starts import SCRATCH, Start, start_of
 from cryoreg.specs import Settings
 
-SCRATCH: Literal["scratch"] = "scratch"
+StartSetting = Annotated[Start, BeforeValidator(start_of)]
 Edge = Annotated[int, Field(ge=1)]
 
 
@@ -76,6 +76,11 @@ class TrainingSettings(Settings):
     workers: int = Field(2, ge=0, description="reader processes, where volumes are not resident")
     save_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
     save_every_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is due in mid-epoch")
+    pretrained: StartSetting | None = Field(
+        None,
+        description="what to go on from: weights by name, run directory, encoder.safetensors or lab checkpoint "
+        "(.pth.tar); unset, or scratch: random weights",
+    )
 
 
 class PretrainSettings(TrainingSettings):
@@ -104,9 +109,10 @@ class FinetuneSettings(TrainingSettings):
     optimizer: str = Field("sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ...")
     lr: float = Field(5e-4, gt=0, le=1e30, description="learning rate at its highest")
     schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
-    pretrained: Literal["scratch"] | Path = Field(
+    pretrained: StartSetting | None = Field(
         SCRATCH,
-        description="run directory, encoder.safetensors or lab checkpoint (.pth.tar); scratch: random weights",
+        description="weights by name, run directory, encoder.safetensors or lab checkpoint (.pth.tar); scratch: random "
+        "weights. Left out, `cryoreg finetune` takes the encoder's own trained weights, where it has some",
     )
     labels: float = Field(
         1.0, gt=0, le=1, description="fraction of the train split's labels to use; nested, and drawn by training.seed"

@@ -55,7 +55,7 @@ def unreadable() -> Iterator[Finding]:
 def _plugin(dist: str, offers: list[Candidate], allowed: bool) -> Iterator[Finding]:
     version, info = offers[0].version, offers[0].info
     known = [offer for offer in offers if offer.group in registry.GROUPS]
-    names = ", ".join(f"{offer.group.removesuffix('s')} {offer.name}" for offer in known) or "nothing"
+    names = ", ".join(f"{registry.singular(offer.group)} {offer.name}" for offer in known) or "nothing"
     described = f"{dist} {version}, {source_of(info)}: {names}"
     if not allowed:
         yield ok(f"{described}; not loaded, as {ALLOW_LIST_VARIABLE} leaves it out")
@@ -137,7 +137,7 @@ def clashes() -> Iterator[Finding]:
 
 
 def _clash(group: str, name: str, rivals: list[Component]) -> Finding:
-    kind, names = group.removesuffix("s"), " or ".join(component.qualified for component in rivals)
+    kind, names = registry.singular(group), " or ".join(component.qualified for component in rivals)
     if any(c.builtin and c.name == name for c in registry.components(group)):
         offering = " and ".join(component.dist for component in rivals)
         return warning(f"{kind} '{name}' of {offering} has the name of a built-in, which goes first", f"say {names}")

@@ -32,6 +32,7 @@ class RB3DSpec(EncoderSpec):
     """
 
     min_box: ClassVar[int] = 4
+    default_weights: ClassVar[str | None] = "rb3d_universe"
 
     width: int = Field(32, ge=2, multiple_of=2, description="filters of the stem and of each block's output")
     pool_kernel: Literal[2, 3] = Field(2, description="kernel of the stem's max-pool; the figure's caption says 3")
@@ -54,6 +55,8 @@ class RB3DFCSpec(RB3DSpec):
     Figure 2 of Gupta et al. 2022 (Front. Physiol. 13:957484) draws FC-1024 between the pool and the classifier, which
     the lab's code leaves out.
     """
+
+    default_weights: ClassVar[str | None] = None
 
     hidden: int = Field(1024, ge=1, description="width of the fully connected layer after the pool")
 

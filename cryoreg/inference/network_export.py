@@ -13,6 +13,8 @@ from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.inference.export_checks import Exported, check_volumes, differences
 from cryoreg.inference.onnx_export import export_onnx
 from cryoreg.outputs import check_file
+from cryoreg.runs.cards import Card
+from cryoreg.runs.cards import portable as portable_card
 from cryoreg.runs.networks import Network, answer, open_network
 from cryoreg.runs.records import FILES
 from cryoreg.runs.weights import write_weights
@@ -29,33 +31,36 @@ def run_export(
     *,
     classifier: bool = False,
     half: bool = False,
+    portable: bool = False,
     normalisation: bool = True,
     batch: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Write the encoder (or ``classifier``) of a run as safetensors or ONNX, by ``form`` or the name of ``output``.
 
-    ``half`` stores safetensors as float16. In ONNX, ``normalisation`` is part of the graph unless it is False, and
-    ``batch`` is None for batches of any size. Raises `ConfigError` for options that do not fit the format,
-    `CheckpointError` where the network cannot be exported, or gives something else in the file.
+    ``half`` stores safetensors as float16, ``portable`` leaves the places of this machine's files out of their card.
+    In ONNX, ``normalisation`` is part of the graph unless it is False, and ``batch`` is None for batches of any size.
+    Raises `ConfigError` for options that do not fit the format, `CheckpointError` where the network cannot be exported,
+    or gives something else in the file.
     """
     chosen = form or output.suffix.lower().removeprefix(".")
     if chosen not in get_args(NetworkFormat):
         raise ConfigError(f"{output}: its name ends in neither .safetensors nor .onnx; say --format")
-    if chosen == "onnx" and half:
-        raise ConfigError("--half is for safetensors; ONNX is written in float32")
+    if chosen == "onnx" and (half or portable):
+        raise ConfigError("--half and --portable are for safetensors; ONNX is written in float32")
     if chosen == "safetensors" and not (normalisation and batch is None):
         raise ConfigError("--batch and --no-normalisation are for ONNX; safetensors holds weights, and no graph")
     network = open_network(run, "classifier" if classifier else "encoder")
     check_file(output, overwrite, [network.path, *(network.path.parent / name for name in FILES)])
     if chosen == "safetensors":
-        return _export_weights(network, output, half)
+        card = portable_card(network.card, network.path) if portable else network.card
+        return _export_weights(network, output, half, card)
     return export_onnx(network, output, normalisation, batch)
 
 
-def _export_weights(network: Network, output: Path, half: bool) -> Exported:
+def _export_weights(network: Network, output: Path, half: bool, card: Card) -> Exported:
     if not half:
-        write_weights(output, network.tensors, network.card)
+        write_weights(output, network.tensors, card)
         return Exported(output, {}, [])
     tensors = {name: _halved(name, tensor) for name, tensor in network.tensors.items()}
     volumes, notes = check_volumes(network.card)
@@ -68,7 +73,7 @@ def _export_weights(network: Network, output: Path, half: bool) -> Exported:
     worst = max(relative for _, relative in found.values())
     if not worst <= _WORST_HALF:
         raise CheckpointError(f"{network.path}: in float16 its outputs differ by {worst:.1%}; leave out --half")
-    write_weights(output, tensors, network.card | {"dtype": "float16"})
+    write_weights(output, tensors, card | {"dtype": "float16"})
     return Exported(output, found, notes)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import FinetuneSettings
+from cryoreg.config.starts import Start
 from cryoreg.contracts import Encoder, Learner, Subtomograms
 from cryoreg.datasets.adaptation import differences
 from cryoreg.datasets.normalisation import NORMALISATION
@@ -36,8 +37,8 @@ class Trained:
         self.network, self.config, self.dataset = network, config, dataset
 
     @classmethod
-    def open(cls, run: Path, layers: Sequence[Layer] = (), wanted: Wanted = "either") -> Self:
-        """Open the classifier or the encoder of a run or file, and data for it.
+    def open(cls, run: Start, layers: Sequence[Layer] = (), wanted: Wanted = "either") -> Self:
+        """Open the classifier or the encoder of a run or file, or weights by name, and data for it.
 
         ``layers`` change the data set (root, another reader) and how to compute. Where the data are not as the network
         knows them, they are brought to its voxel size, box and contrast; notes of the data set say so. Raises
@@ -46,12 +47,12 @@ class Trained:
         return cls.with_data(open_network(run, wanted), layers)
 
     @classmethod
-    def encoder(cls, run: Path, layers: Sequence[Layer] = ()) -> Self:
-        """Open the encoder of a pretraining or fine-tuning run, or an encoder.safetensors; see `open`."""
+    def encoder(cls, run: Start, layers: Sequence[Layer] = ()) -> Self:
+        """Open the encoder of a run, an encoder.safetensors or weights by name; see `open`."""
         return cls.open(run, layers, "encoder")
 
     @classmethod
-    def classifier(cls, run: Path, layers: Sequence[Layer] = ()) -> Self:
+    def classifier(cls, run: Start, layers: Sequence[Layer] = ()) -> Self:
         """Open the classifier of a fine-tuning run, or a classifier.safetensors; see `open`."""
         return cls.open(run, layers, "classifier")
 

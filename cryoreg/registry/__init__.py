@@ -15,6 +15,7 @@ from cryoreg.registry.lookup import (
     plugins,
     problems,
     refresh,
+    singular,
     suggestion,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "plugins",
     "problems",
     "refresh",
+    "singular",
     "suggestion",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError, message_of
-from cryoreg.kinds import KINDS, Kind
+from cryoreg.kinds import GROUP_OF, KINDS, Kind
 from cryoreg.registry import discovery
 
 if TYPE_CHECKING:
@@ -77,16 +77,23 @@ class Component(NamedTuple):
         return loaded
 
     def complete_spec(self) -> type[Spec]:
-        """Load the component as `spec` does, and check that pydantic can validate every field."""
+        """Load the component as `spec` does, and check its files, and that pydantic can validate every field."""
         spec = self.spec()
         with self._blamed():
             spec.model_rebuild()
+            spec.check_files()
         return spec
+
+    def facts(self) -> dict[str, str]:
+        """Return what a loaded component tells of itself beside its parameters; see `Spec.facts`."""
+        spec = self.spec()
+        with self._blamed():
+            return spec.facts()
 
     def broken(self, reason: str, advice: str = "") -> BrokenComponentError:
         """Return the error that says which package is at fault, and why."""
         return BrokenComponentError(
-            f"{_singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
+            f"{singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
             + (advice or f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}")
         )
 
@@ -106,17 +113,19 @@ class Component(NamedTuple):
             raise self.broken(f"{type(error).__name__}: {message_of(error)}") from error
 
 
-GROUPS = (*(f"{kind}s" for kind in KINDS), "commands")
+GROUPS = (*GROUP_OF.values(), "commands")
 """The entry-point groups that there are, without their prefix."""
+_SINGULAR = {group: kind for kind, group in GROUP_OF.items()} | {"commands": "command"}
 
 
 def group_of(kind: Kind) -> str:
     """Return the entry-point group of a kind, without its prefix: "encoder" -> "encoders"."""
-    return f"{kind}s"
+    return GROUP_OF[kind]
 
 
-def _singular(group: str) -> str:
-    return group.removesuffix("s")
+def singular(group: str) -> str:
+    """Return what one component of a group is: "encoders" -> "encoder", "commands" -> "command"."""
+    return _SINGULAR.get(group, group)
 
 
 def allowed_plugins() -> frozenset[str] | None:
@@ -187,7 +196,7 @@ def find(group: str, name: str) -> Component:
     if len(owners) > 1:
         names = " or ".join(f"'{c.qualified}'" for c in owners)
         raise AmbiguousComponentError(
-            f"{_singular(group)} '{name}' is offered by {len(owners)} packages; say which: {names}"
+            f"{singular(group)} '{name}' is offered by {len(owners)} packages; say which: {names}"
         )
     return owners[0]
 
@@ -206,8 +215,8 @@ def _normalise_qualified(name: str) -> str:
 def _unknown(group: str, name: str, available: list[Component]) -> str:
     known = [c.name for c in available] + [c.qualified for c in available if c.shadowed]
     hint = _not_allowed(group, name) or _misplaced(group, name) or suggestion(name, known)
-    where = "cryoreg --help" if group == "commands" else f"cryoreg list --kind {_singular(group)}"
-    return f"unknown {_singular(group)} '{name}'{hint}; `{where}` shows what is installed"
+    where = "cryoreg --help" if group == "commands" else f"cryoreg list --kind {singular(group)}"
+    return f"unknown {singular(group)} '{name}'{hint}; `{where}` shows what is installed"
 
 
 def _not_allowed(group: str, name: str) -> str:

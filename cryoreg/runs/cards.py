@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from cryoreg.errors import CheckpointError
 Card = dict[str, Any]
 """What a card says; `check_card` has looked at whatever a network and its use need."""
 Edge = Annotated[int, Field(ge=1)]
+_LOCAL = re.compile(r"file:/|(?<![\w.:/])(?:~[\w-]*[/\\]|(?:[A-Za-z]:)?[/\\](?=[\w.~\\]))")
+"""A path of some machine, anywhere in a text; no address, no fraction, no relative path."""
 
 
 class _Table(BaseModel):
@@ -87,6 +90,39 @@ def check_state(state: object, path: Path) -> None:
         raise CheckpointError(
             f"{path} holds no run to resume ({_first(error, 'all of it')}); put back the file that the run wrote there"
         ) from None
+
+
+def portable(card: Card, path: Path) -> Card:
+    """Return a card without the places of files on this machine: what others need of it, and nothing else of ours.
+
+    Raises `CheckpointError` where the encoder itself needs such a file.
+    """
+    kept = _without_places(card)
+    if kept["config"]["encoder"] != card["config"]["encoder"]:
+        raise CheckpointError(f"{path}: its encoder is set by a file of this machine, which others do not have")
+    return kept
+
+
+def unsaid(card: Card) -> list[str]:
+    """Return what a card does not say, but whoever brings data to the network must know."""
+    return [name for name in ("voxel_size", "contrast") if not card.get(name)]
+
+
+def names_places(value: object) -> bool:
+    """Tell whether a card, or a part of it, names a file of some machine."""
+    return value != _without_places(value)
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_places(v) for k, v in value.items() if not (_is_place(k) or _is_place(v))}
+    if isinstance(value, list):
+        return [_without_places(each) for each in value if not _is_place(each)]
+    return value
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, str) and _LOCAL.search(value) is not None
 
 
 def _first(error: ValidationError, whole: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from cryoreg.config import build_spec
+from cryoreg.config import AnyConfig, build_spec
+from cryoreg.config.starts import SCRATCH, Start
 from cryoreg.contracts import Answer, Encoder, Learner
 from cryoreg.errors import CheckpointError
 from cryoreg.learners import build_learner
@@ -18,11 +19,11 @@ from cryoreg.runs.weights import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
     Weights,
-    find_weights,
     load_into,
     load_trained,
     require_same_tensors,
     save_weights,
+    weights_file,
 )
 
 Wanted = Literal["encoder", "classifier", "either"]
@@ -68,8 +69,8 @@ def answer(module: Encoder | Learner, x: Tensor) -> tuple[Tensor, ...]:
     return tuple(module.classify(x)) if isinstance(module, Learner) else (module(x),)
 
 
-def open_network(run: Path, wanted: Wanted = "either") -> Network:
-    """Open what was trained in a run directory, or what a file holds; no data are needed.
+def open_network(run: Start, wanted: Wanted = "either") -> Network:
+    """Open what was trained in a run directory, what a file holds, or weights by name; no data are needed.
 
     Raises `CheckpointError` where weights are missing, damaged or another network's, or hold an encoder where a
     classifier is wanted.
@@ -92,8 +93,8 @@ def _load_learner(learner: Learner, tensors: Mapping[str, Tensor], path: Path) -
     learner.load_saved_state(tensors)
 
 
-def _file(run: Path, wanted: Wanted) -> Path:
-    path, encoder = (find_weights(run, file) for file in (CLASSIFIER_FILE, ENCODER_FILE))
+def _file(run: Start, wanted: Wanted) -> Path:
+    path, encoder = (weights_file(run, file) for file in (CLASSIFIER_FILE, ENCODER_FILE))
     if wanted == "encoder" or (wanted == "either" and not path.exists()):
         return encoder
     if not path.exists() and encoder.exists():
@@ -101,7 +102,7 @@ def _file(run: Path, wanted: Wanted) -> Path:
     return path
 
 
-def _no_classifier(run: Path) -> CheckpointError:
+def _no_classifier(run: Start) -> CheckpointError:
     return CheckpointError(f"{run} holds an encoder without a classifier; `cryoreg finetune` trains one")
 
 
@@ -122,12 +123,21 @@ def recorded_spec(kind: Literal["encoder", "dataset"], card: Card) -> Any:
     return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
 
 
-def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Path) -> None:
-    """Load the weights of a run, a file or a checkpoint of the lab into an encoder, ``described`` by its parameters.
+def first_encoder(config: AnyConfig, resumes: bool = False) -> Encoder:
+    """Return the encoder of a run before any step, with the weights that it starts from; not where it ``resumes``."""
+    encoder: Encoder = config.spec("encoder").build()
+    start = None if resumes else config.training.pretrained
+    if start is not None and start != SCRATCH:
+        load_pretrained(encoder, config.to_dict()["encoder"], start)
+    return encoder
 
-    Raises `CheckpointError` where they are another network's.
+
+def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Start) -> None:
+    """Load weights by name, of a run, a file or a checkpoint of the lab into an encoder.
+
+    ``described`` are the encoder's name and parameters. Raises `CheckpointError` where they are another network's.
     """
-    path = find_weights(start)
+    path = weights_file(start)
     if is_lab_checkpoint(path):
         load_lab_weights(encoder, path)
         return
@@ -137,14 +147,19 @@ def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Pa
 
 
 def require_same_encoder(card: Card, described: Mapping[str, object], path: Path) -> None:
-    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters.
+    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters."""
+    for key, (recorded, wanted) in disagreements(card, described).items():
+        raise CheckpointError(f"{path} holds an encoder with {key} = {recorded!r}, not {wanted!r}")
+
+
+def disagreements(card: Card, described: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Return in what a card's encoder is not the one that is ``described``: key -> the card's value and the other.
 
     `turns` may differ: they say how a network is asked, not what it is.
     """
     recorded = recorded_spec("encoder", card).model_dump(mode="json") | card["config"]["encoder"]
-    for key, value in described.items():
-        if key != "turns" and recorded.get(key) != value:
-            raise CheckpointError(f"{path} holds an encoder with {key} = {recorded.get(key)!r}, not {value!r}")
+    differing = {key: value for key, value in described.items() if key != "turns" and recorded.get(key) != value}
+    return {key: (recorded.get(key), value) for key, value in differing.items()}
 
 
 def save_encoder(folder: Path, encoder: Encoder, card: Card) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from cryoreg.config import PROVENANCE_SECTION
+from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import CheckpointError
 from cryoreg.files import read_settings, require_file
@@ -141,8 +141,10 @@ def _record(
     known = _plain(known, path)
     config = _table(known.get("config"))
     sections = {name: values for name, values in config.items() if isinstance(values, dict)}
-    packages = sections.pop(PROVENANCE_SECTION, {})
+    packages = _table(sections.pop(PROVENANCE_SECTION, {}))
     chosen = {name: sections.pop(name) for name in list(sections) if name.startswith(KINDS)}
+    if packages.get(STARTED_FROM):
+        chosen[STARTED_FROM] = {"name": str(_table(sections.get("training")).get("pretrained"))}
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     return Record(
         path=str(path),

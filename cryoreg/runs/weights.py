@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,16 +12,19 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from cryoreg import version
-from cryoreg.config import AnyConfig, Layer, absolute
-from cryoreg.config.settings import SCRATCH
+from cryoreg import registry, version
+from cryoreg.config import AnyConfig
+from cryoreg.config.starts import SCRATCH, Start, require_known, start_of
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
 from cryoreg.files import require_file, write_atomically, write_text
+from cryoreg.registry import Component
 from cryoreg.runs.cards import Card, check_card, parse_card
-from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
+from cryoreg.runs.lab_checkpoint import is_lab_checkpoint
+from cryoreg.specs import WeightsSpec
+from cryoreg.weights_header import CARD, CHECKSUM, METADATA, checksum, header_of
 
 ENCODER_FILE = "encoder.safetensors"
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -78,8 +80,8 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None
     """Write tensors and card to one safetensors file."""
     text = json.dumps(card, indent=2)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    checksum = _checksum(safetensors.torch.save(plain), text)
-    data = safetensors.torch.save(plain, metadata={"card": text, "sha256": checksum})
+    sealed = {CARD: text, CHECKSUM: checksum(safetensors.torch.save(plain), text)}
+    data = safetensors.torch.save(plain, metadata=sealed)
     write_atomically(path, lambda file: file.write(data), check=load_weights)
 
 
@@ -89,16 +91,16 @@ def load_weights(path: Path) -> Weights:
     try:
         data = path.read_bytes()
         tensors = safetensors.torch.load(data)
-        metadata = _header(data).get("__metadata__", {})
+        metadata = header_of(data).get(METADATA, {})
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {path}; a run writes its weights when it ends") from None
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read weights {path}: {error}") from error
-    if "card" not in metadata:
+    if CARD not in metadata:
         raise CheckpointError(f"{path} holds no cryoreg card: it was not exported by cryoreg")
-    if metadata.get("sha256") != _checksum(data, metadata["card"]):
+    if metadata.get(CHECKSUM) != checksum(data, metadata[CARD]):
         raise CheckpointError(f"weights {path} are damaged: the checksum does not match; export or copy them again")
-    return Weights(tensors, parse_card(metadata["card"], path))
+    return Weights(tensors, parse_card(metadata[CARD], path))
 
 
 def load_trained(path: Path) -> Weights:
@@ -121,7 +123,7 @@ def read_card(path: Path) -> tuple[Weights, str]:
     except CheckpointError as error:
         try:
             data = path.read_bytes()
-            return Weights(safetensors.torch.load(data), json.loads(_header(data)["__metadata__"]["card"])), str(error)
+            return Weights(safetensors.torch.load(data), json.loads(header_of(data)[METADATA][CARD])), str(error)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
             raise error from None
 
@@ -149,21 +151,6 @@ def find_weights(path: Path, file: str = ENCODER_FILE) -> Path:
     return path / file if path.is_dir() else path
 
 
-def with_pretrained(layers: list[Layer]) -> list[Layer]:
-    """Put what the weights to start from record before the given layers: encoder, data set, split, and input."""
-    starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
-    start = next((start for start in reversed(starts) if start is not None), SCRATCH)
-    if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
-        return layers
-    path = find_weights(absolute(Path(start)))
-    if is_lab_checkpoint(path):
-        read_state(path)  # better refused now than when the data set is open
-        return layers
-    card = load_trained(path).card
-    inherited = {key: card["config"][key] for key in ("encoder", "dataset", "split", "packages")}
-    return [Layer(str(path), {**inherited, "input": input_of(card)}), *layers]
-
-
 def input_of(card: Card) -> dict[str, object]:
     """Return the section "input" of a config by which data are brought to what a network was trained on.
 
@@ -173,23 +160,45 @@ def input_of(card: Card) -> dict[str, object]:
     return {key: card[key] for key in known if card.get(key) is not None}
 
 
-def card_of_start(start: Path | str) -> Card | None:
+class Registered(NamedTuple):
+    """Weights that a package brings."""
+
+    component: Component
+    spec: type[WeightsSpec]
+
+    @property
+    def package(self) -> str:
+        """That package and its version."""
+        return f"{self.component.dist} {self.component.version}"
+
+    @property
+    def card(self) -> Card:
+        """What their file says; raises `CheckpointError` as `load_trained`."""
+        return load_trained(self.spec.path()).card
+
+
+def registered(name: str) -> Registered:
+    """Return weights by name; raise `UnknownComponentError` and its like, as for every kind of component."""
+    component, spec = registry.find_spec("weights", name)
+    if not issubclass(spec, WeightsSpec):
+        raise TypeError(spec)  # the registry lets no other pass
+    return Registered(component, spec)
+
+
+def weights_file(start: Start, file: str = ENCODER_FILE) -> Path:
+    """Return the file of registered weights, of a run directory, or the one that a path names.
+
+    A bare word that is the name of registered weights means these; a `Path`, or ``./NAME``, is always a path. Raises
+    `UnknownComponentError` for a word that is neither.
+    """
+    require_known(start)
+    meant = start_of(start)
+    return registered(meant).spec.path() if isinstance(meant, str) else find_weights(meant, file)
+
+
+def card_of_start(start: Start | None) -> Card | None:
     """Return what is known of the weights that a run starts from; None where it is nothing."""
-    if start == SCRATCH:
+    if start is None or start == SCRATCH:
         return None
-    path = find_weights(Path(start))
+    path = weights_file(start)
     return None if is_lab_checkpoint(path) else load_trained(path).card
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length])
-
-
-def _checksum(data: bytes, card: str) -> str:
-    """Hash the card, the tensors' names, types and places, and their bytes."""
-    header = {name: entry for name, entry in _header(data).items() if name != "__metadata__"}
-    payload = data[8 + int.from_bytes(data[:8], "little") :]
-    digest = hashlib.sha256(json.dumps([card, header], sort_keys=True).encode())
-    digest.update(payload)
-    return digest.hexdigest()

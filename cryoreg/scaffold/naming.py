@@ -32,6 +32,11 @@ class Names(NamedTuple):
     """Its class: "MyMethod"."""
 
 
+def group_of(kind: str) -> str:
+    """Return the entry-point group of a kind of component, or of commands."""
+    return next(group for group in registry.GROUPS if registry.singular(group) == kind)
+
+
 def names_of(name: str, kind: str) -> Names:
     """Derive all names from one, with or without "cryoreg-"; raises `ConfigError` where it cannot serve as one."""
     plain = discovery.canonical_name(name).removeprefix(PREFIX)
@@ -55,7 +60,7 @@ def check_type(type_name: str, used: Iterable[str]) -> None:
 def check_free(names: Names, kind: str, target: Path) -> None:
     """Raise `ConfigError` where the module or the component is there already, `OutputError` where the folder is."""
     check_new(target, advice="another --dir")
-    offering = sorted({each.dist for each in registry.components(f"{kind}s") if each.name == names.component})
+    offering = sorted({each.dist for each in registry.components(group_of(kind)) if each.name == names.component})
     if offering:
         raise ConfigError(
             f"{kind} '{names.component}' is offered by {' and '.join(offering)} already; choose another name"

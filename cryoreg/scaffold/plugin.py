@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,8 @@ import jinja2
 
 from cryoreg import version
 from cryoreg.errors import ConfigError, RunFolderError
-from cryoreg.scaffold.naming import Names, check_free, check_type, names_of
+from cryoreg.scaffold import weights
+from cryoreg.scaffold.naming import Names, check_free, check_type, group_of, names_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -60,14 +61,26 @@ EXAMPLES = {
         ("command", "average"),
         ("test_command",),
     ),
+    "weights": Example("a trained encoder", (), ("specs",), ("test_conformance",)),
 }
+_OF_WEIGHTS: dict[str, object] = {"summary": "A trained encoder.", "facts": {}}
 
 
-def create_plugin(name: str, kind: str, folder: Path, license: str = "Apache-2.0", author: str | None = None) -> Path:
+def create_plugin(
+    name: str,
+    kind: str,
+    folder: Path,
+    license: str = "Apache-2.0",
+    author: str | None = None,
+    run: Path | None = None,
+) -> Path:
     """Write the package of a new plugin into ``folder`` and return its path, ``folder/cryoreg-NAME``.
 
-    Raises `ConfigError` where the name is unfit or taken, `RunFolderError` where the folder cannot be written.
+    Weights are those of a ``run``. Raises `ConfigError` where the name is unfit or taken, `RunFolderError` where the
+    folder cannot be written, `CheckpointError` where the run's encoder cannot be published.
     """
+    if (kind == "weights") != (run is not None):
+        raise ConfigError("--kind weights and --run belong together: the run whose encoder is published")
     names = names_of(name, kind)
     target = folder / names.package
     if not folder.is_dir():
@@ -75,11 +88,16 @@ def create_plugin(name: str, kind: str, folder: Path, license: str = "Apache-2.0
     check_free(names, kind, target)
     check_type(names.type, used_names(kind))
     values = {"author": author or f"The {names.package} developers", "license": license}
-    _write_all(target, render(names, kind, values))
+    if run is None:
+        _write_all(target, render(names, kind, values))
+    else:
+        told = weights.told_of(run)
+        file = f"src/{names.module}/{names.component}.safetensors"
+        _write_all(target, render(names, kind, values | told), lambda package: weights.export(run, package / file))
     return target
 
 
-def render(names: Names, kind: str, values: Mapping[str, str]) -> dict[str, str]:
+def render(names: Names, kind: str, values: Mapping[str, object]) -> dict[str, str]:
     """Return the content of each file of the package, by its path in it."""
     example = EXAMPLES[kind]
     environment = jinja2.Environment(
@@ -91,10 +109,11 @@ def render(names: Names, kind: str, values: Mapping[str, str]) -> dict[str, str]
         autoescape=False,
     )
     this = ".".join(version.__version__.split(".")[:2])
-    shared = {"kind": kind, "example": example, "today": date.today(), "cryoreg_version": this, **names._asdict()}
+    shared = {"kind": kind, "group": group_of(kind), "example": example, **names._asdict(), **_OF_WEIGHTS}
+    shared |= {"today": date.today(), "cryoreg_version": this, **values}
     return {
-        path: environment.get_template(template).render(shared, **values)
-        for path, template in _files(names, kind, values["license"]).items()
+        path: environment.get_template(template).render(shared)
+        for path, template in _files(names, kind, str(values["license"])).items()
     }
 
 
@@ -133,8 +152,8 @@ def _files(names: Names, kind: str, license: str) -> dict[str, str]:
     }
 
 
-def _write_all(target: Path, contents: Mapping[str, str]) -> None:
-    """Write the files into a temporary folder beside ``target``, then rename it."""
+def _write_all(target: Path, contents: Mapping[str, str], add: Callable[[Path], object] = lambda package: None) -> None:
+    """Write the files into a temporary folder beside ``target``, and what ``add`` writes there; then rename it."""
     try:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
             package = Path(temporary) / target.name
@@ -142,6 +161,7 @@ def _write_all(target: Path, contents: Mapping[str, str]) -> None:
                 file = package / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
+            add(package)
             package.rename(target)
     except OSError as error:
         raise RunFolderError(f"cannot write {target}: {error.strerror or error}") from error

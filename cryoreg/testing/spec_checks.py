@@ -86,6 +86,8 @@ def check_defaults_keep_their_own_limits(spec: Spec) -> None:
 
 def check_defaults_build(spec: Spec) -> None:
     """With nothing set, the component can be built; but no data set is opened unasked."""
+    if spec.kind == "weights":
+        raise NotApplicable("weights have checks of their own")
     if spec.kind == "dataset" or any(parameter.required for parameter in spec.parameters()):
         raise NotApplicable("no data set is opened unasked" if spec.kind == "dataset" else "a field has no default")
     default: Any = type(spec)()

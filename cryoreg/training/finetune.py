@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
-from cryoreg.config.settings import SCRATCH, FinetuneSettings
-from cryoreg.contracts import Encoder, StepOutput, Subtomograms
+from cryoreg.config.settings import FinetuneSettings
+from cryoreg.contracts import StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import DataError
 from cryoreg.learners import build_learner
 from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import State, load_checkpoint
-from cryoreg.runs.networks import load_pretrained, save_encoder, save_learner
+from cryoreg.runs.networks import first_encoder, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
-from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of, with_pretrained
+from cryoreg.runs.starts import with_start
+from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
@@ -31,7 +32,7 @@ from cryoreg.training.lessons import LessonLoader, Lessons, material_of, others_
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
-from cryoreg.training.progress import show_notes
+from cryoreg.training.progress import show_notes, show_start
 from cryoreg.training.small_batches import fewest_at_the_end, require_batch
 
 
@@ -58,9 +59,8 @@ class FinetuningPlan(TrainingPlan):
         self.config, self.fabric = config, fabric
         require_classes(dataset)
         config.check_data(dataset)
-        start = SCRATCH if resumes else config.training.pretrained
         self.module = self.learner = build_seeded(
-            config.training.seed, lambda: build_learner(_first_encoder(config, start), len(dataset.classes))
+            config.training.seed, lambda: build_learner(first_encoder(config, resumes), len(dataset.classes))
         )
         self._load(dataset, self.learner.lesson_plan())
         self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
@@ -137,14 +137,6 @@ class FinetuningPlan(TrainingPlan):
         self.best = dict(state)
 
 
-def _first_encoder(config: RunConfig[FinetuneSettings], start: Path | str) -> Encoder:
-    """Return the encoder as it is before any step."""
-    encoder: Encoder = config.spec("encoder").build()
-    if start != SCRATCH:
-        load_pretrained(encoder, config.to_dict()["encoder"], Path(start))
-    return encoder
-
-
 def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
@@ -156,6 +148,8 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
     fabric = make_fabric(config.training)
     dataset = load_adapted(config.spec("dataset"), config.input)
     show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
+    if not resume:
+        show_start(config, fabric)
     plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
@@ -192,15 +186,17 @@ def finetune(
     resume: bool = False,
     **settings: object,
 ) -> FinetuneResult:
-    """Train a classifier on labels, as `cryoreg finetune` does, from ``pretrained`` weights or from scratch.
+    """Train a classifier on labels, as `cryoreg finetune` does, from trained weights or from scratch.
 
-    ``pretrained`` is a pretraining run's directory or an encoder.safetensors, from which encoder, data set and split
-    are then taken unless given. ``settings`` are those of `FinetuneSettings`: labels, epochs, batch_size, lr, seed, ...
-    With ``resume``, what is not given comes from the run directory. Raises a `CryoregError` for any mistake.
+    ``pretrained`` is the name of weights, from which the encoder is then taken unless given, a pretraining run's
+    directory or an encoder.safetensors, from which data set and split are taken, too; "scratch": random weights. Left
+    out, the encoder's own trained weights are taken, where it has some. ``settings`` are those of `FinetuneSettings`:
+    labels, epochs, batch_size, lr, seed, ... With ``resume``, what is not given comes from the run directory. Raises a
+    `CryoregError` for any mistake.
     """
     if pretrained is not None:
         settings["pretrained"] = pretrained
     components = {"encoder": encoder, "augmentation": augmentation, "dataset": dataset}
     layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run("finetune", layers, Path(run_dir)) if resume else with_pretrained(layers)
+    layers = with_run("finetune", layers, Path(run_dir)) if resume else with_start("finetune", layers)
     return run_finetuning(resolve("finetune", layers), Path(run_dir), resume)

@@ -17,16 +17,17 @@ from cryoreg.contracts import StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
-from cryoreg.runs.networks import save_encoder
+from cryoreg.runs.networks import first_encoder, save_encoder
 from cryoreg.runs.run_folder import RunFolder, with_run
-from cryoreg.runs.weights import ENCODER_FILE, make_card
+from cryoreg.runs.starts import with_start
+from cryoreg.runs.weights import ENCODER_FILE, card_of_start, make_card
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency
 from cryoreg.training.probe import Probe
-from cryoreg.training.progress import show_notes
+from cryoreg.training.progress import show_notes, show_start
 from cryoreg.training.small_batches import require_batch
 from cryoreg.training.views import Views
 
@@ -46,11 +47,14 @@ class PretrainingPlan(TrainingPlan):
 
     title = "pretrain"
 
-    def __init__(self, config: RunConfig[PretrainSettings], dataset: Subtomograms, fabric: Fabric) -> None:
+    def __init__(
+        self, config: RunConfig[PretrainSettings], dataset: Subtomograms, fabric: Fabric, resumes: bool = False
+    ) -> None:
+        """Begin from the weights that the config names, unless the run ``resumes`` and has its own."""
         settings = config.training
         spec = config.spec("method").for_data(dataset)
         config.check_data(dataset)
-        self.module = self.method = build_seeded(settings.seed, lambda: spec.build(config.spec("encoder").build()))
+        self.module = self.method = build_seeded(settings.seed, lambda: spec.build(first_encoder(config, resumes)))
         self.views = Views(spec.view_plan(), config, dataset.box, self.method.denoise)
         samples = pretraining_samples(config, dataset)
         if len(samples) < settings.batch_size:
@@ -129,8 +133,10 @@ def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) 
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
     dataset = load_adapted(config.spec("dataset"), config.input)
-    show_notes(dataset, fabric)
-    plan = PretrainingPlan(config, dataset, fabric)
+    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
+    if not resume and config.training.pretrained is not None:
+        show_start(config, fabric)
+    plan = PretrainingPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         engine.run()
@@ -155,13 +161,16 @@ def pretrain(
     augmentation_2: Chosen = None,
     dataset: Chosen = None,
     split: Mapping[str, object] | None = None,
+    pretrained: str | Path | None = None,
     resume: bool = False,
     **settings: object,
 ) -> PretrainResult:
     """Pretrain an encoder without labels, as `cryoreg pretrain` does (defaults: moco, rb3d, gupta2022, demo).
 
     Components are names, or mappings with a name and hyper-parameters: ``method={"name": "moco", "temperature": 0.1}``.
-    ``augmentation_2`` is another recipe for every second view.
+    ``augmentation_2`` is another recipe for every second view. ``pretrained`` is what to go on from: the name of
+    weights, from which the encoder is then taken unless given, or a run's directory or an encoder.safetensors, from
+    which data set and split are taken, too.
     ``settings`` are those of `PretrainSettings`: epochs, batch_size, lr, seed, device, ... With ``resume``, what is
     not given comes from the run directory. Raises a `CryoregError` for any mistake in the input.
     """
@@ -169,6 +178,8 @@ def pretrain(
         **{"method": method, "encoder": encoder, "dataset": dataset},
         **{"augmentation": augmentation, SECOND_AUGMENTATION: augmentation_2},
     }
+    if pretrained is not None:
+        settings["pretrained"] = pretrained
     layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run("pretrain", layers, Path(run_dir)) if resume else layers
+    layers = with_run("pretrain", layers, Path(run_dir)) if resume else with_start("pretrain", layers)
     return run_pretraining(resolve("pretrain", layers), Path(run_dir), resume)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from cryoreg.config.starts import SCRATCH, is_name
 from cryoreg.datasets.adaptation import differences
 
 if TYPE_CHECKING:
+    from cryoreg.config import AnyConfig
     from cryoreg.contracts import Subtomograms
     from cryoreg.runs.cards import Card
     from cryoreg.training.lightning import Fabric
@@ -36,6 +39,26 @@ def show_notes(dataset: Subtomograms, fabric: Fabric, start: Card | None = None)
     if fabric.is_global_zero:
         for line in [*lines, *(f"note: {note}" for note in dataset.notes)]:
             print(line, file=sys.stderr)
+
+
+def show_start(config: AnyConfig, fabric: Fabric) -> None:
+    """Print, in the leading process, which weights a run starts from."""
+    if fabric.is_global_zero:
+        for line in _on_start(config):
+            print(line, file=sys.stderr)
+
+
+def _on_start(config: AnyConfig) -> Iterator[str]:
+    start = config.training.pretrained
+    asked = config.sources.get("training.pretrained", "default") != "default"
+    if start is None or start == SCRATCH:
+        yield f"starts from random weights{'' if asked else ': this encoder, with these settings, has no trained ones'}"
+        return
+    control = "" if asked else "; --from scratch is the control"
+    yield f"starts from {start}{f' of {config.started_from}' if config.started_from else ''}{control}"
+    bare = str(start).rpartition(":")[2]
+    if is_name(start) and os.path.exists(bare):
+        yield f"note: the file or folder '{bare}' is not meant; that would be ./{bare}"
 
 
 class ProgressLine:

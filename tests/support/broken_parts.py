@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import random
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
 from cryoreg.contracts import Encoder, Method, Sample, StepOutput
+from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.randomness import SampleRng
+from cryoreg.runs.weights import write_weights
 
 # ---- encoders ----
 
@@ -410,3 +416,54 @@ class VolumesWithLambda(Volumes):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.function = lambda: root
+
+
+# ---- weights ----
+
+
+@functools.cache
+def _weights(name: str, width: int = 2, **card: object) -> Path:
+    """Write a network of random weights and a card that says ``card``; return the file."""
+    encoder = RB3DSpec(width=width).build()
+    config = {
+        "task": "pretrain",
+        "encoder": {"name": "rb3d", "width": 2},
+        "dataset": {"name": "demo"},
+        "split": {},
+        "packages": {"encoder": "cryoreg 0.1.0"},
+    }
+    known = {"normalisation": "per-volume z-score", "num_features": encoder.num_features, "data": "", "box": [8, 8, 8]}
+    known |= {"voxel_size": 10.0, "contrast": "bright", "config": config, "holds": "encoder"}
+    folder = Path(tempfile.mkdtemp(prefix="cryoreg-weights-"))
+    atexit.register(shutil.rmtree, folder, True)
+    write_weights(folder / name, encoder.state_dict(), known | card)
+    return folder / name
+
+
+def weights() -> Path:
+    return _weights("sound.safetensors")
+
+
+def weights_of_no_contrast() -> Path:
+    return _weights("grey.safetensors", contrast=None)
+
+
+def weights_with_a_path() -> Path:
+    return _weights("local.safetensors", source="/home/ada/runs/pre")
+
+
+def weights_of_another_width() -> Path:
+    return _weights("wide.safetensors", width=4)
+
+
+def weights_that_miscount() -> Path:
+    return _weights("odd.safetensors", num_features=17)
+
+
+@functools.cache
+def weights_with_a_flipped_bit() -> Path:
+    path = _weights("flipped.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path

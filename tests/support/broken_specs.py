@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from cryoreg.errors import DataError
 from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, MethodSpec, Spec
+from cryoreg.weights.specs import FileWeightsSpec
 
 
 class SoundEncoder(EncoderSpec):
@@ -85,7 +86,25 @@ class SoundDataset(DatasetSpec):
         return getattr(broken_parts, self.part)(self.root)
 
 
-SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset)
+class SoundWeights(FileWeightsSpec):
+    """A small RB3D of random weights.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "weights"
+    license: ClassVar[str] = "MIT"
+    evaluated: ClassVar[str] = "on nothing"
+    recipe: ClassVar[dict[str, dict[str, object]]] = {"training": {"epochs": 3}}
+
+    @classmethod
+    def path(cls) -> Path:
+        from support import broken_parts
+
+        return getattr(broken_parts, cls.part)()
+
+
+SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset, SoundWeights)
 
 PARTS: dict[type[Spec], dict[str, str]] = {
     SoundEncoder: {
@@ -147,6 +166,13 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_beyond_the_end_is_an_index_error": "VolumesWithoutEnd",
         "check_it_survives_spawn": "VolumesWithLambda",
     },
+    SoundWeights: {
+        "check_file_is_sound": "weights_with_a_flipped_bit",
+        "check_card_says_what_users_must_know": "weights_of_no_contrast",
+        "check_card_names_no_place": "weights_with_a_path",
+        "check_encoder_is_registered": "weights_of_another_width",
+        "check_features": "weights_that_miscount",
+    },
 }
 """Sound spec -> check -> the part that it must catch, and no other."""
 
@@ -202,6 +228,53 @@ FAULTY |= {
     (SoundDataset, "check_fits_leaves_other_files_alone"): FitsAll,
     (SoundDataset, "check_fits_knows_its_own_data"): FitsOthers,
     (SoundDataset, "check_fits_imports_no_torch"): FitsSlowly,
+}
+
+
+class Unlicensed(SoundWeights):
+    """Does not say what one may do with it.
+
+    Written for this test.
+    """
+
+    license: ClassVar[str] = ""
+
+
+class Untried(SoundWeights):
+    """Does not say how well it does.
+
+    Written for this test.
+    """
+
+    evaluated: ClassVar[str] = ""
+
+
+class Fresh(SoundWeights):
+    """Has random weights, whatever is in the file.
+
+    Written for this test.
+    """
+
+    def build(self) -> Any:
+        from cryoreg.encoders.specs import RB3DSpec
+
+        return RB3DSpec(width=2).build().eval()
+
+
+class Misspelt(SoundWeights):
+    """Has a recipe that nothing takes.
+
+    Written for this test.
+    """
+
+    recipe: ClassVar[dict[str, dict[str, object]]] = {"training": {"epoch": 3}}
+
+
+FAULTY |= {
+    (SoundWeights, "check_licence_is_named"): Unlicensed,
+    (SoundWeights, "check_evaluation_is_told"): Untried,
+    (SoundWeights, "check_deterministic"): Fresh,
+    (SoundWeights, "check_recipe_resolves"): Misspelt,
 }
 
 

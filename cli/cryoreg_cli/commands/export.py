@@ -31,6 +31,9 @@ class _Batch(click.ParamType):
 @click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="The file to write.")
 @click.option("--classifier", is_flag=True, help="The classifier of a fine-tuning run, instead of the encoder.")
 @click.option("--half", is_flag=True, help="safetensors: weights as float16, half the size.")
+@click.option(
+    "--portable", is_flag=True, help="safetensors: for a package or a download, without paths of this machine."
+)
 @click.option("--batch", type=_Batch(), metavar="dynamic|N", help="ONNX: volumes at a time. [dynamic: any number]")
 @click.option(
     "--normalisation/--no-normalisation",
@@ -45,6 +48,7 @@ def export(
     output: Path,
     classifier: bool,
     half: bool,
+    portable: bool,
     batch: int | None,
     normalisation: bool,
     overwrite: bool,
@@ -61,6 +65,7 @@ def export(
         form,
         classifier=classifier,
         half=half,
+        portable=portable,
         normalisation=normalisation,
         batch=batch,
         overwrite=overwrite,

@@ -23,23 +23,16 @@ def finetune(
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
-    """Train a classifier on labelled subtomograms, from pretrained weights or from scratch.
+    """Train a classifier on labelled subtomograms, from trained weights or from scratch.
 
-    With --from, encoder, data set and split are those of the pretraining run unless given here. The epoch that does
-    best on the validation split is kept.
+    --from NAME takes the encoder of such weights (`cryoreg list --kind weights`), --from RUN also data set and split,
+    unless given here; a word that is both is the name, and ./NAME the path. Left out, the encoder's own trained
+    weights are taken, where it has some. The epoch that does best on the validation split is kept.
     """
     from cryoreg.config import resolve
 
     layers = run_options.layers(FINETUNE, given, assignments, config)
-    if resume:
-        from cryoreg.runs.run_folder import with_run
-
-        layers = with_run("finetune", layers, run_options.to_resume(run_dir))
-    else:
-        from cryoreg.runs.weights import with_pretrained
-
-        layers = with_pretrained(layers)
-    resolved = resolve("finetune", [*run_options.recipe(recipe, "finetune"), *layers])
+    resolved = resolve("finetune", run_options.of_run("finetune", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)
     from cryoreg.training.finetune import run_finetuning

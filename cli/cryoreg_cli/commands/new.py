@@ -24,10 +24,14 @@ def new() -> None:
 )
 @click.option("--license", type=click.Choice(["Apache-2.0", "MIT"]), default="Apache-2.0", show_default=True)
 @click.option("--author", help="For pyproject.toml and the licence. [the developers]")
-def plugin(name: str, kind: str, folder: Path, license: str, author: str | None) -> None:
-    """Write the package cryoreg-NAME: a component that works, its tests, and all that publishing needs."""
+@click.option("--run", type=run_options.PATH, metavar="RUN", help="For weights: the finished run to publish.")
+def plugin(name: str, kind: str, folder: Path, license: str, author: str | None, run: Path | None) -> None:
+    """Write the package cryoreg-NAME: a component that works, its tests, and all that publishing needs.
+
+    With --kind weights, the package holds the encoder of RUN, without the paths that the run's card records.
+    """
     from cryoreg.scaffold.plugin import create_plugin
 
-    written = create_plugin(name, kind, folder, license, author)
+    written = create_plugin(name, kind, folder, license, author, run)
     click.echo(f"wrote {written}")
     click.echo(f"next: cd {shlex.quote(str(written))} && pip install -e '.[dev]' && pytest")

@@ -25,16 +25,13 @@ def pretrain(
 ) -> None:
     """Train an encoder on unlabelled subtomograms.
 
-    Without options: MoCo, RB3D and the paper's augmentation on the embedded demo data.
+    Without options: MoCo, RB3D and the paper's augmentation on the embedded demo data. --from goes on from trained
+    weights (`cryoreg list --kind weights`), whose encoder it takes, or from a run, of which also data set and split.
     """
     from cryoreg.config import resolve
 
     layers = run_options.layers(PRETRAIN, given, assignments, config)
-    if resume:
-        from cryoreg.runs.run_folder import with_run
-
-        layers = with_run("pretrain", layers, run_options.to_resume(run_dir))
-    resolved = resolve("pretrain", [*run_options.recipe(recipe, "pretrain"), *layers])
+    resolved = resolve("pretrain", run_options.of_run("pretrain", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)
     from cryoreg.training.pretrain import run_pretraining

@@ -20,7 +20,7 @@ def show(kind: Kind, name: str, as_json: bool) -> None:
     For example: cryoreg show method moco
     """
     component = registry.find(registry.group_of(kind), name)
-    component.spec()  # a broken one ends here
+    component.facts()  # a broken one ends here
     click.echo(describing.to_json(describing.record(kind, component)) if as_json else _as_text(kind, component))
 
 
@@ -34,6 +34,11 @@ def _as_text(kind: Kind, component: registry.Component) -> str:
         if paragraph:
             page.write_paragraph()
             page.write_text(paragraph)
+    if facts := component.facts():
+        with page.section("Facts"):
+            describing.write_table(page, list(facts.items()))
+    if kind == "weights":
+        return page.getvalue().rstrip("\n")
     with page.section(f"Parameters (--set {kind}.NAME=VALUE)" if spec.parameters() else "No parameters"):
         rows = [(p.name, p.type, describing.default_text(p), p.limits, p.help) for p in spec.parameters()]
         if rows:

@@ -1,0 +1,85 @@
+"""What a new run takes from the weights that it starts from: their encoder, a run's own data, a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, Layer, absolute, resolve
+from cryoreg.config.starts import SCRATCH, require_known, start_of
+from cryoreg.errors import UnknownComponentError
+
+if TYPE_CHECKING:
+    from cryoreg.runs.weights import Registered
+
+
+def with_start(task: str, layers: Sequence[Layer], recipe: Sequence[Layer] = ()) -> list[Layer]:
+    """Return the layers of a new run, in the order of their precedence, with what the weights that it starts from say.
+
+    That is the encoder, what it must be given and, where the weights are a run's, its data set and split: over
+    ``recipe``, below ``layers``.
+    Registered weights may have a recipe for fine-tuning, below all. Fine-tuning that is told no start begins from the
+    encoder's own trained weights, where it has some and no layer chooses another encoder.
+    """
+    given = [*recipe, *layers]
+    start = _start_in(given)
+    if start is None and (own := _own_weights(task, given)):
+        chosen = Layer("default", {"training": {"pretrained": own.component.reference}})
+        return _from_registered(own, task, layers, [chosen, *recipe])
+    if start in (SCRATCH, "") or not isinstance(start, (str, Path)):  # `resolve` refuses what is no path
+        return given
+    from cryoreg.runs.weights import find_weights, registered  # a run that starts from nothing needs no torch yet
+
+    require_known(start)
+    start = start_of(start)
+    if isinstance(start, str):
+        return _from_registered(registered(start), task, layers, recipe)
+    return [*recipe, *_recorded_in(find_weights(absolute(start))), *layers]
+
+
+def _start_in(layers: Sequence[Layer]) -> object:
+    starts = [layer.values.get("training", {}).get("pretrained") for layer in layers]
+    return next((start for start in reversed(starts) if start is not None), None)
+
+
+def _recorded_in(path: Path) -> list[Layer]:
+    """Return encoder, data set, split and input of a run, as its weights record them; other code's file has none."""
+    from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
+    from cryoreg.runs.weights import input_of, load_trained
+
+    if is_lab_checkpoint(path):
+        read_state(path)  # better refused now than when the data set is open
+        return []
+    card = load_trained(path).card
+    inherited = {key: card["config"][key] for key in ("encoder", "dataset", "split", PROVENANCE_SECTION)}
+    return [Layer(str(path), {**inherited, "input": input_of(card)})]
+
+
+def _from_registered(weights: Registered, task: str, layers: Sequence[Layer], recipe: Sequence[Layer]) -> list[Layer]:
+    from cryoreg.runs.weights import input_of
+
+    name, card = weights.component.reference, weights.card
+    config = card["config"]
+    advice = [Layer(f"recipe of {name}", weights.spec.recipe)] if task == "finetune" else []
+    packages = {"encoder": config[PROVENANCE_SECTION].get("encoder", "")}
+    told = {"encoder": config["encoder"], "input": input_of(card), PROVENANCE_SECTION: packages}
+    package = Layer(f"weights {name}", {PROVENANCE_SECTION: {STARTED_FROM: weights.package}})
+    return [*advice, *recipe, Layer(f"weights {name}", told), *layers, package]
+
+
+def _own_weights(task: str, layers: Sequence[Layer]) -> Registered | None:
+    """Return the trained weights of the encoder that layers choose, unless they give it other settings than these."""
+    name = resolve(task, layers).spec("encoder").default_weights if task == "finetune" else None
+    if name is None:
+        return None
+    from cryoreg.runs.networks import disagreements
+    from cryoreg.runs.weights import registered
+
+    try:
+        weights = registered(name)
+    except UnknownComponentError:
+        return None
+    card = weights.card
+    chosen = resolve(task, [Layer(f"weights {name}", {"encoder": card["config"]["encoder"]}), *layers])
+    return None if disagreements(card, chosen.to_dict()["encoder"]) else weights
