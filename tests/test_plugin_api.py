@@ -169,7 +169,7 @@ def imports_of(file: Path) -> Iterator[str]:
 
 
 OURS = [file for file in ROOT.glob("plugins/*/src/**/*.py") if file.name != "__init__.py"]
-GROUPS = {f"cryoreg.{kind}s" for kind in KINDS} | {"cryoreg.commands"}
+GROUPS = {f"cryoreg.{registry.group_of(kind)}" for kind in KINDS} | {"cryoreg.commands"}
 TEMPLATES = sorted(ROOT.glob("cryoreg/scaffold/templates/**/*.py.j2"))
 
 

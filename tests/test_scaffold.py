@@ -13,12 +13,25 @@ import mrcfile
 import numpy as np
 import pytest
 from support.building import ROOT, CleanEnvironment, build_wheel
+from support.synthetic import write_classes
+from support.untrained import make_run
 
 from cryoreg.errors import ConfigError, OutputError, RunFolderError
 from cryoreg.scaffold.plugin import EXAMPLES, create_plugin
 
 BIN = Path(sys.executable).parent
 Install = Callable[..., Path]
+Given = Callable[[str], dict[str, Path]]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """Return a function of a kind: what `create_plugin` needs beside it, for weights a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = str(write_classes(folder / "data", per_class=3))
+    dataset = {"name": "mrc_folder", "root": data, "voxel_size": 10.0, "contrast": "bright"}
+    make_run(folder / "run", dataset=dataset, classifier=False, width=4)
+    return lambda kind: {"run": folder / "run"} if kind == "weights" else {}
 
 
 def files_of(folder: Path) -> set[str]:
@@ -30,16 +43,17 @@ def run_tool(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_package_holds_what_publishing_needs(tmp_path: Path, kind: str) -> None:
-    package = create_plugin("Deep_Sea", kind, tmp_path, author='A "B" C')
+def test_package_holds_what_publishing_needs(tmp_path: Path, kind: str, given: Given) -> None:
+    package = create_plugin("Deep_Sea", kind, tmp_path, author='A "B" C', **given(kind))
     assert package == tmp_path / "cryoreg-deep-sea"
     source = "src/cryoreg_deep_sea"
     common = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore", ".github/workflows/ci.yml"}
-    assert common | {f"{source}/__init__.py", f"{source}/py.typed", f"{source}/{kind}.py"} <= files_of(package)
+    own = "deep_sea.safetensors" if kind == "weights" else f"{kind}.py"
+    assert common | {f"{source}/__init__.py", f"{source}/py.typed", f"{source}/{own}"} <= files_of(package)
     project = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["authors"] == [{"name": 'A "B" C'}]
     [(group, entries)] = project["entry-points"].items()
-    assert group == f"cryoreg.{kind}s"
+    assert group == ("cryoreg.weights" if kind == "weights" else f"cryoreg.{kind}s")
     assert list(entries) == ["deep-sea" if kind == "command" else "deep_sea"]
     assert "cryoreg>=0.1" in project["dependencies"]
     assert all("{{" not in path.read_text("utf-8").replace("${{", "") for path in package.rglob("*.md"))
@@ -47,8 +61,8 @@ def test_package_holds_what_publishing_needs(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "a23456789-b23456789-c234567890"], ids=["short", "long"])
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_ruff_finds_nothing_whatever_the_length_of_the_name(tmp_path: Path, kind: str, name: str) -> None:
-    package = create_plugin(name, kind, tmp_path)
+def test_ruff_finds_nothing_whatever_the_length_of_the_name(tmp_path: Path, kind: str, name: str, given: Given) -> None:
+    package = create_plugin(name, kind, tmp_path, **given(kind))
     for command in (("ruff", "check", "--no-cache"), ("ruff", "format", "--no-cache", "--check")):
         found = run_tool(package, *command)
         assert found.returncode == 0, found.stdout
@@ -134,10 +148,10 @@ def test_command_line(cryoreg_process: Callable[..., subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packages(tmp_path_factory: pytest.TempPathFactory, given: Given) -> dict[str, Path]:
     """A package of each kind: cryoreg-my-method, ..."""
     folder = tmp_path_factory.mktemp("packages")
-    return {kind: create_plugin(f"my-{kind}", kind, folder) for kind in EXAMPLES}
+    return {kind: create_plugin(f"my-{kind}", kind, folder, **given(kind)) for kind in EXAMPLES}
 
 
 @pytest.fixture(scope="module")
