@@ -9,7 +9,8 @@ import pytest
 from test_simulation_settings import mtf_file
 
 from cryoreg.simulation import optics
-from cryoreg.simulation.microscope import Microscope
+from cryoreg.simulation.bands import Band
+from cryoreg.simulation.microscope import Microscope, white_spectrum
 from cryoreg.simulation.settings import PRESETS, SceneSettings
 
 SMALL = PRESETS["liu2020"].model_copy(update={"box": 12, "precision": "double"})
@@ -139,3 +140,55 @@ def test_mtf_from_a_file_and_the_detectors_pixel(tmp_path: Path) -> None:
     np.testing.assert_allclose(filters.mtf(k**2), [1, 0.9, 0.8])
     gaussian = scope(mtf_nyquist=0.3, pixel_size=2.0).filters.mtf(np.array([0, 0.25**2]))
     np.testing.assert_allclose(gaussian, [1, 0.3])  # 1/4 Å is the detector's own Nyquist frequency
+
+
+@pytest.mark.parametrize(("box", "low_pass"), [(12, 0.5), (13, 0.4), (12, 0.66)])
+def test_the_low_frequencies_alone_give_the_same_image_and_energy(box: int, low_pass: float) -> None:
+    m = scope(box=box, low_pass=low_pass, amplitude_contrast=0.1)
+    density, table = np.random.default_rng(0).random(m.shape), m.transfer(20.0, 4.0)
+    whole, part = m.signal(density, table), m.passed_signal(density, table)
+    assert part.size < whole.size / 2
+    np.testing.assert_allclose(m.crop(part), m.crop(whole), atol=1e-12)
+    assert m.energy(part) == pytest.approx(m.energy(whole))
+
+
+def test_a_band_holds_the_frequencies_of_rfftn() -> None:
+    volume = np.random.default_rng(0).random((14, 14, 14))
+    band = Band(14, 3, 2, np.dtype("float64"))
+    whole = np.fft.rfftn(volume)
+    rows = [0, 1, 2, 3, -3, -2, -1]
+    np.testing.assert_allclose(band.transform(volume), whole[rows][:, rows][:, :, :4], atol=1e-12)
+    np.testing.assert_array_equal(band.low(whole), whole[rows][:, rows][:, :, :4])
+
+
+@pytest.mark.parametrize("edge", [12, 13])
+def test_a_drawn_spectrum_is_that_of_white_noise(edge: int) -> None:
+    """Hermitian: the inverse and forward transforms give it back. Voxels: normal, variance 1, without correlation."""
+    rng = np.random.default_rng(5)
+    spectra = [white_spectrum(rng, edge) for _ in range(60)]
+    volumes = np.array([np.fft.irfftn(s, s=(edge,) * 3, axes=(0, 1, 2)) for s in spectra])
+    np.testing.assert_allclose(np.fft.rfftn(volumes[0], axes=(0, 1, 2)), spectra[0], atol=1e-3)
+    count = volumes.size
+    assert abs(volumes.mean()) < 4 / np.sqrt(count)
+    assert volumes.var() == pytest.approx(1, abs=4 * np.sqrt(2 / count))
+    assert (volumes**4).mean() == pytest.approx(3, abs=4 * np.sqrt(96 / count))
+    for axis in (1, 2, 3):
+        for step in (1, 2, edge // 2):
+            assert abs((volumes * np.roll(volumes, step, axis)).mean()) < 5 / np.sqrt(count)
+    power = np.mean([np.abs(s) ** 2 for s in spectra], axis=0) / edge**3
+    assert np.abs(power - 1).max() < 7 * np.sqrt(2 / 60)  # a real coefficient's power has twice the variance
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7])
+def test_noise_of_single_precision_has_the_power_of_doubles(share: float) -> None:
+    """Shell by shell, as the two are drawn in unlike ways; and nothing in the wedge."""
+    single, double = (scope(precision=p, noise_before=share, b_factor=500.0) for p in ("single", "double"))
+    filter_ = double.noise_filter(5.0)[double._measured_shell] ** 2
+    rng = np.random.default_rng(0)
+    power = np.mean([np.abs(single.noise(rng, 5.0)) ** 2 for _ in range(60)], axis=0) / single.edge**3
+    assert (power[filter_ == 0] == 0).all()
+    radius = np.rint(np.sqrt(double._shell)).astype(int)
+    for shell in range(2, single.edge // 2):
+        inside = (radius == shell) & (filter_ > 0)
+        expected = filter_[inside].mean()
+        assert power[inside].mean() == pytest.approx(expected, rel=5 * np.sqrt(2 / (60 * inside.sum())))

@@ -7,7 +7,7 @@ import pytest
 from scipy import constants
 from scipy.ndimage import center_of_mass
 
-from cryoreg.simulation.optics import ctf, envelope, frequencies, gaussian, splat, wavelength, wedge
+from cryoreg.simulation.optics import BLOCK, ctf, envelope, frequencies, gaussian, splat, wavelength, wedge
 
 VOXEL = 5.0
 
@@ -26,6 +26,23 @@ def test_splat_is_the_triangle_kernel() -> None:
     z, y, x = np.meshgrid(*[np.arange(8) - 4] * 3, indexing="ij")
     triangles = [np.maximum(0, 1 - abs(grid - at / VOXEL)) for grid, at in zip((x, y, z), point[0], strict=True)]
     np.testing.assert_allclose(splat(point, np.array([2.0]), (8, 8, 8), VOXEL), 2 * np.prod(triangles, axis=0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_splat_against_a_loop_over_points_and_voxels(dtype: type) -> None:
+    """More points than a block holds, some outside or across the rim, in single and double precision."""
+    rng = np.random.default_rng(3)
+    shape, count = (6, 7, 8), BLOCK + 300
+    points, masses = rng.uniform(-6 * VOXEL, 6 * VOXEL, (count, 3)), rng.uniform(1, 2, count)
+    expected = np.zeros(shape)
+    for point, mass in zip(points[:, ::-1] / VOXEL + np.array(shape) // 2, masses, strict=True):
+        for corner in np.ndindex(2, 2, 2):
+            voxel = np.floor(point).astype(int) + corner
+            if (voxel >= 0).all() and (voxel < shape).all():
+                expected[tuple(voxel)] += mass * np.prod(1 - np.abs(point - voxel))
+    density = splat(points, masses, shape, VOXEL, dtype)
+    assert density.dtype == dtype
+    np.testing.assert_allclose(density, expected, rtol=0, atol=1e-4 if dtype == np.float32 else 1e-11)
 
 
 def test_one_bright_voxel_and_points_outside() -> None:

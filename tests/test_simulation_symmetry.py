@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from cryoreg.errors import ConfigError
 from cryoreg.simulation.poses import random_direction, random_rotation
-from cryoreg.simulation.symmetry import POINT_GROUPS, generate, point_group, rotation
+from cryoreg.simulation.symmetry import POINT_GROUPS, generate, one_of_each_pair, point_group, rotation
 
 ORDERS = {"C1": 1, "C2": 2, "C3": 3, "C4": 4, "C6": 6, "D2": 4, "D3": 6, "D7": 14, "T": 12, "O": 24}
 
@@ -77,3 +77,13 @@ def test_random_directions_are_uniform_over_the_sphere() -> None:
     drawn = np.sort([random_direction(rng) for _ in range(4000)], axis=0)
     expected = (np.arange(1, 4001) / 4000)[:, None]
     assert np.abs((drawn + 1) / 2 - expected).max() < 1.63 / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("name", ["C1", "C2", "C3", "D7", "T", "O", "I"])
+def test_one_of_each_pair_and_the_inverses_make_up_the_group(name: str) -> None:
+    group = point_group(name)
+    chosen = one_of_each_pair(group)
+    inverses = np.swapaxes(chosen, 1, 2)
+    twofold = np.isclose(chosen, inverses).all(axis=(1, 2))
+    assert 1 + 2 * len(chosen) - twofold.sum() == len(group)
+    assert all(contains(np.concatenate([group[:1], chosen, inverses]), element) for element in group)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cryoreg.simulation.poses import random_direction, random_rotation
 from cryoreg.simulation.streams import Purpose, stream
 from cryoreg.simulation.structures import Points, Structure
-from cryoreg.simulation.symmetry import POINT_GROUPS, Rotations, generate, point_group
+from cryoreg.simulation.symmetry import POINT_GROUPS, Rotations, generate, one_of_each_pair, point_group
 
 PROTEIN_DENSITY = 0.81
 """Da/Å3, which is 1.35 g/cm3."""
@@ -85,15 +85,17 @@ def make_domain(beads: int, rng: Generator) -> Points:
     """Return an ellipsoid (beads, 3) about the origin, cut from a randomly placed and turned close packing."""
     semi_axes = rng.uniform(0.6, 1.4, 3)
     semi_axes *= np.cbrt(beads * BEAD_VOLUME * 3 / (4 * np.pi) / semi_axes.prod())
-    lattice = (_close_packing(semi_axes.max() + 2) + rng.uniform(0, 1, 3)) @ random_rotation(rng)
-    inside_first = np.argsort(np.square(lattice / semi_axes).sum(axis=1))
-    domain = lattice[inside_first[:beads]] @ random_rotation(rng)
+    edge = int(np.ceil((semi_axes.max() + 2) * np.sqrt(2)))
+    lattice = (_close_packing(edge) + rng.uniform(0, 1, 3)) @ random_rotation(rng)
+    depth = np.square(lattice / semi_axes).sum(axis=1)
+    inside = np.argpartition(depth, beads - 1)[:beads]
+    domain = lattice[inside[np.argsort(depth[inside])]] @ random_rotation(rng)
     return domain - domain.mean(axis=0)
 
 
-def _close_packing(radius: float) -> Points:
-    """Return the points of a face-centred cubic lattice, nearest neighbours 1 apart, in a cube about the origin."""
-    edge = int(np.ceil(radius * np.sqrt(2)))
+@functools.lru_cache(maxsize=32)
+def _close_packing(edge: int) -> Points:
+    """Return the points of a face-centred cubic lattice, nearest neighbours 1 apart, in a cube of ±``edge`` / √2."""
     whole = np.arange(-edge, edge + 1)
     grid = np.stack(np.meshgrid(whole, whole, whole, indexing="ij"), axis=-1).reshape(-1, 3)
     return grid[grid.sum(axis=1) % 2 == 0] / np.sqrt(2)
@@ -102,18 +104,26 @@ def _close_packing(radius: float) -> Points:
 def contact_distance(fixed: Points, moving: Points, direction: NDArray[np.float64]) -> float:
     """Return the distance t at which ``moving + t · direction``, coming from far off, first touches ``fixed``.
 
-    Beads touch at distance 1. For each pair |m + t·u − f|² = 1 is quadratic in t; contact is its largest
-    root. 0 where the two miss each other.
+    Beads touch at distance 1. For each pair |m + t·u − f|² = 1 is quadratic in t; contact is its largest root. 0 where
+    the two miss each other.
     """
-    away = moving[None] - fixed[:, None]
-    return _largest_root(1.0, away @ direction, np.square(away).sum(axis=-1) - 1)
+    half_b = moving @ direction - (fixed @ direction)[:, None]
+    return _largest_root(1.0, half_b, _squared_distances(fixed, moving) - 1)
+
+
+def _squared_distances(one: Points, others: Points) -> NDArray[np.float64]:
+    """Return |p − q|² of (N, 3) and (..., M, 3) as (..., N, M), from the products, with an error of 1e-13 or so."""
+    squares = np.square(others).sum(axis=-1)[..., None, :] + np.square(one).sum(axis=1)[:, None]
+    return squares - 2 * (one @ np.swapaxes(others, -1, -2))
 
 
 def _largest_root(a: float | NDArray[np.float64], half_b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
     """Return the largest real root t of any a·t² + 2·half_b·t + c, a > 0; 0 where there is none."""
     discriminant = half_b**2 - a * c
-    roots = (np.sqrt(np.maximum(discriminant, 0)) - half_b) / a
-    return float(np.max(roots, where=discriminant >= 0, initial=0.0))
+    real = np.nonzero(discriminant >= 0)  # few of them
+    divisor = np.broadcast_to(a, discriminant.shape)[real]
+    roots = (np.sqrt(discriminant[real]) - half_b[real]) / divisor
+    return float(roots.max(initial=0.0))
 
 
 def arrange(protomer: Points, rotations: Rotations, rng: Generator) -> Points | None:
@@ -123,26 +133,19 @@ def arrange(protomer: Points, rotations: Rotations, rng: Generator) -> Points | 
     """
     protomer = protomer @ random_rotation(rng)
     direction = random_direction(rng)
-    others = rotations[1:]
+    others = one_of_each_pair(rotations)
     if len(others):
         protomer = protomer + direction * _closest_approach(protomer, others, direction)
-        touching = [g for g in others if _gap(protomer, protomer @ g.T) <= CONNECTED]
-        if len(generate(touching)) < len(rotations):
+        gaps = _squared_distances(protomer, protomer @ np.swapaxes(others, 1, 2)).min(axis=(1, 2))
+        if len(generate(others[gaps <= CONNECTED**2])) < len(rotations):
             return None
     return np.concatenate([protomer @ g.T for g in rotations])
 
 
 def _closest_approach(protomer: Points, others: Rotations, direction: NDArray[np.float64]) -> float:
     """Return the t at which p + t·u first touches any copy g(q + t·u): |p − gq + t(u − gu)|² = 1."""
-    copies = np.einsum("gij,nj->gni", others, protomer)
-    apart = protomer[None, :, None] - copies[:, None]
+    copies = protomer @ np.swapaxes(others, 1, 2)
     speed = direction - others @ direction
-    half_b = np.einsum("gpqi,gi->gpq", apart, speed)
+    half_b = (speed @ protomer.T)[:, :, None] - (copies @ speed[:, :, None])[:, None, :, 0]
     squared_speed = np.square(speed).sum(axis=-1)[:, None, None]
-    return _largest_root(squared_speed, half_b, np.square(apart).sum(axis=-1) - 1)
-
-
-def _gap(one: Points, other: Points) -> float:
-    """Return the smallest distance between beads of two bodies."""
-    squared = np.square(one[:, None] - other[None]).sum(axis=-1)
-    return float(np.sqrt(squared.min()))
+    return _largest_root(squared_speed, half_b, _squared_distances(protomer, copies) - 1)

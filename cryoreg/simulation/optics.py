@@ -36,25 +36,52 @@ def frequencies(shape: tuple[int, int, int], voxel_size: float) -> Frequencies:
     return Frequencies(z[:, None, None], y[None, :, None], x[None, None, :])
 
 
-def splat(points: Points, masses: Array, shape: tuple[int, int, int], voxel_size: float) -> Array:
+BLOCK = 8192
+"""Points that are shared out at a time: what is reckoned of them fits into a processor's cache."""
+
+
+def splat(
+    points: Points,
+    masses: NDArray[np.floating],
+    shape: tuple[int, int, int],
+    voxel_size: float,
+    dtype: type[np.floating] | np.dtype = np.float64,
+) -> NDArray[np.floating]:
     """Return the mass per voxel (D, H, W), each point shared trilinearly between the eight voxels around it.
 
     The origin of ``points``, (N, 3) as x, y, z in Å, is the voxel at index edge // 2. What lies outside is left out.
     """
-    position = points[:, ::-1].T / voxel_size + np.array(shape)[:, None] // 2
+    edges = np.array(shape, dtype)[:, None]
+    position = np.divide(points.T[::-1], voxel_size, order="C", dtype=dtype) + edges // 2
+    inside = ((position >= -1) & (position < edges)).all(axis=0)
+    if not inside.all():
+        position, masses = position[:, inside], masses[inside]
+    density = np.zeros([edge + 2 for edge in shape], dtype)  # a rim of one voxel takes what falls off the edges
+    for start in range(0, len(masses), BLOCK):
+        block = slice(start, start + BLOCK)
+        index, weights = _corners(position[:, block], masses[block], density.shape)
+        np.add.at(density.reshape(-1), index.ravel(), weights.ravel())
+    return density[1:-1, 1:-1, 1:-1]
+
+
+def _corners(
+    position: NDArray[np.floating], masses: NDArray[np.floating], rim: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Return index and weight (8, N) of the voxels around positions (3, N), in the box with its rim."""
     lower = np.floor(position)
-    inside = np.all((lower >= -1) & (lower < np.array(shape)[:, None]), axis=0)
-    lower, upper_share, masses = lower[:, inside], (position - lower)[:, inside], masses[inside]
-    share = np.stack([1 - upper_share, upper_share])
-    weights = masses * share[:, None, None, 0] * share[None, :, None, 1] * share[None, None, :, 2]
-    # A rim of one voxel takes what falls off the edges.
-    rim = tuple(edge + 2 for edge in shape)
-    steps = (rim[1] * rim[2], rim[2], 1)
-    first = np.dot(steps, lower.astype(np.int64) + 1)
-    offsets = np.array([np.dot(steps, corner) for corner in np.ndindex(2, 2, 2)])
-    index = (first + offsets[:, None]).ravel()
-    density = np.bincount(index, weights.reshape(8, -1).ravel(), int(np.prod(rim)))
-    return density.reshape(rim)[1:-1, 1:-1, 1:-1].astype(np.float64, copy=False)
+    z, y, x = lower.astype(np.int64) + 1
+    corners = np.ravel_multi_index(tuple(np.indices((2, 2, 2)).reshape(3, 8)), rim)
+    weights = np.empty((2, 2, 2, len(masses)), position.dtype)
+    weights[0, 0, 0] = masses
+    halves = (
+        (weights[0, 0, 0], weights[1, 0, 0]),
+        (weights[:, 0, 0], weights[:, 1, 0]),
+        (weights[:, :, 0], weights[:, :, 1]),
+    )
+    for share, (near, far) in zip(position - lower, halves, strict=True):
+        np.multiply(near, share, out=far)
+        np.subtract(near, far, out=near)
+    return (z * rim[1] + y) * rim[2] + x + corners[:, None], weights
 
 
 def gaussian(k_squared: Array, resolution: float) -> Array:

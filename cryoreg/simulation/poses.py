@@ -29,4 +29,4 @@ def random_direction(rng: Generator) -> NDArray[np.float64]:
 def rotate(points: NDArray[np.float64], rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``rotation @ point`` for points (N, 3), spelt out so that no library may sum in another order."""
     x, y, z = points.T
-    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rotation], axis=1)
+    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rotation]).T  # each coordinate in one run

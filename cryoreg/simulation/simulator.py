@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cryoreg.simulation import optics
-from cryoreg.simulation.microscope import Microscope, Spectrum
+from cryoreg.simulation.microscope import Microscope, Spectrum, Volume
 from cryoreg.simulation.packing import pack, place_around
 from cryoreg.simulation.poses import random_rotation, rotate
 from cryoreg.simulation.settings import SceneSettings
@@ -132,7 +132,7 @@ class Simulator:
         """Splat, image and add noise."""
         target, scope = self.structures[plan.label], self.microscope
         transfer = scope.transfer(plan.resolution, plan.defocus)
-        own = scope.signal(self._splat([rotate(target.points, plan.rotation) + plan.shift], [target]), transfer)
+        own = scope.passed_signal(self._splat([rotate(target.points, plan.rotation) + plan.shift], [target]), transfer)
         crowd = self._crowd(plan, transfer)
         noise = None
         if np.isfinite(self.settings.snr):
@@ -145,11 +145,11 @@ class Simulator:
             return None
         placed = zip(plan.neighbours, plan.rotations, plan.centres, strict=True)
         points = [rotate(body.points, turn) + (centre + plan.shift) for body, turn, centre in placed]
-        return self.microscope.signal(self._splat(points, plan.neighbours), transfer)
+        return self.microscope.passed_signal(self._splat(points, plan.neighbours), transfer)
 
-    def _splat(self, points: Sequence[Points], bodies: Sequence[Structure]) -> NDArray[np.float64]:
-        masses = np.concatenate([body.masses for body in bodies])
-        return optics.splat(np.concatenate(points), masses, self.microscope.shape, self.settings.voxel_size)
+    def _splat(self, points: Sequence[Points], bodies: Sequence[Structure]) -> Volume:
+        masses, scope = np.concatenate([body.masses for body in bodies]), self.microscope
+        return optics.splat(np.concatenate(points), masses, scope.shape, self.settings.voxel_size, scope.dtype)
 
     def _compose(
         self,

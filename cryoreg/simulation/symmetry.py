@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -39,6 +40,20 @@ def generate(generators: Iterable[NDArray[np.float64]], limit: int = 60) -> Rota
     return np.array(elements)
 
 
+def one_of_each_pair(rotations: Rotations) -> Rotations:
+    """Return the rotations of a group but the identity, and of each with its inverse the first alone."""
+    return rotations[list(_firsts(rotations.tobytes()))]
+
+
+@functools.lru_cache(maxsize=64)
+def _firsts(group: bytes) -> tuple[int, ...]:
+    rotations = np.frombuffer(group).reshape(-1, 3, 3)
+    # The trace of g·hᵀ is 3 where h = g; here h is the inverse, the transpose, so that it is that of g·h.
+    inverse = np.einsum("gij,hji->gh", rotations, rotations).argmax(axis=1).tolist()
+    return tuple(number for number, other in enumerate(inverse) if 0 < number <= other)
+
+
+@functools.lru_cache(maxsize=64)
 def point_group(name: str) -> Rotations:
     """Return a group by its Schoenflies symbol: Cn or Dn (main axis z, a twofold along x), T, O, I (axes x, y, z).
 

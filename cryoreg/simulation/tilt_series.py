@@ -42,6 +42,10 @@ class TiltSeries(Microscope):
         with _one_thread():
             return self._reconstruct(self._project(density), transfer)
 
+    def passed_signal(self, density: Volume, transfer: Table) -> Spectrum:
+        """Return what `signal` does: projecting takes all frequencies."""
+        return self.signal(density, transfer)
+
     def noise(self, rng: Generator, defocus: float) -> Spectrum:
         """Return the half-spectrum of the reconstruction of images of noise."""
         white = rng.standard_normal((len(self.tilts), self.edge, self.edge), dtype=self._real)

@@ -21,6 +21,8 @@ from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.simulator import Scene
 from cryoreg.simulation.structures import Structure
 
+VERSION = 2
+"""Of the simulator, raised where the same settings give other bits. 2: noise is drawn as a spectrum."""
 COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "scene": ("<i8", ()),
     "rotation": ("<f8", (3, 3)),
@@ -101,7 +103,7 @@ class SimulatedSet:
             for body in self.structures
         }
         counts = {"seed": self.seed, "first": self.first, "per_class": self.per_class}
-        return {"simulator": 1, "preset": preset, **counts, "scenes": spelt, "structures": bodies}
+        return {"simulator": VERSION, "preset": preset, **counts, "scenes": spelt, "structures": bodies}
 
 
 class Outcome(NamedTuple):

@@ -47,9 +47,9 @@ class Cloud(NamedTuple):
 def body(seed: int, index: int) -> Structure:
     """Return structure number ``index`` of a seed: points in Å about the centre of mass, weights in Da of protein."""
     rng = stream(seed, Purpose.BODY, index)
-    kind = _draw_kind(rng)
-    cloud = KINDS[kind].make(rng)
-    name = f"{kind}_{index:07d}"
+    drawn = _draw_kind(rng)
+    cloud = KINDS[drawn].make(rng)
+    name = f"{drawn}_{index:07d}"
     if len(cloud.points) == 0:
         return Structure(name, cloud.points, cloud.weights)
     return Structure.centred(name, *cloud)
@@ -60,8 +60,14 @@ def class_names(seed: int, count: int) -> list[str]:
 
     Empty ice is the same whatever its number, and so, at these resolutions, are bare membranes and films.
     """
-    kinds = [_draw_kind(stream(seed, Purpose.BODY, index)) for index in range(count)]
-    return [f"structure_{index:07d}" if KINDS[kind].particle else kind for index, kind in enumerate(kinds)]
+    kinds = [kind(seed, index) for index in range(count)]
+    return [f"structure_{index:07d}" if KINDS[name].particle else name for index, name in enumerate(kinds)]
+
+
+@functools.lru_cache(maxsize=65536)
+def kind(seed: int, index: int) -> str:
+    """Return the kind of structure number ``index``, which is known before it is made."""
+    return _draw_kind(stream(seed, Purpose.BODY, index))
 
 
 def _draw_kind(rng: Generator) -> str:
@@ -311,5 +317,6 @@ _SHARES = np.array([kind.share for kind in KINDS.values()])
 
 @functools.lru_cache(maxsize=4096)
 def cached_body(seed: int, index: int) -> Structure:
-    """Return `body`, kept for the scenes to come."""
-    return body(seed, index)
+    """Return `body`, kept for the scenes to come: in single precision, each coordinate in one run."""
+    made = body(seed, index)
+    return Structure(made.name, np.asfortranarray(made.points, np.float32), made.masses.astype(np.float32))

@@ -17,11 +17,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cryoreg.simulation import optics
-from cryoreg.simulation.microscope import Microscope, Spectrum, Table, Volume
+from cryoreg.simulation.microscope import Microscope, Table, Volume
 from cryoreg.simulation.poses import random_direction, random_rotation, rotate
 from cryoreg.simulation.streams import Purpose, stream
 from cryoreg.simulation.structures import Points, Structure
-from cryoreg.simulation.universe.bodies import KINDS, cached_body, kind_of
+from cryoreg.simulation.universe.bodies import KINDS, cached_body, kind
 from cryoreg.simulation.universe.microscopes import Session, session
 
 SESSION = 32
@@ -64,7 +64,7 @@ class Universe:
     def __init__(self, structures: int, seed: int = 0, extent: float = 320.0) -> None:
         """Take how many structures there are, and how many Å a box holds at the least."""
         self.structures, self.seed, self.extent = structures, seed, extent
-        self._scope = functools.lru_cache(maxsize=2)(self._make_scope)
+        self._scope = functools.lru_cache(maxsize=8)(self._make_scope)
 
     def structure(self, label: int) -> Structure:
         """Return a structure, made when it is first wanted."""
@@ -91,12 +91,12 @@ class Universe:
         transfer = scope.transfer(float(rng.uniform(*taken.settings.resolution)), defocus)
         own = self._image(scope, [rotate(target.points, random_rotation(rng)) + shift], [target], transfer)
         crowd = self._crowd(scope, transfer, target, shift, rng)
-        clean = scope.crop(own) if crowd is None else scope.crop(own + crowd)
-        scale = scope.crop(own) if len(target.points) else self._reference(scope, transfer)
+        scale = own if len(target.points) else self._image(scope, [_BALL.points], [_BALL], transfer)
         gain = 1 / max(float(scale.std(dtype=np.float64)), 1e-12)
-        volume = clean * gain
+        volume = (own if crowd is None else own + crowd) * gain
         if math.isfinite(snr):
-            grain = scope.crop(scope.noise(rng, defocus))
+            white = rng.standard_normal(scope.shape, dtype=np.float32)
+            grain = scope.crop(scope.filtered_noise(white, defocus))
             volume = volume * math.sqrt(snr) + grain / grain.std(dtype=np.float64)
         if taken.tilt_axis_x:
             volume = np.rot90(volume, axes=(1, 2))
@@ -113,28 +113,29 @@ class Universe:
 
     def _crowd(
         self, scope: Microscope, transfer: Table, target: Structure, shift: NDArray[np.float64], rng: Generator
-    ) -> Spectrum | None:
+    ) -> Volume | None:
         """Return the image of up to `NEIGHBOURS` compact structures around the target; None for none."""
         count = int(rng.integers(0, NEIGHBOURS + 1))
-        chosen = [self.structure(int(number)) for number in rng.integers(self.structures, size=count)]
-        bodies = [body for body in chosen if KINDS[kind_of(body)].compact and len(body.points)]
+        chosen = rng.integers(self.structures, size=count).tolist()
+        compact = [self.structure(number) for number in chosen if KINDS[kind(self.seed, number)].compact]
+        bodies = [body for body in compact if len(body.points)]
         centres = _beside(target, bodies, rng)
         placed = [(body, centre) for body, centre in zip(bodies, centres, strict=True) if centre is not None]
-        if not placed:
+        turned = [(body, random_rotation(rng), centre + shift) for body, centre in placed]
+        reach = (scope.edge / 2 + 1) * scope.settings.voxel_size
+        seen = [each for each in turned if np.abs(each[2]).max() - each[0].radius < reach]
+        if not seen:
             return None
-        points = [rotate(body.points, random_rotation(rng)) + centre + shift for body, centre in placed]
-        return self._image(scope, points, [body for body, _ in placed], transfer)
+        points = [rotate(body.points, turn) + centre for body, turn, centre in seen]
+        return self._image(scope, points, [body for body, *_ in seen], transfer)
 
     def _image(
         self, scope: Microscope, points: Sequence[Points], bodies: Sequence[Structure], transfer: Table
-    ) -> Spectrum:
+    ) -> Volume:
+        """Return the image of bodies in the box."""
         masses = np.concatenate([body.masses for body in bodies])
-        density = optics.splat(np.concatenate(points), masses, scope.shape, scope.settings.voxel_size)
-        return scope.signal(density, transfer)
-
-    def _reference(self, scope: Microscope, transfer: Table) -> Volume:
-        """Return the image of a ball of 500 kDa."""
-        return scope.crop(self._image(scope, [_BALL.points], [_BALL], transfer))
+        density = optics.splat(np.concatenate(points), masses, scope.shape, scope.settings.voxel_size, scope.dtype)
+        return scope.crop(scope.passed_signal(density, transfer))
 
     def _make_scope(self, number: int) -> tuple[Session, Microscope]:
         taken = session(self.seed, number, self.extent)
