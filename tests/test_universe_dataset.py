@@ -52,6 +52,7 @@ def test_a_set_larger_than_any_memory_is_opened_at_once() -> None:
     assert len(pickle.dumps(dataset)) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_first_epoch_is_simulated_once_and_then_held(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     """Batch by batch the volumes of a set that is never held; after a resume in mid-epoch, too."""
@@ -79,6 +80,7 @@ def test_nothing_is_simulated_before_training_starts(monkeypatch: pytest.MonkeyP
     VolumeLoader(create_dataset("universe", **SMALL), order, CPU, resident=True)
 
 
+@pytest.mark.slow
 def test_pretraining_preview_and_view_take_it(tmp_path: Path) -> None:
     settings = [f"--set=dataset.{key}={value}" for key, value in (SMALL | {"per_class": 8}).items()]
     made = [word for text in settings for word in text.split("=", 1)]

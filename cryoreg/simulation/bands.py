@@ -5,6 +5,8 @@ Where three quarters of each axis are not wanted, this takes a third of the time
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +32,7 @@ class Band:
         # The real part of a product of complex numbers, whose parts lie one after the other.
         self._inverse_half = _real_columns((half * twice)[:, inside].T, dtype).T / dtype.type(edge)
 
-    def low(self, values: NDArray) -> NDArray:
+    def low(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return what values on the half-spectrum (D, H, W // 2 + 1) are on the band, in the order of `transform`."""
         rows = np.arange(-self.highest, self.highest + 1)
         rows = np.fft.ifftshift(rows)

@@ -117,7 +117,7 @@ def _shells(edge: int) -> tuple[NDArray[np.int64], Table]:
     n, half = np.rint(np.fft.fftfreq(edge, 1 / edge)), np.arange(edge // 2 + 1)
     shell = (n[:, None, None] ** 2 + n[:, None] ** 2 + half**2).astype(np.int64)
     counts = np.bincount(shell.ravel(), np.broadcast_to(_multiplicity(edge), shell.shape).ravel())
-    return shell, _with_gap(counts)
+    return shell, _with_gap(counts.astype(np.float64))
 
 
 def _shell_sum(shell: NDArray[np.int64], values: Volume) -> Table:

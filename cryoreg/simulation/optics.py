@@ -70,7 +70,7 @@ def _corners(
     """Return index and weight (8, N) of the voxels around positions (3, N), in the box with its rim."""
     lower = np.floor(position)
     z, y, x = lower.astype(np.int64) + 1
-    corners = np.ravel_multi_index(tuple(np.indices((2, 2, 2)).reshape(3, 8)), rim)
+    corners = np.array([(dz * rim[1] + dy) * rim[2] + dx for dz, dy, dx in np.ndindex(2, 2, 2)])
     weights = np.empty((2, 2, 2, len(masses)), position.dtype)
     weights[0, 0, 0] = masses
     halves = (
