@@ -34,8 +34,6 @@ demo: $(READY)  ## Pretrain, fine-tune and evaluate on the embedded data: minute
 
 test: lint  ## Run all checks and tests.
 	$(PYTEST) tests $(PLUGINS:%=%/tests)
-	@rm -rf build/smoke
-	$(BIN)/cryoreg benchmark smoke --run-dir build/smoke --processes $(WORKERS)
 
 test-fast: lint  ## The same without the slow tests.
 	$(PYTEST) -m "not slow" tests $(PLUGINS:%=%/tests)

@@ -294,50 +294,29 @@ def test_aliases_name_shipped_studies():
 
 # ---- a whole study
 
-WHOLE = """
-labels = ["50 %"]
-seeds = [0]
-[data.a.simulate]
-preset = "clean"
-per_class = 10
-scenes = { box = 16, max_shift = 1, neighbours = 0, voxel_size = 20 }
-[encoders.net]
-name = "rb3d"
-norm = "batch"
-[pretrain]
-training = { epochs = 1, probe_every_epochs = 0 }
-[starts.random]
-[starts.moco]
-method = { name = "moco" }
-[settings.plain]
-training = { epochs = 1, optimizer = "adamw" }
-search = { "training.lr" = [1e-3, 1e-2] }
-"""
-
 
 @pytest.mark.slow
-def test_a_study_from_simulation_to_table_runs_once(tmp_path):
-    (tmp_path / "whole.toml").write_text(WHOLE)
-    command = ["benchmark", str(tmp_path / "whole.toml"), "--run-dir", str(tmp_path / "r"), "--processes", "2"]
+def test_the_smoke_study_from_simulation_to_table_runs_once(tmp_path):
+    command = ["benchmark", "smoke", "--seeds", "1", "--run-dir", str(tmp_path / "r"), "--processes", "2"]
     first = CliRunner().invoke(cryoreg, command)
     assert first.exit_code == 0, first.output
     table = first.output[first.output.index("| setting") :]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
-    assert rows[0] == ["setting", "start", "n", "50 %"]
+    assert rows[0] == ["setting", "start", "n", "25 %", "5 per class"]
     assert [row[:3] for row in rows[2:]] == [
-        [setting, start, "1"] for setting in ("plain", "linear probe", "kNN") for start in ("random", "moco")
+        [setting, start, "1"] for setting in ("strong", "linear probe", "kNN") for start in ("random", "vicreg")
     ]
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "jobs").glob("*/result.json")}
-    assert len(written) == 1 + 1 + 2 * 2 + 2 + 2  # simulation, pretraining, searches, cells, probes
+    assert len(written) == 1 + 1 + 2 * 2 + 2 * 2 + 2 * 2  # simulation, pretraining, searches, cells, probes
     again = CliRunner().invoke(cryoreg, command)
     assert again.exit_code == 0, again.output
     assert table in again.output
     assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "jobs").glob("*/result.json")}
     scores = json.loads((tmp_path / "r" / "scores.json").read_text())["scores"]
-    assert len(scores) == 2 * 3
+    assert len(scores) == 2 * 2 * 3
     evaluated = list((tmp_path / "r" / "jobs").glob("*/run/evaluation_test.json"))
-    assert len(evaluated) == 2, "searches never evaluate on test"
-    assert {score["figures"]["accuracy"] for score in scores if score["setting"] == "plain"} == {
+    assert len(evaluated) == 2 * 2, "searches never evaluate on test"
+    assert {score["figures"]["accuracy"] for score in scores if score["setting"] == "strong"} == {
         json.loads(path.read_text())["accuracy"] for path in evaluated
     }
     for name in ("table.md", "table.csv", "table.tex", "per_class.md"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from support.synthetic import write_classes
 from support.tomograms import write_tomogram
 
 from cryoreg import registry
+from cryoreg.contracts import Encoder
 from cryoreg.datasets.readers import demo
 from cryoreg.kinds import Kind
-from cryoreg.specs import Spec
+from cryoreg.specs import EncoderSpec, Spec
 from cryoreg.testing import Check, checks_for, parametrize_with_checks
+from cryoreg.testing.encoder_checks import built
 
 SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "output_dim": 16},
@@ -60,9 +63,20 @@ def test_builtin_passes_the_kit(spec: Spec, check: Check) -> None:
     check(spec)
 
 
+@functools.lru_cache(maxsize=2)
+def drawn(kind: type[EncoderSpec], seed: int) -> Encoder:
+    return built(kind(), seed)
+
+
+def copy_of(spec: EncoderSpec, seed: int = 0) -> Encoder:
+    return copy.deepcopy(drawn(type(spec), seed))
+
+
 @pytest.mark.slow
 @parametrize_with_checks([ENCODERS[name] for name in sorted(LARGE)])
-def test_large_encoder_passes_the_kit(spec: Spec, check: Check) -> None:
+def test_large_encoder_passes_the_kit(spec: Spec, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights, which take longer to draw than most checks take, are drawn once; each check gets a copy."""
+    monkeypatch.setattr("cryoreg.testing.encoder_checks.built", copy_of)
     check(spec)
 
 

@@ -180,7 +180,6 @@ def test_a_stopped_run_saves_and_goes_on_in_another_number_of_processes(data, lo
     assert_same_run(run_dir, long_run_alone)
 
 
-@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(ConfigError, match=r"batch_size 5 cannot be shared equally by 2 processes"):
         pretrain(tmp_path / "run", data, {"name": "simclr"}, devices=2, batch_size=5)

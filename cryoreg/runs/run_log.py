@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Any, Self
 
 from cryoreg.runs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _FLUSH_SECONDS = 1.0
 
@@ -27,6 +28,8 @@ class RunLog:
 
     def __enter__(self) -> Self:
         if self._writes:
+            from torch.utils.tensorboard import SummaryWriter
+
             self._board = SummaryWriter(self.folder.board, purge_step=self._first_step)
         return self
 

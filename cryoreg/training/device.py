@@ -16,7 +16,12 @@ from torch import nn
 
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError
-from cryoreg.training.launch import launched_processes, processes_on_this_node, started_by_us
+from cryoreg.training.launch import (
+    launched_processes,
+    processes_on_this_node,
+    require_equal_shares,
+    started_by_us,
+)
 from cryoreg.training.lightning import DDPStrategy, Fabric, LightningEnvironment
 from cryoreg.training.small_convolutions import guard_convolutions
 
@@ -57,11 +62,7 @@ def _joined(settings: TrainingSettings, device: str, world: int) -> dict[str, An
             f"training.devices × training.num_nodes is {wanted}, but {world} processes were started; leave both out "
             "under torchrun and SLURM"
         )
-    if settings.batch_size % world:
-        raise ConfigError(
-            f"training.batch_size {settings.batch_size} cannot be shared equally by {world} processes; "
-            f"take a multiple of {world}"
-        )
+    require_equal_shares(settings, world)
     here = processes_on_this_node(world)
     if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
         raise ConfigError(

@@ -56,6 +56,15 @@ def is_leader() -> bool:
     return not launched_processes() or int(os.environ["SLURM_PROCID"]) == 0
 
 
+def require_equal_shares(settings: TrainingSettings, world: int) -> None:
+    """Raise `ConfigError` where ``world`` processes cannot have equal parts of a batch."""
+    if settings.batch_size % world:
+        raise ConfigError(
+            f"training.batch_size {settings.batch_size} cannot be shared equally by {world} processes; "
+            f"take a multiple of {world}"
+        )
+
+
 def run_in_processes(function: Callable[..., Result], settings: TrainingSettings, *arguments: object) -> Result:
     """Call ``function(*arguments)`` in ``settings.devices`` processes and return what rank 0 returns.
 
@@ -70,6 +79,7 @@ def run_in_processes(function: Callable[..., Result], settings: TrainingSettings
             f"training.num_nodes is {settings.num_nodes}, and one process cannot reach other nodes; start the command "
             "on each of them with torchrun (`torchrun --nnodes ... -m cryoreg_cli pretrain ...`) or with srun"
         )
+    require_equal_shares(settings, settings.devices)
     return _Group(function, arguments, settings.devices).result()
 
 

@@ -7,10 +7,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cryoreg.config import AnyConfig, RunConfig
 from cryoreg.config.settings import PretrainSettings
@@ -56,6 +52,12 @@ class Probe:
         """
         if encoder is None:
             return {"knn_accuracy": math.nan, "linear_accuracy": math.nan}
+        # Here, as it costs each start of a run a second, and the other processes of a run have no use for it.
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         known, labels = self._embed(encoder, self.train)
         asked, truth = self._embed(encoder, self.val)
         knn = KNeighborsClassifier(min(NEIGHBOURS, len(known)), metric="cosine", weights="distance")

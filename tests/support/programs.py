@@ -1,7 +1,7 @@
 """Run ``cryoreg ARGUMENTS`` in a process of its own that need not import torch.
 
-Starting Python, torch and Lightning takes seconds; so a server that has imported them (one per test process) forks.
-What tests want of a process stays: its own environment, folder, streams and exit status, and that it can be killed.
+Starting Python, torch and Lightning takes seconds; so a server forks (one per test process) that has imported what most
+runs need. What tests want of a process stays: its own environment, folder, streams and exit status, and that it can be killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["cryoreg_cli.main", "cryoreg.training.pretrain", "cryoreg.training.finetune"])
+_SERVER.set_forkserver_preload([
+    *("cryoreg_cli.main", "cryoreg.training.pretrain", "cryoreg.training.finetune", "cryoreg.inference.predict"),
+    *("lightly.loss", "lightly.models.modules.heads"),
+    *("sklearn.linear_model", "sklearn.metrics", "sklearn.neighbors", "sklearn.pipeline", "torch.utils.tensorboard"),
+])  # fmt: skip
 
 
 class Program:
