@@ -307,7 +307,7 @@ def test_the_smoke_study_from_simulation_to_table_runs_once(tmp_path):
         [setting, start, "1"] for setting in ("strong", "linear probe", "kNN") for start in ("random", "vicreg")
     ]
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "jobs").glob("*/result.json")}
-    assert len(written) == 1 + 1 + 2 * 2 + 2 * 2 + 2 * 2  # simulation, pretraining, searches, cells, probes
+    assert len(written) == 1 + 1 + 2 * 2 + 2 * 2 + 2  # simulation, pretraining, searches, cells, probes
     again = CliRunner().invoke(cryoreg, command)
     assert again.exit_code == 0, again.output
     assert table in again.output

@@ -74,13 +74,8 @@ def run(poisoned: Path, *command: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=poisoned, env=environment, capture_output=True, text=True, timeout=300)
 
 
-SLOW = ("simulation", "devices", "readers")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "code", [pytest.param(code, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, code in CHILDREN.items()]
-)
+@pytest.mark.parametrize("code", CHILDREN.values(), ids=CHILDREN)
 def test_no_child_runs_what_lies_in_the_current_folder(poisoned: Path, code: str) -> None:
     script = poisoned.parent / "script.py"
     script.write_text(f"import os\nif __name__ == '__main__':{code}\n")

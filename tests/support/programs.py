@@ -1,7 +1,8 @@
 """Run ``cryoreg ARGUMENTS`` in a process of its own that need not import torch.
 
 Starting Python, torch and Lightning takes seconds; so a server forks (one per test process) that has imported what most
-runs need. What tests want of a process stays: its own environment, folder, streams and exit status, and that it can be killed.
+runs need. What tests want of a process stays: its own environment, folder, streams and exit status, and that it can be
+killed.
 """
 
 from __future__ import annotations
