@@ -60,8 +60,11 @@ def z_scored(x):
     return torch.from_numpy((x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True))
 
 
-def answer(path, x):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def opened(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def answer(session, x):
     made = session.run(None, {"volumes": x})
     return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
 
@@ -78,10 +81,11 @@ def test_every_encoder_gives_torchs_features_of_raw_volumes_for_any_batch(name, 
     encoder = make_run(tmp_path / "run", name, edge, classifier=False, **SMALL.get(name, {})).encoder
     status, output = cryoreg(tmp_path / "run", "--output", tmp_path / "e.onnx")
     assert status == 0, output
+    session = opened(tmp_path / "e.onnx")
     for batch in (1, 2, 5):
         x = raw(batch, edge)
         with torch.no_grad():
-            close(answer(tmp_path / "e.onnx", x)["features"], encoder(z_scored(x)))
+            close(answer(session, x)["features"], encoder(z_scored(x)))
 
 
 @pytest.mark.slow
@@ -91,7 +95,7 @@ def test_a_classifier_has_logits_and_features_and_its_card(run, tmp_path):
     assert "logits, real volumes: differ by at most" in output
     assert "features, random volumes: differ by at most" in output
     x = raw(3)
-    found = answer(tmp_path / "c.model", x)
+    found = answer(opened(tmp_path / "c.model"), x)
     logits, features = Trained.classifier(run).module.classify(z_scored(x))
     close(found["logits"], logits)
     close(found["features"], features)
@@ -116,7 +120,7 @@ def test_without_normalisation_and_with_a_fixed_batch(run, tmp_path):
     status, output = cryoreg(run, "--output", tmp_path / "e.onnx", "--batch", "2", "--no-normalisation")
     assert status == 0, output
     x = raw(2)
-    close(answer(tmp_path / "e.onnx", x)["features"], open_network(run, "encoder").encoder(torch.from_numpy(x)))
+    close(answer(opened(tmp_path / "e.onnx"), x)["features"], open_network(run, "encoder").encoder(torch.from_numpy(x)))
     assert onnx.load(tmp_path / "e.onnx").graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
 
 
