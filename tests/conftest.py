@@ -64,17 +64,32 @@ class Unfinished(EncoderSpec):
 '''
 
 
+SLOW_CHECKS = {
+    *("check_compiles", "check_fits_imports_no_torch", "check_it_survives_spawn"),
+    "check_two_processes_keep_one_state",
+}
+"""What the kit does to each component in processes of their own, or through torch's compiler."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files most of whose tests are slow, and end with those that hold few tests.
 
     `make test` gives each file to one process, which makes what its tests share once.
     """
+    for item in items:
+        if _check_of_the_kit(item) in SLOW_CHECKS:
+            item.add_marker(pytest.mark.slow)
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     order = sorted(files.values(), key=_share_that_is_slow_and_number, reverse=True)
     items[:] = [item for tests in order for item in tests]
+
+
+def _check_of_the_kit(item: pytest.Item) -> str | None:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return getattr(parameters.get("check"), "name", None)
 
 
 def _share_that_is_slow_and_number(tests: list[pytest.Item]) -> tuple[float, int]:

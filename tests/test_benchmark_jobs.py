@@ -116,6 +116,7 @@ def test_a_killed_job_is_not_explained_by_its_last_progress_line(ran, tmp_path):
         run_jobs([Job("big", "support.benchmark_functions:kill_itself", {})], tmp_path, Execution(), quiet)
 
 
+@pytest.mark.slow
 def test_the_reason_is_that_of_the_last_attempt(tmp_path):
     for said in ("first", None):
         (tmp_path / "said").write_text(said or "")
@@ -124,6 +125,7 @@ def test_the_reason_is_that_of_the_last_attempt(tmp_path):
             run_jobs([once], tmp_path, Execution(), quiet)
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_and_skips_only_what_needs_it(ran, tmp_path):
     bad = Job("the bad one", "support.benchmark_functions:fail", {"file": "x.mrc"})
     after = job(ran, 6, job(ran, 5, bad))
@@ -217,6 +219,7 @@ def test_sigterm_stops_jobs_and_the_same_call_goes_on(ran, tmp_path):
     assert (ran(0), ran(1)) == (2, 1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_lets_a_job_save(tmp_path):
     code = (
         "from pathlib import Path; from cryoreg.benchmark.execution import *; "

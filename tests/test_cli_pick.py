@@ -194,6 +194,7 @@ def test_template_ranks_by_correlation(tmp_path, template, sign) -> None:
     assert len(xyz(tmp_path / "p.csv")) == len(CENTRES)
 
 
+@pytest.mark.slow
 def test_ome_zarr_is_picked_as_mrc_is(tomogram, tmp_path) -> None:
     zarr = pytest.importorskip("zarr")
     group = zarr.open_group(tmp_path / "in" / "one_as.zarr", mode="w", zarr_format=2)

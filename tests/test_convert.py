@@ -169,6 +169,7 @@ def test_clean_copies_are_opened_twice_however_many_there_are(source, tmp_path):
 # ---- interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", READERS)
 def test_killed_it_goes_on_where_it_was(source, tmp_path, to, monkeypatch):
     monkeypatch.setattr("cryoreg.datasets.store.writer._FLUSH_SECONDS", 0)

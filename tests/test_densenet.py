@@ -41,6 +41,7 @@ def test_features_are_what_monais_classifier_sees():
         assert relative_error(encoder(x), seen) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("box", "grid"), [((29, 30, 32), (1, 1, 1)), ((33, 61, 64), (1, 2, 2))])
 def test_feature_map_has_a_32nd_of_the_box(box, grid):
     with torch.no_grad():

@@ -50,6 +50,7 @@ def test_without_warmup_the_temperature_is_final_at_once():
     assert build("dino", warmup_steps=0).teacher_temperature() == pytest.approx(0.07)
 
 
+@pytest.mark.slow
 def test_center_is_a_moving_average_of_the_teacher_s_scores_moved_after_the_step():
     """Two batches before one step, as with accumulated gradients: both see the old center, both move it."""
     method = build("dino", center_momentum=0.8)

@@ -70,6 +70,7 @@ def test_a_bar_is_escaped():
     assert table([("type",), ("`v1 | v2`",)]) == "| type |\n| --- |\n| `v1 \\| v2` |"
 
 
+@pytest.mark.slow
 def test_the_generator_imports_nothing_heavy():
     code = f"import runpy, sys; runpy.run_path({str(DOCS / 'generate.py')!r}); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

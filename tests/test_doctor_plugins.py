@@ -64,6 +64,7 @@ def faults(lab: Lab) -> list[Finding]:
     return [finding for finding in findings(lab) if finding.status != "ok"]
 
 
+@pytest.mark.slow
 def test_a_healthy_plugin_is_described_and_nothing_is_wrong(lab: Lab) -> None:
     source = lab.editable("one", version="2.1")
     assert faults(lab) == []
@@ -197,6 +198,7 @@ CONDITIONS: dict[str, tuple[Callable[[Lab], object], str, str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "status", "text", "fix"), CONDITIONS.values(), ids=CONDITIONS)
 def test_each_condition_is_found_with_its_fix(
     lab: Lab, make: Callable[[Lab], object], status: str, text: str, fix: str
@@ -208,6 +210,7 @@ def test_each_condition_is_found_with_its_fix(
     assert "\n" not in fault.text + fault.fix
 
 
+@pytest.mark.slow
 def test_a_plugin_for_an_older_api_is_loaded_and_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_api, "BEGAN", {1: "0.0.1", 2: "0.1"})
     monkeypatch.setattr(plugins, "PLUGIN_API", 2)
@@ -260,6 +263,7 @@ def test_cryoreg_without_metadata_is_told(lab: Lab, monkeypatch: pytest.MonkeyPa
 # ---- the allow-list
 
 
+@pytest.mark.slow
 def test_without_an_allow_list_it_is_offered(lab: Lab) -> None:
     lab.plugin("one")
     lab.plugin("two", "other")
@@ -269,6 +273,7 @@ def test_without_an_allow_list_it_is_offered(lab: Lab) -> None:
     assert {"one", "two"} <= set(line.partition("CRYOREG_PLUGINS=")[2].split()[0].split(","))
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_left_out_is_never_loaded(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = tmp_path / "loaded"
     lab.plugin("one", module=f"open({str(marker)!r}, 'w')")
@@ -295,6 +300,7 @@ def test_an_empty_allow_list_allows_none(lab: Lab, monkeypatch: pytest.MonkeyPat
 # ---- groups that do not exist
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["encoder", "Encoders", "encoderz"])
 def test_doctor_and_registry_agree_on_misspelt_groups(lab: Lab, group: str) -> None:
     lab.plugin("one", entry_points=f"[cryoreg.{group}]\ntiny = one_specs:Tiny\n")

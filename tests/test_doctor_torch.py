@@ -171,6 +171,7 @@ def test_unreadable_metadata_is_not_blamed_on_torch(
     assert "mend the unreadable metadata first" in machine(first=f"raise {error}")[0].fix
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_a_problem(machine: Callable[..., list[Finding]]) -> None:
     machine(first="raise OSError('no such library')")
     [found] = training.check()

@@ -81,6 +81,7 @@ def test_an_encoder_predicts_nothing(pretrained):
     assert not {"prediction", "confidence"} & embedding.columns().keys()
 
 
+@pytest.mark.slow
 def test_parts_are_those_of_the_run(tuned, dataset):
     parts = split(dataset)
     for name in ("train", "val", "test"):

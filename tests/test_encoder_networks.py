@@ -119,6 +119,7 @@ def test_cb3d_equals_the_textbook_formulation_at_the_published_box():
         assert relative_error(encoder(x), expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_cb3d_drops_half_of_the_features_while_it_trains():
     encoder, x = built("cb3d").train(), volumes(1, (16, 16, 16))
     with torch.no_grad():
@@ -147,6 +148,7 @@ def textbook_yopo(weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return torch.cat(taps, dim=1)
 
 
+@pytest.mark.slow
 def test_yopo_equals_the_textbook_formulation():
     encoder = built("yopo").eval()
     for layer in encoder.modules():

@@ -144,6 +144,7 @@ def _stop_at_epoch_2(end_epoch):
     return stopping
 
 
+@pytest.mark.slow
 def test_evaluation_agrees_with_plain_torch_and_numpy(tuned):
     evaluation = cryoreg.evaluate(tuned)
     tensors, card = load_weights(tuned / "classifier.safetensors")

@@ -202,6 +202,7 @@ def tuned(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_of_a_run(tuned):
     trained = Trained.classifier(tuned)
     x = normalise(trained.dataset[3].volume[None])
@@ -241,6 +242,7 @@ def run(*words):
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_the_command_writes_volumes_maps_a_figure_and_a_script(tuned, tmp_path):
     output = tmp_path / "new" / "out"
     status, text = run(tuned, "--ids", "class0/003,class1/001", "--target", "class1", "--random", "--output", output)

@@ -64,12 +64,14 @@ def test_a_faulty_spec_is_caught_by_its_check_alone(check: str, spec: Spec) -> N
     assert_only(check, failures(spec))
 
 
+@pytest.mark.slow
 def test_a_heavy_import_is_caught_by_its_check_alone() -> None:
     failed = failures(Heavy())
     assert_only("check_spec_imports_light", failed)
     assert "importing support.broken_heavy_specs imports numpy" in failed["check_spec_imports_light"]
 
 
+@pytest.mark.slow
 def test_a_clash_of_names_is_caught_by_its_check_alone(tmp_path: Path) -> None:
     with (
         fake_plugin(tmp_path / "1", "one-plugin", **plugin("one", "One")),

@@ -185,6 +185,7 @@ def test_finetuning_refuses_another_width_or_a_missing_file(lab_file, source, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_lab_checkpoint(lab_file, source, tmp_path, cryoreg_process):
     settings = [f"--set=training.{key}={value}" for key, value in FAST.items()]
     data = ["--dataset", "mrc_folder", f"--set=dataset.root={source['root']}"]

@@ -51,6 +51,7 @@ COMMAND_LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMAND_LINES, ids=" ".join)
 def test_instant_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     modules = loaded_by(CLI.format(arguments=list(arguments)))

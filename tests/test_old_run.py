@@ -84,6 +84,7 @@ def test_an_interrupted_run_goes_on_as_it_went_then(old):
         torch.testing.assert_close(tensors[name], tensor, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_new_runs_begin_from_its_weights(old, tmp_path):
     result = cryoreg.finetune(tmp_path / "new", pretrained=old / "pretrain", epochs=1, device="cpu", workers=0)
     card = load_weights(result.classifier).card

@@ -124,6 +124,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_read_with_its_gaps_and_that_is_said(sets, tuned, kind):
     dataset = config(sets[kind]).spec("dataset").build()

@@ -64,6 +64,7 @@ def test_turning_moves_a_voxel_where_the_rotation_says(edge) -> None:
     assert turned.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_correlations_are_those_of_a_slow_search() -> None:
     volume = noise((30, 30, 30))
     bank = make_templates(lopsided(), 3.0, uniform_rotations(7))

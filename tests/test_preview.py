@@ -147,6 +147,7 @@ def test_it_writes_a_png_and_says_where(cryoreg, data, tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"data", "look.png"}
 
 
+@pytest.mark.slow
 def test_it_takes_the_config_of_a_run(cryoreg, data, tmp_path):
     (tmp_path / "run.toml").write_text(
         f'[dataset]\nname = "mrc_folder"\nroot = "{data[-1]}"\n[augmentation]\nname = "none"\n'

@@ -58,6 +58,7 @@ def with_random_biases(spec: RB3DSpec) -> Encoder:
     return encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", [4, 5, 28, 32])
 @VARIANTS
 @FORMATS

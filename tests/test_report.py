@@ -289,6 +289,7 @@ def test_copies_across_splits_are_told(tuned, source, tmp_path):
     assert "were not looked for" in copies_across(trained, parts, limit=59)[0]
 
 
+@pytest.mark.slow
 def test_a_pretraining_run_has_a_report_beside_it(pretrained, monkeypatch):
     monkeypatch.setattr("cryoreg.analysis.report.contents.draw_comparison", refuse)
     for _ in range(2):  # what is derived may be replaced
@@ -433,6 +434,7 @@ def test_in_a_browser_colours_and_maps_switch(opened, contents):
     menu.select_by_visible_text("label")
 
 
+@pytest.mark.slow
 def test_in_a_browser_pointing_shows_the_slice(opened, contents):
     from selenium.webdriver.common.action_chains import ActionChains
 

@@ -272,6 +272,7 @@ def test_no_link_leads_a_run_out_of_its_folder(whole, data, tmp_path, name):
     assert files_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_another_version_of_a_plugin_is_said_on_resume(data, tmp_path, monkeypatch, capsys, fake_plugin):
     module = "from cryoreg.methods.specs import SimCLRSpec\n\n\nclass Other(SimCLRSpec):\n    pass\n"
     fake_plugin("one", "[cryoreg.methods]\nother = one_specs:Other\n", module=module)
@@ -343,6 +344,7 @@ def test_a_non_finite_loss_stops_before_the_step(data, tmp_path):
     assert "lower training.lr" in message
 
 
+@pytest.mark.slow
 def test_weights_stay_finite_when_a_gradient_does_not(data, tmp_path, monkeypatch):
     """NaN in one gradient: the checkpoint of the step before must be the last word, and finite."""
     from cryoreg.training.pretrain import PretrainingPlan

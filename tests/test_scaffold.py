@@ -134,6 +134,7 @@ def test_nothing_is_left_of_a_package_that_cannot_be_finished(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_line(cryoreg_process: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     done = cryoreg_process("new", "plugin", "x", "--kind", "augmentation", "--dir", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")

@@ -64,6 +64,7 @@ def _bytes(item: h5py.Dataset) -> bytes:
     return value if isinstance(value, bytes) else value.tobytes()
 
 
+@pytest.mark.slow
 def test_a_store_with_everything(tmp_path: Path, structures: Path) -> None:
     before = state(structures)
     out, lab, mrc, png = (tmp_path / name for name in ("set.h5", "lab", "mrc", "look.png"))

@@ -22,6 +22,7 @@ def gaps(centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
     return distance - radii[:, first] - radii[:, second]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bodies", [2, 5, 12])
 def test_no_pair_overlaps_in_any_of_many_scenes(bodies: int) -> None:
     starts, radii = scenes(500, bodies)

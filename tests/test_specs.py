@@ -132,6 +132,7 @@ def test_a_box_of_another_size_is_one_clear_line(spec: type[EncoderSpec], limit:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_specs_work_without_docstrings() -> None:
     """``python -OO`` strips them."""
     code = "from cryoreg.methods.specs import MoCoSpec as S; S.parameters(); print(repr(S.summary()), S().queue_size)"

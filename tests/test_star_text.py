@@ -187,6 +187,7 @@ def test_no_row_of_another_width_passes(width, tmp_path):
             read_blocks(tmp_path / "x.star")
 
 
+@pytest.mark.slow
 def test_words_of_relion_stand_in_one_module():
     """What a component tells its user may name one; a column that is read or written has its word from `relion`."""
     found = set()

@@ -66,6 +66,7 @@ def test_loss_equals_the_formula_with_a_queue():
     assert abs(slow_loss(method, views, queued) - slow_loss(method, views, None)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "used"), [(0, False), (1, False), (2, True), (3, True)])
 def test_queue_is_used_from_its_first_step_on(step, used):
     method, batch = build("swav", queue_start=2), some_batch("swav")
@@ -88,6 +89,7 @@ def test_projections_of_both_whole_views_enter_the_queue_after_the_step():
     assert torch.equal(method.queue.keys[6:], before[6:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["swav", "dino"])
 def test_prototypes_stay_exactly_as_they_began_and_are_of_unit_length_after(name):
     """With an optimizer that moves them also by weight decay and momentum."""

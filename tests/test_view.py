@@ -202,6 +202,7 @@ def run(monkeypatch, tmp_path):
     return invoke
 
 
+@pytest.mark.slow
 def test_a_data_set_by_itself_as_figure_and_page(run, tmp_path):
     before = state(tmp_path / "data")
     words = ("--views", "z", "--views", "oblique", "--html", "a.html", "--output", "a.png")
