@@ -17,6 +17,7 @@ from cryoreg_cli.completion_values import COMPONENT, RECIPE, SETTING, START
 
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
+    from cryoreg.config.starts import Start
 
 Command = Callable[..., object]
 
@@ -138,11 +139,11 @@ def warn(line: str) -> None:
     click.echo(line, err=True)
 
 
-def network_path(run: Path | None, start: str | None) -> Path:
-    """Return where the network is that a command line names."""
+def network_of(run: Path | None, start: str | None) -> Start:
+    """Return the network that a command line names: a path, or the name of weights."""
     if (run is None) == (start is None):
         raise click.UsageError("say which network: a RUN, or --from NAME or PATH")
-    return run or Path(os.path.expanduser(start or ""))
+    return run or os.path.expanduser(start or "")
 
 
 READER = click.option(

@@ -11,6 +11,7 @@ import numpy as np
 
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
 from cryoreg.config import Layer
+from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
@@ -20,7 +21,6 @@ from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_files
-from cryoreg.runs.networks import open_network
 
 _LISTS = (".star", ".tbl")
 _TABLES = (".csv", ".parquet")
@@ -38,7 +38,7 @@ class Clustered(NamedTuple):
 
 
 def run_cluster(
-    run: Path,
+    run: Start,
     layers: Sequence[Layer],
     settings: ClusterSettings,
     output: Path,
@@ -51,8 +51,7 @@ def run_cluster(
     ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
     begins. Raises a `CryoregError` for bad input, before anything is written.
     """
-    network = open_network(run, "encoder")
-    trained = Trained.with_data(network, layers, labels=False)
+    trained = Trained.open(run, layers, "encoder", labels=False)
     dataset = trained.dataset
     check_files([output, *([montage] if montage else [])], overwrite, trained.inputs())
     write = _writer(output, dataset)

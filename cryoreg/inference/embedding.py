@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.config import Layer
+from cryoreg.config.starts import Start
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import SplitPart, split
 from cryoreg.errors import ConfigError, DataError
@@ -98,19 +99,19 @@ class Embedding:
 
 
 def embed(
-    run: str | Path, part: Part = "all", *, dataset: Mapping[str, object] | None = None, **settings: object
+    run: Start, part: Part = "all", *, dataset: Mapping[str, object] | None = None, **settings: object
 ) -> Embedding:
-    """Return what the network of a run (its classifier where it has one) makes of a data set.
+    """Return what the network of a run (its classifier where it has one), or weights by name, make of a data set.
 
     ``dataset`` changes parameters of the run's own data set or names another one, which has no part but "all";
     ``settings`` are device, precision, workers. Raises a `CryoregError` where weights or data are missing or unfit.
     """
-    trained = Trained.open(Path(run), [Layer.of_arguments({"dataset": dataset}, None, settings)])
+    trained = Trained.open(run, [Layer.of_arguments({"dataset": dataset}, None, settings)])
     return embedding_of(trained, samples_of(trained, part))
 
 
 def run_embedding(
-    run: Path,
+    run: Start,
     part: Part,
     layers: Sequence[Layer],
     output: Path,

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from cryoreg.config import Layer, RunConfig, resolve
 from cryoreg.config.settings import FinetuneSettings
-from cryoreg.config.starts import Start
+from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.contracts import Encoder, Learner, Subtomograms
 from cryoreg.datasets.adaptation import differences
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import inputs_of
+from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, load_for
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
 from cryoreg.runs.weights import input_of
@@ -37,14 +38,18 @@ class Trained:
         self.network, self.config, self.dataset = network, config, dataset
 
     @classmethod
-    def open(cls, run: Start, layers: Sequence[Layer] = (), wanted: Wanted = "either") -> Self:
+    def open(cls, run: Start, layers: Sequence[Layer] = (), wanted: Wanted = "either", labels: bool = True) -> Self:
         """Open the classifier or the encoder of a run or file, or weights by name, and data for it.
 
         ``layers`` change the data set (root, another reader) and how to compute. Where the data are not as the network
         knows them, they are brought to its voxel size, box and contrast; notes of the data set say so. Raises
-        `CheckpointError` as `open_network` does, `DataError` and `ConfigError` for data that the network cannot take.
+        `CheckpointError` as `open_network` does, `DataError` and `ConfigError` for data that the network cannot take,
+        and where weights have a name and no data are given.
         """
-        return cls.with_data(open_network(run, wanted), layers)
+        network = open_network(run, wanted)
+        if is_name(start_of(run)) and not any(layer.values.get("dataset") for layer in layers):
+            raise ConfigError(f"weights '{run}' come without data; say --data PATH")
+        return cls.with_data(network, layers, labels)
 
     @classmethod
     def encoder(cls, run: Start, layers: Sequence[Layer] = ()) -> Self:

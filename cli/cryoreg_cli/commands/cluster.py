@@ -73,7 +73,7 @@ def cluster(
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
     layers = run_options.layers(EXPLORE, given, assignments)
-    network = run_options.network_path(run, start)
+    network = run_options.network_of(run, start)
     found = run_cluster(network, layers, settings, output, montage, overwrite, run_options.warn)
     _print_curve(found.clustering, method)
     _print_sizes(found.clustering)

@@ -45,5 +45,5 @@ def embed(
     from cryoreg.inference.embedding import run_embedding
 
     layers = run_options.layers(INFER, given, assignments)
-    embedding = run_embedding(run_options.network_path(run, start), part, layers, output, overwrite, run_options.warn)
+    embedding = run_embedding(run_options.network_of(run, start), part, layers, output, overwrite, run_options.warn)
     click.echo(f"embedded  {len(embedding)} subtomograms, {embedding.features.shape[1]} features each: {output}")

@@ -53,7 +53,7 @@ def explain(
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_folder
 
-    trained = Trained.open(run_options.network_path(run, start), run_options.layers(EXPLORE, given, assignments))
+    trained = Trained.open(run_options.network_of(run, start), run_options.layers(EXPLORE, given, assignments))
     for line in trained.remarks():
         run_options.warn(line)
     check_folder(output, overwrite, trained.inputs())

@@ -45,6 +45,6 @@ def report(
     from cryoreg.analysis.report import run_report
 
     layers = run_options.layers(INFER, given, assignments)
-    network = run_options.network_path(run, start)
+    network = run_options.network_of(run, start)
     written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=run_options.warn)
     click.echo(f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")

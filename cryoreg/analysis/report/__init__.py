@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
+from cryoreg.config.starts import Start
 from cryoreg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def report(
 
 
 def run_report(
-    run: Path,
+    run: Start,
     layers: Sequence[Layer],
     output: Path | None = None,
     limit: int = 5000,
