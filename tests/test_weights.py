@@ -27,6 +27,7 @@ from cryoreg.errors import (
     ConfigError,
     UnknownComponentError,
 )
+from cryoreg.inference.trained import Trained
 from cryoreg.runs.networks import first_encoder, open_network
 from cryoreg.runs.records import read_record
 from cryoreg.runs.starts import with_start
@@ -135,6 +136,12 @@ def test_a_bare_word_that_is_a_name_is_never_the_path(tmp_path: Path, monkeypatc
     assert start_of("other") == Path("other")
     assert weights_file(NAME) == RB3DUniverseSpec.path()
     assert weights_file(f"./{NAME}") == Path(NAME) / "encoder.safetensors"
+
+
+def test_names_serve_where_a_network_is_asked_for_data(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", per_class=2, box=8)
+    source = layer(dataset={"name": "mrc_folder", "root": str(data)}, training={"device": "cpu", "workers": 0})
+    assert Trained.encoder(NAME, [source]).features().shape == (4, 256)
 
 
 def test_an_unknown_word_comes_with_suggestions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cryoreg import registry
 from cryoreg.errors import UnknownComponentError
+from cryoreg.specs import WeightsSpec
 
 SCRATCH: Literal["scratch"] = "scratch"
 Start = str | Path
@@ -44,6 +45,21 @@ def name_of_weights(text: str) -> str | None:
 def is_name(start: object) -> bool:
     """Tell registered weights from a path and from `SCRATCH`, where `start_of` returned ``start``."""
     return isinstance(start, str) and start not in ("", SCRATCH)
+
+
+def place_of(start: Start) -> Path:
+    """Return the file of registered weights, or the path that is meant; raise `UnknownComponentError` for neither.
+
+    A bare word that is the name of registered weights means these; a `Path`, or ``./NAME``, is always a path.
+    """
+    require_known(start)
+    meant = start_of(start)
+    if isinstance(meant, Path):
+        return meant
+    _, spec = registry.find_spec("weights", meant)
+    if not issubclass(spec, WeightsSpec):
+        raise TypeError(spec)  # the registry lets no other pass
+    return spec.path()
 
 
 def require_known(start: object) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cryoreg import registry, version
 from cryoreg.config import AnyConfig
-from cryoreg.config.starts import SCRATCH, Start, require_known, start_of
+from cryoreg.config.starts import SCRATCH, Start, place_of
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.normalisation import NORMALISATION
@@ -186,14 +186,8 @@ def registered(name: str) -> Registered:
 
 
 def weights_file(start: Start, file: str = ENCODER_FILE) -> Path:
-    """Return the file of registered weights, of a run directory, or the one that a path names.
-
-    A bare word that is the name of registered weights means these; a `Path`, or ``./NAME``, is always a path. Raises
-    `UnknownComponentError` for a word that is neither.
-    """
-    require_known(start)
-    meant = start_of(start)
-    return registered(meant).spec.path() if isinstance(meant, str) else find_weights(meant, file)
+    """Return the file of registered weights, of a run directory, or the one that a path names; see `place_of`."""
+    return find_weights(place_of(start), file)
 
 
 def card_of_start(start: Start | None) -> Card | None:

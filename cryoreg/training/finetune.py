@@ -146,10 +146,10 @@ def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: b
 def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) -> FinetuneResult:
     """Be one of the run's processes."""
     fabric = make_fabric(config.training)
-    dataset = load_adapted(config.spec("dataset"), config.input)
-    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     if not resume:
         show_start(config, fabric)
+    dataset = load_adapted(config.spec("dataset"), config.input)
+    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)

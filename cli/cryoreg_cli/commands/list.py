@@ -55,7 +55,7 @@ def _summary(component: registry.Component) -> str:
 def _write_verbosely(page: click.HelpFormatter, component: registry.Component) -> None:
     describing.write_table(page, [_row(component)])
     try:
-        spec = component.spec()
+        spec, facts = component.spec(), component.facts()
     except BrokenComponentError:
         return
     with page.indentation():
@@ -63,6 +63,8 @@ def _write_verbosely(page: click.HelpFormatter, component: registry.Component) -
             page.write_text(f"({component.dist} {component.version}: {describing.origin(component)})")
         if spec.source():
             page.write_text(spec.source())
+        if facts:
+            describing.write_table(page, list(facts.items()))
         rows = [(f"{p.name} = {describing.default_text(p)}", p.help) for p in spec.parameters()]
         if rows:
             describing.write_table(page, rows)
