@@ -172,8 +172,11 @@ def test_another_structure_is_not_taken_for_the_same_set(tmp_path: Path, structu
 
 @pytest.mark.slow
 def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """Killed outright while workers simulate: they end by themselves, and the next call completes the same store."""
-    arguments = ["simulate", "--per-class", "80", "--workers", "2", "--output"]
+    """Killed outright while workers simulate: they end by themselves, and the next call completes the same store.
+
+    There are rows on disk after two seconds, in which two cores simulate some 600: so many more must be wanted.
+    """
+    arguments = ["simulate", "--per-class", "160", "--workers", "2", "--output"]
     out, part = tmp_path / "set.h5", tmp_path / ".set.h5.part"
     program = Program(*arguments, out)
     deadline = time.monotonic() + 60
@@ -190,7 +193,7 @@ def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subproces
     result = cryoreg_process(*arguments, str(out))
     assert result.returncode == 0, result.stderr
     assert "by an earlier call" in result.stdout
-    assert cryoreg_process("simulate", "--per-class", "80", "--output", str(tmp_path / "whole.h5")).returncode == 0
+    assert cryoreg_process("simulate", "--per-class", "160", "--output", str(tmp_path / "whole.h5")).returncode == 0
     assert contents(out) == contents(tmp_path / "whole.h5")
 
 
