@@ -41,16 +41,18 @@ def run(tmp_path_factory):
 def test_views_are_drawn_alike(name):
     augment = cryoreg.create_augmentation(name)
     x = torch.randn(6, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    samples = torch.arange(6)
-    rngs = {device: SampleRng.for_batch(1, 2, samples.to(device), 0) for device in ("cpu", DEVICE)}
-    views = [augment(x.to(device), rngs[device]) for device in ("cpu", DEVICE)]
+    views = []
+    for device in ("cpu", DEVICE):
+        rng = SampleRng.for_batch(1, 2, torch.arange(6, device=device), 0)
+        views.append(augment(x.to(device), rng))
     assert views[1].device.type == DEVICE
     assert (views[1].cpu() - views[0]).abs().max() < 0.02 * views[0].abs().max()
 
 
 def test_a_run_in_fp32_takes_the_course_that_it_takes_on_a_cpu(tmp_path):
     here, there = (
-        losses(pretrained(tmp_path / device, device, precision="fp32", epochs=1)) for device in ("cpu", DEVICE)
+        losses(pretrained(tmp_path / name, device, precision="fp32", epochs=1))
+        for name, device in (("here", "cpu"), ("there", DEVICE))
     )
     np.testing.assert_allclose(there[:3], here[:3], rtol=0.02)
 
