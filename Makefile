@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Pretrain, fine-tune and evaluate on the embedded data: minutes on two cores.
+demo: $(READY)  ## Show what trained weights are worth with few labels, on the embedded data: minutes on two cores.
 	$(BIN)/cryoreg demo
 
 test: lint  ## Run all checks and tests.

@@ -1,62 +1,124 @@
-"""The main job on the embedded data set: does pretraining help when few labels are known?"""
+"""What trained weights are worth on the embedded data, with few labels: against random ones, and pretraining here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from cryoreg.benchmark.demo_picture import Outcome, write_picture
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
+from cryoreg.config.starts import SCRATCH
+from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
+from cryoreg.inference.trained import Trained
 from cryoreg.runs.starts import with_start
+from cryoreg.runs.weights import input_of, registered
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 
-# Without normalisation RB3D stays at chance for most of the time that a demo has (docs/results.md).
-ENCODER: dict[str, object] = {"norm": "batch"}
+WEIGHTS = "rb3d_universe"
+LABELS = 5
+"""Labels of each class that fine-tuning knows."""
+SEEDS = 3
+LADDER = (1, 2, 5, 10, 20, 50)
+"""Labels of each class that a classifier of frozen features knows, in the picture."""
+PICTURE = "demo.png"
 PRETRAINING: dict[str, dict[str, object]] = {
-    # At 0.999, the momentum encoder would hardly move in so few steps.
-    "method": {"momentum": 0.99},
+    "method": {"name": "vicreg"},
     # Views that share pose and noise can be told apart without a look at the molecule (docs/results.md).
     "augmentation": {"name": "cryoet"},
-    "training": {"epochs": 25, "lr": 1e-3, "schedule": "cosine"},
+    "training": {"epochs": 20, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 2},
 }
-FINETUNING: dict[str, object] = {"epochs": 40, "labels": 0.25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3}
+FINETUNING: dict[str, dict[str, object]] = {
+    "augmentation": {"name": "cryoet"},
+    "training": {"epochs": 30, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3, "labels_per_class": LABELS},
+}
 
 
-class Outcome(NamedTuple):
-    """One row of the demo's table."""
+class Shown(NamedTuple):
+    """What the demo leaves."""
 
-    start: str
-    """Where the encoder's weights came from."""
-    evaluation: Evaluation
-    run_dir: Path
+    outcomes: list[Outcome]
+    """Shipped, pretrained here, random."""
+    classes: list[str]
+    picture: Path
 
 
-def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> list[Outcome]:
-    """Pretrain with MoCo, fine-tune on a quarter of the labels from those and from random weights, evaluate both.
+def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> Shown:
+    """Fine-tune from shipped weights, from weights pretrained on the data, and from random ones; draw what that gives.
 
-    ``layers`` change settings of all runs alike.
+    All three see the same volumes, those that the shipped weights know, the same labels and the same views. ``layers``
+    change settings of all runs alike; ``training.seed`` is the first of three.
     """
-    say("1/3  pretraining RB3D with MoCo, without labels")
-    base = [Layer("demo", {"encoder": ENCODER, **PRETRAINING}), *layers]
-    pretrained = run_pretraining(resolve("pretrain", base), run_dir / "pretrain")
-    starts = {"pretrained (moco)": pretrained.run_dir, "random": "scratch"}
+    card = registered(WEIGHTS).card
+    alike = Layer("demo", {"encoder": card["config"]["encoder"], "input": input_of(card)})
+    say("1/4  pretraining on the data, without labels")
+    learnt = run_pretraining(resolve("pretrain", [alike, Layer("demo", PRETRAINING), *layers]), run_dir / "pretrain")
+    starts: dict[str, str | Path] = {
+        f"shipped ({WEIGHTS})": WEIGHTS,
+        "pretrained on these data": learnt.run_dir,
+        "random": SCRATCH,
+    }
     outcomes = []
-    for number, (start, weights) in enumerate(starts.items(), start=2):
-        say(f"{number}/3  fine-tuning at 25 % of the labels from {start} weights")
-        tuning = Layer("demo", {"encoder": ENCODER, "training": {**FINETUNING, "pretrained": weights}})
-        folder = run_dir / f"finetune-{start.split()[0]}"
-        run_finetuning(resolve("finetune", with_start("finetune", [tuning, *map(_for_finetuning, layers)])), folder)
-        outcomes.append(Outcome(start, run_evaluation(folder, "test", []), folder))
-    return outcomes
+    for number, (name, start) in enumerate(starts.items(), start=2):
+        say(f"{number}/4  {LABELS} labels of each class, {SEEDS} seeds, from {name} weights")
+        outcomes.append(_outcome(name, start, [alike, *map(_for_finetuning, layers)], run_dir))
+    classes = list(resolve("finetune", [alike, *map(_for_finetuning, layers)]).spec("dataset").load().classes)
+    write_picture(run_dir / PICTURE, outcomes, classes, LABELS)
+    return Shown(outcomes, classes, run_dir / PICTURE)
+
+
+def _outcome(name: str, start: str | Path, layers: Sequence[Layer], run_dir: Path) -> Outcome:
+    first = resolve("finetune", layers).training.seed
+    seeds = range(first, first + SEEDS)
+    tuned = [_tuned(start, layers, seed, run_dir / f"finetune-{name.split()[0]}-{seed}") for seed in seeds]
+    encoder = _encoder(start, layers)
+    parts = split(encoder.dataset, encoder.config.split.fractions, encoder.config.split.seed)
+    train, test = encoder.features(parts.train.tolist()), encoder.features(parts.test.tolist())
+    truth = np.array(encoder.dataset.labels)
+    frozen = {}
+    for count in LADDER:
+        if count <= np.bincount(truth[parts.train].astype(int)).min():
+            known = [label_fraction(encoder.dataset, parts.train, 1.0, seed, count) for seed in seeds]
+            rows = [np.flatnonzero(np.isin(parts.train, chosen)) for chosen in known]
+            frozen[count] = [_frozen(train[r], truth[parts.train[r]], test, truth[parts.test]) for r in rows]
+    return Outcome(name, [one.accuracy for one in tuned], frozen, test, truth[parts.test].tolist())
+
+
+def _tuned(start: str | Path, layers: Sequence[Layer], seed: int, folder: Path) -> Evaluation:
+    tuning = Layer("demo", {**FINETUNING, "training": {**FINETUNING["training"], "pretrained": start}})
+    config = resolve("finetune", with_start("finetune", [tuning, *layers, Layer("demo", {"training": {"seed": seed}})]))
+    run_finetuning(config, folder)
+    return run_evaluation(folder, "test", [])
+
+
+def _encoder(start: str | Path, layers: Sequence[Layer]) -> Trained:
+    """Return the network whose features are taken as they are; random weights are those of the first seed."""
+    data = Layer("demo", {"dataset": resolve("finetune", layers).to_dict()["dataset"]})
+    opened = Trained.encoder(WEIGHTS if start == SCRATCH else start, [data, *layers])
+    return opened.untrained() if start == SCRATCH else opened
+
+
+def _frozen(x: NDArray[np.float32], y: NDArray[np.int64], test: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    return float(model.fit(x, y.astype(int)).score(test, truth.astype(int)))
 
 
 def _for_finetuning(layer: Layer) -> Layer:
     unknown = ("method", SECOND_AUGMENTATION)
     return Layer(layer.source, {section: values for section, values in layer.values.items() if section not in unknown})
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean over seeds, and the standard deviation; of one seed, 0."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, float]:
