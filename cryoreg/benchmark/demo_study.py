@@ -34,11 +34,11 @@ PRETRAINING: dict[str, dict[str, object]] = {
     "method": {"name": "vicreg"},
     # Views that share pose and noise can be told apart without a look at the molecule (docs/results.md).
     "augmentation": {"name": "cryoet"},
-    "training": {"epochs": 20, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 2},
+    "training": {"epochs": 12, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "probe_every_epochs": 0},
 }
 FINETUNING: dict[str, dict[str, object]] = {
     "augmentation": {"name": "cryoet"},
-    "training": {"epochs": 30, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3, "labels_per_class": LABELS},
+    "training": {"epochs": 25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3, "labels_per_class": LABELS},
 }
 
 
