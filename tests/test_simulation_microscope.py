@@ -112,7 +112,7 @@ def test_noise_has_unit_power_where_measured_and_none_in_the_wedge() -> None:
     spectrum = m.noise(np.random.default_rng(0), 5.0)
     mask = optics.wedge(optics.frequencies(m.shape, 10.0), 60)
     assert (spectrum[~mask] == 0).all()
-    share = m._measured[:-1].sum() / m.edge**3
+    share = m.measured[:-1].sum() / m.edge**3
     assert m.energy(spectrum) / m.edge**3 == pytest.approx(share, rel=0.05)
 
 
@@ -183,7 +183,7 @@ def test_a_drawn_spectrum_is_that_of_white_noise(edge: int) -> None:
 def test_noise_of_single_precision_has_the_power_of_doubles(share: float) -> None:
     """Shell by shell, as the two are drawn in unlike ways; and nothing in the wedge."""
     single, double = (scope(precision=p, noise_before=share, b_factor=500.0) for p in ("single", "double"))
-    filter_ = double.noise_filter(5.0)[double._measured_shell] ** 2
+    filter_ = double.noise_filter(5.0)[double.measured_shell] ** 2
     rng = np.random.default_rng(0)
     power = np.mean([np.abs(single.noise(rng, 5.0)) ** 2 for _ in range(60)], axis=0) / single.edge**3
     assert (power[filter_ == 0] == 0).all()

@@ -41,13 +41,13 @@ class Band:
     def transform(self, volume: Volume) -> Spectrum:
         """Return the low frequencies (2m + 1, 2m + 1, m + 1) of a real cube, as `numpy.fft.rfftn` orders them."""
         lines = (np.ascontiguousarray(volume) @ self._forward_half).view(self._forward.dtype)
-        planes = self._forward @ lines
-        return (self._forward @ planes.reshape(len(volume), -1)).reshape(-1, *planes.shape[1:])
+        planes = (self._forward @ lines.reshape(len(volume), -1)).reshape(-1, *lines.shape[1:])
+        return self._forward @ planes
 
     def crop(self, spectrum: Spectrum) -> Volume:
         """Return the middle of the cube whose other frequencies are 0."""
-        planes = (self._inverse @ spectrum.reshape(len(spectrum), -1)).reshape(-1, *spectrum.shape[1:])
-        lines = self._inverse @ planes
+        planes = self._inverse @ spectrum
+        lines = (self._inverse @ planes.reshape(len(spectrum), -1)).reshape(-1, *planes.shape[1:])
         return lines.view(self._inverse_half.dtype) @ self._inverse_half
 
 

@@ -39,12 +39,12 @@ class Microscope:
         self._shell, self._counts = _shells(self.edge)
         self.k_squared: Table = np.arange(len(self._counts) - 1) / (self.edge * settings.voxel_size) ** 2
         measured = optics.wedge(optics.frequencies(self.shape, settings.voxel_size), settings.tilt)
-        self._measured_shell = np.where(measured, self._shell, len(self.k_squared))
-        self._twice = _multiplicity(self.edge)
-        self._measured = _shell_sum(self._measured_shell, np.broadcast_to(self._twice, self._shell.shape))
+        self.measured_shell = np.where(measured, self._shell, len(self.k_squared))
+        self.multiplicity = _multiplicity(self.edge)
+        self.measured = _shell_sum(self.measured_shell, np.broadcast_to(self.multiplicity, self._shell.shape))
         passed = int(min(settings.low_pass, 1.0) * self.edge / 2 * (1 + 1e-9))
         self._band = Band(self.edge, passed, settings.pad, self.dtype) if passed <= self.edge / 3 else None
-        self._low_shell = self._band.low(self._measured_shell) if self._band else self._measured_shell
+        self._low_shell = self._band.low(self.measured_shell) if self._band else self.measured_shell
         self._noise_factor = functools.lru_cache(maxsize=1)(self._make_noise_factor)
 
     def transfer(self, resolution: float, defocus: float) -> Table:
@@ -53,7 +53,7 @@ class Microscope:
 
     def noise_filter(self, defocus: float) -> Table:
         """Return the filter from white noise to the image's noise, by shell."""
-        return _with_gap(self.filters.noise(self.k_squared, defocus, self._measured[:-1]))
+        return _with_gap(self.filters.noise(self.k_squared, defocus, self.measured[:-1]))
 
     def signal(self, density: Volume, transfer: Table) -> Spectrum:
         """Return the half-spectrum of the image of a density (D, H, W)."""
@@ -76,11 +76,11 @@ class Microscope:
         return self._filtered(white, self.noise_filter(defocus))
 
     def _make_noise_factor(self, defocus: float) -> Volume:
-        return self.noise_filter(defocus).astype(self.dtype)[self._measured_shell]
+        return self.noise_filter(defocus).astype(self.dtype)[self.measured_shell]
 
     def _filtered(self, volume: Volume, filter_: Table) -> Spectrum:
         transform = scipy.fft.rfftn(volume.astype(self.dtype, copy=False), workers=1)
-        transform *= filter_.astype(self.dtype)[self._measured_shell]
+        transform *= filter_.astype(self.dtype)[self.measured_shell]
         return transform
 
     def crop(self, spectrum: Spectrum) -> Volume:
@@ -97,18 +97,18 @@ class Microscope:
 
     def energy(self, spectrum: Spectrum) -> float:
         """Return the sum of squares over all voxels of the padded box (Parseval)."""
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        planes = power.sum(axis=(0, 1), dtype=np.float64)
-        return float((planes * self._twice[: len(planes)]).sum()) / self.edge**3
+        once = np.flatnonzero(self.multiplicity[: spectrum.shape[-1]] == 1)
+        power = 2 * np.vdot(spectrum, spectrum).real - sum(_power(spectrum[..., plane]) for plane in once)
+        return float(power) / self.edge**3
 
     def shell_power(self, density: Volume) -> Table:
         """Return the mean of \\|F density\\|² on each shell."""
         power = np.abs(scipy.fft.rfftn(density, workers=1)) ** 2
-        return (_shell_sum(self._shell, power * self._twice) / np.maximum(self._counts, 1))[:-1]
+        return (_shell_sum(self._shell, power * self.multiplicity) / np.maximum(self._counts, 1))[:-1]
 
     def expected_energy(self, shell_power: Table, transfer: Table) -> float:
         """Return the sum of squares of the image of a body with that power, on average over its orientations."""
-        return float(((self._measured * transfer**2)[:-1] * shell_power).sum()) / self.edge**3
+        return float(((self.measured * transfer**2)[:-1] * shell_power).sum()) / self.edge**3
 
 
 @functools.lru_cache(maxsize=8)
@@ -154,6 +154,10 @@ def _multiplicity(edge: int) -> NDArray[np.float64]:
     twice = np.full(edge // 2 + 1, 2.0)
     twice[0 if edge % 2 else [0, -1]] = 1
     return twice
+
+
+def _power(plane: Spectrum) -> float:
+    return float(np.vdot(plane, plane).real)
 
 
 def _with_gap(table: Table) -> Table:

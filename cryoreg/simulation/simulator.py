@@ -9,6 +9,7 @@ the noise has variance 1 in the region where the SNR counts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -83,6 +84,7 @@ class Simulator:
         self.settings = settings
         self.seed = seed
         self.microscope = make_microscope(settings)
+        self._transfer = functools.lru_cache(maxsize=1)(self.microscope.transfer)
         self._power = {
             body.name: self.microscope.shell_power(self._splat([body.points], [body])) for body in structures
         }
@@ -131,7 +133,7 @@ class Simulator:
     def _realise(self, plan: Plan) -> Scene:
         """Splat, image and add noise."""
         target, scope = self.structures[plan.label], self.microscope
-        transfer = scope.transfer(plan.resolution, plan.defocus)
+        transfer = self._transfer(plan.resolution, plan.defocus)
         own = scope.passed_signal(self._splat([rotate(target.points, plan.rotation) + plan.shift], [target]), transfer)
         crowd = self._crowd(plan, transfer)
         noise = None
@@ -181,9 +183,10 @@ class Simulator:
     def _box_variance(self, plan: Plan, transfer: NDArray[np.float64], own: Spectrum) -> float:
         """Return the variance of target and neighbours in an otherwise empty cube of `snr_box` voxels."""
         voxels = self.settings.snr_box**3
-        energies = [self.microscope.expected_energy(self._power[body.name], transfer) for body in plan.neighbours]
+        others = sum(self._power[body.name] for body in plan.neighbours)
+        energy = self.microscope.energy(own) + self.microscope.expected_energy(others, transfer)
         mass = sum(body.mass for body in (self.structures[plan.label], *plan.neighbours))
-        return (self.microscope.energy(own) + sum(energies)) / voxels - float(mass * transfer[0] / voxels) ** 2
+        return energy / voxels - float(mass * transfer[0] / voxels) ** 2
 
 
 def make_microscope(settings: SceneSettings) -> Microscope:
@@ -196,4 +199,4 @@ def make_microscope(settings: SceneSettings) -> Microscope:
 
 
 def _rounded(volume: NDArray[np.floating]) -> NDArray[np.float32]:
-    return (np.round(volume / GRID) * GRID).astype(np.float32)
+    return (np.round(volume * (1 / GRID)) * GRID).astype(np.float32)

@@ -159,7 +159,7 @@ def _free_place(
 ) -> NDArray[np.float64] | None:
     for _ in range(ATTEMPTS):
         centre = random_direction(rng) * (placed[0][1] + radius + rng.uniform(0, CLEARANCE))
-        if all(np.linalg.norm(centre - other) >= radius + reach for other, reach in placed):
+        if all(math.dist(centre, other) >= radius + reach for other, reach in placed):
             return centre
     return None
 
