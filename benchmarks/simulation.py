@@ -14,7 +14,9 @@ has grown by, at most, while it simulated twenty times a batch.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import platform
 import resource
@@ -43,6 +45,8 @@ from cryoreg.simulation.universe.scenes import Universe
 
 UNIVERSE = 40
 """Structures, made before scenes of them are timed."""
+SET = (15, 20)
+"""Structures, and scenes of each, where the structures are timed with them."""
 Spent = tuple[float, float]
 """Seconds of the processor and of the clock, for one."""
 
@@ -164,6 +168,7 @@ def contenders(bodies: tuple[Structure, ...], count: int) -> dict[str, tuple[int
     for number in range(UNIVERSE):
         universe.structure(number)
     anywhere = rng.integers(1_000_000, size=count).tolist()
+    seeds = itertools.count(1)  # of structures that have not been made yet
 
     def repeat(act: Callable[[], Any]) -> tuple[int, Callable[[], Any]]:
         return count, lambda: [act() for _ in range(count)]
@@ -173,6 +178,10 @@ def contenders(bodies: tuple[Structure, ...], count: int) -> dict[str, tuple[int
         "scenes with noise": (count, lambda: list(noisy.scenes(range(count)))),
         "scenes of the universe, in order": (count, lambda: list(universe.scenes(range(count)))),
         "scenes of the universe, from anywhere": (count, lambda: list(universe.scenes(anywhere))),
+        "scenes of a set of the universe, structures included": (
+            math.prod(SET),
+            lambda: list(Universe(SET[0], next(seeds)).scenes(range(math.prod(SET)))),
+        ),
         "packing, a scene": (BATCH, lambda: pack(starts, radii)),
         "splatting five structures": repeat(lambda: optics.splat(points, masses, scope.shape, 10.0)),
         "a transform and filter": repeat(lambda: scope.signal(density, transfer)),

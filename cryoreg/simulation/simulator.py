@@ -183,7 +183,7 @@ class Simulator:
     def _box_variance(self, plan: Plan, transfer: NDArray[np.float64], own: Spectrum) -> float:
         """Return the variance of target and neighbours in an otherwise empty cube of `snr_box` voxels."""
         voxels = self.settings.snr_box**3
-        others = sum(self._power[body.name] for body in plan.neighbours)
+        others = np.sum([self._power[body.name] for body in plan.neighbours], axis=0)
         energy = self.microscope.energy(own) + self.microscope.expected_energy(others, transfer)
         mass = sum(body.mass for body in (self.structures[plan.label], *plan.neighbours))
         return energy / voxels - float(mass * transfer[0] / voxels) ** 2
