@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from support.encoding import volumes
+from support.untrained import make_run
 
 from cryoreg import create_encoder
 from cryoreg.config import Layer, build_spec, resolve
+from cryoreg.datasets.normalisation import normalise
 from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.errors import ConfigError
+from cryoreg.inference.evaluate import run_evaluation
+from cryoreg.inference.trained import Trained
 from cryoreg.turns import cube_rotations, rotation_group
 
 
@@ -83,3 +87,30 @@ def test_any_encoder_can_be_turned(name):
 def test_another_number_of_turns_is_refused():
     with pytest.raises(ConfigError, match=r"encoder\.turns.*1, 4, 8 or 24.*6"):
         build_spec("encoder", "rb3d", {"turns": 6})
+
+
+def test_a_trained_network_can_be_asked_with_turns_that_its_run_did_not_have(tmp_path):
+    module = make_run(tmp_path / "run", width=4)
+    trained = Trained.open(tmp_path / "run", [Layer("--set", {"encoder": {"turns": 4}})])
+    x = torch.stack([trained.dataset[i].volume for i in range(len(trained.dataset))])
+    module.encoder.turns = 4
+    with torch.no_grad():
+        expected = module.classify(normalise(x)).logits
+        assert not torch.allclose(module.encoder(normalise(x)), module.encoder.forward(normalise(x)), atol=1e-3)
+    assert np.allclose(trained.logits(), expected, rtol=0.05, atol=0.05)
+    loaded = create_encoder(pretrained=tmp_path / "run", turns=4)
+    assert (loaded.turns, create_encoder(pretrained=tmp_path / "run").turns) == (4, 1)
+
+
+def test_evaluate_takes_turns(tmp_path, monkeypatch):
+    make_run(tmp_path / "run", width=4)
+    asked: list[int] = []
+    logits = Trained.logits
+
+    def noting(trained, samples=None):
+        asked.append(trained.module.encoder.turns)
+        return logits(trained, samples)
+
+    monkeypatch.setattr(Trained, "logits", noting)
+    run_evaluation(tmp_path / "run", "train", [Layer("--set", {"encoder": {"turns": 8}})])
+    assert set(asked) == {8}

@@ -75,7 +75,7 @@ class OctahedralRB3DSpec(EncoderSpec):
 
     width: int = Field(48, ge=48, multiple_of=48, description="filters of each layer: 24 turns of width / 24 kernels")
     features: int = Field(256, ge=1, description="outputs of the fully connected layer")
-    blocks: int = Field(4, ge=1, description="bottleneck blocks; with 2, a step costs what RB3D's with 32 filters does")
+    blocks: int = Field(4, ge=1, description="bottleneck blocks after the stem")
     orientations: Literal["mean", "max"] = Field("mean", description="what of the 24 orientations is left")
     fourier_channel: bool = Field(
         False, description="also see the volume's log Fourier amplitudes, as a second channel; has the missing wedge"

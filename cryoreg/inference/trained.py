@@ -36,6 +36,7 @@ class Trained:
     def __init__(self, network: Network, config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> None:
         """Take a data set that the network can take, and a config that says how to compute."""
         self.network, self.config, self.dataset = network, config, dataset
+        network.encoder.turns = config.spec("encoder").turns  # which may be others than the run's
 
     @classmethod
     def open(cls, run: Start, layers: Sequence[Layer] = (), wanted: Wanted = "either", labels: bool = True) -> Self:
@@ -70,7 +71,6 @@ class Trained:
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
         dataset = load_for(network, config)
         config.spec("encoder").check_box(dataset.box)
-        network.encoder.turns = config.spec("encoder").turns
         return cls(network, config, dataset)
 
     @property
