@@ -96,4 +96,6 @@ def _training(card: Mapping[str, Any]) -> str:
     names = [config[section]["name"] for section in ("method", "augmentation") if section in config]
     epochs = config.get("training", {}).get("epochs", "?")
     data = f"{card.get('subtomograms', '?')} subtomograms of {config['dataset']['name']}"
-    return f"{task} for {epochs} epochs ({', '.join(names)}) on {data}"
+    start = config.get("training", {}).get("pretrained", "scratch")
+    begun = "" if start == "scratch" else f", from {start}"
+    return f"{task} for {epochs} epochs ({', '.join(names)}) on {data}{begun}"

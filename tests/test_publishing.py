@@ -20,6 +20,7 @@ from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.runs.cards import names_places, portable, unsaid
 from cryoreg.scaffold.plugin import create_plugin
 from cryoreg.testing import run_checks
+from cryoreg.weights_header import describe_card
 from cryoreg_cli.main import cryoreg as command
 
 PLACES = [
@@ -61,6 +62,26 @@ def make(folder: Path, **known: object) -> Path:
     dataset = {"name": "mrc_folder", "root": str(write_classes(folder / "data", per_class=3, box=8)), **known}
     make_run(folder / "run", dataset=dataset, classifier=False, width=4)
     return folder / "run"
+
+
+def test_a_card_in_words() -> None:
+    config = {
+        "task": "finetune",
+        "encoder": {"name": "rb3d", "norm": "batch"},
+        "augmentation": {"name": "cryoet"},
+        "dataset": {"name": "star"},
+        "training": {"epochs": 40, "pretrained": "rb3d_universe"},
+    }
+    card = {"config": config, "num_features": 256, "voxel_size": 13.6, "box": [16, 20, 24], "contrast": None}
+    card |= {"normalisation": "per-volume z-score", "subtomograms": 80, "metrics": {"val_accuracy": 0.91234}}
+    assert {name: text for name, text in describe_card(card).items() if text and name != "written"} == {
+        "encoder": "rb3d (norm=batch), 256 features",
+        "voxel size": "13.6 Å",
+        "box": "16×20×24 voxels",
+        "normalisation": "per-volume z-score",
+        "trained": "fine-tuned for 40 epochs (cryoet) on 80 subtomograms of star, from rb3d_universe",
+        "metrics": "val_accuracy 0.9123",
+    }
 
 
 @pytest.fixture
