@@ -211,6 +211,7 @@ BAD = {
     "no such run": (["nowhere", "--output", "e.onnx"], "nowhere"),
     "no format": (["run", "--output", "e.bin"], "neither .safetensors nor .onnx"),
     "half of ONNX": (["run", "--output", "e.onnx", "--half"], "--half is for safetensors"),
+    "ONNX for others": (["run", "--output", "e.onnx", "--portable"], "--portable is for safetensors"),
     "batch of safetensors": (["run", "--output", "e.safetensors", "--batch", "3"], "are for ONNX"),
     "normalisation of safetensors": (["run", "--output", "e.safetensors", "--no-normalisation"], "are for ONNX"),
     "exists": (

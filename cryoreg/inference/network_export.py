@@ -47,7 +47,8 @@ def run_export(
     if chosen not in get_args(NetworkFormat):
         raise ConfigError(f"{output}: its name ends in neither .safetensors nor .onnx; say --format")
     if chosen == "onnx" and (half or portable):
-        raise ConfigError("--half and --portable are for safetensors; ONNX is written in float32")
+        option = "--half" if half else "--portable"
+        raise ConfigError(f"{option} is for safetensors; ONNX is written in float32, with the run's whole card")
     if chosen == "safetensors" and not (normalisation and batch is None):
         raise ConfigError("--batch and --no-normalisation are for ONNX; safetensors holds weights, and no graph")
     network = open_network(run, "classifier" if classifier else "encoder")
