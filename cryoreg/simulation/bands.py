@@ -40,8 +40,10 @@ class Band:
 
     def transform(self, volume: Volume) -> Spectrum:
         """Return the low frequencies (2m + 1, 2m + 1, m + 1) of a real cube, as `numpy.fft.rfftn` orders them."""
-        lines = (np.ascontiguousarray(volume) @ self._forward_half).view(self._forward.dtype)
-        planes = (self._forward @ lines.reshape(len(volume), -1)).reshape(-1, *lines.shape[1:])
+        filled = np.flatnonzero(volume.any(axis=(1, 2)))
+        layers = slice(filled[0], filled[-1] + 1) if len(filled) else slice(1)  # a lone target fills a third of them
+        lines = (np.ascontiguousarray(volume[layers]) @ self._forward_half).view(self._forward.dtype)
+        planes = (self._forward[:, layers] @ lines.reshape(len(lines), -1)).reshape(-1, *lines.shape[1:])
         return self._forward @ planes
 
     def crop(self, spectrum: Spectrum) -> Volume:

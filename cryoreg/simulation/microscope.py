@@ -63,13 +63,17 @@ class Microscope:
         """Return what `signal` does, without the frequencies that `low_pass` stops, where those are most."""
         if self._band is None:
             return self.signal(density, transfer)
-        return self._band.transform(density.astype(self.dtype)) * transfer.astype(self.dtype)[self._low_shell]
+        return (
+            self._band.transform(density.astype(self.dtype, copy=False)) * transfer.astype(self.dtype)[self._low_shell]
+        )
 
     def noise(self, rng: Generator, defocus: float) -> Spectrum:
         """Return the half-spectrum of the image's noise; in single precision it is drawn as such."""
         if self._real == "float64":
             return self.filtered_noise(rng.standard_normal(self.shape), defocus)
-        return white_spectrum(rng, self.edge) * self._noise_factor(defocus)
+        spectrum = white_spectrum(rng, self.edge)
+        spectrum *= self._noise_factor(defocus)
+        return spectrum
 
     def filtered_noise(self, white: Volume, defocus: float) -> Spectrum:
         """Return the half-spectrum of the image's noise that comes of white noise (D, H, W)."""
@@ -131,22 +135,24 @@ def white_spectrum(rng: Generator, edge: int) -> Spectrum:
     Each complex number is one draw of 64 bits (Box and Muller 1958), a third of what drawing voxels costs.
     """
     shape = (edge, edge, edge // 2 + 1)
-    words = rng.bit_generator.random_raw(int(np.prod(shape))).astype("<u8", copy=False).view("<u4")
-    spectrum = np.empty(shape, dtype=np.complex64)
-    radius = np.sqrt(np.log(_unit(words[::2])) * np.float32(-(edge**3)))
-    angle = _unit(words[1::2]) * np.float32(2 * np.pi)
-    spectrum.real = (radius * np.cos(angle)).reshape(shape)
-    spectrum.imag = (radius * np.sin(angle)).reshape(shape)
+    count = int(np.prod(shape))
+    uniform = rng.bit_generator.random_raw(count).astype("<u8", copy=False).view("<u4").astype(np.float32)
+    uniform += np.float32(0.5)  # 32 random bits each: numbers of (0, 1]
+    uniform *= np.float32(2.0**-32)
+    radius, angle = uniform[:count], uniform[count:]
+    np.log(radius, out=radius)
+    radius *= np.float32(-(edge**3))
+    np.sqrt(radius, out=radius)
+    angle *= np.float32(2 * np.pi)
+    flat = np.empty(count, dtype=np.complex64)
+    np.multiply(radius, np.cos(angle), out=flat.real)
+    np.multiply(radius, np.sin(angle), out=flat.imag)
+    spectrum = flat.reshape(shape)
     for plane in (0,) if edge % 2 else (0, edge // 2):
         half = spectrum[..., plane]
         mirrored = np.roll(half[::-1, ::-1], 1, axis=(0, 1)).conj()
         spectrum[..., plane] = (half + mirrored) * np.float32(np.sqrt(0.5))
     return spectrum
-
-
-def _unit(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Return numbers of (0, 1]."""
-    return (bits.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
 
 
 def _multiplicity(edge: int) -> NDArray[np.float64]:
