@@ -21,6 +21,8 @@ from cryoreg.turns import cube_rotations
 
 ORDER = 24
 """Rotations of the cube."""
+_STEM_CHUNK = 2
+"""Volumes that go through the stem at a time on a CPU, so that its largest tensor stays in the cache."""
 
 
 class OctahedralRB3D(Encoder):
@@ -53,7 +55,9 @@ class OctahedralRB3D(Encoder):
         """Map ``x`` (B, 1, D, H, W) to (B, width, ⌈D / 2⌉, ⌈H / 2⌉, ⌈W / 2⌉)."""
         if self.fourier_channel:
             x = with_spectrum(x)
-        return self.blocks(F.relu(self.norm(halve(self.lifting(x)))))
+        chunked = x.device.type == "cpu" and not torch.compiler.is_exporting()
+        parts = x.split(_STEM_CHUNK) if chunked else [x]
+        return self.blocks(F.relu(self.norm(torch.cat([halve(self.lifting(part)) for part in parts]))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, 1, D, H, W) to features (B, num_features)."""
@@ -127,7 +131,9 @@ class FieldNorm(nn.Module):
 def halve(x: Tensor) -> Tensor:
     """Max-pool (B, C, D, H, W) by 2, mirror-symmetrically: with a kernel of 2 along even edges and 3 along odd ones."""
     odd = [edge % 2 for edge in x.shape[2:]]
-    return F.max_pool3d(x, [2 + each for each in odd], stride=2, padding=odd)
+    # A maximum is exact in any precision, but autocast on a CPU would copy its largest tensor to float32.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.max_pool3d(x, [2 + each for each in odd], stride=2, padding=odd)
 
 
 @cache
