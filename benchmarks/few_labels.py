@@ -37,6 +37,7 @@ import torch
 from descriptors import describe
 from few_labels_networks import (
     PLAIN,
+    PRETRAINING,
     RECIPES,
     Volumes,
     Weights,
@@ -204,7 +205,8 @@ class Trial:
         recipe = start.removeprefix(WEIGHTS).removeprefix("+")
         if not recipe:
             return given
-        return str(pretrained(self._folder(start, seed), recipe, self.encoder, given, self._common(seed)))
+        common = {**self._common(seed), "batch_size": min(PRETRAINING["batch_size"], len(self.parts(seed).train))}
+        return str(pretrained(self._folder(start, seed), recipe, self.encoder, given, common))
 
     def finetuned(self, start: str, labels: int, seed: int) -> Path:
         folder = self._folder(f"{start}-{labels}", seed)
@@ -217,7 +219,8 @@ class Trial:
     def _common(self, seed: int) -> dict[str, object]:
         """Return what pretraining and fine-tuning share."""
         dataset = self.target.settings(self.options.work, self.options.data, self.voxel_size)
-        shared = {"dataset": dataset, "split": self.target.split_of(seed), "seed": seed}
+        views = {"name": "cryoet", "tilt_axis": self.dataset.tilt_axis or "y"}
+        shared = {"dataset": dataset, "split": self.target.split_of(seed), "augmentation": views, "seed": seed}
         return {**shared, "device": self.options.device}
 
 

@@ -29,11 +29,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Own pretraining, as in docs/results.md."""
 PRETRAINING: dict[str, Any] = {
-    **{"augmentation": "cryoet", "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 2, "batch_size": 64},
+    **{"lr": 1e-3, "schedule": "cosine", "warmup_epochs": 2, "batch_size": 64},
     "probe_every_epochs": 0,
 }
 FINETUNING: dict[str, Any] = {
-    **{"augmentation": "cryoet", "optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 3},
+    **{"optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 3},
     **{"batch_size": 16, "weight_decay": 1e-4},
 }
 EPOCHS = {5: 100, 20: 60, 75: 40}
