@@ -25,6 +25,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
@@ -358,6 +359,7 @@ def main() -> None:
     if options.work is None:
         sys.exit("say --work FOLDER: where data sets and runs are to lie")
     torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", message="The number of unique classes")  # one label of each is meant
     weights = Weights.read(options.weights) if options.weights else None
     data, starts, ways = chosen(options)
     ledger = Ledger(options.out)

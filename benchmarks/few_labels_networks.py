@@ -18,6 +18,7 @@ from cryoreg.config import Layer, build_spec, resolve
 from cryoreg.contracts import Encoder, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.runs.networks import answer, open_network
+from cryoreg.runs.weights import ENCODER_FILE
 from cryoreg.training.device import make_fabric, to_device
 
 PLAIN: dict[str, Any] = {"name": "rb3d", "norm": "batch"}
@@ -60,7 +61,7 @@ class Weights(NamedTuple):
         for name, tensor in sorted(network.tensors.items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         path = Path(given).resolve()
-        label = path.parent.name if path.suffix == ".safetensors" else path.name
+        label = path.parent.name if path.name == ENCODER_FILE else path.stem
         card = network.card
         return cls(given, label, digest.hexdigest()[:12], card["config"]["encoder"], card["voxel_size"])
 
