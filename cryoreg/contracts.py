@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -37,6 +38,15 @@ class Encoder(nn.Module, ABC):
             return super().__call__(x)
         views = (turn(x) for turn in rotation_group(self.turns))
         return sum(super(Encoder, self).__call__(view) for view in views) / self.turns
+
+    @contextmanager
+    def averaging(self, turns: Turns) -> Iterator[None]:
+        """Average over so many turned copies meanwhile."""
+        usual, self.turns = self.turns, turns
+        try:
+            yield
+        finally:
+            self.turns = usual
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

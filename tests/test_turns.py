@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 
 import numpy as np
 import pytest
 import torch
 from support.encoding import volumes
+from support.synthetic import write_classes
 from support.untrained import make_run
 
+import cryoreg
 from cryoreg import create_encoder
 from cryoreg.config import Layer, build_spec, resolve
 from cryoreg.datasets.normalisation import normalise
@@ -114,3 +117,24 @@ def test_evaluate_takes_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(Trained, "logits", noting)
     run_evaluation(tmp_path / "run", "train", [Layer("--set", {"encoder": {"turns": 8}})])
     assert set(asked) == {8}
+
+
+def test_fine_tuning_compares_epochs_by_volumes_as_they_are(tmp_path):
+    """Turns change neither training nor which epoch is kept, only what the network says afterwards."""
+    data = {"name": "mrc_folder", "root": str(write_classes(tmp_path / "data", per_class=6, box=8))}
+    common = {"dataset": data, "pretrained": "scratch", "epochs": 2, "batch_size": 4}
+    for turns in (1, 4):
+        cryoreg.finetune(tmp_path / f"{turns}", encoder={"name": "rb3d", "width": 4, "turns": turns}, **common)
+    metrics = [(tmp_path / f"{turns}" / "metrics.csv").read_text().splitlines() for turns in (1, 4)]
+    columns = [name in ("val_accuracy", "val_loss", "loss") for name in metrics[0][0].split(",")]
+    kept = [[list(compress(line.split(","), columns)) for line in lines] for lines in metrics]
+    assert kept[0] == kept[1]
+    assert create_encoder(pretrained=tmp_path / "4").turns == 4
+
+
+def test_another_number_of_turns_holds_for_as_long_as_it_is_asked_for():
+    network, x = RB3DSpec(width=4, turns=8).build().eval(), volumes(2, (6, 7, 8))
+    with torch.no_grad():
+        with network.averaging(turns=1):
+            assert torch.equal(network(x), network.forward(x))
+        assert not torch.equal(network(x), network.forward(x))

@@ -112,8 +112,12 @@ class FinetuningPlan(TrainingPlan):
         self.learner.after_step(step, total_steps)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
-        logits, labels = self.validate()
+        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss).
+
+        Epochs are compared by volumes as they are, whatever `encoder.turns` says: each turn would cost as much again.
+        """
+        with self.learner.encoder.averaging(turns=1):
+            logits, labels = self.validate()
         accuracy = (logits.argmax(1) == labels).double().mean().item()
         loss = nn.functional.cross_entropy(logits.double(), labels).item()
         if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
