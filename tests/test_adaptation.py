@@ -288,6 +288,16 @@ def test_what_was_said_of_the_own_files_does_not_overrule_others(tmp_path):
     assert (list(again.notes), again.voxel_size) == (["voxel_size = 20.0 as told of the training data"], 20.0)
 
 
+def test_fine_tuning_says_what_was_said_of_the_files_of_its_start(start, fine, tmp_path, capsys):
+    source = {"name": "mrc_folder", "root": fine, "contrast": "bright"}
+    cryoreg.pretrain(tmp_path / "run", encoder=ENCODER, dataset=source, **FAST)
+    other = shutil.copytree(fine, tmp_path / "other")
+    cryoreg.finetune(tmp_path / "same", pretrained=tmp_path / "run", **FAST)
+    assert "as said of the data" not in capsys.readouterr().err
+    cryoreg.finetune(tmp_path / "tuned", pretrained=tmp_path / "run", dataset={"root": other}, **FAST)
+    assert "note: dataset.contrast = bright, as said of the data of" in capsys.readouterr().err
+
+
 def test_to_what_the_own_files_were_rescaled_does_not_hold_for_others(start, fine, tmp_path):
     """Files without a voxel size cannot be rescaled, and need not be where their boxes are the network's."""
     source = {"name": "mrc_folder", "root": fine, "rescale_to": 20.0}

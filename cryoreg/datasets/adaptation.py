@@ -18,6 +18,9 @@ from cryoreg.errors import DataError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec
 from cryoreg.wrapped import Wrapped, with_defaults
 
+TOLD = ("voxel_size", "rescale_to", "contrast", "tilt_range", "tilt_axis")
+"""What a user says of files, and of no others."""
+
 
 class Adapted(Wrapped):
     """A data set served at another voxel size, in another box, with the other contrast.

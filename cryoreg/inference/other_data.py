@@ -9,15 +9,12 @@ from cryoreg.config import AnyConfig, Layer
 from cryoreg.config.settings import InputSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.adaptation import load_adapted, with_notes
+from cryoreg.datasets.adaptation import TOLD, load_adapted, with_notes
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import DataError
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import Network
 from cryoreg.specs import DatasetSpec
-
-_TOLD = ("voxel_size", "rescale_to", "contrast", "tilt_range", "tilt_axis")
-"""What a user says of files, and of nothing else."""
 
 
 def fit_to_data(card: Card, layers: Sequence[Layer], labels: bool = True) -> list[Layer]:
@@ -73,5 +70,5 @@ def _told(config: AnyConfig, recorded: str) -> dict[str, object]:
     """Return what was said of the run's own files and is now laid over those of another root."""
     if config.sources.get("dataset.root") in (None, recorded):
         return {}
-    keys = [key for key in _TOLD if config.sources.get(f"dataset.{key}") == recorded]
+    keys = [key for key in TOLD if config.sources.get(f"dataset.{key}") == recorded]
     return {key: value for key in keys if (value := getattr(config.spec("dataset"), key, None)) is not None}

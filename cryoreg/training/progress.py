@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cryoreg.config.starts import SCRATCH, is_name
-from cryoreg.datasets.adaptation import differences
+from cryoreg.datasets.adaptation import TOLD, differences
 
 if TYPE_CHECKING:
     from cryoreg.config import AnyConfig
@@ -59,6 +59,17 @@ def _on_start(config: AnyConfig) -> Iterator[str]:
     bare = str(start).rpartition(":")[2]
     if is_name(start) and os.path.exists(bare):
         yield f"note: the file or folder '{bare}' is not meant; that would be ./{bare}"
+    yield from _told_before(config)
+
+
+def _told_before(config: AnyConfig) -> Iterator[str]:
+    """Yield what was said of the files of the run that this one starts from, and now holds for others."""
+    origin = config.sources.get("encoder.name")
+    if config.sources.get("dataset.root") in (None, origin):
+        return
+    for key, value in config.spec("dataset"):
+        if key in TOLD and value is not None and config.sources.get(f"dataset.{key}") == origin:
+            yield f"note: dataset.{key} = {value}, as said of the data of {origin}; say --set dataset.{key}=... if not"
 
 
 class ProgressLine:

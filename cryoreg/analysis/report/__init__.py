@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
-from cryoreg.config.starts import Start
+from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ NAME = "report.html"
 
 
 def report(
-    run: str | Path,
+    run: Start,
     output: str | Path | None = None,
     *,
     limit: int = 5000,
@@ -27,12 +27,13 @@ def report(
 ) -> Path:
     """Write a run's report as HTML, and return where: ``output``, or report.html in the run directory.
 
+    ``run`` may be the name of weights; the report is then one of the ``dataset`` alone, and needs an ``output``.
     ``limit`` subtomograms are shown in the map; figures are of ``part`` of the run's own data set (None: test).
     ``dataset`` and ``settings`` are as for `cryoreg.evaluate`. Raises a `CryoregError` where weights or data are
     missing or unfit, or ``output`` exists.
     """
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
-    return run_report(Path(run), layers, None if output is None else Path(output), limit, part)
+    return run_report(run, layers, None if output is None else Path(output), limit, part)
 
 
 def run_report(
@@ -57,6 +58,7 @@ def run_report(
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_file
 
+    alone = alone or is_name(start_of(run))
     if alone and output is None:
         raise ConfigError("a report of data alone belongs to no run; say --output FILE.html")
     if output is not None:  # the run's own report is derived, and may be replaced
