@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -140,6 +142,8 @@ class Learner(nn.Module, ABC):
 
     encoder: Encoder
     """The network whose features it answers with, of the kind that was given to it: kept, and explained."""
+    turns: Turns = 1
+    """Over how many turned copies of each volume `answer` takes the mean; see `Encoder.turns`."""
 
     def lesson_plan(self) -> LessonPlan:
         """Return what it wants to be shown at each step; by default, one view of each labelled subtomogram."""
@@ -147,6 +151,10 @@ class Learner(nn.Module, ABC):
 
     def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
         """Do what is done between epochs, which count from 0: fit in closed form, unfreeze, label, begin to distil."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return a factor on the learning rate for parameters by name, where that is not 1."""
+        return {}
 
     @abstractmethod
     def forward(self, lesson: Lesson) -> StepOutput:
@@ -162,6 +170,15 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def classify(self, x: Tensor) -> Answer:
         """Say what normalised volumes (B, 1, D, H, W) are. In evaluation mode, each is answered by itself."""
+
+    def answer(self, x: Tensor) -> Answer:
+        """Return what is said of normalised volumes: mean probabilities and features over ``turns`` in evaluation."""
+        if self.training or self.turns == 1:
+            return self.classify(x)
+        answers = [self.classify(turn(x)) for turn in rotation_group(self.turns)]
+        logs = torch.stack([answer.logits.float().log_softmax(1) for answer in answers])
+        mean = logs.logsumexp(0) - math.log(self.turns)
+        return Answer(mean, torch.stack([answer.features for answer in answers]).mean(0))
 
     def saved_state(self) -> dict[str, Tensor]:
         """Return what a file must hold so that a learner built anew gives the same answers; by default, all.

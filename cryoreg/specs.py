@@ -23,7 +23,7 @@ from cryoreg.plans import ViewPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryoreg.contracts import Augmentation, Box, Encoder, Method, SubtomogramDataset, Subtomograms
+    from cryoreg.contracts import Augmentation, Box, Encoder, Learner, Method, SubtomogramDataset, Subtomograms
 
 __all__ = [
     "KINDS",
@@ -32,6 +32,7 @@ __all__ = [
     "DatasetSpec",
     "EncoderSpec",
     "Kind",
+    "LearnerSpec",
     "MethodSpec",
     "Settings",
     "Spec",
@@ -84,7 +85,36 @@ class Spec(Settings, ABC):
         return None
 
 
-class EncoderSpec(Spec):
+def _with_turns(build: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(build)
+    def turned(spec: Any, *given: object) -> Any:
+        if spec.turns == 1:
+            return build(spec, *given)
+        built = build(spec.model_copy(update={"turns": 1}), *given)
+        built.turns = spec.turns
+        return built
+
+    return turned
+
+
+class TurnedSpec(Spec):
+    """The part that encoders and learners share: what they say may be the mean over turned copies of a volume."""
+
+    turns: Literal[1, 4, 8, 24] = Field(1, description="turned copies of a volume, outside training")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let ``build`` know the component's own hyper-parameters only: `turns` is put on whatever it returns."""
+        super().__init_subclass__(**options)
+        if "build" in vars(cls):
+            setattr(cls, "build", _with_turns(vars(cls)["build"]))  # noqa: B010
+
+    @model_serializer(mode="wrap")
+    def _without_one_turn(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `turns` out where it is 1: ``model_dump`` is what is built with, and earlier cards hold."""
+        return {key: value for key, value in serialise(self).items() if (key, value) != ("turns", 1)}
+
+
+class EncoderSpec(TurnedSpec):
     """A 3D network that turns a subtomogram into a feature vector."""
 
     kind: ClassVar[Kind] = "encoder"
@@ -104,17 +134,6 @@ class EncoderSpec(Spec):
         description="turned copies of a volume that features are the mean of, outside training: "
         "4 about the beam, 8 with those upside down, 24 of the cube",
     )
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let ``build`` know the network's own hyper-parameters only: `turns` is put on whatever it returns."""
-        super().__init_subclass__(**options)
-        if "build" in vars(cls):
-            setattr(cls, "build", _with_turns(vars(cls)["build"]))  # noqa: B010
-
-    @model_serializer(mode="wrap")
-    def _without_one_turn(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `turns` out where it is 1: ``model_dump`` is what networks are built with, and earlier cards hold."""
-        return {key: value for key, value in serialise(self).items() if (key, value) != ("turns", 1)}
 
     def check_box(self, box: tuple[int, int, int]) -> None:
         """Raise `DataError` where the network cannot take a volume of ``box`` = (D, H, W) voxels."""
@@ -143,18 +162,6 @@ class EncoderSpec(Spec):
     @abstractmethod
     def build(self) -> Encoder:
         """Return the network with freshly initialised weights (from torch's global generator)."""
-
-
-def _with_turns(build: Callable[[EncoderSpec], Encoder]) -> Callable[[EncoderSpec], Encoder]:
-    @functools.wraps(build)
-    def turned(spec: EncoderSpec) -> Encoder:
-        if spec.turns == 1:
-            return build(spec)
-        encoder = build(spec.model_copy(update={"turns": 1}))
-        encoder.turns = spec.turns
-        return encoder
-
-    return turned
 
 
 class MethodSpec(Spec):
@@ -282,10 +289,31 @@ class WeightsSpec(Spec):
         """Return the encoder with these weights, in float32, on the CPU, in evaluation mode."""
 
 
+class LearnerSpec(TurnedSpec):
+    """A way of learning classes, around an encoder, from labelled subtomograms and others."""
+
+    kind: ClassVar[Kind] = "learner"
+    min_batch: ClassVar[int] = 1
+    """The fewest subtomograms in each process from which the learner learns: 2 where it compares those of a batch."""
+    recipe: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Good settings for fine-tuning by it: section -> key -> value. Whatever a user says goes before."""
+
+    turns: Literal[1, 4, 8, 24] = Field(
+        1,
+        description="turned copies of a volume that class probabilities are the mean of, outside training: "
+        "4 about the beam, 8 with those upside down, 24 of the cube",
+    )
+
+    @abstractmethod
+    def build(self, encoder: Encoder, classes: int) -> Learner:
+        """Return the learner around ``encoder``, with fresh weights of its own (from torch's global generator)."""
+
+
 SPEC_TYPES: dict[Kind, type[Spec]] = {
     "encoder": EncoderSpec,
     "method": MethodSpec,
     "augmentation": AugmentationSpec,
     "dataset": DatasetSpec,
     "weights": WeightsSpec,
+    "learner": LearnerSpec,
 }

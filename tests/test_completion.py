@@ -41,6 +41,7 @@ def test_components_are_offered_wherever_one_is_named(kind, monkeypatch):
     names = [c.reference for c in registry.components(registry.group_of(kind))]
     assert len(names) > (0 if kind == "weights" else 5)
     lines = [f"cryoreg show {kind} "]
+    lines += ["cryoreg finetune --learner ", "cryoreg finetune --set learner.name="] if kind == "learner" else []
     lines += [f"cryoreg pretrain {FLAGS[kind]} ", f"cryoreg pretrain --set {kind}.name="] if kind in FLAGS else []
     for line in lines:
         assert offered(line, monkeypatch) == names, line
@@ -51,6 +52,8 @@ CASES = {
     "option": ("cryoreg finetune --labels-", ["--labels-per-class"]),
     "choice": ("cryoreg list --kind enc", ["encoder"]),
     "kind": ("cryoreg show data", ["dataset"]),
+    "learner": ("cryoreg finetune --learner mean", ["mean_teacher"]),
+    "learner's setting": ("cryoreg finetune --learner fixmatch --set learner.thr", ["learner.threshold="]),
     "second recipe": ("cryoreg pretrain --augmentation-2 no", ["none"]),
     "reader": ("cryoreg view set.h5 --dataset st", ["star", "store"]),
     "inspector's reader": ("cryoreg inspect set.h5 --dataset st", ["star", "store"]),

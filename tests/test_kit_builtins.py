@@ -29,6 +29,7 @@ from cryoreg.testing.encoder_checks import built
 SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "output_dim": 16},
     "dino": {"n_prototypes": 16, "warmup_steps": 4, "freeze_steps": 2, "local_views": 2, "hidden_dim": 32},
+    "s4l": {"settings": {"hidden_dim": 32, "output_dim": 32}},
     "mae": {"decoder_dim": 24, "decoder_depth": 1},
     "moco": {"queue_size": 20, "hidden_dim": 32, "output_dim": 16},
     "nrcl": {"queue_size": 20, "hidden_dim": 32, "output_dim": 16},
@@ -58,7 +59,7 @@ ENCODERS = {name: spec() for name, spec in builtins("encoder").items()}
 QUICK = [spec for name, spec in ENCODERS.items() if name not in LARGE]
 
 
-@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation"), *specs("weights")])
+@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation"), *specs("weights"), *specs("learner")])
 def test_builtin_passes_the_kit(spec: Spec, check: Check) -> None:
     check(spec)
 

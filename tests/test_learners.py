@@ -27,6 +27,7 @@ from cryoreg.inference.embedding import embed
 from cryoreg.inference.network_export import run_export
 from cryoreg.inference.trained import Trained
 from cryoreg.learners.full import FullFineTuning
+from cryoreg.learners.specs import FullSpec
 from cryoreg.plans import LessonPlan, ViewPlan
 from cryoreg.runs.networks import open_network
 from cryoreg.runs.weights import load_weights
@@ -85,8 +86,7 @@ class Teacher(Learner):
 @pytest.fixture(autouse=True)
 def _teacher(monkeypatch):
     SEEN.clear()
-    for module in ("training.finetune", "runs.networks"):
-        monkeypatch.setattr(f"cryoreg.{module}.build_learner", Teacher)
+    monkeypatch.setattr(FullSpec, "build", lambda spec, encoder, classes: Teacher(encoder, classes))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_the_best_epoch_by_its_own_answers_is_kept(given, tmp_path):
 @pytest.mark.slow
 def test_another_learners_file_is_one_line(given, tmp_path, monkeypatch):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
-    monkeypatch.setattr("cryoreg.runs.networks.build_learner", FullFineTuning)
+    monkeypatch.setattr(FullSpec, "build", lambda spec, encoder, classes: FullFineTuning(encoder, classes))
     with pytest.raises(CheckpointError, match="holds the weights of something else") as error:
         cryoreg.predict(run, workers=0)
     assert "\n" not in str(error.value)

@@ -43,6 +43,7 @@ COMMAND_LINES = [
     ("list", "--json"),
     ("list", "--kind", "dataset"),
     ("list", "--kind", "weights"),
+    ("list", "--kind", "learner"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),

@@ -12,7 +12,7 @@ from support.methods import adam, build, descend, some_batch, train
 from torch import Tensor, nn
 
 from cryoreg.contracts import Method
-from cryoreg.methods.momentum import rising_momentum
+from cryoreg.momentum import rising_momentum
 
 
 def rows(vectors: Tensor) -> np.ndarray:

@@ -78,6 +78,7 @@ class Shorthand(NamedTuple):
 
 
 METHOD = Shorthand("--method", "method.name", "Self-supervised method.", COMPONENT["method"])
+LEARNER = Shorthand("--learner", "learner.name", "How to learn from the labels.", COMPONENT["learner"])
 ENCODER = Shorthand("--encoder", "encoder.name", "3D network.", COMPONENT["encoder"])
 AUGMENTATION = Shorthand(
     "--augmentation", "augmentation.name", "Random transformation of each view.", COMPONENT["augmentation"]
@@ -112,7 +113,7 @@ LABELS_PER_CLASS = Shorthand(
 
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
 PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
-FINETUNE = (FROM, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, *_DATA)
+FINETUNE = (FROM, LEARNER, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
 EVALUATE = (DATA, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)
 """Options of commands that look at data, a run's own or others, through its network."""

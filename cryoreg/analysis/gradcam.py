@@ -62,7 +62,7 @@ def predicted_class(trained: Trained, index: int) -> int | None:
     if trained.network.learner is None:
         return None
     with torch.no_grad():
-        return int(trained.network.learner.classify(volume).logits.argmax())
+        return int(trained.network.learner.answer(volume).logits.argmax())
 
 
 def _prepared(trained: Trained, index: int) -> Tensor:

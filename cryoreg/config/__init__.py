@@ -15,6 +15,7 @@ from cryoreg.config.run_config import (
     changed_packages,
     check_same_run,
     kind_of,
+    learner_recipe,
     resolve,
 )
 from cryoreg.config.validation import absolute
@@ -35,6 +36,7 @@ __all__ = [
     "changed_packages",
     "check_same_run",
     "kind_of",
+    "learner_recipe",
     "parse_assignment",
     "read_toml",
     "resolve",

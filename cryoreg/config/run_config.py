@@ -19,7 +19,7 @@ from cryoreg.config.starts import is_name
 from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import Component, suggestion
-from cryoreg.specs import KINDS, AugmentationSpec, DatasetSpec, EncoderSpec, Kind, MethodSpec, Spec
+from cryoreg.specs import KINDS, AugmentationSpec, DatasetSpec, EncoderSpec, Kind, LearnerSpec, MethodSpec, Spec
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
@@ -49,7 +49,16 @@ TASKS: dict[str, Task] = {
         },
         PretrainSettings,
     ),
-    "finetune": Task({"encoder": "rb3d", "augmentation": "gupta2022", "dataset": "demo"}, FinetuneSettings),
+    "finetune": Task(
+        {
+            "encoder": "rb3d",
+            "learner": "full",
+            "augmentation": "gupta2022",
+            SECOND_AUGMENTATION: None,
+            "dataset": "demo",
+        },
+        FinetuneSettings,
+    ),
 }
 PROVENANCE_SECTION = "packages"
 """Section -> "dist version": written into a resolved config, and read for messages only."""
@@ -62,7 +71,7 @@ RUNTIME_KEYS = frozenset(
         *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
     )
-) | {"dataset.root", "dataset.tomograms", "encoder.turns", REQUIRED_PLUGINS}
+) | {"dataset.root", "dataset.tomograms", "encoder.turns", "learner.turns", REQUIRED_PLUGINS}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 
@@ -99,6 +108,8 @@ class RunConfig(Generic[SettingsOf]):
     def spec(self, section: Literal["method"]) -> MethodSpec: ...
     @overload
     def spec(self, section: Literal["augmentation", "augmentation_2"]) -> AugmentationSpec: ...
+    @overload
+    def spec(self, section: Literal["learner"]) -> LearnerSpec: ...
     @overload
     def spec(self, section: Literal["dataset"]) -> DatasetSpec: ...
     @overload
@@ -173,6 +184,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     """
     layers = list(layers)
     required = require_plugins(layers)
+    layers = [*learner_recipe(task, layers), *layers]
     merged = _merge(task, layers)
     choices: dict[str, Choice[Spec]] = {}
     sources: dict[str, str] = {}
@@ -188,6 +200,20 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     for section, entries in merged.items():
         sources |= {f"{section}.{key}": source for key, (_, source) in entries.items()}
     return RunConfig(task, choices, split, training, sources, required, given, _started_from(training, layers))
+
+
+def learner_recipe(task: str, layers: Iterable[Layer]) -> list[Layer]:
+    """Return the layer of what the learner that layers choose is best trained with, for below them; none without."""
+    if "learner" not in TASKS[task].components:
+        return []
+    layers = list(layers)
+    chosen = [layer.values.get("learner") for layer in layers]
+    named = [table["name"] for table in chosen if isinstance(table, Mapping) and "name" in table]
+    name = named[-1] if named else TASKS[task].components["learner"]
+    if not isinstance(name, str):
+        return []
+    _, spec = registry.find_spec("learner", name)
+    return [Layer(f"recipe of learner {name}", spec.recipe)] if issubclass(spec, LearnerSpec) and spec.recipe else []
 
 
 def _started_from(training: TrainingSettings, layers: list[Layer]) -> str | None:
@@ -297,6 +323,10 @@ def build_spec(
     kind: Literal["dataset"], name: str, parameters: Parameters, recorded: str | None = None
 ) -> Choice[DatasetSpec]: ...
 @overload
+def build_spec(
+    kind: Literal["learner"], name: str, parameters: Parameters, recorded: str | None = None
+) -> Choice[LearnerSpec]: ...
+@overload
 def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | None = None) -> Choice[Spec]: ...
 def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | None = None) -> Choice[Spec]:
     """Return a component with hyper-parameters given in Python; ``recorded``: the package that brings it."""
@@ -309,7 +339,8 @@ def check_same_run(recorded: Mapping[str, object], config: AnyConfig, purpose: s
     What an earlier release did not have yet, and so did not record, has its default.
     """
     now, before = _flat(config.to_dict()), _flat(recorded)
-    for key in sorted((now.keys() & config.sources.keys()) | before.keys()):
+    said = {key for key, source in config.sources.items() if source != "default"}
+    for key in sorted((now.keys() & said) | before.keys()):
         if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
             raise ConfigError(
                 f"{key} is {now.get(key)!r}, but the run to {purpose} has {before.get(key)!r}; "

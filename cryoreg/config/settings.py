@@ -118,3 +118,9 @@ class FinetuneSettings(TrainingSettings):
         1.0, gt=0, le=1, description="fraction of the train split's labels to use; nested, and drawn by training.seed"
     )
     labels_per_class: int | None = Field(None, ge=1, description="so many labels of each class, instead of a fraction")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="keep, and validate with, a moving average of the weights of this momentum; unset: the weights",
+    )

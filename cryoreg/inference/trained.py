@@ -37,6 +37,8 @@ class Trained:
         """Take a data set that the network can take, and a config that says how to compute."""
         self.network, self.config, self.dataset = network, config, dataset
         network.encoder.turns = config.spec("encoder").turns  # which may be others than the run's
+        if network.learner is not None:
+            network.learner.turns = config.spec("learner").turns
 
     @classmethod
     def open(cls, run: Start, layers: Sequence[Layer] = (), wanted: Wanted = "either", labels: bool = True) -> Self:
@@ -66,6 +68,8 @@ class Trained:
     def with_data(cls, network: Network, layers: Sequence[Layer] = (), labels: bool = True) -> Self:
         """Open data for a network; see `open`. Without ``labels``, other data need not have those of the run."""
         recorded = {section: network.card["config"][section] for section in _RECORDED}
+        if network.learner is not None:
+            recorded |= {"learner": network.card["config"].get("learner", {})}
         first = Layer(str(network.path), {**recorded, "input": input_of(network.card)})
         config = resolve("finetune", [first, *fit_to_data(network.card, layers, labels)])
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)

@@ -10,7 +10,7 @@ from lightly.models.modules.heads import BYOLPredictionHead, ProjectionHead
 from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder, Method, StepOutput
-from cryoreg.methods.momentum import follow, momentum_copy, rising_momentum
+from cryoreg.momentum import follow, momentum_copy, rising_momentum
 
 
 class BYOL(Method):

@@ -11,9 +11,9 @@ from lightly.models.modules.heads import ProjectionHead
 from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder, Method, StepOutput
-from cryoreg.methods.momentum import follow, momentum_copy, rising_momentum
 from cryoreg.methods.multi_crop import WHOLE, encode
 from cryoreg.methods.prototypes import Prototypes
+from cryoreg.momentum import follow, momentum_copy, rising_momentum
 
 
 class DINO(Method):

@@ -12,8 +12,8 @@ from lightly.models.modules.heads import MoCoProjectionHead, ProjectionHead
 from torch import Tensor, nn
 
 from cryoreg.contracts import Encoder, Method, StepOutput
-from cryoreg.methods.momentum import follow, momentum_copy
 from cryoreg.methods.queue import Queue
+from cryoreg.momentum import follow, momentum_copy
 
 
 class MoCo(Method):

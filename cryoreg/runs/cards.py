@@ -29,6 +29,7 @@ class _Component(_Table):
 class _Recorded(_Table):
     task: str
     encoder: _Component
+    learner: _Component | None = None
     dataset: _Component
     split: dict[str, object]
     packages: dict[str, str]

@@ -8,11 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from cryoreg.config import AnyConfig, build_spec
+from cryoreg.config import TASKS, AnyConfig, build_spec
 from cryoreg.config.starts import SCRATCH, Start
 from cryoreg.contracts import Answer, Encoder, Learner
 from cryoreg.errors import CheckpointError
-from cryoreg.learners import build_learner
 from cryoreg.runs.cards import Card
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
 from cryoreg.runs.weights import (
@@ -66,7 +65,7 @@ class Network(NamedTuple):
 
 def answer(module: Encoder | Learner, x: Tensor) -> tuple[Tensor, ...]:
     """Return a learner's logits and features, or an encoder's features alone, of normalised volumes (B, 1, D, H, W)."""
-    return tuple(module.classify(x)) if isinstance(module, Learner) else (module(x),)
+    return tuple(module.answer(x)) if isinstance(module, Learner) else (module(x),)
 
 
 def open_network(run: Start, wanted: Wanted = "either") -> Network:
@@ -81,7 +80,7 @@ def open_network(run: Start, wanted: Wanted = "either") -> Network:
     if wanted == "classifier" and not classifies:
         raise _no_classifier(run)
     encoder = build_encoder(weights.card)
-    learner = build_learner(encoder, len(weights.card["classes"])) if classifies else None
+    learner = build_learner(weights.card, encoder) if classifies else None
     network = Network(path, weights.card, weights.tensors, encoder, learner)
     network.load(weights.tensors)
     network.module.eval()
@@ -116,11 +115,18 @@ def build_encoder(card: Card) -> Encoder:
     return recorded_spec("encoder", card).build()
 
 
-def recorded_spec(kind: Literal["encoder", "dataset"], card: Card) -> Any:
-    """Return the spec of a component as a card records it."""
+def build_learner(card: Card, encoder: Encoder) -> Learner:
+    """Return a learner around an encoder, with fresh weights of its own, as a card describes it."""
+    learner: Learner = recorded_spec("learner", card).build(encoder, len(card["classes"]))
+    return learner
+
+
+def recorded_spec(kind: Literal["encoder", "dataset", "learner"], card: Card) -> Any:
+    """Return the spec of a component as a card records it; one that earlier releases did not have is the default."""
     config = card["config"]
-    parameters = {key: value for key, value in config[kind].items() if key != "name"}
-    return build_spec(kind, config[kind]["name"], parameters, config.get("packages", {}).get(kind)).spec
+    recorded = config.get(kind) or {"name": TASKS["finetune"].components[kind]}
+    parameters = {key: value for key, value in recorded.items() if key != "name"}
+    return build_spec(kind, recorded["name"], parameters, config.get("packages", {}).get(kind)).spec
 
 
 def first_encoder(config: AnyConfig, resumes: bool = False) -> Encoder:

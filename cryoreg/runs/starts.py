@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, Layer, absolute, resolve
+from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, Layer, absolute, learner_recipe, resolve
 from cryoreg.config.starts import SCRATCH, require_known, start_of
 from cryoreg.errors import UnknownComponentError
 
@@ -19,8 +19,9 @@ def with_start(task: str, layers: Sequence[Layer], recipe: Sequence[Layer] = ())
 
     That is the encoder, what it must be given and, where the weights are a run's, its data set and split: over
     ``recipe``, below ``layers``.
-    Registered weights may have a recipe for fine-tuning, below all. Fine-tuning that is told no start begins from the
-    encoder's own trained weights, where it has some and no layer chooses another encoder.
+    Registered weights may have a recipe for fine-tuning, below all; that of the learner goes before it. Fine-tuning
+    that is told no start begins from the encoder's own trained weights, where it has some and no layer chooses another
+    encoder.
     """
     given = [*recipe, *layers]
     start = _start_in(given)
@@ -62,6 +63,7 @@ def _from_registered(weights: Registered, task: str, layers: Sequence[Layer], re
     name, card = weights.component.reference, weights.card
     config = card["config"]
     advice = [Layer(f"recipe of {name}", weights.spec.recipe)] if task == "finetune" else []
+    advice += learner_recipe(task, [*recipe, *layers])
     packages = {"encoder": config[PROVENANCE_SECTION].get("encoder", "")}
     told = {"encoder": config["encoder"], "input": input_of(card), PROVENANCE_SECTION: packages}
     package = Layer(f"weights {name}", {PROVENANCE_SECTION: {STARTED_FROM: weights.package}})

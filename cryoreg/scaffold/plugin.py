@@ -61,6 +61,12 @@ EXAMPLES = {
         ("command", "average"),
         ("test_command",),
     ),
+    "learner": Example(
+        "cross-entropy, and answers that are sure where there is no label",
+        (_TORCH,),
+        ("specs", "learner"),
+        ("test_conformance", "test_learner"),
+    ),
     "weights": Example("a trained encoder", (), ("specs",), ("test_conformance",)),
 }
 _OF_WEIGHTS: dict[str, object] = {"summary": "A trained encoder.", "facts": {}}

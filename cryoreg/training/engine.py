@@ -28,7 +28,7 @@ from cryoreg.training.device import describe, to_device
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchSource
 from cryoreg.training.monitor import FeatureFigures, Monitor
-from cryoreg.training.optimization import Schedule, create_optimizer
+from cryoreg.training.optimization import Schedule, create_optimizer, trains
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.signals import Interrupted, StopFlag
 from cryoreg.training.small_batches import batches_of_one
@@ -46,6 +46,10 @@ class TrainingPlan(ABC):
     @abstractmethod
     def step(self, model: nn.Module, batch: Batch) -> StepOutput:
         """Return the loss of a batch. ``model`` is ``module`` as Fabric wraps it."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return factors on the learning rate, of parameters by name, where that is not 1."""
+        return {}
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027
         """Do what is done before an epoch's first step; a resume in the midst of it does not do it again."""
@@ -113,10 +117,12 @@ class Engine:
         self.plan, self.config, self.folder, self.fabric = plan, config, folder, fabric
         self.settings = config.training
         to_device(plan.module, fabric, self.settings)
-        optimizer = create_optimizer(plan.module, self.settings)
-        self.steps_per_epoch = math.ceil(len(plan.loader) / self.settings.accumulate)
+        optimizer = create_optimizer(plan.module, self.settings, plan.learning_rates())
+        self.steps_per_epoch = math.ceil(len(plan.loader) / self.settings.accumulate) if trains(plan.module) else 0
         self.schedule = Schedule(optimizer, self.settings, self.steps_per_epoch)
-        self.model, self.optimizer = fabric.setup(plan.module, optimizer)
+        self.model, self.optimizer = plan.module, optimizer
+        if self.steps_per_epoch:
+            self.model, self.optimizer = fabric.setup(plan.module, optimizer)
         self.monitor = Monitor()
         self.position = Position()
         self._data = fingerprint(plan.loader.dataset)
@@ -152,7 +158,8 @@ class Engine:
         size = f"{accumulate} × {order.batch_size}" if accumulate > 1 else str(order.batch_size)
         self._progress.say(
             f"{self.plan.title}: {len(order.samples)} subtomograms of {self.config.choices['dataset'].component.name}, "
-            f"{self.steps_per_epoch} steps of {size} an epoch, on {computed['device']} "
+            f"{f'{self.steps_per_epoch} steps of {size}' if self.steps_per_epoch else 'no step'} an epoch, "
+            f"on {computed['device']} "
             f"in {computed['precision']}; files in {self.folder.path}"
         )
         for change in self._changed_packages:
@@ -168,10 +175,10 @@ class Engine:
         if seen_before == 0:
             self.plan.begin_epoch(self.position.epoch)
         self.model.train()
-        for batches in _grouped(
-            self.plan.loader.epoch(self.position.epoch, self.position.seen), self.settings.accumulate
-        ):
-            self._step(batches)
+        if self.steps_per_epoch:
+            served = self.plan.loader.epoch(self.position.epoch, self.position.seen)
+            for batches in _grouped(served, self.settings.accumulate):
+                self._step(batches)
         seconds = time.monotonic() - started
         self._log_epoch(speed=(self.position.seen - seen_before) / seconds)
         self.position = self.position.next_epoch()

@@ -10,30 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
-from cryoreg.contracts import StepOutput, Subtomograms
+from cryoreg.contracts import Learner, StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, require_classes, split
 from cryoreg.errors import DataError
-from cryoreg.learners import build_learner
 from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import first_encoder, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.starts import with_start
 from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of
+from cryoreg.training.averaging import Averaged
 from cryoreg.training.calibration import calibrate
-from cryoreg.training.device import make_fabric
+from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.lessons import LessonLoader, Lessons, material_of, others_order
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, residency
+from cryoreg.training.optimization import trains
 from cryoreg.training.passes import run_over
 from cryoreg.training.progress import show_notes, show_start
 from cryoreg.training.small_batches import fewest_at_the_end, require_batch
+
+_AVERAGED = "averaged"
 
 
 class FinetuneResult(NamedTuple):
@@ -60,8 +63,13 @@ class FinetuningPlan(TrainingPlan):
         require_classes(dataset)
         config.check_data(dataset)
         self.module = self.learner = build_seeded(
-            config.training.seed, lambda: build_learner(first_encoder(config, resumes), len(dataset.classes))
+            config.training.seed,
+            lambda: config.spec("learner").build(first_encoder(config, resumes), len(dataset.classes)),
         )
+        self.averaged = None
+        if config.training.ema and trains(self.learner):
+            self.averaged = Averaged(self.learner, config.training.ema)
+            to_device(self.averaged.learner, fabric, config.training)
         self._load(dataset, self.learner.lesson_plan())
         self.recorded = {**provenance_of(dataset), "config": config.to_dict()}
         self.best = {"epoch": -1, "val_accuracy": -1.0, "val_loss": float("inf")}
@@ -80,7 +88,8 @@ class FinetuningPlan(TrainingPlan):
         def serve(order: BatchOrder) -> VolumeLoader:
             return VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
 
-        require_batch(settings.batch_size, fabric.world_size, self.module)
+        fewest = config.spec("learner").min_batch
+        require_batch(settings.batch_size, fabric.world_size, self.module, fewest)
         order = BatchOrder(
             torch.from_numpy(labelled),
             settings.batch_size,
@@ -88,7 +97,7 @@ class FinetuningPlan(TrainingPlan):
             drop_last=False,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
-            fewest=fewest_at_the_end(self.module),
+            fewest=max(fewest, fewest_at_the_end(self.module)),
         )
         rest = np.setdiff1d(parts.train, labelled) if plan.unlabelled else np.array([], np.int64)
         hidden = others_order(rest, order, plan.ratio)
@@ -97,6 +106,15 @@ class FinetuningPlan(TrainingPlan):
         self.loader = LessonLoader(shown, others)
         self.lessons = Lessons(plan, config, dataset)
         self.material = material_of(shown, self.val_loader, others)
+
+    @property
+    def answering(self) -> Learner:
+        """What validates, and is kept: the learner, or the one of averaged weights."""
+        return self.learner if self.averaged is None else self.averaged.learner
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return the factors that the learner wants."""
+        return self.learner.learning_rates()
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the learner do what it does between epochs."""
@@ -108,8 +126,10 @@ class FinetuningPlan(TrainingPlan):
         return model(self.lessons.draw(batch))
 
     def after_step(self, step: int, total_steps: int) -> None:
-        """Let the learner update what is not trained by gradients."""
+        """Let the learner update what is not trained by gradients, and the average of the weights follow."""
         self.learner.after_step(step, total_steps)
+        if self.averaged is not None:
+            self.averaged.follow(self.learner, step)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
         """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss).
@@ -123,22 +143,24 @@ class FinetuningPlan(TrainingPlan):
         if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
             if self.fabric.is_global_zero:
-                folder.save_best({**self.recorded, "module": self.module.state_dict(), **self.best})
+                folder.save_best({**self.recorded, "module": self.answering.state_dict(), **self.best})
         return {"val_accuracy": accuracy, "val_loss": loss, **self.learner.figures()}
 
     def validate(self) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU."""
-        self.learner.eval()
-        logits = run_over(self.val_loader, self.fabric, lambda x: self.learner.classify(x).logits)
+        learner = self.answering.eval()
+        logits = run_over(self.val_loader, self.fabric, lambda x: learner.answer(x).logits)
         return logits, self.val_loader.labels()
 
     def state(self) -> State:
-        """Return which epoch is the best so far."""
-        return dict(self.best)
+        """Return which epoch is the best so far, and the average of the weights."""
+        return {**self.best, **({} if self.averaged is None else {_AVERAGED: self.averaged.learner.state_dict()})}
 
     def load_state(self, state: State) -> None:
-        """Take back the best epoch so far."""
-        self.best = dict(state)
+        """Take back the best epoch so far, and the average of the weights."""
+        self.best = {key: state[key] for key in self.best}
+        if self.averaged is not None:
+            self.averaged.learner.load_state_dict(state[_AVERAGED])
 
 
 def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool = False) -> FinetuneResult:
@@ -166,7 +188,7 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
 
 
 def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
-    learner, dataset = plan.learner, plan.loader.dataset
+    learner, dataset = plan.answering, plan.loader.dataset
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
     logits, labels = plan.validate()
     known = {
@@ -184,7 +206,9 @@ def finetune(
     *,
     pretrained: str | Path | None = None,
     encoder: Chosen = None,
+    learner: Chosen = None,
     augmentation: Chosen = None,
+    augmentation_2: Chosen = None,
     dataset: Chosen = None,
     split: Mapping[str, object] | None = None,
     resume: bool = False,
@@ -192,6 +216,7 @@ def finetune(
 ) -> FinetuneResult:
     """Train a classifier on labels, as `cryoreg finetune` does, from trained weights or from scratch.
 
+    ``learner`` is how to learn (default: full), ``augmentation_2`` another recipe for every second view.
     ``pretrained`` is the name of weights, from which the encoder is then taken unless given, a pretraining run's
     directory or an encoder.safetensors, from which data set and split are taken, too; "scratch": random weights. Left
     out, the encoder's own trained weights are taken, where it has some. ``settings`` are those of `FinetuneSettings`:
@@ -200,7 +225,10 @@ def finetune(
     """
     if pretrained is not None:
         settings["pretrained"] = pretrained
-    components = {"encoder": encoder, "augmentation": augmentation, "dataset": dataset}
+    components: dict[str, Chosen] = {
+        **{"encoder": encoder, "learner": learner, "dataset": dataset},
+        **{"augmentation": augmentation, SECOND_AUGMENTATION: augmentation_2},
+    }
     layers = [Layer.of_arguments(components, split, settings)]
     layers = with_run("finetune", layers, Path(run_dir)) if resume else with_start("finetune", layers)
     return run_finetuning(resolve("finetune", layers), Path(run_dir), resume)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 import timm.optim
 import timm.scheduler
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -14,8 +19,18 @@ from cryoreg.registry import suggestion
 SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly")
 
 
-def create_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """Return timm's optimizer of that name over the trainable parameters; raise `ConfigError` where it cannot."""
+def trains(module: nn.Module) -> bool:
+    """Tell whether anything in a module is trained by gradients."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def create_optimizer(
+    module: nn.Module, settings: TrainingSettings, rates: Mapping[str, float] | None = None
+) -> Optimizer:
+    """Return timm's optimizer of that name over the trainable parameters; raise `ConfigError` where it cannot.
+
+    ``rates`` are factors on the learning rate, of parameters by name. Where nothing is trained, it has nothing to move.
+    """
     known = timm.optim.list_optimizers()
     if settings.optimizer not in known:
         hint = suggestion(settings.optimizer, known)
@@ -26,7 +41,8 @@ def create_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer
         raise ConfigError(f"training.optimizer: '{settings.optimizer}' needs second derivatives; choose another")
     try:
         return timm.optim.create_optimizer_v2(
-            module,
+            module if trains(module) else [nn.Parameter(torch.empty(0))],
+            param_group_fn=partial(_groups, settings.weight_decay, rates) if rates else None,
             opt=settings.optimizer,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
@@ -34,6 +50,16 @@ def create_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer
         )
     except (AssertionError, ImportError) as error:  # Apex and bitsandbytes, which timm only wraps
         raise ConfigError(f"training.optimizer: '{settings.optimizer}' cannot be used here: {error}") from error
+
+
+def _groups(weight_decay: float, rates: Mapping[str, float], module: nn.Module) -> list[dict[str, Any]]:
+    """Return groups of parameters by their factor and weight decay, which vectors do not have, as timm does it."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 and not name.endswith(".bias") else 0.0
+            groups.setdefault((rates.get(name, 1.0), decay), []).append(parameter)
+    return [{"params": each, "weight_decay": decay, "lr_scale": rate} for (rate, decay), each in groups.items()]
 
 
 class Schedule:
@@ -54,11 +80,12 @@ class Schedule:
             warmup_epochs=settings.warmup_epochs,
             warmup_lr=settings.lr * 1e-2,
             step_on_epochs=False,
-            updates_per_epoch=steps_per_epoch,
+            updates_per_epoch=max(1, steps_per_epoch),
         )
         self._optimizer = optimizer
 
     def set(self, step: int) -> float:
-        """Set the rate of a step, counted from 0, and return it."""
+        """Set the rate of a step, counted from 0, and return it, where no factor is on it."""
         self._scheduler.step_update(step)
-        return float(self._optimizer.param_groups[0]["lr"])
+        group = self._optimizer.param_groups[0]
+        return float(group["lr"] / group.get("lr_scale", 1.0))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from cryoreg.errors import DataError
-from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, MethodSpec, Spec
+from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, LearnerSpec, MethodSpec, Spec
 from cryoreg.weights.specs import FileWeightsSpec
 
 
@@ -48,6 +48,22 @@ class SoundMethod(MethodSpec):
         from support import broken_parts
 
         return getattr(broken_parts, self.part)(encoder, self.temperature)
+
+
+class SoundLearner(LearnerSpec):
+    """Cross-entropy of a linear layer.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "Pupil"
+
+    smoothing: float = Field(0.05, ge=0, lt=1, description="of the labels")
+
+    def build(self, encoder: Any, classes: int) -> Any:
+        from support import broken_learners
+
+        return getattr(broken_learners, self.part)(encoder, classes, self.smoothing)
 
 
 class SoundAugmentation(AugmentationSpec):
@@ -104,7 +120,7 @@ class SoundWeights(FileWeightsSpec):
         return getattr(broken_parts, cls.part)()
 
 
-SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset, SoundWeights)
+SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset, SoundWeights, SoundLearner)
 
 PARTS: dict[type[Spec], dict[str, str]] = {
     SoundEncoder: {
@@ -165,6 +181,21 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_same_index_same_volume": "VolumesInMemory",
         "check_beyond_the_end_is_an_index_error": "VolumesWithoutEnd",
         "check_it_survives_spawn": "VolumesWithLambda",
+    },
+    SoundLearner: {
+        "check_build_returns_a_learner": "PupilOfAnotherEncoder",
+        "check_loss_is_a_finite_float32_scalar": "PupilOfDoubles",
+        "check_lesson_is_left_alone": "PupilThatWrites",
+        "check_answers_have_their_shapes": "PupilWithFewFeatures",
+        "check_each_is_answered_by_itself": "PupilOfBatches",
+        "check_answers_leave_the_learner_alone": "PupilThatCounts",
+        "check_it_tells_taught_classes_apart": "PupilThatSwaps",
+        "check_validation_labels_are_not_learnt_from": "PupilThatCheats",
+        "check_no_parameter_is_idle": "PupilWithSpare",
+        "check_same_seed_same_run": "PupilOfChance",
+        "check_resumed_run_equals_an_uninterrupted_one": "PupilThatForgets",
+        "check_saved_state_answers": "PupilThatSavesTooLittle",
+        "check_two_processes_keep_one_state": "PupilAlone",
     },
     SoundWeights: {
         "check_file_is_sound": "weights_with_a_flipped_bit",

@@ -1,4 +1,4 @@
-"""Momentum encoders: slowly following copies that take no gradient."""
+"""Slowly following copies of modules, which take no gradient: momentum encoders, teachers, averaged weights."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def follow(copied: nn.Module, module: nn.Module, momentum: float) -> None:
     (arXiv 1911.05722), so they fit its own weights.
     """
     torch._foreach_lerp_(list(copied.parameters()), list(module.parameters()), 1.0 - momentum)
+
+
+@torch.no_grad()
+def copy_buffers(copied: nn.Module, module: nn.Module) -> None:
+    """Give a copy the buffers of its module: for one that gathers no BatchNorm statistics of its own."""
+    for own, other in zip(copied.buffers(), module.buffers(), strict=True):
+        own.copy_(other)
 
 
 def rising_momentum(base: float, step: int, total_steps: int) -> float:

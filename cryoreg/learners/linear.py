@@ -1,0 +1,48 @@
+"""What most learners answer with: an encoder and one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cryoreg.contracts import Answer, Encoder, Learner
+
+_ANSWERS = ("encoder.", "head.")
+
+
+class LinearLearner(Learner):
+    """An encoder and one linear layer, which alone are saved.
+
+    The layer's weights start from N(0, 0.01), its biases at 0, as the lab of Gupta et al. 2022 has them.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.num_features, classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def classify(self, x: Tensor) -> Answer:
+        """Map (B, 1, D, H, W) to logits (B, classes) and features (B, num_features)."""
+        features = self.encoder(x)
+        return Answer(self.head(features), features)
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """Return encoder and layer."""
+        return {name: value for name, value in self.state_dict().items() if name.startswith(_ANSWERS)}
+
+    def load_saved_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Take back encoder and layer."""
+        self.load_state_dict({**self.state_dict(), **saved})
+
+
+@torch.no_grad()
+def embedded(encoder: Encoder, labelled: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return features (N, num_features) float32 and labels (N,) of labelled volumes, the encoder in evaluation mode."""
+    encoder.eval()
+    parts = [(encoder(volumes).float(), labels) for volumes, labels in labelled]
+    features, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    return features, labels

@@ -1,0 +1,181 @@
+"""The built-in learners. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, JsonValue
+
+from cryoreg.errors import ConfigError
+from cryoreg.specs import LearnerSpec
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Encoder
+    from cryoreg.learners.fixmatch import FixMatch
+    from cryoreg.learners.full import FullFineTuning
+    from cryoreg.learners.linear_probe import LinearProbe
+    from cryoreg.learners.mean_teacher import MeanTeacher
+    from cryoreg.learners.partial import PartialFineTuning
+    from cryoreg.learners.prototypes import Prototypes
+    from cryoreg.learners.s4l import S4L
+
+_Recipe = Mapping[str, Mapping[str, object]]
+_ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
+
+
+class FullSpec(LearnerSpec):
+    """Full fine-tuning: encoder and a linear layer, trained by cross-entropy on the labels.
+
+    As Gupta et al. 2022 do. Loss: −log softmax(W·f(x) + b)_y, averaged over the labelled subtomograms of a batch.
+    """
+
+    def build(self, encoder: Encoder, classes: int) -> FullFineTuning:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.full import FullFineTuning
+
+        return FullFineTuning(encoder, classes)
+
+
+class LinearProbeSpec(LearnerSpec):
+    """Linear probe: logistic regression on the features of the encoder as it is; takes seconds.
+
+    scikit-learn's, on standardised features: min C · Σ −log softmax(W·f + b)_y + ‖W‖²/2, with the C of the best mean
+    log-likelihood in stratified cross-validation over the labels; 1 where a class has a single label. The encoder is
+    frozen, augmentation and optimizer are not used, and one epoch is all. A class without a label is never answered.
+    """
+
+    recipe: ClassVar[_Recipe] = _ONCE
+
+    folds: int = Field(5, ge=2, description="parts of the cross-validation; fewer where a class has fewer labels")
+    strengths: tuple[float, ...] = Field(
+        (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), min_length=1, description="values of C to choose from"
+    )
+
+    def build(self, encoder: Encoder, classes: int) -> LinearProbe:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.linear_probe import LinearProbe
+
+        return LinearProbe(encoder, classes, **self.model_dump())
+
+
+class PrototypesSpec(LearnerSpec):
+    """Prototypes: the class whose mean features are nearest, by cosine; takes seconds.
+
+    Snell et al. 2017 (arXiv 1703.05175); centred and normalised as SimpleShot, Wang et al. 2019 (arXiv 1911.04623).
+    Logits: cos(f(x) − m, μ_c) / τ; m is the mean of all labelled features, μ_c that of class c of the normalised
+    f − m. The encoder is frozen, augmentation and optimizer are not used, and one epoch is all.
+    """
+
+    recipe: ClassVar[_Recipe] = _ONCE
+
+    temperature: float = Field(0.1, ge=1e-3, description="τ, by which cosines are divided")
+    centred: bool = Field(True, description="take cosines about the mean of the labelled features")
+
+    def build(self, encoder: Encoder, classes: int) -> Prototypes:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.prototypes import Prototypes
+
+        return Prototypes(encoder, classes, **self.model_dump())
+
+
+class PartialSpec(LearnerSpec):
+    """Partial fine-tuning: first layers frozen, the others the slower the earlier they are, or of low rank.
+
+    Loss as `full`. Layers are counted in the order in which the encoder declares them; a normalisation belongs to the
+    layer before it. The learning rate of the layer k steps before the head is lr · decay^k, as in BEiT and MAE (Clark
+    et al. 2020, arXiv 2003.10555). With a rank, a matrix W learns W + B·A of that rank, and nothing else of the
+    encoder changes but the statistics of normalisations (LoRA, Hu et al. 2021, arXiv 2106.09685); the sum is saved.
+    """
+
+    frozen: float = Field(0.0, ge=0, le=1, description="share of the encoder's layers, the first ones, that stay")
+    decay: float = Field(0.75, gt=0, le=1, description="factor on the learning rate from a layer to the one before")
+    rank: int = Field(0, ge=0, description="rank of what matrices learn; 0: they learn freely")
+
+    def build(self, encoder: Encoder, classes: int) -> PartialFineTuning:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.partial import PartialFineTuning
+
+        return PartialFineTuning(encoder, classes, **self.model_dump())
+
+
+class MeanTeacherSpec(LearnerSpec):
+    """Mean teacher: agree, on subtomograms with and without a label, with one's own moving average.
+
+    Tarvainen & Valpola 2017 (arXiv 1703.01780). Loss: cross-entropy + w(t) · mean (p_θ(x, η) − p_θ'(x, η'))² over
+    classes and all subtomograms of a batch, η and η' two draws of the augmentation; w(t) = w · exp(−5 (1 − t/T)²) up to
+    the end T of the ramp. The teacher, θ' ← α·θ' + (1 − α)·θ, gets no gradient, and is what answers.
+    """
+
+    weight: float = Field(100.0, ge=0, description="w, the weight of agreement after the ramp")
+    ramp: float = Field(0.3, ge=0, le=1, description="T, as a share of all steps")
+    momentum: float = Field(0.99, ge=0, lt=1, description="α while w rises")
+    late_momentum: float = Field(
+        0.99, ge=0, lt=1, description="α afterwards; the paper's 0.999 is for many thousands of steps"
+    )
+    ratio: int = Field(3, ge=1, description="subtomograms without a label for each with one, in a batch")
+
+    def build(self, encoder: Encoder, classes: int) -> MeanTeacher:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.mean_teacher import MeanTeacher
+
+        return MeanTeacher(encoder, classes, **self.model_dump())
+
+
+class FixMatchSpec(LearnerSpec):
+    """FixMatch: what is said with confidence of a weak view is the label of a strong one.
+
+    Sohn et al. 2020 (arXiv 2001.07685). Loss: cross-entropy + λ · mean 1[max p ≥ τ] · −log p_strong(argmax p) over the
+    subtomograms without a label, p the probabilities of the weak view, without gradient. `align` multiplies p by the
+    shares of the labels over the mean answer, as ReMixMatch (Berthelot et al. 2020, arXiv 1911.09785): with few labels,
+    confidence alone selects few classes. Weak views are those of `augmentation`, strong ones of `augmentation_2`; the
+    recipe has shifts and turns in the plane, and `cryoet`. metrics.csv says which share was selected.
+    """
+
+    recipe: ClassVar[_Recipe] = {
+        "augmentation": {"name": "gupta2022", "crop_p": 0.0, "affine_p": 1.0, "rotation": 180.0, "scale": 0.0},
+        "augmentation_2": {"name": "cryoet"},
+        "training": {"ema": 0.99},
+    }
+
+    threshold: float = Field(0.95, ge=0, le=1, description="τ, the least confidence from which is learnt")
+    weight: float = Field(1.0, ge=0, description="λ, the weight of what is learnt without labels")
+    ratio: int = Field(3, ge=1, description="subtomograms without a label for each with one; the paper's μ is 7")
+    temperature: float = Field(1.0, gt=0, description="by which logits are divided before confidence is measured")
+    align: bool = Field(True, description="align the distribution of answers with that of the labels")
+    align_momentum: float = Field(0.95, ge=0, lt=1, description="momentum of the mean answer, from step to step")
+
+    def build(self, encoder: Encoder, classes: int) -> FixMatch:
+        """Return the learner around ``encoder``."""
+        from cryoreg.learners.fixmatch import FixMatch
+
+        return FixMatch(encoder, classes, **self.model_dump())
+
+
+class S4LSpec(LearnerSpec):
+    """S4L: the labels, and a self-supervised method on all subtomograms at once.
+
+    Zhai et al. 2019 (arXiv 1905.03670). Loss: cross-entropy + w · that of any registered method, on equal shares of
+    subtomograms with and without a label. The paper's own, `rotation`, is ill-posed for randomly oriented particles.
+    """
+
+    min_batch: ClassVar[int] = 2
+
+    method: str = Field("vicreg", description="name of the method (`cryoreg list --kind method`)")
+    settings: dict[str, JsonValue] = Field(
+        default_factory=dict, description="its hyper-parameters, as a table: {temperature = 0.1}"
+    )
+    weight: float = Field(1.0, ge=0, description="w, the weight of the method's loss")
+
+    def build(self, encoder: Encoder, classes: int) -> S4L:
+        """Return the learner around ``encoder``; raise `ConfigError` for a method that needs labels or clean views."""
+        from cryoreg.config import build_spec
+        from cryoreg.learners.s4l import S4L
+
+        spec = build_spec("method", self.method, self.settings).spec
+        if spec.uses_labels or spec.view_plan().clean:
+            raise ConfigError(
+                f"learner.method: '{self.method}' compares by labels or with noise-free copies, which s4l has not; "
+                "choose another, such as vicreg"
+            )
+        return S4L(encoder, classes, spec.build, spec.view_plan(), weight=self.weight)
