@@ -180,7 +180,7 @@ def check_answers_have_their_shapes(spec: LearnerSpec) -> None:
     """`classify` gives finite logits (B, classes) and the features (B, num_features)."""
     logits, features = answers_of(trained(spec), taught()[0])
     shapes, wanted = (tuple(logits.shape), tuple(features.shape)), ((BATCH, CLASSES), (BATCH, TinyEncoder.num_features))
-    require(shapes == wanted, f"classify returns logits and features of {shapes}, not {wanted}")
+    require(shapes == wanted, f"classify returns logits and features of {shapes}; return {wanted}")
     finite = bool(logits.isfinite().all() and features.isfinite().all())
     require(finite, "classify returns numbers that are not finite; give classes without a label a low logit")
 
