@@ -76,11 +76,11 @@ def run_demo(run_dir: Path, layers: list[Layer], say: Callable[[str], None]) -> 
 
 
 def _outcome(name: str, start: str | Path, layers: Sequence[Layer], run_dir: Path) -> Outcome:
-    first = resolve("finetune", layers).training.seed
-    seeds = range(first, first + SEEDS)
+    config = resolve("finetune", layers)
+    seeds = range(config.training.seed, config.training.seed + SEEDS)
     tuned = [_tuned(start, layers, seed, run_dir / f"finetune-{name.split()[0]}-{seed}") for seed in seeds]
     encoder = _encoder(start, layers)
-    parts = split(encoder.dataset, encoder.config.split.fractions, encoder.config.split.seed)
+    parts = split(encoder.dataset, config.split.fractions, config.split.seed)
     train, test = encoder.features(parts.train.tolist()), encoder.features(parts.test.tolist())
     truth = np.array(encoder.dataset.labels)
     frozen = {}
