@@ -158,7 +158,7 @@ def test_finetuning_starts_from_the_encoders_own_weights() -> None:
     assert config.training.pretrained == NAME
     assert config.sources["training.pretrained"] == "default"
     assert config.spec("encoder").norm == "batch"
-    assert (config.training.optimizer, config.training.lr) == ("adamw", 1e-3)
+    assert (config.training.optimizer, config.training.lr) == ("adamw", 3e-4)
     assert config.choices["augmentation"].component.name == "cryoet"
     assert (config.input.voxel_size, config.input.box, config.input.contrast) == (20, (16, 16, 16), "bright")
     assert config.choices["dataset"].component.name == "demo", "never the data that the weights were trained on"

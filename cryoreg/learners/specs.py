@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -27,14 +27,20 @@ _ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
 class FullSpec(LearnerSpec):
     """Full fine-tuning: encoder and a linear layer, trained by cross-entropy on the labels.
 
-    As Gupta et al. 2022 do. Loss: −log softmax(W·f(x) + b)_y, averaged over the labelled subtomograms of a batch.
+    As Gupta et al. 2022 do. Loss: −log softmax(W·f(x) + b)_y, averaged over the labelled subtomograms of a batch. Where
+    trained weights are good already, a layer of random weights spoils them before it is any good itself; one that
+    begins as the linear probe does not (Kumar et al. 2022, arXiv 2202.10054).
     """
+
+    head: Literal["random", "probe"] = Field(
+        "random", description="how the linear layer begins: N(0, 0.01), or as `linear_probe` fits it to the labels"
+    )
 
     def build(self, encoder: Encoder, classes: int) -> FullFineTuning:
         """Return the learner around ``encoder``."""
         from cryoreg.learners.full import FullFineTuning
 
-        return FullFineTuning(encoder, classes)
+        return FullFineTuning(encoder, classes, self.head)
 
 
 class LinearProbeSpec(LearnerSpec):

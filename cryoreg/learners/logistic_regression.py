@@ -1,0 +1,76 @@
+"""Logistic regression on the features of an encoder as it is, written into a learner's linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryoreg.learners.linear import LinearLearner, embedded
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+"""Values of C to choose from."""
+FOLDS = 5
+NEVER = -100.0
+"""The logit of a class without a label."""
+_C = "logisticregression__C"
+
+
+@torch.no_grad()
+def fit_head(
+    learner: LinearLearner,
+    labelled: Iterable[tuple[Tensor, Tensor]],
+    folds: int = FOLDS,
+    strengths: Sequence[float] = STRENGTHS,
+) -> float:
+    """Make the layer that of `fit` on the features of the encoder, of a class without a label `NEVER`; return the C."""
+    features, labels = embedded(learner.encoder, labelled)
+    found = fit(features.cpu().double().numpy(), labels.cpu().numpy(), folds, strengths)
+    weight, bias = learner.head.weight, learner.head.bias
+    weight.zero_()
+    bias.fill_(NEVER)
+    weight[found.classes] = torch.from_numpy(found.weight).to(weight)
+    bias[found.classes] = torch.from_numpy(found.bias).to(bias)
+    return found.strength
+
+
+class Fitted(NamedTuple):
+    """A linear classifier of k classes."""
+
+    classes: NDArray[np.int64]
+    """(k,): which ones."""
+    weight: NDArray[np.float64]
+    """(k, num_features), of features as they are."""
+    bias: NDArray[np.float64]
+    """(k,)."""
+    strength: float
+    """The C that was chosen; 1 where a class has a single label, so that there is nothing to validate with."""
+
+
+def fit(features: NDArray[np.float64], labels: NDArray[np.int64], folds: int, strengths: Sequence[float]) -> Fitted:
+    """Fit logistic regression on standardised features (N, F), its C of the best mean log-likelihood over the folds."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) == 1:
+        return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), 1.0)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    if (parts := min(folds, int(counts.min()))) > 1:
+        chooser = StratifiedKFold(parts, shuffle=True, random_state=0)
+        model = GridSearchCV(model, {_C: list(strengths)}, scoring="neg_log_loss", cv=chooser)
+        model = model.fit(features, labels).best_estimator_
+    else:
+        model.fit(features, labels)
+    scaler, regression = model[0], model[-1]
+    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_
+    bias = bias - weight @ scaler.mean_
+    if len(classes) == 2:  # of which scikit-learn describes the second alone
+        weight, bias = (np.stack([np.zeros_like(part[0]), part[0]]) for part in (weight, bias))
+    return Fitted(classes, weight, bias, float(regression.C))
