@@ -17,7 +17,7 @@ import cryoreg
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Lesson, Material
 from cryoreg.errors import ConfigError
-from cryoreg.learners import linear_probe
+from cryoreg.learners import logistic_regression
 from cryoreg.learners.specs import (
     FixMatchSpec,
     FullSpec,
@@ -69,7 +69,7 @@ def test_linear_probe_takes_the_c_of_the_best_likelihood_in_cross_validation(cou
             model = LogisticRegression(C=c, max_iter=5000).fit((features[train] - mean) / spread, labels[train])
             parts.append(log_loss(labels[test], model.predict_proba((features[test] - mean) / spread)))
         scores[c] = np.mean(parts)
-    assert linear_probe.fit(features, labels, 5, strengths).strength == min(scores, key=scores.get)
+    assert logistic_regression.fit(features, labels, 5, strengths).strength == min(scores, key=scores.get)
 
 
 @pytest.mark.parametrize("counts", [(9, 12, 8), (6, 7)])
@@ -94,7 +94,7 @@ def test_linear_probe_minimises_the_penalised_loss(counts):
         return loss
 
     optimizer.step(closure)
-    found = linear_probe.fit(features, labels, 5, (0.1,))
+    found = logistic_regression.fit(features, labels, 5, (0.1,))
     np.testing.assert_allclose(probe_chances(found, features), chances().detach().numpy(), atol=2e-3)
 
 
@@ -280,3 +280,22 @@ def test_averaged_weights_follow_with_a_momentum_that_rises():
     np.testing.assert_allclose(averaged.learner.head.weight.detach(), slow, rtol=1e-5)
     statistics = dict(learner.named_buffers())
     assert all(torch.equal(value, statistics[name]) for name, value in averaged.learner.named_buffers())
+
+
+def test_full_fine_tuning_may_begin_from_what_scikit_learn_fits():
+    """Before the first epoch alone, and with the answers of logistic regression on standardised features."""
+    learner = learner_of(FullSpec(head="probe"))
+    x, labels = volumes(12, BOX), torch.arange(12) % 3
+    material = Material([(x, labels)], [], [])
+    random = learner.head.weight.clone()
+    learner.begin_epoch(1, 2, material)
+    assert torch.equal(learner.head.weight, random)
+    learner.begin_epoch(0, 2, material)
+    with torch.no_grad():
+        features = learner.eval().encoder(x).double().numpy()
+        answers = learner.classify(x).logits.softmax(1)
+    found = logistic_regression.fit(features, labels.numpy(), 5, logistic_regression.STRENGTHS)
+    scaled = (features - features.mean(0)) / np.where(features.std(0) > 0, features.std(0), 1)
+    wanted = LogisticRegression(C=found.strength, max_iter=5000).fit(scaled, labels).predict_proba(scaled)
+    torch.testing.assert_close(answers.double(), torch.from_numpy(wanted), atol=1e-3, rtol=0)
+    assert learner.head.weight.requires_grad

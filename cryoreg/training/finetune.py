@@ -136,15 +136,13 @@ class FinetuningPlan(TrainingPlan):
 
         Epochs are compared by volumes as they are, whatever `encoder.turns` says: each turn would cost as much again.
         """
-        with self.learner.encoder.averaging(turns=1):
-            logits, labels = self.validate()
-        accuracy = (logits.argmax(1) == labels).double().mean().item()
-        loss = nn.functional.cross_entropy(logits.double(), labels).item()
-        if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
-            self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+        with self.answering.encoder.averaging(turns=1):
+            scores = validation_scores(*self.validate())
+        if (scores["val_accuracy"], -scores["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
+            self.best = {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
                 folder.save_best({**self.recorded, "module": self.answering.state_dict(), **self.best})
-        return {"val_accuracy": accuracy, "val_loss": loss, **self.learner.figures()}
+        return {**scores, **self.learner.figures()}
 
     def validate(self) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU."""
@@ -187,10 +185,17 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
     return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, plan.best["val_accuracy"], int(plan.best["epoch"]))
 
 
+def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return accuracy and mean cross-entropy of logits (N, classes) on labels (N,)."""
+    accuracy = (logits.argmax(1) == labels).double().mean().item()
+    return {"val_accuracy": accuracy, "val_loss": nn.functional.cross_entropy(logits.double(), labels).item()}
+
+
 def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     learner, dataset = plan.answering, plan.loader.dataset
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
     logits, labels = plan.validate()
+    plan.best |= validation_scores(logits, labels)
     known = {
         "classes": list(dataset.classes),
         "metrics": plan.best,
