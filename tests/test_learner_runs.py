@@ -26,7 +26,7 @@ from cryoreg.testing.elsewhere import on_two_ranks
 from cryoreg.testing.learner_checks import STEPS, _train_on_rank, differing, learner_of, train
 from cryoreg.training.finetune import FinetuningPlan
 from cryoreg.turns import rotation_group
-from cryoreg_cli.main import main
+from cryoreg_cli.main import cryoreg as command
 
 RUN = {
     "encoder": {"name": "rb3d", "width": 2},
@@ -151,7 +151,7 @@ def test_two_processes_of_half_a_batch_are_one_of_a_whole(spec):
 
 def test_a_recipe_of_the_learner_goes_below_what_is_said():
     words = ["finetune", "--learner", "fixmatch", "--from", "scratch", "--set", "training.ema=0.5", "--dry-run"]
-    said = CliRunner().invoke(main, words)
+    said = CliRunner().invoke(command, words)
     assert said.exit_code == 0, said.output
     lines = {line.split()[0]: line for line in said.stdout.splitlines() if "." in line}
     assert "cryoet" in lines["augmentation_2.name"]
