@@ -299,3 +299,17 @@ def test_full_fine_tuning_may_begin_from_what_scikit_learn_fits():
     wanted = LogisticRegression(C=found.strength, max_iter=5000).fit(scaled, labels).predict_proba(scaled)
     torch.testing.assert_close(answers.double(), torch.from_numpy(wanted), atol=1e-3, rtol=0)
     assert learner.head.weight.requires_grad
+
+
+def test_a_probe_of_unit_length_is_logistic_regression_of_directions():
+    """How long features are is not seen: neither by what is fitted, nor in the answers."""
+    learner = learner_of(LinearProbeSpec(unit_length=True))
+    x, labels = volumes(12, BOX), torch.arange(12) % 3
+    learner.begin_epoch(0, 1, Material([(x, labels)], [], []))
+    with torch.no_grad():
+        features = learner.eval().encoder(x).double().numpy()
+        answers = learner.classify(x).logits.softmax(1)
+    directions = features / np.sqrt((features**2).sum(1, keepdims=True))
+    wanted = LogisticRegression(C=learner.figures()["probe_c"], max_iter=5000).fit(directions, labels)
+    torch.testing.assert_close(answers.double(), torch.from_numpy(wanted.predict_proba(directions)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(learner.seen(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))

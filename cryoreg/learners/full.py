@@ -16,8 +16,8 @@ Head = Literal["random", "probe"]
 class FullFineTuning(LinearLearner):
     """Encoder and one linear layer, trained together by cross-entropy; the layer may begin as a linear probe."""
 
-    def __init__(self, encoder: Encoder, classes: int, head: Head = "random") -> None:
-        super().__init__(encoder, classes)
+    def __init__(self, encoder: Encoder, classes: int, head: Head = "random", unit_length: bool = False) -> None:
+        super().__init__(encoder, classes, unit_length)
         self.begins_as_probe = head == "probe"
 
     def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:

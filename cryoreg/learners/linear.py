@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryoreg.contracts import Answer, Encoder, Learner
@@ -15,12 +16,13 @@ _ANSWERS = ("encoder.", "head.")
 class LinearLearner(Learner):
     """An encoder and one linear layer, which alone are saved.
 
-    The layer's weights start from N(0, 0.01), its biases at 0, as the lab of Gupta et al. 2022 has them.
+    The layer's weights start from N(0, 0.01), its biases at 0, as the lab of Gupta et al. 2022 has them. With
+    ``unit_length`` it sees features that are divided by their length.
     """
 
-    def __init__(self, encoder: Encoder, classes: int) -> None:
+    def __init__(self, encoder: Encoder, classes: int, unit_length: bool = False) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.unit_length = encoder, unit_length
         self.head = nn.Linear(encoder.num_features, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -28,7 +30,11 @@ class LinearLearner(Learner):
     def classify(self, x: Tensor) -> Answer:
         """Map (B, 1, D, H, W) to logits (B, classes) and features (B, num_features)."""
         features = self.encoder(x)
-        return Answer(self.head(features), features)
+        return Answer(self.head(self.seen(features)), features)
+
+    def seen(self, features: Tensor) -> Tensor:
+        """Return what the layer sees of features (B, num_features)."""
+        return F.normalize(features.float(), dim=1) if self.unit_length else features
 
     def saved_state(self) -> dict[str, Tensor]:
         """Return encoder and layer."""

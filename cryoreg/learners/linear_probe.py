@@ -17,8 +17,10 @@ class LinearProbe(FullFineTuning):
 
     strength: Tensor
 
-    def __init__(self, encoder: Encoder, classes: int, *, folds: int, strengths: Sequence[float]) -> None:
-        super().__init__(encoder, classes)
+    def __init__(
+        self, encoder: Encoder, classes: int, *, folds: int, strengths: Sequence[float], unit_length: bool = False
+    ) -> None:
+        super().__init__(encoder, classes, unit_length=unit_length)
         self.requires_grad_(False)
         self.folds, self.strengths = folds, tuple(strengths)
         self.register_buffer("strength", torch.tensor(torch.nan))

@@ -29,7 +29,8 @@ def fit_head(
 ) -> float:
     """Make the layer that of `fit` on the features of the encoder, of a class without a label `NEVER`; return the C."""
     features, labels = embedded(learner.encoder, labelled)
-    found = fit(features.cpu().double().numpy(), labels.cpu().numpy(), folds, strengths)
+    seen = learner.seen(features).cpu().double().numpy()
+    found = fit(seen, labels.cpu().numpy(), folds, strengths, standardised=not learner.unit_length)
     weight, bias = learner.head.weight, learner.head.bias
     weight.zero_()
     bias.fill_(NEVER)
@@ -51,8 +52,14 @@ class Fitted(NamedTuple):
     """The C that was chosen; 1 where a class has a single label, so that there is nothing to validate with."""
 
 
-def fit(features: NDArray[np.float64], labels: NDArray[np.int64], folds: int, strengths: Sequence[float]) -> Fitted:
-    """Fit logistic regression on standardised features (N, F), its C of the best mean log-likelihood over the folds."""
+def fit(
+    features: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    folds: int,
+    strengths: Sequence[float],
+    standardised: bool = True,
+) -> Fitted:
+    """Fit logistic regression on features (N, F), its C of the best mean log-likelihood over the folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -61,7 +68,8 @@ def fit(features: NDArray[np.float64], labels: NDArray[np.int64], folds: int, st
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) == 1:
         return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), 1.0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scaler = StandardScaler(with_mean=standardised, with_std=standardised)
+    model = make_pipeline(scaler, LogisticRegression(max_iter=1000))
     if (parts := min(folds, int(counts.min()))) > 1:
         chooser = StratifiedKFold(parts, shuffle=True, random_state=0)
         model = GridSearchCV(model, {_C: list(strengths)}, scoring="neg_log_loss", cv=chooser)
@@ -69,8 +77,10 @@ def fit(features: NDArray[np.float64], labels: NDArray[np.int64], folds: int, st
     else:
         model.fit(features, labels)
     scaler, regression = model[0], model[-1]
-    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_
-    bias = bias - weight @ scaler.mean_
+    weight, bias = regression.coef_, regression.intercept_
+    if standardised:
+        weight = weight / scaler.scale_
+        bias = bias - weight @ scaler.mean_
     if len(classes) == 2:  # of which scikit-learn describes the second alone
         weight, bias = (np.stack([np.zeros_like(part[0]), part[0]]) for part in (weight, bias))
     return Fitted(classes, weight, bias, float(regression.C))

@@ -24,6 +24,9 @@ _Recipe = Mapping[str, Mapping[str, object]]
 _ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
 
 
+_UNIT_LENGTH = "the linear layer sees features divided by their length, as methods that compare by cosine teach them"
+
+
 class FullSpec(LearnerSpec):
     """Full fine-tuning: encoder and a linear layer, trained by cross-entropy on the labels.
 
@@ -35,12 +38,13 @@ class FullSpec(LearnerSpec):
     head: Literal["random", "probe"] = Field(
         "random", description="how the linear layer begins: N(0, 0.01), or as `linear_probe` fits it to the labels"
     )
+    unit_length: bool = Field(False, description=_UNIT_LENGTH)
 
     def build(self, encoder: Encoder, classes: int) -> FullFineTuning:
         """Return the learner around ``encoder``."""
         from cryoreg.learners.full import FullFineTuning
 
-        return FullFineTuning(encoder, classes, self.head)
+        return FullFineTuning(encoder, classes, self.head, self.unit_length)
 
 
 class LinearProbeSpec(LearnerSpec):
@@ -57,6 +61,7 @@ class LinearProbeSpec(LearnerSpec):
     strengths: tuple[float, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), min_length=1, description="values of C to choose from"
     )
+    unit_length: bool = Field(False, description=f"{_UNIT_LENGTH}, and does not standardise them")
 
     def build(self, encoder: Encoder, classes: int) -> LinearProbe:
         """Return the learner around ``encoder``."""
