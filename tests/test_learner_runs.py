@@ -91,7 +91,7 @@ def test_labels_that_are_not_shown_are_not_used(tuned, name):
 @pytest.mark.slow
 def test_what_needs_no_step_takes_none_and_answers(tuned):
     run = tuned("run", "linear_probe", augmentation="none")
-    assert (run / "steps.csv").read_text().count("\n") <= 1
+    assert not (run / "steps.csv").exists()
     metrics = (run / "metrics.csv").read_text().splitlines()
     assert len(metrics) == 3
     assert "probe_c" in metrics[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryoreg.benchmark.jobs import Job, Result
 from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, Table, parse_labels
 from cryoreg.benchmark.tables import Score
-from cryoreg.config import PROVENANCE_SECTION, TASKS, Layer, resolve
+from cryoreg.config import PROVENANCE_SECTION, TASKS, Layer, learner_recipe, resolve
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import ConfigError
 from cryoreg.specs import DatasetSpec
@@ -104,9 +104,13 @@ class Plan:
         chosen = _nested(values)
         few = setting.at.get(labels.column, {})
         training = {**setting.training, **few, **chosen.get("training", {}), **labels.training, "seed": seed}
-        training["epochs"] = self.study.scaled(training.get("epochs", _default("finetune", "epochs")))
+        learner = setting.learner | chosen.get("learner", {})
+        epochs = training.get("epochs", _recipe_epochs(learner) or _default("finetune", "epochs"))
+        training["epochs"] = self.study.scaled(epochs)
         config = {
             "encoder": self._encoder(encoder, start),
+            "learner": learner,
+            "augmentation_2": setting.augmentation_2 | chosen.get("augmentation_2", {}),
             "augmentation": setting.augmentation | chosen.get("augmentation", {}),
             "training": training,
         }
@@ -176,6 +180,8 @@ class Plan:
         layers = [Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split})]
         resolved = resolve(task, [*layers, Layer("study", {k: v for k, v in config.items() if v})])
         values = {k: v for k, v in resolved.to_dict().items() if k not in ("task", PROVENANCE_SECTION)}
+        if values.get("learner") == {"name": TASKS["finetune"].components["learner"]}:
+            del values["learner"]  # so that what was run before there were others keeps its key
         payload: dict[str, object] = {"config": values, "simulated": simulated, "pretrained": weights is not None}
         if simulated:
             del values["dataset"]["root"]
@@ -224,6 +230,14 @@ def _score(cell: Cell, setting: str, labels: str, test: Figures) -> Score:
 
 def _default(task: str, setting: str) -> int:
     return TASKS[task].settings.model_fields[setting].default
+
+
+def _recipe_epochs(learner: Table) -> int | None:
+    """Return the epochs of a learner's own recipe, where it has some."""
+    for layer in learner_recipe("finetune", [Layer("study", {"learner": learner})]):
+        epochs = layer.values.get("training", {}).get("epochs")
+        return int(str(epochs)) if epochs else None
+    return None
 
 
 def _nested(values: Table) -> dict[str, Table]:

@@ -64,7 +64,9 @@ class Start(Settings):
 class Setting(Settings):
     """A way to fine-tune, the same for every start."""
 
+    learner: Table = Field(default_factory=dict, description="name and parameters; empty: full")
     augmentation: Table = Field(default_factory=dict, description="name and parameters")
+    augmentation_2: Table = Field(default_factory=dict, description="for every second view")
     training: Table = Field(default_factory=dict, description="optimizer, lr, epochs, ...")
     min_steps: int = Field(0, ge=0, description="epochs are raised until so many steps are taken, for few labels")
     search: dict[str, list[JsonValue]] = Field(

@@ -59,7 +59,7 @@ def facts(trained: Trained, alone: bool = False) -> list[tuple[str, str]]:
     """Return what a reader wants to know first of a run, or of data ``alone`` and of weights, as (name, value)."""
     dataset, card = trained.dataset, trained.card
     recorded = card["config"]
-    how = [("method", recorded["method"]["name"])] if "method" in recorded else _fine_tuning(recorded["training"])
+    how = [("method", recorded["method"]["name"])] if "method" in recorded else _fine_tuning(recorded)
     root = getattr(trained.config.spec("dataset"), "root", None)
     size = "×".join(map(str, dataset.box))
     voxel = f", {dataset.voxel_size:.4g} Å per voxel" if dataset.voxel_size else ", voxel size not known"
@@ -84,10 +84,11 @@ def when(path: Path) -> str:
     return f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
-def _fine_tuning(training: dict[str, Any]) -> list[tuple[str, str]]:
+def _fine_tuning(recorded: dict[str, Any]) -> list[tuple[str, str]]:
+    training, learner = recorded["training"], recorded.get("learner", {}).get("name", "full")
     per_class = training.get("labels_per_class")
     labels = f"{per_class} of each class" if per_class else f"{100 * training['labels']:.4g} % of the train split"
-    return [("starts from", str(training.get("pretrained", "scratch"))), ("labels", labels)]
+    return [("learner", learner), ("starts from", str(training.get("pretrained", "scratch"))), ("labels", labels)]
 
 
 def _best(metrics: dict[str, Any], epochs: int) -> list[tuple[str, str]]:
