@@ -292,6 +292,24 @@ def test_aliases_name_shipped_studies():
     assert set(studies.ALIASES.values()) <= set(shipped())
 
 
+LEARNERS = """
+[settings.probe]
+learner = { name = "linear_probe" }
+[settings.fixmatch]
+learner = { name = "fixmatch", threshold = 0.8 }
+augmentation_2 = { name = "strong" }
+"""
+
+
+def test_a_setting_may_name_a_learner_whose_recipe_lies_below_it(tiny):
+    found = {cell.setting: cell.job.payload["config"] for cell in cells_of(Plan(tiny(LEARNERS)), "random")}
+    assert found["probe"]["learner"]["name"] == "linear_probe"
+    assert (found["probe"]["training"]["epochs"], found["fixmatch"]["training"]["epochs"]) == (1, 50)
+    assert (found["fixmatch"]["learner"]["threshold"], found["fixmatch"]["training"]["ema"]) == (0.8, 0.99)
+    assert found["fixmatch"]["augmentation_2"]["name"] == "strong"
+    assert "learner" not in found["plain"], "what was run before there were learners keeps its key"
+
+
 # ---- a whole study
 
 

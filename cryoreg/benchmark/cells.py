@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryoreg.benchmark.study import parse_labels
-from cryoreg.config import Layer, RunConfig, resolve
+from cryoreg.config import TASKS, Layer, RunConfig, build_spec, resolve
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import SCRATCH
 from cryoreg.contracts import Subtomograms
@@ -113,7 +113,8 @@ def pretrain(folder: Path, payload: RunPayload, needs: list[Path]) -> dict[str, 
 
 def finetune(folder: Path, payload: TuningPayload, needs: list[Path]) -> dict[str, object]:
     """Train a classifier and return its figures on the parts that the payload names, and on validation."""
-    config = resolve("finetune", with_start("finetune", _with_steps(payload, _layers(payload, needs))))
+    layers = [_default_learner(), *_layers(payload, needs)]
+    config = resolve("finetune", with_start("finetune", _with_steps(payload, layers)))
     result = run_finetuning(config, folder / RUN, resume=_is_begun(folder / RUN))
     found: dict[str, object] = {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch}
     return found | {part: _figures_of(run_evaluation(folder / RUN, part, [])) for part in payload["parts"]}
@@ -169,6 +170,12 @@ def _layers(payload: RunPayload, needs: list[Path]) -> list[Layer]:
     if payload.get("pretrained"):
         layers.append(Layer("study", {"training": {"pretrained": str(needs[-1] / RUN)}}))
     return layers
+
+
+def _default_learner() -> Layer:
+    """Return the learner of a payload that names none, so that no recipe of weights changes it."""
+    name = TASKS["finetune"].components["learner"] or ""
+    return Layer("study", {"learner": {"name": name, **build_spec("learner", name, {}).spec.model_dump()}})
 
 
 def _with_steps(payload: TuningPayload, layers: list[Layer]) -> list[Layer]:

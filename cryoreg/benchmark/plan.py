@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryoreg.benchmark.jobs import Job, Result
 from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, Table, parse_labels
 from cryoreg.benchmark.tables import Score
-from cryoreg.config import PROVENANCE_SECTION, TASKS, Layer, learner_recipe, resolve
+from cryoreg.config import PROVENANCE_SECTION, TASKS, Choice, Layer, learner_recipe, resolve
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import ConfigError
-from cryoreg.specs import DatasetSpec
+from cryoreg.specs import DatasetSpec, Spec
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.cells import Figures
@@ -180,7 +180,7 @@ class Plan:
         layers = [Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split})]
         resolved = resolve(task, [*layers, Layer("study", {k: v for k, v in config.items() if v})])
         values = {k: v for k, v in resolved.to_dict().items() if k not in ("task", PROVENANCE_SECTION)}
-        if values.get("learner") == {"name": TASKS["finetune"].components["learner"]}:
+        if "learner" in values and _is_default(resolved.choices["learner"]):
             del values["learner"]  # so that what was run before there were others keeps its key
         payload: dict[str, object] = {"config": values, "simulated": simulated, "pretrained": weights is not None}
         if simulated:
@@ -238,6 +238,10 @@ def _recipe_epochs(learner: Table) -> int | None:
         epochs = layer.values.get("training", {}).get("epochs")
         return int(str(epochs)) if epochs else None
     return None
+
+
+def _is_default(learner: Choice[Spec]) -> bool:
+    return learner.component.name == TASKS["finetune"].components["learner"] and learner.spec == type(learner.spec)()
 
 
 def _nested(values: Table) -> dict[str, Table]:
