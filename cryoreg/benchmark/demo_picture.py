@@ -89,7 +89,7 @@ def _draw_accuracies(axes: Axes, outcomes: Sequence[Outcome], classes: int, labe
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     axes.set_title(f"accuracy against labels, {len(outcomes[0].tuned)} seeds, mean ± standard deviation", fontsize=10)
 
 

@@ -38,7 +38,7 @@ PRETRAINING: dict[str, dict[str, object]] = {
 }
 FINETUNING: dict[str, dict[str, object]] = {
     "augmentation": {"name": "cryoet"},
-    "training": {"epochs": 25, "optimizer": "adamw", "lr": 1e-3, "warmup_epochs": 3, "labels_per_class": LABELS},
+    "training": {"epochs": 25, "optimizer": "adamw", "lr": 3e-3, "warmup_epochs": 3, "labels_per_class": LABELS},
 }
 
 
