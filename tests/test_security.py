@@ -26,6 +26,7 @@ from cryoreg.analysis.view import Look, Subject, to_html
 from cryoreg.files import cell
 from cryoreg.runs import checkpoint
 from cryoreg.runs.weights import load_weights, write_weights
+from cryoreg.weights_header import checksum as checksum_of
 from cryoreg_cli.terminal import PlainStream, one_plain_line
 
 DEEP = 200_000
@@ -120,9 +121,7 @@ def rewritten(run: Path, folder: Path, change: Callable[[dict], Any]) -> Path:
     tensors, card = load_weights(run / "classifier.safetensors")
     new = change(json.loads(json.dumps(card)))
     text = new if isinstance(new, str) else json.dumps(new)
-    from cryoreg.runs import weights as export
-
-    checksum = export._checksum(safetensors.torch.save(tensors), text)
+    checksum = checksum_of(safetensors.torch.save(tensors), text)
     path = folder / "classifier.safetensors"
     path.write_bytes(safetensors.torch.save(tensors, metadata={"card": text, "sha256": checksum}))
     return path
