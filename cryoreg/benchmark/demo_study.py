@@ -34,7 +34,7 @@ PRETRAINING: dict[str, dict[str, object]] = {
     "method": {"name": "vicreg"},
     # Views that share pose and noise can be told apart without a look at the molecule (docs/results.md).
     "augmentation": {"name": "cryoet"},
-    "training": {"epochs": 12, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "probe_every_epochs": 0},
+    "training": {"epochs": 9, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "probe_every_epochs": 0},
 }
 FINETUNING: dict[str, object] = {"epochs": 20, "labels_per_class": LABELS}
 """Over the recipe of the shipped weights, which all starts have alike."""
