@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import target_sets
@@ -62,6 +62,7 @@ from cryoreg.benchmark.tables import Score, summarise, to_markdown
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.splits import Split, label_fraction, split
 from cryoreg.errors import DataError
+from cryoreg.turns import Turns
 
 RANDOM, WEIGHTS, DESCRIPTORS = "random", "weights", "descriptors"
 FROZEN, FINETUNED = "frozen", "fine-tuned"
@@ -86,7 +87,7 @@ class Key(NamedTuple):
     weights: str
     """Digest of the weights that it began with; empty: none."""
     way: str
-    views: int
+    views: Turns
     labels: int
     """Of each class."""
     seed: int
@@ -156,7 +157,7 @@ class Trial:
         self.dataset: Subtomograms = target_sets.open_target(name, options.work, options.data, self.voxel_size)
         self.described = f"{described(self.encoder)}, {self.voxel_size:g} Å"
         self._parts: dict[int, Split] = {}
-        self._features: dict[tuple[str, int], Features] = {}
+        self._features: dict[tuple[str, Turns], Features] = {}
 
     @cached_property
     def volumes(self) -> Volumes:
@@ -183,7 +184,7 @@ class Trial:
     def truth(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.array([self.dataset.labels[index] for index in samples.tolist()])
 
-    def features(self, start: str, seed: int, views: int) -> Features:
+    def features(self, start: str, seed: int, views: Turns) -> Features:
         """Return the features of all that was read; those that no seed changes are made once."""
         if start not in (DESCRIPTORS, WEIGHTS):
             return features(self._network(start, seed), self.volumes.volumes, views, self.options.device)
@@ -351,7 +352,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="data sets, roles, starts and ways")
     parser.add_argument("--labels", type=int, nargs="+", default=[1, 2, 5, 10, 20, 75, 300], help="of each class")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--views", type=int, nargs="+", default=[1], choices=range(1, 9), help="turned views, 1 to 8")
+    parser.add_argument("--views", type=int, nargs="+", default=[1], choices=get_args(Turns), help="turned views")
     parser.add_argument("--unit-length", action="store_true", help="frozen: features of length 1, C = 30")
     parser.add_argument("--C", type=float, default=REGULARISATION, help="of logistic regression")
     parser.add_argument("--data", type=Path, default=target_sets.DATA, help="folder with the maps")

@@ -20,6 +20,7 @@ from cryoreg.datasets.normalisation import normalise
 from cryoreg.runs.networks import answer, open_network
 from cryoreg.runs.weights import ENCODER_FILE
 from cryoreg.training.device import make_fabric, to_device
+from cryoreg.turns import Turns, rotation_group
 
 PLAIN: dict[str, Any] = {"name": "rb3d", "norm": "batch"}
 """The encoder where no weights say which."""
@@ -99,21 +100,12 @@ def _parts(samples: list[int]) -> list[list[int]]:
     return [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
 
 
-def turned(x: Tensor, number: int) -> Tensor:
-    """Return x (B, 1, D, H, W) turned by one of the eight rotations that keep the beam's line: 0 to 7, 0 as it is.
-
-    Quarter turns about z, after a half turn about x from 4 on. Boxes must be square across the beam.
-    """
-    tipped = x if number < 4 else x.flip((2, 3))
-    return torch.rot90(tipped, number % 4, (3, 4)).contiguous()
-
-
-def features(encoder: Encoder, volumes: Tensor, views: int, device: str) -> NDArray[np.float32]:
-    """Return features (N, num_features), their mean over the first ``views`` turned views."""
+def features(encoder: Encoder, volumes: Tensor, views: Turns, device: str) -> NDArray[np.float32]:
+    """Return features (N, num_features), their mean over ``views`` turned views."""
     return _mean_over(lambda x: answer(encoder, x)[0], encoder, volumes, views, device)
 
 
-def probabilities(run: Path, volumes: Tensor, views: int, device: str) -> NDArray[np.float32]:
+def probabilities(run: Path, volumes: Tensor, views: Turns, device: str) -> NDArray[np.float32]:
     """Return a fine-tuned run's class probabilities (N, classes), their mean over turned views."""
     network = open_network(run, "classifier")
     module = network.module
@@ -122,7 +114,7 @@ def probabilities(run: Path, volumes: Tensor, views: int, device: str) -> NDArra
 
 @torch.no_grad()
 def _mean_over(
-    function: Callable[[Tensor], Tensor], module: nn.Module | Encoder, volumes: Tensor, views: int, device: str
+    function: Callable[[Tensor], Tensor], module: nn.Module | Encoder, volumes: Tensor, views: Turns, device: str
 ) -> NDArray[np.float32]:
     settings = resolve("finetune", [Layer("benchmark", {"training": {"device": device}})]).training
     fabric = make_fabric(settings, alone=True)
@@ -131,7 +123,7 @@ def _mean_over(
     with fabric.autocast():
         for batch in volumes.split(BATCH):
             x = batch.to(fabric.device)
-            found.append(sum(function(turned(x, view)).float() for view in range(views)).cpu() / views)
+            found.append(sum(function(turn(x)).float() for turn in rotation_group(views)).cpu() / views)
     return torch.cat(found).numpy()
 
 

@@ -11,10 +11,8 @@ import pytest
 from click.testing import CliRunner
 from support.synthetic import write_classes
 
-from cryoreg.benchmark.demo_study import paired_difference
 from cryoreg.config import TASKS, resolve
 from cryoreg.datasets.readers.mrc_folder import MrcFolder
-from cryoreg.inference.evaluate import Evaluation
 from cryoreg.training.progress import show_notes
 from cryoreg_cli.main import cryoreg as command
 from cryoreg_cli.run_options import new_run_dir
@@ -227,21 +225,3 @@ def test_an_output_that_takes_nothing_ends_without_a_traceback(redirection, expe
     )
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == expected
-
-
-def evaluation(labels, predictions):
-    import numpy as np
-
-    n = len(labels)
-    return Evaluation("test", ("a", "b"), tuple("x" * n), np.array(labels), np.array(predictions), np.ones(n))
-
-
-def test_the_demos_difference_is_the_mcnemar_one():
-    """The paired standard error in closed form: sqrt((b + c)/n - ((b - c)/n)²) · sqrt(1/(n - 1))."""
-    labels = [0] * 20
-    one = evaluation(labels, [0] * 14 + [1] * 6)
-    other = evaluation(labels, [1] * 5 + [0] * 13 + [1] * 2)
-    b, c, n = 5, 4, 20  # right only in one, right only in the other
-    gain, error = paired_difference(one, other)
-    assert gain == pytest.approx((b - c) / n)
-    assert error == pytest.approx((((b + c) / n - ((b - c) / n) ** 2) / (n - 1)) ** 0.5)

@@ -156,6 +156,6 @@ def test_search_works_in_a_site_opened_from_a_disk(site, tmp_path):
         found = "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')"
         from selenium.webdriver.support.wait import WebDriverWait
 
-        WebDriverWait(browser, 30).until(lambda _: "methods.html" in browser.execute_script(found))
+        assert WebDriverWait(browser, 30).until(lambda _: "methods.html" in browser.execute_script(found))
     finally:
         browser.quit()

@@ -75,9 +75,19 @@ def _never(dataset: MadeUp, index: int) -> Sample:
 
 
 def test_nothing_is_simulated_before_training_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MadeUp, "__getitem__", _never)
+    read: list[int] = []
+    simulated = MadeUp.__getitem__
+
+    def noted(dataset: MadeUp, index: int) -> Sample:
+        read.append(index)
+        return simulated(dataset, index)
+
+    monkeypatch.setattr(MadeUp, "__getitem__", noted)
     order = BatchOrder(torch.arange(16), batch_size=4, seed=1)
-    VolumeLoader(create_dataset("universe", **SMALL), order, CPU, resident=True)
+    loader = VolumeLoader(create_dataset("universe", **SMALL), order, CPU, resident=True, workers=0)
+    assert read == []
+    next(iter(loader.epoch(0)))
+    assert 4 <= len(read) <= 8
 
 
 @pytest.mark.slow

@@ -118,9 +118,3 @@ def _for_finetuning(layer: Layer) -> Layer:
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean over seeds, and the standard deviation; of one seed, 0."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def paired_difference(one: Evaluation, other: Evaluation) -> tuple[float, float]:
-    """Return the difference of two accuracies on the same subtomograms, and its standard error."""
-    gain = (one.predictions == one.labels).astype(float) - (other.predictions == other.labels)
-    return float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
