@@ -23,7 +23,8 @@ from cryoreg.learners.specs import FixMatchSpec, FullSpec, MeanTeacherSpec, Part
 from cryoreg.runs.networks import open_network
 from cryoreg.runs.weights import load_weights
 from cryoreg.testing.elsewhere import on_two_ranks
-from cryoreg.testing.learner_checks import STEPS, _train_on_rank, differing, learner_of, train
+from cryoreg.testing.learner_checks import STEPS, _train_on_rank, learner_of, train
+from cryoreg.testing.states import differing
 from cryoreg.training.finetune import FinetuningPlan
 from cryoreg.turns import rotation_group
 from cryoreg_cli.main import cryoreg as command

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, Optimizer
 
@@ -21,6 +20,7 @@ from cryoreg.specs import LearnerSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import on_two_ranks
 from cryoreg.testing.samples import BATCH, EDGE, TinyEncoder, TinyEncoderSpec, volumes
+from cryoreg.testing.states import differing, require_one_state, shared_state
 from cryoreg.training.optimization import trains
 from cryoreg.training.views import local_box
 
@@ -128,15 +128,6 @@ def trained(spec: LearnerSpec) -> Learner:
 def answers_of(learner: Learner, x: Tensor) -> Answer:
     """Return what a learner says in evaluation mode."""
     return learner.eval().answer(x)
-
-
-def differing(state: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    """Return the keys whose tensors differ; NaN is equal to itself."""
-    return [key for key in state if key not in other or not torch.equal(_plain(state[key]), _plain(other[key]))]
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.nan_to_num(12345.0) if tensor.is_floating_point() else tensor
 
 
 def _require_steps(learner: Learner) -> None:
@@ -296,12 +287,7 @@ def check_saved_state_answers(spec: LearnerSpec) -> None:
 def check_two_processes_keep_one_state(spec: LearnerSpec) -> None:
     """After some steps under DDP, each process with its own subtomograms, both have the same state."""
     first, second = on_two_ranks(_train_on_rank, spec)
-    apart = differing(first, second)
-    require(
-        not apart,
-        f"after {_EPOCH} steps two processes differ in {', '.join(apart)}; gather over processes what after_step takes "
-        "from a batch",
-    )
+    require_one_state(first, second, _EPOCH)
 
 
 def _train_on_rank(rank: int, spec: LearnerSpec) -> dict[str, Tensor]:
@@ -314,5 +300,4 @@ def _train_on_rank(rank: int, spec: LearnerSpec) -> dict[str, Tensor]:
         optimizer, half = Adam([p for p in learner.parameters() if p.requires_grad], 3e-3), BATCH // 2
         for step in range(_EPOCH):
             _descend(parallel, learner, optimizer, step, STEPS, slice(rank * half, (rank + 1) * half))
-    local = {f"{n}.{b}" for n, m in learner.named_modules() if isinstance(m, _BatchNorm) for b, _ in m.named_buffers()}
-    return {key: value for key, value in learner.state_dict().items() if key not in local}
+    return shared_state(learner)

@@ -10,7 +10,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, Optimizer
 
@@ -20,6 +19,7 @@ from cryoreg.specs import MethodSpec
 from cryoreg.testing.checks import NotApplicable, require
 from cryoreg.testing.elsewhere import on_two_ranks
 from cryoreg.testing.samples import BATCH, BlindEncoder, TinyEncoder, batch_of, method_of
+from cryoreg.testing.states import differing, require_one_state, shared_state
 from cryoreg.training.monitor import FeatureFigures, Monitor
 
 STEPS = 6
@@ -62,11 +62,6 @@ def train(spec: MethodSpec, method: Method, optimizer: Optimizer, steps: Sequenc
         losses.append(descend(method, optimizer, batch_of(spec, step), seed=step))
         method.after_step(step, STEPS)
     return losses
-
-
-def differing(state: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    """Return the keys whose tensors differ."""
-    return [key for key in state if key not in other or not torch.equal(state[key], other[key])]
 
 
 def check_build_returns_a_method_around_the_encoder(spec: MethodSpec) -> None:
@@ -229,12 +224,7 @@ def _same_rows(weights: Tensor, before: Tensor) -> bool:
 def check_two_processes_keep_one_state(spec: MethodSpec) -> None:
     """After some steps under DDP, each process with its own subtomograms, both have the same state."""
     first, second = on_two_ranks(_train_on_rank, spec)
-    apart = [key for key in first if not torch.equal(first[key], second[key])]
-    require(
-        not apart,
-        f"after {STEPS // 2} steps two processes differ in {', '.join(apart)}; gather over processes what after_step "
-        "takes from a batch",
-    )
+    require_one_state(first, second, STEPS // 2)
 
 
 def _train_on_rank(rank: int, spec: MethodSpec) -> dict[str, Tensor]:
@@ -247,8 +237,7 @@ def _train_on_rank(rank: int, spec: MethodSpec) -> dict[str, Tensor]:
         rows = slice(rank * half, (rank + 1) * half)
         descend(parallel, optimizer, batch_of(spec, step, rows), seed=2 * step + rank)
         method.after_step(step, STEPS)
-    local = {f"{n}.{b}" for n, m in method.named_modules() if isinstance(m, _BatchNorm) for b, _ in m.named_buffers()}
-    return {key: value for key, value in method.state_dict().items() if key not in local}
+    return shared_state(method)
 
 
 def check_collapse_shows_in_the_features(spec: MethodSpec) -> None:
