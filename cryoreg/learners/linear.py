@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cryoreg.contracts import Answer, Encoder, Learner
 
+NEVER = -100.0
+"""The logit of a class without a label."""
 _ANSWERS = ("encoder.", "head.")
 
 

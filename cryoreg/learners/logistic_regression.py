@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryoreg.learners.linear import LinearLearner, embedded
+from cryoreg.learners.linear import NEVER, LinearLearner, embedded
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Values of C to choose from."""
 FOLDS = 5
-NEVER = -100.0
-"""The logit of a class without a label."""
 _C = "logisticregression__C"
 
 

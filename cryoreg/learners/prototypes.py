@@ -7,10 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cryoreg.contracts import Answer, Encoder, Learner, Lesson, Material, StepOutput
-from cryoreg.learners.linear import embedded
-
-NEVER = -100.0
-"""The logit of a class without a label."""
+from cryoreg.learners.linear import NEVER, embedded
 
 
 class Prototypes(Learner):
