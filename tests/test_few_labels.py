@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="benchmarks/ is not part of this source")
@@ -22,21 +21,6 @@ def scripts():
 def row(few_labels, **changes):
     key = few_labels.Key("ten-maps", "rb3d, 20 Å", "weights", "0123abcd", "frozen", 1, 5, 0)._replace(**changes)
     return few_labels.Row(key, "run, 3", 0.5, 0.4, 1000, 2.0, "a machine, 1 thread", "python x.py --only 'a b'")
-
-
-def test_eight_rotations_keep_the_beam(scripts):
-    from few_labels_networks import turned
-
-    z, y, x = torch.meshgrid(*[torch.arange(5.0) - 2] * 3, indexing="ij")
-    matrices = []
-    for number in range(8):
-        places = torch.stack([turned(axis[None, None], number)[0, 0] for axis in (z, y, x)])
-        corner = places[:, [4, 2, 2], [2, 4, 2], [2, 2, 4]] / 2  # where the unit vectors' values came from
-        assert torch.linalg.det(corner) == 1
-        assert corner[0, 0].abs() == 1
-        matrices.append(corner)
-    assert torch.equal(matrices[0], torch.eye(3))
-    assert len({tuple(matrix.flatten().tolist()) for matrix in matrices}) == 8
 
 
 def test_rows_are_read_back_and_not_asked_for_again(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
@@ -22,7 +23,7 @@ from support.synthetic import write_classes
 import cryoreg
 from cryoreg.analysis.report import NAME, figures
 from cryoreg.analysis.report.contents import Contents, choose_shown, copies_across, gather
-from cryoreg.analysis.report.layout import Neighbours, layouts, nearest
+from cryoreg.analysis.report.layout import Neighbours, layouts, nearest, same_threads
 from cryoreg.analysis.report.page import render
 from cryoreg.analysis.report.quality import class_rows, confident_mistakes, evaluation_of, reliabilities
 from cryoreg.analysis.report.run_facts import Course, course, sections, warnings_of_run
@@ -400,6 +401,13 @@ def shown_points(driver) -> list[int]:
     return driver.execute_script(script)
 
 
+def test_what_sets_the_threads_of_openmp_leaves_torchs_as_they_were():
+    before = torch.get_num_threads()
+    with same_threads():
+        torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.slow
 def test_in_a_browser_all_is_drawn_without_a_complaint(opened, contents):
     assert sorted(shown_points(opened)) == list(range(45))
@@ -463,7 +471,7 @@ def test_in_a_browser_drawing_around_points_saves_their_ids(opened, contents):
     across, up = (int(0.49 * plot.size[side]) for side in ("width", "height"))
     actions = ActionChains(opened, duration=80).move_to_element_with_offset(plot, -across, -up).click_and_hold()
     for step in ((2 * across, 0), (0, 2 * up), (-2 * across, 0)):
-        actions.move_by_offset(*step)
+        actions.move_by_offset(*step).pause(0.1)  # a browser takes one position of the mouse for each frame
     actions.release().perform()
     label = opened.find_element("id", "selected")
     wait(lambda: "selected" in label.text and "nothing" not in label.text)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
@@ -76,12 +78,22 @@ def layouts(features: Floats) -> list[Layout]:
 
 def umap(components: Floats) -> Floats:
     """Return a UMAP (N, 2) that does not change from one call to the next."""
-    from umap import UMAP
+    with warnings.catch_warnings(), same_threads():
+        from umap import UMAP
 
-    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed means one thread, and that few points are few
         model = UMAP(n_neighbors=min(_UMAP_NEIGHBOURS, len(components) - 1), random_state=SEED, n_jobs=1)
         return np.nan_to_num(np.asarray(model.fit_transform(components), np.float32))  # NaN: connected to nothing
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """Keep the number of torch's threads, which numba changes with that of all OpenMP, and with it the last bits."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def nearest(features: Floats, count: int = 5) -> Neighbours:
