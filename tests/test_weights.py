@@ -191,6 +191,14 @@ def test_an_encoder_with_other_weights_of_its_own_starts_from_these(install, mon
     assert started().training.pretrained == "scratch", "a package that is not installed offers none"
 
 
+def test_options_may_be_of_components_that_the_weights_recipe_brings() -> None:
+    """As cryoet's error tells users of data that were tilted about x."""
+    config = started(layer(augmentation={"tilt_axis": "x"}, learner={"head": "random"}))
+    assert config.training.pretrained == NAME
+    assert (config.to_dict()["augmentation"]["name"], config.to_dict()["augmentation"]["tilt_axis"]) == ("cryoet", "x")
+    assert config.to_dict()["learner"]["head"] == "random"
+
+
 def test_recipes_and_options_go_before_the_weights_recipe() -> None:
     assert started(recipe=[recipe_layer("gupta2022", "finetune")]).training.pretrained == "scratch"
     best = started(recipe=[recipe_layer("best", "finetune")])

@@ -72,6 +72,7 @@ def _from_registered(weights: Registered, task: str, layers: Sequence[Layer], re
 
 def _own_weights(task: str, layers: Sequence[Layer]) -> Registered | None:
     """Return the trained weights of the encoder that layers choose, unless they give it other settings than these."""
+    layers = _of_the_encoder(layers)
     name = resolve(task, layers).spec("encoder").default_weights if task == "finetune" else None
     if name is None:
         return None
@@ -85,3 +86,9 @@ def _own_weights(task: str, layers: Sequence[Layer]) -> Registered | None:
     card = weights.card
     chosen = resolve(task, [Layer(f"weights {name}", {"encoder": card["config"]["encoder"]}), *layers])
     return None if disagreements(card, chosen.to_dict()["encoder"]) else weights
+
+
+def _of_the_encoder(layers: Sequence[Layer]) -> list[Layer]:
+    """Return what layers say of the encoder: the rest may be of components that the weights' recipe brings."""
+    sections = ("encoder", PROVENANCE_SECTION)
+    return [Layer(source, {key: values[key] for key in sections if key in values}) for source, values in layers]
