@@ -282,9 +282,13 @@ def test_averaged_weights_follow_with_a_momentum_that_rises():
     assert all(torch.equal(value, statistics[name]) for name, value in averaged.learner.named_buffers())
 
 
-def test_full_fine_tuning_may_begin_from_what_scikit_learn_fits():
+BEGIN_AS_PROBE = [FullSpec, PartialSpec, MeanTeacherSpec, FixMatchSpec, S4LSpec]
+
+
+@pytest.mark.parametrize("spec", BEGIN_AS_PROBE)
+def test_learners_with_a_linear_layer_may_begin_from_what_scikit_learn_fits(spec):
     """Before the first epoch alone, and with the answers of logistic regression on standardised features."""
-    learner = learner_of(FullSpec(head="probe"))
+    learner = learner_of(spec(head="probe"))
     x, labels = volumes(12, BOX), torch.arange(12) % 3
     material = Material([(x, labels)], [], [])
     random = learner.head.weight.clone()
@@ -298,7 +302,24 @@ def test_full_fine_tuning_may_begin_from_what_scikit_learn_fits():
     scaled = (features - features.mean(0)) / np.where(features.std(0) > 0, features.std(0), 1)
     wanted = LogisticRegression(C=found.strength, max_iter=5000).fit(scaled, labels).predict_proba(scaled)
     torch.testing.assert_close(answers.double(), torch.from_numpy(wanted), atol=1e-3, rtol=0)
-    assert learner.head.weight.requires_grad
+    layer = getattr(learner, "student_head", learner.head)
+    torch.testing.assert_close(layer.weight, learner.head.weight)
+    assert layer.weight.requires_grad
+
+
+@pytest.mark.parametrize("spec", [*BEGIN_AS_PROBE[:-1], lambda **given: S4LSpec(weight=0, **given)])
+def test_layers_that_see_directions_learn_the_same_of_features_of_any_length(spec):
+    """Of s4l without its method, which sees the features themselves."""
+    losses = []
+    for scale in (1.0, 3.0):
+        learner = learner_of(spec(unit_length=True)).train()
+        for encoder in {learner.encoder, getattr(learner, "student", learner.encoder)}:
+            encoder.register_forward_hook(lambda _, given, features, scale=scale: features * scale)
+        plan = learner.lesson_plan()
+        known = views(3, *range(plan.labelled.whole))
+        unknown = views(3, *range(5, 5 + plan.unlabelled.whole)) if plan.unlabelled else []
+        losses.append(learner(Lesson(known, torch.tensor([0, 1, 2]), unknown)).loss)
+    torch.testing.assert_close(*losses)
 
 
 def test_a_probe_of_unit_length_is_logistic_regression_of_directions():

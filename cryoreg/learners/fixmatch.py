@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed
 
 from cryoreg.contracts import Encoder, Lesson, Material, StepOutput
-from cryoreg.learners.linear import LinearLearner
+from cryoreg.learners.linear import Head, LinearLearner
 from cryoreg.plans import LessonPlan, ViewPlan
 
 
@@ -35,8 +35,10 @@ class FixMatch(LinearLearner):
         temperature: float,
         align: bool,
         align_momentum: float,
+        head: Head = "random",
+        unit_length: bool = False,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, head=head, unit_length=unit_length)
         self.threshold, self.weight, self.ratio = threshold, weight, ratio
         self.temperature, self.align, self.align_momentum = temperature, align, align_momentum
         even = torch.full((classes,), 1 / classes)
@@ -51,6 +53,7 @@ class FixMatch(LinearLearner):
 
     def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
         """Count the labels of each class, once; begin to count what is selected."""
+        super().begin_epoch(epoch, epochs, material)
         self.counts.zero_()
         if epoch == 0:
             labels = torch.cat([labels for _, labels in material.labelled])

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cryoreg.contracts import Encoder, Material
 from cryoreg.learners.full import FullFineTuning
-from cryoreg.learners.logistic_regression import fit_head
 
 
 class LinearProbe(FullFineTuning):
@@ -28,7 +27,7 @@ class LinearProbe(FullFineTuning):
     def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
         """Fit, once: the features of later epochs are the same."""
         if epoch == 0:
-            self.strength.fill_(fit_head(self, material.labelled, self.folds, self.strengths))
+            self.strength.fill_(self.fit_head(material.labelled, self.folds, self.strengths))
 
     def figures(self) -> dict[str, float]:
         """Return the C that cross-validation chose."""

@@ -1,40 +1,19 @@
-"""Logistic regression on the features of an encoder as it is, written into a learner's linear layer."""
+"""Logistic regression on features, of any of the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cryoreg.learners.linear import NEVER, LinearLearner, embedded
-
+NEVER = -100.0
+"""The logit of a class without a label."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Values of C to choose from."""
 FOLDS = 5
 _C = "logisticregression__C"
-
-
-@torch.no_grad()
-def fit_head(
-    learner: LinearLearner,
-    labelled: Iterable[tuple[Tensor, Tensor]],
-    folds: int = FOLDS,
-    strengths: Sequence[float] = STRENGTHS,
-) -> float:
-    """Make the layer that of `fit` on the features of the encoder, of a class without a label `NEVER`; return the C."""
-    features, labels = embedded(learner.encoder, labelled)
-    seen = learner.seen(features).cpu().double().numpy()
-    found = fit(seen, labels.cpu().numpy(), folds, strengths, standardised=not learner.unit_length)
-    weight, bias = learner.head.weight, learner.head.bias
-    weight.zero_()
-    bias.fill_(NEVER)
-    weight[found.classes] = torch.from_numpy(found.weight).to(weight)
-    bias[found.classes] = torch.from_numpy(found.bias).to(bias)
-    return found.strength
 
 
 class Fitted(NamedTuple):

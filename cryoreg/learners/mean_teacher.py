@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cryoreg.contracts import Encoder, Lesson, StepOutput
-from cryoreg.learners.linear import LinearLearner
+from cryoreg.contracts import Encoder, Lesson, Material, StepOutput
+from cryoreg.learners.linear import Head, LinearLearner
 from cryoreg.momentum import copy_buffers, follow
 from cryoreg.plans import LessonPlan, ViewPlan
 
@@ -34,8 +34,10 @@ class MeanTeacher(LinearLearner):
         momentum: float,
         late_momentum: float,
         ratio: int,
+        head: Head = "random",
+        unit_length: bool = False,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, head=head, unit_length=unit_length)
         self.student, self.student_head = copy.deepcopy(self.encoder), copy.deepcopy(self.head)
         self.encoder.requires_grad_(False)
         self.head.requires_grad_(False)
@@ -53,11 +55,17 @@ class MeanTeacher(LinearLearner):
         self.encoder.eval()
         return self
 
+    def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
+        """Let the student begin with the teacher's layer."""
+        super().begin_epoch(epoch, epochs, material)
+        if epoch == 0:
+            self.student_head.load_state_dict(self.head.state_dict())
+
     def forward(self, lesson: Lesson) -> StepOutput:
         """Return cross-entropy + w · mean squared difference of the student's and the teacher's probabilities."""
         first, second = (torch.cat(views) for views in zip(lesson.views, *_pairs(lesson), strict=True))
         features = self.student(first)
-        logits, known = self.student_head(features).float(), len(lesson.labels)
+        logits, known = self.student_head(self.seen(features)).float(), len(lesson.labels)
         with torch.no_grad():
             taught = F.softmax(self.classify(second).logits.float(), dim=1)
         apart = (F.softmax(logits, dim=1) - taught).square().mean()

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from cryoreg.contracts import Answer, Encoder
 from cryoreg.learners.full import FullFineTuning
+from cryoreg.learners.linear import Head
 
 
 class PartialFineTuning(FullFineTuning):
@@ -20,8 +21,18 @@ class PartialFineTuning(FullFineTuning):
     (Hu et al. 2021, LoRA, arXiv 2106.09685); the sum is what is kept, so that answers cost and look as any encoder's.
     """
 
-    def __init__(self, encoder: Encoder, classes: int, *, frozen: float, decay: float, rank: int) -> None:
-        super().__init__(encoder, classes)
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        *,
+        frozen: float,
+        decay: float,
+        rank: int,
+        head: Head = "random",
+        unit_length: bool = False,
+    ) -> None:
+        super().__init__(encoder, classes, head=head, unit_length=unit_length)
         layers = layers_of(encoder)
         self.decay, self.frozen = decay, round(frozen * len(layers))
         for layer in layers[: self.frozen]:
@@ -60,7 +71,7 @@ class PartialFineTuning(FullFineTuning):
         if not (self.adapted and self.training):
             return super().classify(x)
         features = functional_call(self.encoder, dict(self._sums()), (x,))
-        return Answer(self.head(features), features)
+        return Answer(self.head(self.seen(features)), features)
 
     @torch.no_grad()
     def after_step(self, step: int, total_steps: int) -> None:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cryoreg.contracts import Answer, Encoder, Learner, Lesson, Material, StepOutput
-from cryoreg.learners.linear import NEVER, embedded
+from cryoreg.learners.linear import embedded
+from cryoreg.learners.logistic_regression import NEVER
 
 
 class Prototypes(Learner):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cryoreg.contracts import Encoder, Lesson, Method, StepOutput
-from cryoreg.learners.linear import LinearLearner
+from cryoreg.learners.linear import Head, LinearLearner
 from cryoreg.plans import LessonPlan, ViewPlan
 
 
@@ -17,10 +17,18 @@ class S4L(LinearLearner):
     """Learns the labels, and what a self-supervised method asks of all subtomograms, with or without a label."""
 
     def __init__(
-        self, encoder: Encoder, classes: int, build: Callable[[Encoder], Method], plan: ViewPlan, *, weight: float
+        self,
+        encoder: Encoder,
+        classes: int,
+        build: Callable[[Encoder], Method],
+        plan: ViewPlan,
+        *,
+        weight: float,
+        head: Head = "random",
+        unit_length: bool = False,
     ) -> None:
         """Take the method as what builds it around the encoder, and the views that it compares."""
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, head=head, unit_length=unit_length)
         self.method, self.plan, self.weight = build(encoder), plan, weight
 
     def lesson_plan(self) -> LessonPlan:

@@ -27,11 +27,10 @@ _ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
 _UNIT_LENGTH = "the linear layer sees features divided by their length, as methods that compare by cosine teach them"
 
 
-class FullSpec(LearnerSpec):
-    """Full fine-tuning: encoder and a linear layer, trained by cross-entropy on the labels.
+class LinearLayerSpec(LearnerSpec):
+    """Shared by learners that train an encoder and one linear layer.
 
-    As Gupta et al. 2022 do. Loss: −log softmax(W·f(x) + b)_y, averaged over the labelled subtomograms of a batch. Where
-    trained weights are good already, a layer of random weights spoils them before it is any good itself; one that
+    Where trained weights are good already, a layer of random weights spoils them before it is any good itself; one that
     begins as the linear probe does not (Kumar et al. 2022, arXiv 2202.10054).
     """
 
@@ -40,11 +39,18 @@ class FullSpec(LearnerSpec):
     )
     unit_length: bool = Field(False, description=_UNIT_LENGTH)
 
+
+class FullSpec(LinearLayerSpec):
+    """Full fine-tuning: encoder and a linear layer, trained by cross-entropy on the labels.
+
+    As Gupta et al. 2022 do. Loss: −log softmax(W·f(x) + b)_y, averaged over the labelled subtomograms of a batch.
+    """
+
     def build(self, encoder: Encoder, classes: int) -> FullFineTuning:
         """Return the learner around ``encoder``."""
         from cryoreg.learners.full import FullFineTuning
 
-        return FullFineTuning(encoder, classes, self.head, self.unit_length)
+        return FullFineTuning(encoder, classes, **self.model_dump())
 
 
 class LinearProbeSpec(LearnerSpec):
@@ -90,7 +96,7 @@ class PrototypesSpec(LearnerSpec):
         return Prototypes(encoder, classes, **self.model_dump())
 
 
-class PartialSpec(LearnerSpec):
+class PartialSpec(LinearLayerSpec):
     """Partial fine-tuning: first layers frozen, the others the slower the earlier they are, or of low rank.
 
     Loss as `full`. Layers are counted in the order in which the encoder declares them; a normalisation belongs to the
@@ -110,7 +116,7 @@ class PartialSpec(LearnerSpec):
         return PartialFineTuning(encoder, classes, **self.model_dump())
 
 
-class MeanTeacherSpec(LearnerSpec):
+class MeanTeacherSpec(LinearLayerSpec):
     """Mean teacher: agree, on subtomograms with and without a label, with one's own moving average.
 
     Tarvainen & Valpola 2017 (arXiv 1703.01780). Loss: cross-entropy + w(t) · mean (p_θ(x, η) − p_θ'(x, η'))² over
@@ -133,7 +139,7 @@ class MeanTeacherSpec(LearnerSpec):
         return MeanTeacher(encoder, classes, **self.model_dump())
 
 
-class FixMatchSpec(LearnerSpec):
+class FixMatchSpec(LinearLayerSpec):
     """FixMatch: what is said with confidence of a weak view is the label of a strong one.
 
     Sohn et al. 2020 (arXiv 2001.07685). Loss: cross-entropy + λ · mean 1[max p ≥ τ] · −log p_strong(argmax p) over the
@@ -163,7 +169,7 @@ class FixMatchSpec(LearnerSpec):
         return FixMatch(encoder, classes, **self.model_dump())
 
 
-class S4LSpec(LearnerSpec):
+class S4LSpec(LinearLayerSpec):
     """S4L: the labels, and a self-supervised method on all subtomograms at once.
 
     Zhai et al. 2019 (arXiv 1905.03670). Loss: cross-entropy + w · that of any registered method, on equal shares of
@@ -189,4 +195,12 @@ class S4LSpec(LearnerSpec):
                 f"learner.method: '{self.method}' compares by labels or with noise-free copies, which s4l has not; "
                 "choose another, such as vicreg"
             )
-        return S4L(encoder, classes, spec.build, spec.view_plan(), weight=self.weight)
+        return S4L(
+            encoder,
+            classes,
+            spec.build,
+            spec.view_plan(),
+            weight=self.weight,
+            head=self.head,
+            unit_length=self.unit_length,
+        )
