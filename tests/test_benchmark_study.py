@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cryoreg.benchmark import study as studies
@@ -13,6 +14,8 @@ from cryoreg.benchmark.study import load_study, parse_labels, shipped
 from cryoreg.benchmark.tables import Score, summarise, text_rows
 from cryoreg.config import Layer, resolve
 from cryoreg.errors import ConfigError
+from cryoreg.runs.networks import open_network
+from cryoreg.runs.weights import load_trained, weights_file, write_weights
 from cryoreg_cli.main import cryoreg
 
 TINY = """
@@ -154,7 +157,7 @@ def test_labels(value, column, training):
     ("x = 1", "x: not a setting of a study"),
     ('[settings.plain2]\nlearning = 1', "settings.plain2.learning: not a setting"),
     ('[starts.mine]\ndata = "b"\nmethod = { name = "moco" }', "starts.mine.data names no data set of the study: b"),
-    ("[starts.empty]", "starts.empty has no method"),
+    ("[starts.empty]", "starts.empty has neither method nor weights"),
     ("[data.b]", "data.b: needs 'simulate' or a 'dataset'"),
     ("= 3", "is not TOML"),
 ])  # fmt: skip
@@ -311,6 +314,57 @@ def test_a_setting_may_name_a_learner_whose_recipe_lies_below_it(tiny):
 
 
 # ---- a whole study
+
+
+WEIGHED = """
+[starts.shipped]
+weights = "rb3d_universe"
+encoder = { norm = "batch", turns = 8 }
+[starts.further]
+weights = "rb3d_universe"
+method = { name = "vicreg" }
+encoder = { norm = "batch", turns = 8 }
+"""
+
+
+def test_a_start_may_be_trained_weights(tiny):
+    """The setting stays that of all starts: the weights' own recipe is not taken."""
+    plan = Plan(tiny(WEIGHED))
+    shipped_cell, further, random = (cells_of(plan, name)[0] for name in ("shipped", "further", "random"))
+    assert pretraining(shipped_cell) is None
+    known = shipped_cell.job.payload["config"]
+    assert known["training"] == random.job.payload["config"]["training"] | {"pretrained": "rb3d_universe"}
+    assert known["augmentation"] == random.job.payload["config"]["augmentation"]
+    assert known["input"] == {"voxel_size": 20.0, "box": [16, 16, 16], "contrast": "bright"}
+    assert "learner" not in known
+    began = pretraining(further).payload
+    assert (began["config"]["training"]["pretrained"], began["config"]["method"]["name"]) == ("rb3d_universe", "vicreg")
+    assert "pretrained" not in further.job.payload["config"]["training"], "it is what that job gave"
+
+
+def test_weights_that_changed_under_their_path_make_another_job(tiny, tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    study = tiny(WEIGHED, starts={"shipped": {"weights": str(mine)}})
+    tensors, card = load_trained(weights_file("rb3d_universe"))
+    keys = []
+    for factor in (1, 1, 2):
+        write_weights(mine, {name: tensor * factor for name, tensor in tensors.items()}, card)
+        keys.append(cells_of(Plan(study), "shipped")[0].job.key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.slow
+def test_a_cell_begins_with_the_weights_of_its_start(tiny, tmp_path):
+    """Steps at hardly any learning rate leave them as they are."""
+    from cryoreg.benchmark import cells
+
+    cell = cells_of(Plan(tiny(WEIGHED)), "shipped")[1]
+    (tmp_path / "data").mkdir()
+    cells.simulate(tmp_path / "data", cell.job.needs[0].payload | {"per_class": 5}, [])
+    cell.job.payload["config"]["training"] |= {"lr": 1e-20, "epochs": 1, "labels_per_class": 1}
+    cells.finetune(tmp_path, cell.job.payload, [tmp_path / "data"])
+    begun, known = (open_network(start, "encoder").tensors for start in (tmp_path / "run", "rb3d_universe"))
+    torch.testing.assert_close(begun["conv1.weight"], known["conv1.weight"].float(), rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def simulate(folder: Path, payload: SimulationPayload, needs: list[Path]) -> dic
 
 def pretrain(folder: Path, payload: RunPayload, needs: list[Path]) -> dict[str, float]:
     """Pretrain an encoder; return the last epoch's loss."""
-    config = resolve("pretrain", _layers(payload, needs))
+    config = resolve("pretrain", with_start("pretrain", _layers(payload, needs)))
     result = run_pretraining(config, folder / RUN, resume=_is_begun(folder / RUN))
     return {"loss": result.loss}
 

@@ -13,8 +13,10 @@ from cryoreg.benchmark.jobs import Job, Result
 from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, Table, parse_labels
 from cryoreg.benchmark.tables import Score
 from cryoreg.config import PROVENANCE_SECTION, TASKS, Choice, Layer, learner_recipe, resolve
+from cryoreg.config.starts import Start, start_of
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import ConfigError
+from cryoreg.runs.starts import with_start
 from cryoreg.specs import DatasetSpec, Spec
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class Plan:
         seed: int,
         parts: tuple[str, ...],
     ) -> Job:
-        weights = self._pretraining(data, encoder, start, seed, labels)
+        learnt = self._pretraining(data, encoder, start, seed, labels)
         chosen = _nested(values)
         few = setting.at.get(labels.column, {})
         training = {**setting.training, **few, **chosen.get("training", {}), **labels.training, "seed": seed}
@@ -114,17 +116,17 @@ class Plan:
             "augmentation": setting.augmentation | chosen.get("augmentation", {}),
             "training": training,
         }
-        payload = self._payload("finetune", data, config, weights)
+        payload = self._payload("finetune", data, config, start, learnt)
         payload |= {"parts": list(parts), "min_steps": setting.min_steps}
         name = f"{data} · {encoder} · {start} · fine-tune with {labels.column} · seed {seed}"
-        return Job(name, f"{CELLS}:finetune", payload, self._needs(data, weights))
+        return Job(name, f"{CELLS}:finetune", payload, self._needs(data, learnt))
 
     def _probe(self, data: str, encoder: str, start: str, seed: int) -> Job:
-        weights = self._pretraining(data, encoder, start, seed, None)
+        learnt = self._pretraining(data, encoder, start, seed, None)
         config = {"encoder": self._encoder(encoder, start), "training": {"seed": seed}}
-        payload = self._payload("finetune", data, config, weights) | {"labels": list(self.study.labels)}
+        payload = self._payload("finetune", data, config, start, learnt) | {"labels": list(self.study.labels)}
         name = f"{data} · {encoder} · {start} · probe · seed {seed}"
-        return Job(name, f"{CELLS}:probe", payload, self._needs(data, weights))
+        return Job(name, f"{CELLS}:probe", payload, self._needs(data, learnt))
 
     def _pretraining(self, data: str, encoder: str, start: str, seed: int, labels: Labels | None) -> Job | None:
         chosen, stage = self.study.starts[start], self.study.pretrain
@@ -143,7 +145,7 @@ class Plan:
         if chosen.augmentation_2:
             config["augmentation_2"] = chosen.augmentation_2
         source = chosen.data or data
-        payload = self._payload("pretrain", source, config, None)
+        payload = self._payload("pretrain", source, config, start)
         name = f"{source} · {encoder} · {start} · pretrain · seed {seed}"
         return Job(name, f"{CELLS}:pretrain", payload, self._needs(source, None))
 
@@ -160,8 +162,8 @@ class Plan:
     def _encoder(self, encoder: str, start: str) -> Table:
         return self.study.encoders[encoder] | self.study.starts[start].encoder
 
-    def _needs(self, data: str, weights: Job | None) -> tuple[Job, ...]:
-        return tuple(job for job in (self._simulation(data), weights) if job is not None)
+    def _needs(self, data: str, learnt: Job | None) -> tuple[Job, ...]:
+        return tuple(job for job in (self._simulation(data), learnt) if job is not None)
 
     def _simulation(self, data: str) -> Job | None:
         made = self.study.data[data].simulate
@@ -172,22 +174,36 @@ class Plan:
             values |= {"structures": str(made.structures.expanduser().absolute()), "files": _digests(made.structures)}
         return Job(f"{data} · simulate", f"{CELLS}:simulate", values)
 
-    def _payload(self, task: str, data: str, config: Mapping[str, Table], weights: Job | None) -> dict[str, object]:
-        """Return what defines a run: its whole resolved config, without the places of what other jobs make."""
+    def _payload(
+        self, task: str, data: str, config: Mapping[str, Table], start: str, learnt: Job | None = None
+    ) -> dict[str, object]:
+        """Return what defines a run: its whole resolved config, without the places of what other jobs make.
+
+        It begins with what ``learnt`` gave, else with the weights of ``start``, where it has some.
+        """
+        weights = None if learnt else self.study.starts[start].weights
         source = self.study.data[data]
         simulated = source.simulate is not None
         reader = {"name": "store", "root": "data.h5"} | source.dataset if simulated else source.dataset
         layers = [Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split})]
-        resolved = resolve(task, [*layers, Layer("study", {k: v for k, v in config.items() if v})])
+        layers.append(Layer("study", {k: v for k, v in config.items() if v}))
+        if weights is not None:
+            layers.append(Layer(f"study, start '{start}'", {"training": {"pretrained": str(_absolute(weights))}}))
+            layers = with_start("pretrain", layers)  # no recipe for fine-tuning: a setting is the same for every start
+        resolved = resolve(task, layers)
         values = {k: v for k, v in resolved.to_dict().items() if k not in ("task", PROVENANCE_SECTION)}
         if "learner" in values and _is_default(resolved.choices["learner"]):
             del values["learner"]  # so that what was run before there were others keeps its key
-        payload: dict[str, object] = {"config": values, "simulated": simulated, "pretrained": weights is not None}
+        payload: dict[str, object] = {"config": values, "simulated": simulated, "pretrained": learnt is not None}
+        if weights is not None:
+            from cryoreg.runs.weights import weights_file  # which needs torch
+
+            payload["weights"] = _digest(weights_file(start_of(weights)))
         if simulated:
             del values["dataset"]["root"]
         else:
             payload["data"] = self._fingerprint(data, resolved.spec("dataset"))
-        if weights is not None:
+        if learnt is not None:
             del values["training"]["pretrained"]
         return payload
 
@@ -259,7 +275,17 @@ def _digests(folder: Path) -> dict[str, str]:
         files = sorted(file for file in folder.expanduser().iterdir() if file.is_file())
     except OSError as error:
         raise ConfigError(f"cannot read structures {folder}: {error.strerror}") from error
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+    return {file.name: _digest(file) for file in files}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _absolute(weights: str) -> Start:
+    """Return a start that means the same in a job's folder."""
+    start = start_of(weights)
+    return start.expanduser().absolute() if isinstance(start, Path) else start
 
 
 __all__ = ["RANDOM", "Candidate", "Cell", "Plan", "choose", "scores"]

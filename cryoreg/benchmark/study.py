@@ -51,9 +51,10 @@ class DataSource(Settings):
 
 
 class Start(Settings):
-    """Where weights come from: a method to pretrain with, or random weights where there is none."""
+    """Where weights come from: trained ones, a method to pretrain with (from these, where given), or random weights."""
 
-    method: Table = Field(default_factory=dict, description="name and hyper-parameters; empty: random weights")
+    weights: str | None = Field(None, description="trained weights: their name or path; unset: random ones")
+    method: Table = Field(default_factory=dict, description="name and hyper-parameters; empty: none is pretrained")
     augmentation: Table = Field(default_factory=dict, description="over that of [pretrain]")
     augmentation_2: Table = Field(default_factory=dict, description="for every second view")
     training: Table = Field(default_factory=dict, description="over that of [pretrain]")
@@ -118,8 +119,8 @@ class Study(Settings):
         for name, start in self.starts.items():
             if start.data is not None and start.data not in self.data:
                 raise ValueError(f"starts.{name}.data names no data set of the study: {start.data}")
-            if not start.method and name != RANDOM:
-                raise ValueError(f"starts.{name} has no method; only '{RANDOM}' may do without")
+            if not (start.method or start.weights) and name != RANDOM:
+                raise ValueError(f"starts.{name} has neither method nor weights; only '{RANDOM}' may do without")
         return self
 
     @model_validator(mode="after")
