@@ -1,4 +1,4 @@
-"""The kinds of component that cryoreg composes into a run."""
+"""What packages can add to cryoreg: kinds of component, which are composed into a run, and seams beside them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ GROUP_OF: dict[Kind, str] = {
 }
 """Kind -> its entry-point group, without the prefix "cryoreg."."""
 KINDS: tuple[Kind, ...] = tuple(GROUP_OF)
+
+Seam = Literal["logger", "writer"]
+GROUP_OF_SEAM: dict[Seam, str] = {
+    "logger": "loggers",
+    "writer": "writers",
+}
+"""Seam -> its entry-point group. What an entry point names there is no spec with hyper-parameters but one object."""
+SEAMS: tuple[Seam, ...] = tuple(GROUP_OF_SEAM)

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import cryoreg
 from cryoreg import registry
-from cryoreg.kinds import KINDS
+from cryoreg.kinds import KINDS, SEAMS
 from cryoreg_cli import describing
 from cryoreg_cli.main import cryoreg as command
 
@@ -49,8 +49,35 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Datasets:",
         "Weights:",
         "Learners:",
+        "Loggers:",
+        "Writers:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_what_seams_have_is_listed_and_shown(fake_plugin: Install) -> None:
+    for seam in SEAMS:
+        for component in registry.components(registry.group_of(seam)):
+            summary, rest = component.documentation()
+            assert summary.endswith(".")
+            text = run("show", seam, component.name).stdout
+            assert text.startswith(f"{seam} {component.name}, from {component.dist} {component.version}")
+            assert " ".join(f"{summary} {rest}".split()) in " ".join(text.split())
+            assert "Parameters" not in text
+            row = [component.name, f"{component.dist} {component.version}", summary]
+            listing = run("list", "--kind", seam).stdout.splitlines()
+            assert row in [re.split(r"\s{2,}", line.strip()) for line in listing]
+
+
+def test_a_group_that_does_not_exist_is_said_where_components_are_listed(
+    fake_plugin: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_plugin("one", "[cryoreg.loger]\nmine = one_specs:Mine\nyours = one_specs:Mine\n")
+    warning = "Warning: one 1.0 declares mine, yours in the group 'cryoreg.loger', which does not exist; did you mean "
+    result = run("list", "--kind", "encoder")
+    assert (result.exit_code, result.stderr) == (0, f"{warning}'loggers'?\n")
+    monkeypatch.setenv(registry.ALLOW_LIST_VARIABLE, "two")
+    assert run("list").stderr == ""
 
 
 def test_columns_are_aligned(fake_plugin: Install) -> None:

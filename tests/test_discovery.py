@@ -15,7 +15,7 @@ import cryoreg
 from cryoreg.diagnosis import installation
 from cryoreg.registry import discovery
 
-GROUPS = ("encoders", "methods", "augmentations", "datasets", "weights", "learners", "commands")
+GROUPS = ("encoders", "methods", "augmentations", "datasets", "weights", "learners", "loggers", "writers", "commands")
 GOOD = "[cryoreg.encoders]\ntiny = good_specs:Tiny\n"
 
 

@@ -44,10 +44,12 @@ COMMAND_LINES = [
     ("list", "--kind", "dataset"),
     ("list", "--kind", "weights"),
     ("list", "--kind", "learner"),
+    ("list", "--kind", "logger"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),
     ("show", "weights", "rb3d_universe"),
+    ("show", "writer", "star"),
     ("show", "--help"),
 ]
 

@@ -15,7 +15,6 @@ import pytest
 import cryoreg
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
-from cryoreg.kinds import KINDS
 from cryoreg.registry import plugin_api
 from cryoreg.registry.provenance import Source, source_of
 
@@ -169,7 +168,7 @@ def imports_of(file: Path) -> Iterator[str]:
 
 
 OURS = [file for file in ROOT.glob("plugins/*/src/**/*.py") if file.name != "__init__.py"]
-GROUPS = {f"cryoreg.{registry.group_of(kind)}" for kind in KINDS} | {"cryoreg.commands"}
+GROUPS = {f"cryoreg.{group}" for group in registry.GROUPS}
 TEMPLATES = sorted(ROOT.glob("cryoreg/scaffold/templates/**/*.py.j2"))
 
 
@@ -189,3 +188,10 @@ def test_granted_modules_exist() -> None:
     modules = {name for name in granted() if name not in GROUPS}
     assert "cryoreg.datasets.authoring" in modules
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize(("page", "column"), [("plugin-api.md", 1), ("extending.md", 1)])
+def test_every_group_is_on_the_page(page: str, column: int) -> None:
+    rows = [line.split("|") for line in (ROOT / "docs" / page).read_text("utf-8").splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`(cryoreg\.\w+)`", row[column])}
+    assert named == GROUPS

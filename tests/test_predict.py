@@ -28,7 +28,7 @@ from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError, OutputError
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.prediction_files import star_text
-from cryoreg.inference.predictions import Predictions, class_numbers
+from cryoreg.predictions import Predictions, class_numbers
 from cryoreg.runs.weights import load_weights, save_weights
 from cryoreg_cli.main import cryoreg as command_line
 

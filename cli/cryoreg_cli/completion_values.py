@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cryoreg import registry
-from cryoreg.kinds import KINDS, Kind
+from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,12 +40,12 @@ class Offered(click.ParamType):
             return []
 
 
-def component(kind: Kind) -> Offered:
+def component(kind: Kind | Seam) -> Offered:
     """Return the type of a component's name."""
     return Offered(lambda ctx, incomplete: _components(kind))
 
 
-def _components(kind: Kind, before: str = "") -> Iterator[CompletionItem[str]]:
+def _components(kind: Kind | Seam, before: str = "") -> Iterator[CompletionItem[str]]:
     for found in registry.components(registry.group_of(kind)):
         yield CompletionItem(before + found.reference, help=f"{found.dist} {found.version}")
 
@@ -55,8 +55,13 @@ def _component_of_kind(ctx: click.Context, incomplete: str) -> Offers:
 
 
 def _components_and_packages(ctx: click.Context, incomplete: str) -> Offers:
-    found = [c for kind in KINDS for c in registry.components(registry.group_of(kind))]
+    found = [c for kind in (*KINDS, *SEAMS) for c in registry.components(registry.group_of(kind))]
     yield from map(CompletionItem, sorted({c.reference for c in found} | {c.dist for c in found}))
+
+
+def _loggers(ctx: click.Context, incomplete: str) -> Offers:
+    before = incomplete[: incomplete.rfind(",") + 1]
+    return _components("logger", before)
 
 
 def _studies(ctx: click.Context, incomplete: str) -> Offers:
@@ -147,10 +152,12 @@ def _layers(ctx: click.Context, task: str) -> Iterator[Layer]:
     yield from map(parse_assignment, given.get("assignments") or ())
 
 
-COMPONENT = {kind: component(kind) for kind in KINDS}
+COMPONENT = {kind: component(kind) for kind in (*KINDS, *SEAMS)}
 COMPONENT_OF_KIND = Offered(_component_of_kind)
 """The name of a component whose kind is the argument before it."""
 COMPONENT_OR_PACKAGE = Offered(_components_and_packages)
+LOGGERS = Offered(_loggers)
+"""Names with commas between them."""
 RECIPE = Offered(_recipes)
 SCENE_SETTING = Offered(_scene_settings)
 SETTING = Offered(_settings)

@@ -66,17 +66,13 @@ def record(kind: str, component: registry.Component) -> dict[str, object]:
         "error": None,
     }
     try:
-        spec = component.spec()
-    except BrokenComponentError as error:
-        return known | {"error": str(error)}
-    try:
-        facts = component.facts()
+        (summary, source), facts = component.documentation(), component.facts()
     except BrokenComponentError as error:
         return known | {"error": str(error)}
     return known | {
-        "summary": spec.summary(),
-        "source": spec.source(),
-        "parameters": [parameter._asdict() for parameter in spec.parameters()],
+        "summary": summary,
+        "source": source,
+        "parameters": [parameter._asdict() for parameter in component.parameters()],
         **({"facts": facts} if facts else {}),
     }
 

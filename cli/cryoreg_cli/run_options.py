@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cryoreg_cli.completion_values import COMPONENT, RECIPE, SETTING, START
+from cryoreg_cli.completion_values import COMPONENT, LOGGERS, RECIPE, SETTING, START
 
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
@@ -99,6 +99,9 @@ NUM_NODES = Shorthand("--num-nodes", "training.num_nodes", "Nodes, under torchru
 PRECISION = Shorthand(
     "--precision", "training.precision", "auto: bf16 where fast.", click.Choice(["auto", "fp32", "bf16"]), None
 )
+LOGGING = Shorthand(
+    "--loggers", "training.loggers", "Where figures go as the run goes on. [csv,tensorboard]", LOGGERS, "NAME,NAME"
+)
 FROM = Shorthand(
     "--from",
     "training.pretrained",
@@ -112,8 +115,8 @@ LABELS_PER_CLASS = Shorthand(
 )
 
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
-PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
-FINETUNE = (FROM, LEARNER, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA)
+PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
+FINETUNE = (FROM, LEARNER, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
 EVALUATE = (DATA, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)
 """Options of commands that look at data, a run's own or others, through its network."""

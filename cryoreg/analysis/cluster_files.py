@@ -16,13 +16,12 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
-from cryoreg.inference.prediction_files import prepare_writer
-from cryoreg.inference.predictions import Predictions
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
+from cryoreg.inference.writers import prepare_writer, suffixes
 from cryoreg.outputs import check_files
+from cryoreg.predictions import Predictions
 
-_LISTS = (".star", ".tbl")
 _TABLES = (".csv", ".parquet")
 
 
@@ -48,8 +47,8 @@ def run_cluster(
 ) -> Clustered:
     """Cluster a data set by the features of a run's encoder and write ``output`` and, where wanted, a picture.
 
-    ``output`` is CSV, Parquet, STAR or a Dynamo table, by its name. ``say`` gets lines on the data before the work
-    begins. Raises a `CryoregError` for bad input, before anything is written.
+    ``output`` is CSV, Parquet, STAR, a Dynamo table or what another writer has, by its name. ``say`` gets lines on the
+    data before the work begins. Raises a `CryoregError` for bad input, before anything is written.
     """
     trained = Trained.open(run, layers, "encoder", labels=False)
     dataset = trained.dataset
@@ -73,12 +72,13 @@ def run_cluster(
 def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes]:
     """Return what makes the content of ``output``; refuse, before any work, what cannot be written."""
     suffix = output.suffix.lower()
-    if suffix not in (*_TABLES, *_LISTS):
-        raise ConfigError(f"{output}: clusters are written as {', '.join((*_TABLES, *_LISTS))}, by the file's name")
-    if suffix in _LISTS:
-        write = prepare_writer(output, None, dataset)
-        return lambda clustering: write(as_predictions(dataset, clustering)).encode(errors="surrogateescape")
-    return lambda clustering: _encoded(table(dataset, clustering), suffix)
+    if suffix in _TABLES:
+        return lambda clustering: _encoded(table(dataset, clustering), suffix)
+    known = dict.fromkeys((*_TABLES, *suffixes()))
+    if suffix not in known:
+        raise ConfigError(f"{output}: clusters are written as {', '.join(known)}, by the file's name")
+    write = prepare_writer(output, None, dataset)
+    return lambda clustering: write(as_predictions(dataset, clustering))
 
 
 def table(dataset: Subtomograms, clustering: Clustering) -> Columns:

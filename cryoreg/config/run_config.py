@@ -69,7 +69,7 @@ RUNTIME_KEYS = frozenset(
     f"training.{key}"
     for key in (
         *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
-        *("save_every_epochs", "save_every_minutes", "probe_every_epochs"),
+        *("save_every_epochs", "save_every_minutes", "probe_every_epochs", "loggers"),
     )
 ) | {"dataset.root", "dataset.tomograms", "encoder.turns", "learner.turns", REQUIRED_PLUGINS}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""

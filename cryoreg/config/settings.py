@@ -10,7 +10,14 @@ from cryoreg.config.starts import SCRATCH, Start, start_of
 from cryoreg.specs import Settings
 
 StartSetting = Annotated[Start, BeforeValidator(start_of)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: names_in(given) if isinstance(given, str) else given)]
+"""Names of components, also as one text: "csv,tensorboard"."""
 Edge = Annotated[int, Field(ge=1)]
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names in a text that has commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 class SplitSettings(Settings):
@@ -76,6 +83,9 @@ class TrainingSettings(Settings):
     workers: int = Field(2, ge=0, description="reader processes, where volumes are not resident")
     save_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
     save_every_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is due in mid-epoch")
+    loggers: Names = Field(
+        ("csv", "tensorboard"), description="where figures go as the run goes on, by name; csv: what reports draw"
+    )
     pretrained: StartSetting | None = Field(
         None,
         description="what to go on from: weights by name, run directory, encoder.safetensors or lab checkpoint "

@@ -14,6 +14,7 @@ from cryoreg import registry
 from cryoreg.diagnosis import separate_process
 from cryoreg.diagnosis.finding import Finding, of_error, ok, problem, warning
 from cryoreg.errors import BrokenComponentError
+from cryoreg.kinds import GROUP_OF
 from cryoreg.registry import ALLOW_LIST_VARIABLE, HOME, Component, plugin_api, suggestion
 from cryoreg.registry.discovery import GROUP_PREFIX, Candidate
 from cryoreg.registry.provenance import source_of
@@ -61,21 +62,18 @@ def _plugin(dist: str, offers: list[Candidate], allowed: bool) -> Iterator[Findi
         yield ok(f"{described}; not loaded, as {ALLOW_LIST_VARIABLE} leaves it out")
         return
     yield ok(described)
-    yield from _misspelt(offers)
+    yield from _strays(dist)
     yield from _declared(dist, version, info)
     yield from _broken(dist, version)
 
 
-def _misspelt(offers: list[Candidate]) -> Iterator[Finding]:
+def _strays(dist: str) -> Iterator[Finding]:
     """Yield a problem for each group of a plugin that does not exist: what it declares there is never found."""
-    for group in sorted({offer.group for offer in offers} - set(registry.GROUPS)):
-        names = ", ".join(offer.name for offer in offers if offer.group == group)
-        [first, *_] = offers
-        yield problem(
-            f"{first.dist} {first.version} declares {names} in the group '{GROUP_PREFIX}{group}', which does not exist"
-            f"{suggestion(group, registry.GROUPS)}",
-            f"ask its author to write '{GROUP_PREFIX}{_nearest(group)}', then update {first.dist}",
-        )
+    for stray in registry.strays():
+        if stray.dist == dist:
+            yield problem(
+                stray.complaint, f"ask its author to write '{GROUP_PREFIX}{_nearest(stray.group)}', then update {dist}"
+            )
 
 
 def _nearest(group: str) -> str:
@@ -122,8 +120,10 @@ def broken(dist: str) -> list[str]:
 
 
 def _load(component: Component) -> None:
-    if component.group != "commands":
+    if component.group in GROUP_OF.values():
         component.complete_spec()
+    elif component.group != "commands":
+        component.part()
     elif not isinstance(component.load(), click.Command):
         raise component.broken(f"{component.target} is not a click command")
 

@@ -14,11 +14,11 @@ from cryoreg.config.layers import Chosen
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
-from cryoreg.files import write_text
-from cryoreg.inference.prediction_files import PredictionFormat, prepare_writer
-from cryoreg.inference.predictions import Predictions
+from cryoreg.files import write_atomically
 from cryoreg.inference.trained import Trained
+from cryoreg.inference.writers import prepare_writer
 from cryoreg.outputs import check_file
+from cryoreg.predictions import Predictions
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
 from cryoreg.training.calibration import probabilities, temperature_of
@@ -33,7 +33,7 @@ def predict(
     *,
     dataset: Chosen = None,
     output: str | Path | None = None,
-    format: PredictionFormat | None = None,
+    format: str | None = None,
     unsure: Threshold = UNSURE,
     overwrite: bool = False,
     skip_bad: bool = False,
@@ -42,9 +42,9 @@ def predict(
     """Classify every subtomogram of a data set with a fine-tuning run's classifier, as `cryoreg predict` does.
 
     ``dataset`` is that of the run unless given; a mapping without a name changes the run's, such as its root. With
-    ``output`` the predictions are written, as ``format`` or the suffix says. ``unsure`` is the confidence below which
-    a prediction is unsure; "auto": that above which 95 % of the validation split were right. ``settings`` are device,
-    precision, workers. Raises a `CryoregError` for any mistake.
+    ``output`` the predictions are written, by the writer ``format`` or that of the suffix. ``unsure`` is the confidence
+    below which a prediction is unsure; "auto": that above which 95 % of the validation split were right. ``settings``
+    are device, precision, workers. Raises a `CryoregError` for any mistake.
     """
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
     path = None if output is None else Path(output)
@@ -55,7 +55,7 @@ def run_prediction(
     run: Path,
     layers: Sequence[Layer],
     output: Path | None = None,
-    form: PredictionFormat | None = None,
+    form: str | None = None,
     unsure: Threshold = UNSURE,
     overwrite: bool = False,
     skip_bad: bool = False,
@@ -72,7 +72,8 @@ def run_prediction(
         say(line)
     predictions = classify(trained, threshold, skip_bad)
     if write is not None and output is not None:
-        write_text(output, write(predictions))
+        content = write(predictions)
+        write_atomically(output, lambda file: file.write(content))
     return predictions
 
 

@@ -6,18 +6,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import origins_of
-from cryoreg.errors import ConfigError, DataError
+from cryoreg.errors import DataError
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.inference.predictions import Predictions, class_numbers
 from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of, readable
+from cryoreg.predictions import Predictions, class_numbers
 
-PredictionFormat = Literal["star", "csv", "dynamo"]
 Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
 
@@ -28,47 +27,49 @@ DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
 _NOBODY = ("0", "none", "0.0000", "1")
 """The `COLUMNS` of a particle that was not classified."""
-_FORMATS: dict[str, PredictionFormat] = {".star": "star", ".csv": "csv", ".tbl": "dynamo"}
 _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
 
-def prepare_writer(
-    output: Path, form: PredictionFormat | None, dataset: Subtomograms, classes: Sequence[str] = ()
-) -> Write:
-    """Return what turns predictions for ``dataset`` into the text of the file ``output``, having made sure that it can.
+def prepare_star(output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+    """Return what turns predictions for ``dataset`` into a STAR file, having made sure that it can.
 
-    Raises `ConfigError` where the format is unknown, `DataError` where it cannot keep the list that the data come from,
-    or cannot hold the name of a class, a file or a tomogram.
+    Raises `DataError` where it cannot keep the list that the data come from, or cannot hold the name of a class, a file
+    or a tomogram.
     """
-    chosen = form or _FORMATS.get(output.suffix.lower())
-    if chosen is None or chosen not in get_args(PredictionFormat):
-        raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use .star, .csv, .tbl or --format")
     origins = origins_of(dataset)
-    if chosen == "csv":
-        return partial(predictions_csv, dataset)
-    source = _source(output, chosen, origins)
-    if chosen == "star":
-        _check_names(classes)
+    source = _source(output, ".star", origins) if _listed(origins) else None
+    _check_names(classes)
     if source is None:
         _check_names([*map(_image, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins)
-    table = ParticleText.star(source) if chosen == "star" else ParticleText.dynamo(source)
+    return partial(star_text, _of_all(origins, ParticleText.star(source)))
+
+
+def prepare_dynamo(output: Path, dataset: Subtomograms) -> Write:
+    """Return what adds predictions to the Dynamo table of ``dataset``; raise `DataError` where it is of no one."""
+    origins = origins_of(dataset)
+    return partial(dynamo_text, _of_all(origins, ParticleText.dynamo(_source(output, ".tbl", origins))))
+
+
+def _of_all(origins: Sequence[Origin], table: ParticleText) -> ParticleText:
     if table.particles <= max(origin.row or 0 for origin in origins):
-        raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
-    return partial(star_text if chosen == "star" else dynamo_text, table)
+        raise DataError(f"{table.path}: has fewer rows than when it was read; restore it, or write CSV")
+    return table
 
 
-def _source(output: Path, form: PredictionFormat, origins: Sequence[Origin]) -> str | None:
-    """Return the list that all subtomograms come from; None where they come from files that are no lists."""
-    files = list(dict.fromkeys(origin.file for origin in origins))
-    lists = [file for file in files if Path(file).suffix.lower() in _LISTS]
-    if not lists and form == "star":
-        return None
+def _listed(origins: Sequence[Origin]) -> list[str]:
+    """Return the lists among the files that subtomograms come from."""
+    return [file for file in dict.fromkeys(each.file for each in origins) if Path(file).suffix.lower() in _LISTS]
+
+
+def _source(output: Path, wanted: str, origins: Sequence[Origin]) -> str:
+    """Return the list, whose name ends as ``wanted``, that all subtomograms come from."""
+    files, lists = list(dict.fromkeys(origin.file for origin in origins)), _listed(origins)
     if len(files) > 1 or not lists:
         raise DataError(f"{output}: the data are not all of one list ({_named(files)}); predict by list, or write CSV")
     suffix = Path(lists[0]).suffix.lower()
-    if _FORMATS[suffix] != form:
+    if suffix != wanted:
         raise DataError(f"{output}: cannot keep the columns of {lists[0]}; write {suffix}, or CSV")
     return lists[0]
 

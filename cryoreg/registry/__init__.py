@@ -8,6 +8,7 @@ from cryoreg.registry.lookup import (
     allowed_plugins,
     components,
     find,
+    find_part,
     find_spec,
     group_of,
     installed,
@@ -16,6 +17,7 @@ from cryoreg.registry.lookup import (
     problems,
     refresh,
     singular,
+    strays,
     suggestion,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "allowed_plugins",
     "components",
     "find",
+    "find_part",
     "find_spec",
     "group_of",
     "installed",
@@ -35,5 +38,6 @@ __all__ = [
     "problems",
     "refresh",
     "singular",
+    "strays",
     "suggestion",
 ]

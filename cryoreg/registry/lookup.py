@@ -10,13 +10,14 @@ import functools
 import inspect
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError, message_of
-from cryoreg.kinds import GROUP_OF, KINDS, Kind
+from cryoreg.kinds import GROUP_OF, GROUP_OF_SEAM, KINDS, Kind, Seam
 from cryoreg.registry import discovery
 
 if TYPE_CHECKING:
+    from cryoreg.parameters import Parameter
     from cryoreg.specs import Spec
 
 HOME = discovery.HOME
@@ -84,11 +85,38 @@ class Component(NamedTuple):
             spec.check_files()
         return spec
 
+    def part(self) -> Any:
+        """Load what a seam's entry point names, and check that it is what the seam takes."""
+        from cryoreg.seams import misfit
+
+        loaded = self.load()
+        if wrong := misfit(self.group, loaded):
+            raise self.broken(f"{self.target} {wrong}")
+        return loaded
+
+    def documentation(self) -> tuple[str, str]:
+        """Return the first line of what a component or part says of itself, and the rest."""
+        if not self._is_part:
+            return self.spec().summary(), self.spec().source()
+        from cryoreg.seams import documentation
+
+        return documentation(self.part())
+
+    def parameters(self) -> list[Parameter]:
+        """Return the hyper-parameters; a part has none."""
+        return [] if self._is_part else self.spec().parameters()
+
     def facts(self) -> dict[str, str]:
         """Return what a loaded component tells of itself beside its parameters; see `Spec.facts`."""
+        if self._is_part:
+            return {}
         spec = self.spec()
         with self._blamed():
             return spec.facts()
+
+    @property
+    def _is_part(self) -> bool:
+        return self.group in GROUP_OF_SEAM.values()
 
     def broken(self, reason: str, advice: str = "") -> BrokenComponentError:
         """Return the error that says which package is at fault, and why."""
@@ -113,14 +141,15 @@ class Component(NamedTuple):
             raise self.broken(f"{type(error).__name__}: {message_of(error)}") from error
 
 
-GROUPS = (*GROUP_OF.values(), "commands")
+_GROUP_OF: dict[str, str] = dict((*GROUP_OF.items(), *GROUP_OF_SEAM.items(), ("command", "commands")))
+_SINGULAR = {group: name for name, group in _GROUP_OF.items()}
+GROUPS = tuple(_SINGULAR)
 """The entry-point groups that there are, without their prefix."""
-_SINGULAR = {group: kind for kind, group in GROUP_OF.items()} | {"commands": "command"}
 
 
-def group_of(kind: Kind) -> str:
-    """Return the entry-point group of a kind, without its prefix: "encoder" -> "encoders"."""
-    return GROUP_OF[kind]
+def group_of(kind: str) -> str:
+    """Return the entry-point group of a kind or seam, without its prefix: "encoder" -> "encoders"."""
+    return _GROUP_OF[kind]
 
 
 def singular(group: str) -> str:
@@ -170,6 +199,33 @@ def plugins() -> dict[str, list[discovery.Candidate]]:
     return dict(sorted(found.items()))
 
 
+class Stray(NamedTuple):
+    """What a package declares in a group of entry points that does not exist, and so is never found."""
+
+    dist: str
+    version: str
+    group: str
+    names: tuple[str, ...]
+
+    @property
+    def complaint(self) -> str:
+        """Say so in a line, with the group that may be meant."""
+        return (
+            f"{self.dist} {self.version} declares {', '.join(self.names)} in the group "
+            f"'{discovery.GROUP_PREFIX}{self.group}', which does not exist{suggestion(self.group, GROUPS)}"
+        )
+
+
+def strays() -> list[Stray]:
+    """Return what packages that may run declare in groups that do not exist, as ``cryoreg.loger``; sorted."""
+    allowed = allowed_plugins()
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for each in installed():
+        if each.group not in GROUPS and is_allowed(each.dist, allowed):
+            found.setdefault((each.dist, each.version, each.group), []).append(each.name)
+    return [Stray(*where, tuple(names)) for where, names in sorted(found.items())]
+
+
 def components(group: str) -> list[Component]:
     """Return all components of an entry-point group ("encoders", "commands", ...), sorted by name and package."""
     allowed = allowed_plugins()
@@ -205,6 +261,11 @@ def find_spec(kind: Kind, name: str) -> tuple[Component, type[Spec]]:
     """Return a component and its spec class, ready for use."""
     component = find(group_of(kind), name)
     return component, component.complete_spec()
+
+
+def find_part(seam: Seam, name: str) -> Any:
+    """Return what a seam has under a bare or qualified name; raises as `find` and `Component.part`."""
+    return find(group_of(seam), name).part()
 
 
 def _normalise_qualified(name: str) -> str:

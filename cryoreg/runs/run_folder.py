@@ -14,10 +14,10 @@ from cryoreg.files import is_leftover, remove_leftovers, require_no_link, write_
 from cryoreg.runs.cards import check_state
 from cryoreg.runs.checkpoint import State, load_checkpoint, save_checkpoint
 from cryoreg.runs.csv_log import CsvLog
+from cryoreg.runs.loggers import BOARD, METRICS, STEPS
 
 LOCK = ".lock"
-BOARD = "tensorboard"
-_OWN = (LOCK, "checkpoints", BOARD, "metrics.csv", "steps.csv")
+_OWN = (LOCK, "checkpoints", BOARD, METRICS, STEPS)
 """What a run writes to in place; other files it replaces."""
 
 
@@ -31,8 +31,8 @@ class RunFolder:
         self.board = path / BOARD
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
-        self.metrics = CsvLog(path / "metrics.csv")
-        self.steps = CsvLog(path / "steps.csv")
+        self.metrics = CsvLog(path / METRICS)
+        self.steps = CsvLog(path / STEPS)
         self._lock = FileLock(path / LOCK)
 
     @classmethod

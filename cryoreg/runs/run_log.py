@@ -1,68 +1,92 @@
-"""What a run writes down as it goes on: steps.csv, metrics.csv and TensorBoard events."""
+"""What a run writes down as it goes on, through the loggers that it names."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
-from cryoreg.runs.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from cryoreg import registry
+from cryoreg.errors import ConfigError, CryoregError, message_of
+from cryoreg.seams import LoggedRun, Logger
 
 _FLUSH_SECONDS = 1.0
 
 
 class RunLog:
-    """The logs of a run directory; of a run's processes one writes them."""
+    """The loggers of a run, by name, open while it is entered."""
 
-    def __init__(self, folder: RunFolder, first_step: int, writes: bool) -> None:
-        """Begin, or go on, at ``first_step``, when it is entered; with ``writes`` false, nothing is written."""
-        self.folder, self._first_step, self._writes = folder, first_step, writes
-        self._board: SummaryWriter | None = None
-        self._rows: list[Mapping[str, Any]] = []
+    def __init__(self, run: LoggedRun, names: Sequence[str], say: Callable[[str], object]) -> None:
+        """``say`` gets a line where a logger fails, without which the run then goes on."""
+        self._run, self._names, self._say = run, names, say
+        self._loggers: dict[str, Logger] = {}
+        self._rows: list[Mapping[str, float]] = []
         self._flushed_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._writes:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(self.folder.board, purge_step=self._first_step)
+        try:
+            for name in self._names:
+                self._loggers[name] = _opened(name, self._run)
+        except BaseException as error:
+            self._close(error)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.flush()
+        self._close(error)
 
-    def step(self, row: Mapping[str, Any]) -> None:
+    def step(self, row: Mapping[str, float]) -> None:
         """Note a step, to be written within a second or so."""
         self._rows.append(row)
         if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the steps since the last flush to steps.csv, and the newest to TensorBoard."""
-        if self._rows and self._board:
-            self.folder.steps.append(self._rows)
-            for key in ("loss", "lr", "grad_norm"):
-                self._board.add_scalar(f"step/{key}", self._rows[-1][key], self._rows[-1]["step"])
-        self._rows = []
+        """Pass the steps since the last flush on."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self._tell(lambda logger: logger.steps(rows))
         self._flushed_at = time.monotonic()
 
     def epoch(self, epoch: int, step: int, figures: Mapping[str, float]) -> None:
-        """Write an epoch's figures; NaN leaves a cell empty."""
-        if self._board:
-            known = {key: value for key, value in figures.items() if not math.isnan(value)}
-            self.folder.metrics.append([{"epoch": epoch, "step": step, **dict.fromkeys(figures, ""), **known}])
-            for key, value in known.items():
-                self._board.add_scalar(f"epoch/{key}", value, step)
+        """Pass an epoch's figures on, NaN where one is not known."""
+        self._tell(lambda logger: logger.epoch(epoch, step, figures))
 
-    def close(self) -> None:
-        """Write what is left."""
-        self.flush()
-        if self._board:
-            self._board.close()
+    def _close(self, error: BaseException | None) -> None:
+        self._tell(lambda logger: logger.close(error))
+        self._loggers = {}
+
+    def _tell(self, action: Callable[[Logger], None]) -> None:
+        for name, logger in list(self._loggers.items()):
+            try:
+                action(logger)
+            except CryoregError:
+                raise
+            except Exception as error:
+                del self._loggers[name]
+                reason = f"{type(error).__name__}: {message_of(error)}"
+                self._say(f"Warning: logger '{name}' failed ({reason}); the run goes on without it")
+
+
+def require_loggers(names: Iterable[str]) -> None:
+    """Raise a `CryoregError`, before anything slow is done, where a logger is not installed or cannot be loaded."""
+    for name in names:
+        registry.find_part("logger", name)
+
+
+def _opened(name: str, run: LoggedRun) -> Logger:
+    component = registry.find("loggers", name)
+    try:
+        logger: Logger = component.part()(run)
+        return logger
+    except Exception as error:
+        if component.builtin or isinstance(error, CryoregError):
+            raise
+        raise ConfigError(
+            f"training.loggers: '{name}' of {component.dist} {component.version} cannot begin: "
+            f"{type(error).__name__}: {message_of(error)}; mend that, or leave it out, and go on with --resume"
+        ) from error

@@ -24,6 +24,7 @@ from cryoreg.runs.checkpoint import State
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import RunLog
 from cryoreg.runs.weights import load_into, provenance_of
+from cryoreg.seams import LoggedRun
 from cryoreg.training.device import describe, to_device
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchSource
@@ -133,10 +134,11 @@ class Engine:
         self._saved_at = time.monotonic()
         self._leads = fabric.is_global_zero
         self._stop = StopFlag()
-        self._log = RunLog(folder, self.position.step, writes=self._leads)
         self._progress = ProgressLine(
             plan.title, self.settings.epochs, self.steps_per_epoch, self.position.step, silent=not self._leads
         )
+        logged = LoggedRun(folder.path, config.to_dict(), self.position.step)
+        self._log = RunLog(logged, self.settings.loggers if self._leads else (), self._progress.say)
 
     def run(self) -> None:
         """Train until the last epoch is done.

@@ -21,6 +21,7 @@ from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import first_encoder, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.run_log import require_loggers
 from cryoreg.runs.starts import with_start
 from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of
 from cryoreg.training.averaging import Averaged
@@ -164,6 +165,7 @@ class FinetuningPlan(TrainingPlan):
 def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool = False) -> FinetuneResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
+    require_loggers(config.training.loggers)
     return run_in_processes(_finetune, config.training, config, run_dir, resume)
 
 

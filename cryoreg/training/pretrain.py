@@ -19,6 +19,7 @@ from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.errors import DataError
 from cryoreg.runs.networks import first_encoder, save_encoder
 from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.run_log import require_loggers
 from cryoreg.runs.starts import with_start
 from cryoreg.runs.weights import ENCODER_FILE, card_of_start, make_card
 from cryoreg.training.device import make_fabric
@@ -126,6 +127,7 @@ def probed_epochs(settings: PretrainSettings) -> range | tuple[int, ...]:
 def run_pretraining(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool = False) -> PretrainResult:
     """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
     RunFolder(run_dir).require(resume)
+    require_loggers(config.training.loggers)
     return run_in_processes(_pretrain, config.training, config, run_dir, resume)
 
 

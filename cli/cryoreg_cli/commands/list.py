@@ -6,17 +6,17 @@ import click
 
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
-from cryoreg.kinds import KINDS, Kind
+from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
 from cryoreg_cli import describing
 
 
 @click.command("list")
-@click.option("--kind", type=click.Choice(KINDS), help="Only this kind of component.")
+@click.option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind.")
 @click.option("--verbose", "-v", is_flag=True, help="Add each component's source, parameters and their defaults.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
-def list_components(kind: Kind | None, verbose: bool, as_json: bool) -> None:
+def list_components(kind: Kind | Seam | None, verbose: bool, as_json: bool) -> None:
     """List what is installed, by kind."""
-    kinds = (kind,) if kind else KINDS
+    kinds = (kind,) if kind else (*KINDS, *SEAMS)
     if as_json:
         records = [describing.record(k, c) for k in kinds for c in registry.components(registry.group_of(k))]
         click.echo(describing.to_json(records))
@@ -25,7 +25,7 @@ def list_components(kind: Kind | None, verbose: bool, as_json: bool) -> None:
     _warn()
 
 
-def _as_text(kinds: tuple[Kind, ...], verbose: bool) -> str:
+def _as_text(kinds: tuple[Kind | Seam, ...], verbose: bool) -> str:
     page = describing.page()
     for kind in kinds:
         components = registry.components(registry.group_of(kind))
@@ -47,7 +47,7 @@ def _row(component: registry.Component) -> tuple[str, str, str]:
 
 def _summary(component: registry.Component) -> str:
     try:
-        return component.spec().summary()
+        return component.documentation()[0]
     except BrokenComponentError as error:
         return f"(broken) {error}"
 
@@ -55,17 +55,17 @@ def _summary(component: registry.Component) -> str:
 def _write_verbosely(page: click.HelpFormatter, component: registry.Component) -> None:
     describing.write_table(page, [_row(component)])
     try:
-        spec, facts = component.spec(), component.facts()
+        (_, source), facts = component.documentation(), component.facts()
     except BrokenComponentError:
         return
     with page.indentation():
         if not component.builtin:
             page.write_text(f"({component.dist} {component.version}: {describing.origin(component)})")
-        if spec.source():
-            page.write_text(spec.source())
+        if source:
+            page.write_text(source)
         if facts:
             describing.write_table(page, list(facts.items()))
-        rows = [(f"{p.name} = {describing.default_text(p)}", p.help) for p in spec.parameters()]
+        rows = [(f"{p.name} = {describing.default_text(p)}", p.help) for p in component.parameters()]
         if rows:
             describing.write_table(page, rows)
     page.write_paragraph()
@@ -85,3 +85,5 @@ def _on_plugins(dists: list[str]) -> str:
 def _warn() -> None:
     for file, reason in registry.problems():
         click.echo(f"Warning: {file} cannot be read, so its package is left out: {reason}", err=True)
+    for stray in registry.strays():
+        click.echo(f"Warning: {stray.complaint}", err=True)

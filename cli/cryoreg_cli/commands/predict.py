@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import INFER
 from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.inference.predict import Threshold
-    from cryoreg.inference.prediction_files import PredictionFormat
-    from cryoreg.inference.predictions import Predictions
+    from cryoreg.predictions import Predictions
 
 
 class _Threshold(click.ParamType):
@@ -28,10 +28,14 @@ class _Threshold(click.ParamType):
 @click.command()
 @click.argument("run", type=run_options.PATH)
 @run_options.options(INFER)
-@click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="A .star, .csv or .tbl file.")
 @click.option(
-    "--format", "form", type=click.Choice(["star", "csv", "dynamo"]), help="What to write. [as the suffix says]"
+    "--output",
+    type=run_options.PATH,
+    required=True,
+    metavar="FILE",
+    help="A .star, .csv or .tbl file, or another's.",
 )
+@click.option("--format", "form", type=COMPONENT["writer"], metavar="NAME", help="The writer. [as the suffix says]")
 @click.option(
     "--unsure",
     type=_Threshold(),
@@ -45,7 +49,7 @@ class _Threshold(click.ParamType):
 def predict(
     run: Path,
     output: Path,
-    form: PredictionFormat | None,
+    form: str | None,
     unsure: Threshold,
     skip_bad: bool,
     overwrite: bool,

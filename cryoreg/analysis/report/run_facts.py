@@ -13,6 +13,7 @@ from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.cards import Card
 from cryoreg.runs.csv_log import CsvLog
+from cryoreg.runs.loggers import METRICS, STEPS
 
 _CURVE_POINTS = 500
 """A curve of more steps is thinned to about so many."""
@@ -136,7 +137,7 @@ def _is_default(config: AnyConfig, section: str, key: str) -> bool:
 
 def course(folder: Path) -> Course:
     """Read the logs of a run; empty where they are not beside its weights."""
-    epochs, steps = (CsvLog(folder / name).read() for name in ("metrics.csv", "steps.csv"))
+    epochs, steps = (CsvLog(folder / name).read() for name in (METRICS, STEPS))
     return Course(_series(epochs), _series(steps[:: max(1, len(steps) // _CURVE_POINTS)]))
 
 

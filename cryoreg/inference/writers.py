@@ -1,0 +1,108 @@
+"""The formats of predictions: those that cryoreg brings, and which one a file is written in. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryoreg import registry
+from cryoreg.errors import AmbiguousComponentError, ConfigError, UnknownComponentError
+from cryoreg.seams import Writer
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Subtomograms
+    from cryoreg.predictions import Predictions
+
+    Write = Callable[[Predictions], str | bytes]
+
+
+class StarWriter(Writer):
+    """STAR: the list that the data come from with all that it had, or a new one of MRC files.
+
+    Class number, name, confidence and unsure are columns of it.
+    """
+
+    suffix = ".star"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are of no one list, or STAR cannot hold a name."""
+        from cryoreg.inference.prediction_files import prepare_star
+
+        return prepare_star(output, dataset, classes)
+
+
+class CsvWriter(Writer):
+    """CSV: a row for each subtomogram, with its place, its label, the prediction and all probabilities."""
+
+    suffix = ".csv"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Take any data."""
+        from cryoreg.inference.prediction_files import predictions_csv
+
+        return partial(predictions_csv, dataset)
+
+
+class DynamoWriter(Writer):
+    """Dynamo table: the one that the data come from, with the class number in column 22."""
+
+    suffix = ".tbl"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one table."""
+        from cryoreg.inference.prediction_files import prepare_dynamo
+
+        return prepare_dynamo(output, dataset)
+
+
+def prepare_writer(
+    output: Path, name: str | None, dataset: Subtomograms, classes: Sequence[str] = ()
+) -> Callable[[Predictions], bytes]:
+    """Return what turns predictions for ``dataset`` into the content of ``output``, having made sure that it can.
+
+    The format is that of the writer ``name``, or else of the file's ending. Raises `ConfigError` where no writer
+    or several have that ending, and what `Writer.prepare` raises.
+    """
+    write = _chosen(output, name)().prepare(output, dataset, classes)
+    return lambda predictions: _as_bytes(write(predictions))
+
+
+def suffixes() -> dict[str, list[registry.Component]]:
+    """Return each ending with the writers that have it; where cryoreg's own has it, with that alone."""
+    found: dict[str, list[registry.Component]] = {}
+    for component in sorted(registry.components("writers"), key=lambda each: not each.builtin):
+        owners = found.setdefault(component.part().suffix, [])
+        if not any(owner.builtin for owner in owners):
+            owners.append(component)
+    return dict(sorted(found.items()))
+
+
+def _chosen(output: Path, name: str | None) -> type[Writer]:
+    return _by_suffix(output) if name is None else _by_name(name)
+
+
+def _by_name(name: str) -> type[Writer]:
+    try:
+        part: type[Writer] = registry.find_part("writer", name)
+    except UnknownComponentError as error:
+        raise ConfigError(f"--format: no format has that name: {error}") from error
+    return part
+
+
+def _by_suffix(output: Path) -> type[Writer]:
+    known = suffixes()
+    owners = known.get(output.suffix.lower(), [])
+    if not owners:
+        best_first = ", ".join(sorted(known, key=lambda suffix: suffix != StarWriter.suffix))
+        raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use {best_first} or --format")
+    if len(owners) > 1:
+        names = " or ".join(owner.reference for owner in owners)
+        raise AmbiguousComponentError(f"{output}: several packages write '{output.suffix}'; say --format {names}")
+    part: type[Writer] = owners[0].part()
+    return part
+
+
+def _as_bytes(content: str | bytes) -> bytes:
+    return content.encode(errors="surrogateescape") if isinstance(content, str) else content

@@ -1,0 +1,84 @@
+"""What an entry point names where a name and one object are enough, without a spec. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from cryoreg.kinds import GROUP_OF_SEAM, Seam
+
+if TYPE_CHECKING:
+    from cryoreg.contracts import Subtomograms
+    from cryoreg.predictions import Predictions
+
+
+class LoggedRun(NamedTuple):
+    """What a logger is told of the run whose figures it gets."""
+
+    folder: Path
+    """The run's directory. A logger writes nothing there but in a folder of its own name."""
+    config: Mapping[str, Any]
+    """The resolved settings, as config.toml has them."""
+    first_step: int
+    """Steps taken before; where a run goes on, what was logged of later ones is to be replaced."""
+
+
+class Logger(ABC):
+    """Takes a run's figures to where people look at them; one of a run's processes opens it as training begins.
+
+    Addresses and passwords come from the service's own environment variables: settings of a run are passed on.
+    A `CryoregError` ends the run. Any other exception after the opening is said, and the run goes on without it.
+    """
+
+    @abstractmethod
+    def __init__(self, run: LoggedRun) -> None:
+        """Open it; raise a `CryoregError` of one line where that cannot be."""
+
+    @abstractmethod
+    def steps(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Take the steps of the last second or so, as columns of steps.csv: step, epoch, loss, lr, grad_norm."""
+
+    @abstractmethod
+    def epoch(self, epoch: int, step: int, figures: Mapping[str, float]) -> None:
+        """Take an epoch's columns of metrics.csv, NaN where one is not known, and the steps taken until then."""
+
+    def close(self, error: BaseException | None = None) -> None:  # noqa: B027
+        """End the log; ``error`` is what ended the run before its last epoch."""
+
+
+class Writer(ABC):
+    """A format of the file that `cryoreg predict` and `cryoreg cluster` write. The class's name counts for nothing."""
+
+    suffix: ClassVar[str]
+    """The ending of the file by which the format is known without ``--format``, in lower case: ".star"."""
+
+    @abstractmethod
+    def prepare(
+        self, output: Path, dataset: Subtomograms, classes: Sequence[str]
+    ) -> Callable[[Predictions], str | bytes]:
+        """Return what turns predictions for ``dataset`` into the content of the file; it writes no file itself.
+
+        Asked before the network answers: raise a `CryoregError` where the format cannot hold the data or a class.
+        """
+
+
+_TYPES: dict[Seam, type[ABC]] = {"logger": Logger, "writer": Writer}
+
+
+def misfit(group: str, found: object) -> str:
+    """Return what is wrong with what an entry point of a seam's group names; empty where nothing is."""
+    expected = next(_TYPES[seam] for seam, each in GROUP_OF_SEAM.items() if each == group)
+    if not (isinstance(found, type) and issubclass(found, expected)):
+        return f"is not a subclass of {expected.__name__}"
+    if inspect.isabstract(found):
+        return f"does not implement {', '.join(sorted(found.__abstractmethods__))}"
+    return ""
+
+
+def documentation(part: object) -> tuple[str, str]:
+    """Return the first line of what a part says of itself, and the rest."""
+    first, _, rest = inspect.cleandoc(getattr(part, "__doc__", None) or "").replace("``", "`").partition("\n")
+    return first, rest.strip()

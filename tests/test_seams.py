@@ -1,0 +1,304 @@
+"""What entry points name where no spec is needed: each seam has a package that needs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import SPEC_MODULE
+
+from cryoreg import registry
+from cryoreg.config import Layer, resolve
+from cryoreg.errors import BrokenComponentError, ConfigError, RunFolderError, UnknownComponentError
+from cryoreg.kinds import SEAMS
+from cryoreg.runs.csv_log import CsvLog
+from cryoreg.runs.run_log import RunLog, require_loggers
+from cryoreg.seams import LoggedRun
+
+Install = Callable[..., Path]
+STEP = {"step": 0, "epoch": 0, "loss": 2.0, "lr": 0.1, "grad_norm": 1.0}
+
+
+@pytest.mark.parametrize("seam", SEAMS)
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("one_specs:Tiny", "one_specs:Tiny is not a subclass of "),
+        ("one_specs:SPEC_TYPES", "one_specs:SPEC_TYPES is not a subclass of "),
+        ("one_specs:Absent", "AttributeError"),
+        ("absent:Absent", "ModuleNotFoundError"),
+        ("one_specs:Half", "one_specs:Half does not implement "),
+    ],
+)
+def test_what_does_not_fit_is_broken_and_named(fake_plugin: Install, seam: str, target: str, reason: str) -> None:
+    half = f"\n\nfrom cryoreg.seams import {seam.capitalize()}\nclass Half({seam.capitalize()}):\n    pass\n"
+    fake_plugin("one", f"[cryoreg.{registry.group_of(seam)}]\nmine = {target}\n", module=SPEC_MODULE + half)
+    with pytest.raises(BrokenComponentError) as caught:
+        registry.find_part(seam, "mine")
+    assert str(caught.value).startswith(f"{seam} 'mine' of one 1.0 cannot be loaded: {reason}")
+
+
+# ---- loggers
+
+LOGGERS = '''
+"""A logger that notes what it is told, and some that fail."""
+import json
+
+from cryoreg.errors import RunFolderError
+from cryoreg.seams import Logger
+
+
+class Notes(Logger):
+    """Notes all."""
+
+    def __init__(self, run):
+        self.file = run.folder / "notes"
+        self.note("open", run.first_step, run.config["training"]["epochs"])
+
+    def note(self, *what):
+        with self.file.open("a") as file:
+            file.write(json.dumps(what) + "\\n")
+
+    def steps(self, rows):
+        self.note("steps", [row["step"] for row in rows])
+
+    def epoch(self, epoch, step, figures):
+        self.note("epoch", epoch, step, sorted(figures))
+
+    def close(self, error=None):
+        self.note("close", type(error).__name__)
+
+
+class Unreachable(Logger):
+    """Cannot begin."""
+
+    def __init__(self, run):
+        raise OSError("no\\nserver")
+
+    steps = epoch = None
+
+
+class Lost(Notes):
+    """Loses its server."""
+
+    def steps(self, rows):
+        raise OSError("no server")
+
+
+class Full(Notes):
+    """Says that the disk is full."""
+
+    def steps(self, rows):
+        raise RunFolderError("full")
+'''
+
+
+@pytest.fixture
+def loggers(fake_plugin: Install) -> None:
+    names = {"notes": "Notes", "unreachable": "Unreachable", "lost": "Lost", "full": "Full"}
+    lines = "".join(f"{name} = my_loggers_specs:{target}\n" for name, target in names.items())
+    fake_plugin("my-loggers", f"[cryoreg.loggers]\n{lines}", module=LOGGERS)
+
+
+def notes(folder: Path) -> list[list]:
+    return [json.loads(line) for line in (folder / "notes").read_text().splitlines()]
+
+
+def log_of(folder: Path, names: tuple[str, ...], first_step: int = 0) -> tuple[RunLog, list[str]]:
+    said: list[str] = []
+    return RunLog(LoggedRun(folder, {"training": {"epochs": 1}}, first_step), names, said.append), said
+
+
+def test_every_logger_is_told_the_same(loggers: None, tmp_path: Path) -> None:
+    log, said = log_of(tmp_path, ("csv", "notes"), first_step=4)
+    with log:
+        log.step(STEP)
+        log.step({**STEP, "step": 1})
+        log.flush()
+        log.epoch(0, 2, {"loss": 1.5, "val_loss": math.nan})
+    assert notes(tmp_path) == [
+        *(["open", 4, 1], ["steps", [0, 1]], ["epoch", 0, 2, ["loss", "val_loss"]], ["close", "NoneType"])
+    ]
+    assert [row["step"] for row in CsvLog(tmp_path / "steps.csv").read()] == ["0", "1"]
+    assert CsvLog(tmp_path / "metrics.csv").read() == [{"epoch": "0", "step": "2", "loss": "1.5", "val_loss": ""}]
+    assert said == []
+
+
+def test_without_a_logger_nothing_is_written(tmp_path: Path) -> None:
+    log, _ = log_of(tmp_path, ())
+    with log:
+        log.step(STEP)
+        log.epoch(0, 1, {"loss": 1.0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_logger_that_fails_is_said_once_and_the_others_go_on(loggers: None, tmp_path: Path) -> None:
+    log, said = log_of(tmp_path, ("lost", "csv"))
+    with log:
+        for step in range(3):
+            log.step({**STEP, "step": step})
+            log.flush()
+    assert said == ["Warning: logger 'lost' failed (OSError: no server); the run goes on without it"]
+    assert len(CsvLog(tmp_path / "steps.csv").read()) == 3
+    assert notes(tmp_path) == [["open", 0, 1]]
+
+
+def test_a_mistake_of_the_user_ends_the_run(loggers: None, tmp_path: Path) -> None:
+    log, said = log_of(tmp_path, ("full",))
+    with log:
+        log.step(STEP)
+        with pytest.raises(RunFolderError, match="full"):
+            log.flush()
+    assert said == []
+
+
+def test_a_run_that_fails_says_so_to_its_loggers(loggers: None, tmp_path: Path) -> None:
+    log, _ = log_of(tmp_path, ("notes",))
+    log.step(STEP)
+    with pytest.raises(KeyError), log:
+        raise KeyError
+    assert notes(tmp_path)[1:] == [["steps", [0]], ["close", "KeyError"]]
+
+
+def test_a_logger_that_cannot_begin_is_one_line_and_closes_the_others(loggers: None, tmp_path: Path) -> None:
+    log, _ = log_of(tmp_path, ("notes", "unreachable"))
+    with pytest.raises(ConfigError) as caught, log:
+        pass
+    assert str(caught.value).startswith(
+        "training.loggers: 'unreachable' of my-loggers 1.0 cannot begin: OSError: no server; mend that"
+    )
+    assert notes(tmp_path)[-1] == ["close", "ConfigError"]
+
+
+def test_an_unknown_logger_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(UnknownComponentError, match="unknown logger 'tensorbord'; did you mean 'tensorboard'"):
+        require_loggers(("csv", "tensorbord"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("csv, notes", ("csv", "notes")), (["csv"], ("csv",)), ("", ()), ("one:notes", ("one:notes",))],
+)
+def test_loggers_are_named_in_one_text_or_a_list(given: object, expected: tuple[str, ...]) -> None:
+    config = resolve("pretrain", [Layer("t", {"training": {"loggers": given}})])
+    assert config.training.loggers == expected
+
+
+@pytest.mark.slow
+def test_a_run_tells_the_loggers_that_it_names_and_a_resumed_one_may_name_others(loggers: None, tmp_path: Path) -> None:
+    import cryoreg
+
+    small = {"dataset": {"name": "demo", "per_class": 2, "box": 16}, "encoder": {"name": "rb3d", "width": 4}}
+    settings = {
+        "method": "simclr",
+        "batch_size": 8,
+        "device": "cpu",
+        "workers": 0,
+        "probe_every_epochs": 0,
+        "part": "all",
+    }
+    cryoreg.pretrain(tmp_path / "run", **small, **settings, epochs=1, loggers="notes")
+    steps = [step for kind, *rest in notes(tmp_path / "run") if kind == "steps" for step in rest[0]]
+    assert steps == list(range(len(steps)))
+    assert steps
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    cryoreg.pretrain(tmp_path / "run", resume=True, loggers=["csv", "notes"])
+    assert notes(tmp_path / "run")[-2][:2] == ["open", len(steps)]
+
+
+# ---- writers
+
+WRITERS = '''
+"""A binary format, one of lists, and one that has the ending of a built-in."""
+import struct
+
+from cryoreg.errors import DataError
+from cryoreg.seams import Writer
+
+
+class Bytes(Writer):
+    """A byte for each subtomogram."""
+
+    suffix = ".bin"
+
+    def prepare(self, output, dataset, classes):
+        if len(classes) > 256:
+            raise DataError(f"{output}: holds 256 classes")
+        return lambda predictions: bytes(predictions.predictions.tolist())
+
+
+class Lines(Writer):
+    """A line for each subtomogram."""
+
+    suffix = ".csv"
+
+    def prepare(self, output, dataset, classes):
+        return lambda predictions: "".join(f"{name}\\n" for name in predictions.ids)
+'''
+
+
+@pytest.fixture
+def writers(fake_plugin: Install) -> None:
+    lines = "bytes = my_writers_specs:Bytes\nlines = my_writers_specs:Lines\n"
+    fake_plugin("my-writers", f"[cryoreg.writers]\n{lines}", module=WRITERS)
+
+
+def predictions():
+    """Three subtomograms of three classes."""
+    import numpy as np
+
+    from cryoreg.contracts import Origin
+    from cryoreg.predictions import Predictions
+
+    chances = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+    origins = tuple(Origin("/data/list.bin", row) for row in range(3))
+    called = ("é", "b", "c")
+    return Predictions(
+        called, ("x", "y", "z"), chances, chances.argmax(1), chances.max(1), chances.max(1) < 0.5, 0.5, None, origins,
+        (None,) * 3, {},
+    )  # fmt: skip
+
+
+def test_a_writer_is_found_by_the_file_s_ending_or_by_its_name(writers: None, tmp_path: Path) -> None:
+    from cryoreg.inference.writers import prepare_writer
+
+    by_ending = prepare_writer(tmp_path / "out.BIN", None, None, ("x", "y", "z"))
+    assert by_ending(predictions()) == b"\x02\x00\x01"
+    assert prepare_writer(tmp_path / "out.csv", "lines", None)(predictions()) == "é\nb\nc\n".encode()
+
+
+def test_the_ending_of_a_built_in_means_the_built_in(writers: None) -> None:
+    from cryoreg.inference.writers import suffixes
+
+    assert {suffix: [each.name for each in owners] for suffix, owners in suffixes().items()} == {
+        ".bin": ["bytes"], ".csv": ["csv"], ".star": ["star"], ".tbl": ["dynamo"],
+    }  # fmt: skip
+
+
+def test_what_a_writer_refuses_is_refused_before_the_network_answers(writers: None, tmp_path: Path) -> None:
+    from cryoreg.errors import DataError
+    from cryoreg.inference.writers import prepare_writer
+
+    with pytest.raises(DataError, match="holds 256 classes"):
+        prepare_writer(tmp_path / "out.bin", None, None, [str(number) for number in range(257)])
+
+
+def test_an_ending_that_nobody_writes_lists_those_that_somebody_does(writers: None, tmp_path: Path) -> None:
+    from cryoreg.inference.writers import prepare_writer
+
+    with pytest.raises(ConfigError, match=r"'\.xml' is no format to write; use \.star, \.bin, \.csv, \.tbl or --form"):
+        prepare_writer(tmp_path / "out.xml", None, None)
+
+
+def test_two_packages_with_one_ending_need_a_name(writers: None, fake_plugin: Install, tmp_path: Path) -> None:
+    from cryoreg.errors import AmbiguousComponentError
+    from cryoreg.inference.writers import prepare_writer
+
+    fake_plugin("others", "[cryoreg.writers]\nother = others_specs:Bytes\n", module=WRITERS)
+    with pytest.raises(AmbiguousComponentError, match=r"several packages write '\.bin'; say --format bytes or other"):
+        prepare_writer(tmp_path / "out.bin", None, None)
+    assert prepare_writer(tmp_path / "out.bin", "other", None)(predictions()) == b"\x02\x00\x01"
