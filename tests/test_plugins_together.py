@@ -42,6 +42,7 @@ def test_nothing_clashes_and_nothing_is_broken(environment: CleanEnvironment) ->
         ("cryoreg-autoencoder", "autoencoder"),
         ("cryoreg-barlowtwins", "barlow_twins"),
         ("cryoreg-copick", "copick"),
+        ("cryoreg-mlflow", "mlflow"),
     }
     assert "(broken)" not in environment.run("cryoreg", "list").stdout
 

@@ -1,0 +1,1 @@
+"""Logger `mlflow` of cryoreg. Installing this package is all that is needed."""
