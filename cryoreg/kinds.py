@@ -16,10 +16,12 @@ GROUP_OF: dict[Kind, str] = {
 """Kind -> its entry-point group, without the prefix "cryoreg."."""
 KINDS: tuple[Kind, ...] = tuple(GROUP_OF)
 
-Seam = Literal["logger", "writer"]
+Seam = Literal["logger", "writer", "optimizer", "schedule"]
 GROUP_OF_SEAM: dict[Seam, str] = {
     "logger": "loggers",
     "writer": "writers",
+    "optimizer": "optimizers",
+    "schedule": "schedules",
 }
 """Seam -> its entry-point group. What an entry point names there is no spec with hyper-parameters but one object."""
 SEAMS: tuple[Seam, ...] = tuple(GROUP_OF_SEAM)

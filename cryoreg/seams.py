@@ -6,11 +6,11 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-
-from cryoreg.kinds import GROUP_OF_SEAM, Seam
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from cryoreg.contracts import Subtomograms
     from cryoreg.predictions import Predictions
 
@@ -65,16 +65,51 @@ class Writer(ABC):
         """
 
 
-_TYPES: dict[Seam, type[ABC]] = {"logger": Logger, "writer": Writer}
+class MakeOptimizer(Protocol):
+    """What an entry point of ``cryoreg.optimizers`` names: a function that imports torch when it is called.
+
+    `training.optimizer` names it. Names of timm's optimizers mean those.
+    """
+
+    def __call__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> Optimizer:
+        """Return the optimizer of groups of parameters, each with its ``weight_decay``; ``step`` gets no closure."""
 
 
-def misfit(group: str, found: object) -> str:
-    """Return what is wrong with what an entry point of a seam's group names; empty where nothing is."""
-    expected = next(_TYPES[seam] for seam, each in GROUP_OF_SEAM.items() if each == group)
-    if not (isinstance(found, type) and issubclass(found, expected)):
-        return f"is not a subclass of {expected.__name__}"
+class RateFactor(Protocol):
+    """What an entry point of ``cryoreg.schedules`` names: a function, so that a resumed run needs no state for it.
+
+    `training.schedule` names it. Names of timm's schedules mean those.
+    """
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor on the learning rate where a share of the steps is done: from 0, after warm-up, below 1."""
+
+
+_BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer}
+_ARGUMENTS: dict[str, tuple[str, ...]] = {"optimizer": ("groups", "lr", "momentum"), "schedule": ("progress",)}
+"""Of functions; all are passed by position."""
+
+
+def misfit(seam: str, found: object) -> str:
+    """Return what is wrong with what an entry point of a seam names; empty where nothing is."""
+    return _no_function(found, _ARGUMENTS[seam]) if seam in _ARGUMENTS else _no_subclass(found, _BASES[seam])
+
+
+def _no_subclass(found: object, base: type[ABC]) -> str:
+    if not (isinstance(found, type) and issubclass(found, base)):
+        return f"is not a subclass of {base.__name__}"
     if inspect.isabstract(found):
         return f"does not implement {', '.join(sorted(found.__abstractmethods__))}"
+    return ""
+
+
+def _no_function(found: object, arguments: tuple[str, ...]) -> str:
+    if not inspect.isfunction(found):
+        return "is not a function"
+    try:
+        inspect.signature(found).bind(*arguments)
+    except TypeError:
+        return f"does not take ({', '.join(arguments)})"
     return ""
 
 

@@ -51,6 +51,7 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Learners:",
         "Loggers:",
         "Writers:",
+        "Schedules:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")
 

@@ -12,10 +12,10 @@ import entrypoints
 import pytest
 
 import cryoreg
+from cryoreg import registry
 from cryoreg.diagnosis import installation
 from cryoreg.registry import discovery
 
-GROUPS = ("encoders", "methods", "augmentations", "datasets", "weights", "learners", "loggers", "writers", "commands")
 GOOD = "[cryoreg.encoders]\ntiny = good_specs:Tiny\n"
 
 
@@ -36,7 +36,7 @@ def names(scan: discovery.Scan) -> list[tuple[str, str, str, str]]:
 def test_finds_what_the_standard_library_finds() -> None:
     expected = {
         (group, e.name, discovery.canonical_name(e.dist.name), e.dist.version, e.value)
-        for group in GROUPS
+        for group in registry.GROUPS
         for e in importlib.metadata.entry_points(group=f"cryoreg.{group}")
         if e.dist
     }

@@ -22,20 +22,40 @@ Install = Callable[..., Path]
 STEP = {"step": 0, "epoch": 0, "loss": 2.0, "lr": 0.1, "grad_norm": 1.0}
 
 
-@pytest.mark.parametrize("seam", SEAMS)
+MISFITS = """
+
+from cryoreg.seams import Logger, Writer
+
+
+class HalfLogger(Logger):
+    pass
+
+
+class HalfWriter(Writer):
+    pass
+
+
+def nothing():
+    pass
+"""
+BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule")
+
+
 @pytest.mark.parametrize(
-    ("target", "reason"),
+    ("seam", "target", "reason"),
     [
-        ("one_specs:Tiny", "one_specs:Tiny is not a subclass of "),
-        ("one_specs:SPEC_TYPES", "one_specs:SPEC_TYPES is not a subclass of "),
-        ("one_specs:Absent", "AttributeError"),
-        ("absent:Absent", "ModuleNotFoundError"),
-        ("one_specs:Half", "one_specs:Half does not implement "),
+        *((seam, "one_specs:Tiny", "one_specs:Tiny is not a subclass of ") for seam in BASED),
+        *((seam, "one_specs:SPEC_TYPES", "one_specs:SPEC_TYPES is not a subclass of ") for seam in BASED),
+        *((seam, f"one_specs:Half{seam.capitalize()}", "HalfX does not implement ") for seam in BASED),
+        *((seam, "one_specs:Tiny", "one_specs:Tiny is not a function") for seam in FUNCTIONS),
+        *((seam, "one_specs:nothing", "one_specs:nothing does not take (") for seam in FUNCTIONS),
+        *((seam, "one_specs:Absent", "AttributeError") for seam in SEAMS),
+        *((seam, "absent:Absent", "ModuleNotFoundError") for seam in SEAMS),
     ],
 )
 def test_what_does_not_fit_is_broken_and_named(fake_plugin: Install, seam: str, target: str, reason: str) -> None:
-    half = f"\n\nfrom cryoreg.seams import {seam.capitalize()}\nclass Half({seam.capitalize()}):\n    pass\n"
-    fake_plugin("one", f"[cryoreg.{registry.group_of(seam)}]\nmine = {target}\n", module=SPEC_MODULE + half)
+    fake_plugin("one", f"[cryoreg.{registry.group_of(seam)}]\nmine = {target}\n", module=SPEC_MODULE + MISFITS)
+    reason = reason.replace("HalfX", target)
     with pytest.raises(BrokenComponentError) as caught:
         registry.find_part(seam, "mine")
     assert str(caught.value).startswith(f"{seam} 'mine' of one 1.0 cannot be loaded: {reason}")

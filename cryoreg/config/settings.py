@@ -56,11 +56,15 @@ class TrainingSettings(Settings):
 
     epochs: int = Field(ge=1, description="passes over the training subtomograms")
     batch_size: int = Field(16, ge=1, description="subtomograms per step, over all processes")
-    optimizer: str = Field(description="any optimizer of timm: adam, adamw, sgd (Nesterov), momentum, lamb, ...")
+    optimizer: str = Field(
+        description="any optimizer of timm: adam, adamw, sgd (Nesterov), momentum, lamb, ..., or a registered one"
+    )
     lr: float = Field(gt=0, le=1e30, description="learning rate at its highest")
     weight_decay: float = Field(1e-4, ge=0, le=1e30, description="weight decay; none on biases and norms, as timm does")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; other optimizers ignore it")
-    schedule: str = Field(description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
+    schedule: str = Field(
+        description="constant, a schedule of timm (cosine, step, poly, tanh, ...) or a registered one"
+    )
     warmup_epochs: int = Field(0, ge=0, description="epochs of linear warm-up")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; unset: not clipped")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, order and augmentation")
@@ -97,9 +101,13 @@ class PretrainSettings(TrainingSettings):
     """Pretraining; defaults of Gupta et al. 2022."""
 
     epochs: int = Field(200, ge=1, description="passes over the training subtomograms")
-    optimizer: str = Field("adam", description="any optimizer of timm: adam, adamw, sgd (Nesterov), lamb, ...")
+    optimizer: str = Field(
+        "adam", description="any optimizer of timm: adam, adamw, sgd (Nesterov), lamb, ..., or a registered one"
+    )
     lr: float = Field(1e-4, gt=0, le=1e30, description="learning rate at its highest")
-    schedule: str = Field("constant", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
+    schedule: str = Field(
+        "constant", description="constant, a schedule of timm (cosine, step, poly, tanh, ...) or a registered one"
+    )
     part: Literal["train", "all"] = Field(
         "train", description="what to learn from: the train split (an unlabelled set: everything), or all"
     )
@@ -116,9 +124,13 @@ class FinetuneSettings(TrainingSettings):
     """Fine-tuning on labels; defaults of Gupta et al. 2022."""
 
     epochs: int = Field(50, ge=1, description="passes over the labelled training subtomograms")
-    optimizer: str = Field("sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ...")
+    optimizer: str = Field(
+        "sgd", description="any optimizer of timm: sgd (Nesterov), momentum, adam, adamw, ..., or a registered one"
+    )
     lr: float = Field(5e-4, gt=0, le=1e30, description="learning rate at its highest")
-    schedule: str = Field("cosine", description="constant, or any schedule of timm: cosine, step, poly, tanh, ...")
+    schedule: str = Field(
+        "cosine", description="constant, a schedule of timm (cosine, step, poly, tanh, ...) or a registered one"
+    )
     pretrained: StartSetting | None = Field(
         SCRATCH,
         description="weights by name, run directory, encoder.safetensors or lab checkpoint (.pth.tar); scratch: random "

@@ -90,7 +90,7 @@ class Component(NamedTuple):
         from cryoreg.seams import misfit
 
         loaded = self.load()
-        if wrong := misfit(self.group, loaded):
+        if wrong := misfit(singular(self.group), loaded):
             raise self.broken(f"{self.target} {wrong}")
         return loaded
 

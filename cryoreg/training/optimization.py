@@ -1,7 +1,8 @@
-"""Optimizers and learning-rate schedules, through timm's factories."""
+"""Optimizers and learning-rate schedules: timm's, and those that are registered."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,14 +10,20 @@ from typing import Any
 import timm.optim
 import timm.scheduler
 import torch
+from timm.scheduler.scheduler import Scheduler
 from torch import nn
 from torch.optim import Optimizer
 
+from cryoreg import registry
 from cryoreg.config.settings import TrainingSettings
-from cryoreg.errors import ConfigError
+from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.registry import suggestion
+from cryoreg.seams import MakeOptimizer, RateFactor
 
-SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly")
+SCHEDULES = ("cosine", "tanh", "step", "multistep", "poly")
+"""Those of timm that are functions of the step alone."""
+_FIRST_RATE = 1e-2
+"""Of warm-up, times the learning rate."""
 
 
 def trains(module: nn.Module) -> bool:
@@ -27,16 +34,12 @@ def trains(module: nn.Module) -> bool:
 def create_optimizer(
     module: nn.Module, settings: TrainingSettings, rates: Mapping[str, float] | None = None
 ) -> Optimizer:
-    """Return timm's optimizer of that name over the trainable parameters; raise `ConfigError` where it cannot.
+    """Return the optimizer of that name over the trainable parameters; raise `ConfigError` where it cannot.
 
     ``rates`` are factors on the learning rate, of parameters by name. Where nothing is trained, it has nothing to move.
     """
-    known = timm.optim.list_optimizers()
-    if settings.optimizer not in known:
-        hint = suggestion(settings.optimizer, known)
-        raise ConfigError(
-            f"training.optimizer: timm has no '{settings.optimizer}'{hint}; timm.optim.list_optimizers() names all"
-        )
+    if settings.optimizer not in timm.optim.list_optimizers():
+        return _registered_optimizer(module, settings, rates or {})
     if timm.optim.get_optimizer_info(settings.optimizer).second_order:
         raise ConfigError(f"training.optimizer: '{settings.optimizer}' needs second derivatives; choose another")
     try:
@@ -50,6 +53,23 @@ def create_optimizer(
         )
     except (AssertionError, ImportError) as error:  # Apex and bitsandbytes, which timm only wraps
         raise ConfigError(f"training.optimizer: '{settings.optimizer}' cannot be used here: {error}") from error
+
+
+def _registered_optimizer(module: nn.Module, settings: TrainingSettings, rates: Mapping[str, float]) -> Optimizer:
+    try:
+        component = registry.find("optimizers", settings.optimizer)
+    except UnknownComponentError as error:
+        hint = suggestion(settings.optimizer, timm.optim.list_optimizers())
+        raise ConfigError(
+            f"training.optimizer: timm has no '{settings.optimizer}'{hint} (timm.optim.list_optimizers() names all); "
+            f"nor is it registered: {error}"
+        ) from error
+    make: MakeOptimizer = component.part()
+    nothing = [{"params": [nn.Parameter(torch.empty(0))]}]
+    made: object = make(_groups(settings.weight_decay, rates, module) or nothing, settings.lr, settings.momentum)
+    if not isinstance(made, Optimizer):
+        raise component.broken(f"{component.target} returns no torch.optim.Optimizer, but a {type(made).__name__}")
+    return made
 
 
 def _groups(weight_decay: float, rates: Mapping[str, float], module: nn.Module) -> list[dict[str, Any]]:
@@ -66,22 +86,11 @@ class Schedule:
     """The learning rate as a function of the step alone, so that a resumed run needs no state for it."""
 
     def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
-        if settings.schedule not in SCHEDULES:
-            hint = suggestion(settings.schedule, SCHEDULES)
-            raise ConfigError(f"training.schedule: '{settings.schedule}'{hint}; known: {', '.join(SCHEDULES)}")
-        constant = settings.schedule == "constant"
-        self._scheduler, _ = timm.scheduler.create_scheduler_v2(
-            optimizer,
-            sched="step" if constant else settings.schedule,
-            decay_rate=1.0 if constant else 0.1,
-            num_epochs=settings.epochs,
-            decay_epochs=max(1, settings.epochs // 3),
-            decay_milestones=[settings.epochs // 2, settings.epochs * 3 // 4],
-            warmup_epochs=settings.warmup_epochs,
-            warmup_lr=settings.lr * 1e-2,
-            step_on_epochs=False,
-            updates_per_epoch=max(1, steps_per_epoch),
-        )
+        steps = max(1, steps_per_epoch)
+        if settings.schedule in SCHEDULES:
+            self._scheduler = _timms_schedule(optimizer, settings, steps)
+        else:
+            self._scheduler = _RegisteredSchedule(optimizer, settings, steps)
         self._optimizer = optimizer
 
     def set(self, step: int) -> float:
@@ -89,3 +98,48 @@ class Schedule:
         self._scheduler.step_update(step)
         group = self._optimizer.param_groups[0]
         return float(group["lr"] / group.get("lr_scale", 1.0))
+
+
+def _timms_schedule(optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> Scheduler:
+    scheduler, _ = timm.scheduler.create_scheduler_v2(
+        optimizer,
+        sched=settings.schedule,
+        decay_rate=0.1,
+        num_epochs=settings.epochs,
+        decay_epochs=max(1, settings.epochs // 3),
+        decay_milestones=[settings.epochs // 2, settings.epochs * 3 // 4],
+        warmup_epochs=settings.warmup_epochs,
+        warmup_lr=settings.lr * _FIRST_RATE,
+        step_on_epochs=False,
+        updates_per_epoch=steps_per_epoch,
+    )
+    return scheduler
+
+
+class _RegisteredSchedule(Scheduler):
+    """Linear warm-up, as timm has it, and then a registered factor on the rate."""
+
+    def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
+        self._name, self._factor = settings.schedule, _registered_factor(settings.schedule)
+        self._warm_up, self._steps = (epochs * steps_per_epoch for epochs in (settings.warmup_epochs, settings.epochs))
+        self._first = settings.lr * _FIRST_RATE
+        super().__init__(optimizer, "lr", t_in_epochs=False)
+
+    def _get_lr(self, step: int) -> list[float]:
+        if step < self._warm_up:
+            return [self._first + step * ((rate - self._first) / self._warm_up) for rate in self.base_values]
+        factor = self._factor((step - self._warm_up) / max(1, self._steps - self._warm_up))
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ConfigError(f"training.schedule: '{self._name}' gives the factor {factor} at step {step}; mend it")
+        return [rate * factor for rate in self.base_values]
+
+
+def _registered_factor(name: str) -> RateFactor:
+    try:
+        factor: RateFactor = registry.find_part("schedule", name)
+    except UnknownComponentError as error:
+        raise ConfigError(
+            f"training.schedule: '{name}'{suggestion(name, SCHEDULES)}; timm has {', '.join(SCHEDULES)}; nor is it "
+            f"registered: {error}"
+        ) from error
+    return factor

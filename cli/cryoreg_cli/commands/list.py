@@ -29,6 +29,8 @@ def _as_text(kinds: tuple[Kind | Seam, ...], verbose: bool) -> str:
     page = describing.page()
     for kind in kinds:
         components = registry.components(registry.group_of(kind))
+        if not components and len(kinds) > 1:
+            continue
         with page.section(registry.group_of(kind).capitalize()):
             if verbose:
                 for component in components:

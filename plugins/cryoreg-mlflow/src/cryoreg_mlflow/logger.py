@@ -25,7 +25,7 @@ class MlflowLogger(Logger):
     """A run of MLflow: the settings as parameters, the figures of steps and epochs as metrics.
 
     Server, password and experiment are those of MLflow's own variables: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN (or
-    _USERNAME and _PASSWORD), MLFLOW_EXPERIMENT_NAME. The run's directory keeps the id, with which a resumed run goes on.
+    _USERNAME and _PASSWORD), MLFLOW_EXPERIMENT_NAME. The run's directory keeps the id, by which a resumed run goes on.
     """
 
     def __init__(self, run: LoggedRun) -> None:
