@@ -34,7 +34,10 @@ from cryoreg_cli.main import cryoreg as command_line
 
 FAST = {"device": "cpu", "workers": 0, "precision": "fp32"}
 CPU = ["--device", "cpu", "--set", "training.workers=0"]
-ADDED = ["rlnClassNumber", "cryoregClassName", "cryoregConfidence", "cryoregUnsure"]
+ADDED = [
+    *("rlnClassNumber", "cryoregClassName", "cryoregConfidence", "cryoregUnsure"),
+    *("cryoregFamiliarity", "cryoregNoneOfThese"),
+]
 COUNT = 6
 
 
@@ -138,7 +141,7 @@ def test_star_keeps_every_block_column_and_row_as_text(run, volumes, make, tmp_p
     kept = new[name].drop(columns=ADDED).rename(columns={"cryoregPreviousClassNumber": "rlnClassNumber"})
     assert list(kept.columns) == list(old[name].columns)
     assert kept.equals(old[name])
-    assert list(new[name].columns[-4:]) == ADDED
+    assert list(new[name].columns[-len(ADDED) :]) == ADDED
     assert new[name]["cryoregClassName"].tolist() == [predicted.classes[p] for p in predicted.predictions]
     assert new[name]["rlnClassNumber"].tolist() == [str(1 + p) for p in predicted.predictions]
     assert new[name]["cryoregUnsure"].tolist() == [str(int(u)) for u in predicted.unsure]
@@ -154,7 +157,7 @@ def test_no_character_of_a_list_changes(run, volumes, make, tmp_path):
     text = (tmp_path / "out.star").read_bytes()
     text = text.replace(b"cryoregPreviousClassNumber", b"@@@")
     text = re.sub(rb"_(?:rlnClassNumber|cryoreg\w+) #\d+\r?\n", b"", text).replace(b"@@@", b"rlnClassNumber")
-    text = re.sub(rb" [123] class\d [01]\.\d{4} [01]" + end, b"", text)
+    text = re.sub(rb" [123] class\d [01]\.\d{4} [01] [01]\.\d{4} [01]" + end, b"", text)
     assert text == path.read_bytes()
 
 
@@ -215,7 +218,7 @@ def test_what_cannot_be_read_keeps_its_row(run, volumes, tmp_path):
     assert "constant" in whole.left_out["Extract/sub 2.mrc"]
     assert len(whole.ids) == COUNT - 1
     table = particles(tmp_path / "out.star")
-    assert table.loc[2, ADDED].tolist() == ["0", "none", "0.0000", "1"]
+    assert table.loc[2, ADDED].tolist() == ["0", "none", "0.0000", "1", "0.0000", "1"]
     assert table["cryoregClassName"].tolist() == ["class0", "class0", "none", "class1", "class2", "class2"]
 
 
@@ -348,7 +351,7 @@ def test_any_class_name_can_be_written(tmp_path, name):
         left_out={},
     )
     path.write_text(star_text(ParticleText.star(str(path)), predicted))
-    row = gemmi.cif.read(str(path)).sole_block().find([f"_{column}" for column in ADDED])[0]
+    row = gemmi.cif.read(str(path)).sole_block().find([f"_{column}" for column in ADDED[:4]])[0]
     assert [row.str(place) for place in range(4)] == ["1", name, "0.7500", "0"]
     assert read_blocks(path)[""]["cryoregClassName"].tolist() == [name]
 

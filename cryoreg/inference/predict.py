@@ -15,6 +15,7 @@ from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_atomically
+from cryoreg.inference.doubts import AUTO, Doubter, doubter_of
 from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.outputs import check_file
@@ -35,6 +36,7 @@ def predict(
     output: str | Path | None = None,
     format: str | None = None,
     unsure: Threshold = UNSURE,
+    none_of_these: str = AUTO,
     overwrite: bool = False,
     skip_bad: bool = False,
     **settings: object,
@@ -43,12 +45,13 @@ def predict(
 
     ``dataset`` is that of the run unless given; a mapping without a name changes the run's, such as its root. With
     ``output`` the predictions are written, by the writer ``format`` or that of the suffix. ``unsure`` is the confidence
-    below which a prediction is unsure; "auto": that above which 95 % of the validation split were right. ``settings``
-    are device, precision, workers. Raises a `CryoregError` for any mistake.
+    below which a prediction is unsure; "auto": that above which 95 % of the validation split were right.
+    ``none_of_these`` names the score that tells what belongs to none of the classes ("auto": the one that fine-tuning
+    chose), or is "off". ``settings`` are device, precision, workers. Raises a `CryoregError` for any mistake.
     """
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
     path = None if output is None else Path(output)
-    return run_prediction(Path(run), layers, path, format, unsure, overwrite, skip_bad)
+    return run_prediction(Path(run), layers, path, format, unsure, none_of_these, overwrite, skip_bad)
 
 
 def run_prediction(
@@ -57,20 +60,23 @@ def run_prediction(
     output: Path | None = None,
     form: str | None = None,
     unsure: Threshold = UNSURE,
+    none_of_these: str = AUTO,
     overwrite: bool = False,
     skip_bad: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> Predictions:
-    """Do what `predict` does, with layers over the run's config; ``say`` gets the `remarks` before the work begins."""
+    """Do what `predict` does, with layers over the run's config; ``say`` gets `remarks` and warnings."""
     network = open_network(run, "classifier")
     trained = Trained.with_data(network, layers, labels=False)
-    threshold = threshold_of(trained.card, unsure)
+    threshold, doubter = threshold_of(trained.card, unsure), doubter_of(trained, none_of_these)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
     write = None if output is None else prepare_writer(output, form, trained.dataset, trained.card["classes"])
-    for line in remarks(trained):
+    for line in [*remarks(trained), *remarks_on(doubter)]:
         say(line)
-    predictions = classify(trained, threshold, skip_bad)
+    predictions = classify(trained, threshold, skip_bad, None if isinstance(doubter, str) else doubter)
+    for line in predictions.doubts.warnings if predictions.doubts else ():
+        say(f"warning: {line}")
     if write is not None and output is not None:
         content = write(predictions)
         write_atomically(output, lambda file: file.write(content))
@@ -100,19 +106,22 @@ def remarks(trained: Trained) -> list[str]:
     return lines
 
 
-def classify(trained: Trained, threshold: float = UNSURE, skip_bad: bool = False) -> Predictions:
+def classify(
+    trained: Trained, threshold: float = UNSURE, skip_bad: bool = False, doubter: Doubter | None = None
+) -> Predictions:
     """Classify every subtomogram of the data set; with ``skip_bad`` those that cannot be read are left out."""
     dataset = trained.dataset
     served = Trained(trained.network, trained.config, _Tolerant(dataset)) if skip_bad else trained
-    logits = served.logits()
-    finite = np.isfinite(logits).all(axis=1)
+    answers = served.answers()
+    finite = np.isfinite(answers.logits).all(axis=1)
     left_out = {dataset.ids[index]: _reason(dataset, index) for index in np.flatnonzero(~finite).tolist()}
     if not finite.any():
         raise DataError(f"none of {len(dataset)} subtomograms can be read; the first: {next(iter(left_out.values()))}")
     temperature = temperature_of(trained.card)
-    chances = probabilities(logits[finite], temperature)
+    answers = answers.take(finite)
+    chances = probabilities(answers.logits, temperature)
     kept, origins = np.flatnonzero(finite).tolist(), origins_of(dataset)
-    confidences = chances.max(1)
+    confidences, groups = chances.max(1), tuple(dataset.groups[index] for index in kept)
     return Predictions(
         ids=tuple(dataset.ids[index] for index in kept),
         classes=tuple(trained.card["classes"]),
@@ -123,9 +132,15 @@ def classify(trained: Trained, threshold: float = UNSURE, skip_bad: bool = False
         threshold=threshold,
         temperature=temperature,
         origins=tuple(origins[index] for index in kept),
-        groups=tuple(dataset.groups[index] for index in kept),
+        groups=groups,
         left_out=left_out,
+        doubts=doubter.doubts(trained, answers, groups) if doubter else None,
     )
+
+
+def remarks_on(doubter: Doubter | str) -> list[str]:
+    """Return lines on what nobody can doubt, and why."""
+    return doubter.notes() if isinstance(doubter, Doubter) else [doubter] * bool(doubter)
 
 
 class _Tolerant(Wrapped):

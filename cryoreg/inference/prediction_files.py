@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,18 @@ Write = Callable[[Predictions], str]
 PREVIOUS = "cryoregPreviousClassNumber"
 COLUMNS = (relion.CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryoregUnsure")
 """What a STAR file gets."""
+DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
+"""What it gets, too, where a run knows what it was trained on."""
+REMARK = "# cryoreg: "
+"""How lines at its beginning begin that say how the data differ from those of training."""
 DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
 _NOBODY = ("0", "none", "0.0000", "1")
 """The `COLUMNS` of a particle that was not classified."""
+_NOBODY_KNOWN = ("0.0000", "1")
+"""Its `DOUBTS`."""
+_NOT_DOUBTED = ("-1", "-1")
+"""The `DOUBTS` that an earlier prediction left, where a later one has none."""
 _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
 
@@ -79,17 +88,28 @@ def _named(files: Sequence[str]) -> str:
 
 
 def star_text(table: ParticleText, predictions: Predictions) -> str:
-    """Return a STAR file with class number, name, confidence and unsure of every particle, and all that it had.
+    """Return a STAR file with `COLUMNS` and `DOUBTS` of every particle, and all that it had.
 
     Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
-    Particles that were not classified get class 0, "none".
+    Particles that were not classified get class 0, "none". Warnings stand in comments before all else.
     """
     table = table.rename(relion.CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
-    values: list[tuple[str, ...]] = [_NOBODY] * table.particles
-    for origin, cells in zip(predictions.origins, _star_cells(predictions), strict=True):
+    names, rows = _star_columns(predictions, any(DOUBTS[0] in each.labels for each in table.tables))
+    values: list[tuple[str, ...]] = [(*_NOBODY, *_NOBODY_KNOWN)[: len(names)]] * table.particles
+    for origin, cells in zip(predictions.origins, rows, strict=True):
         assert origin.row is not None
         values[origin.row] = cells
-    return table.with_columns(dict(zip(COLUMNS, map(list, zip(*values, strict=True)), strict=True)))
+    text = table.with_columns(dict(zip(names, map(list, zip(*values, strict=True)), strict=True)))
+    return _with_remarks(text, predictions)
+
+
+def _with_remarks(text: str, predictions: Predictions) -> str:
+    """Return a STAR file with the warnings of these predictions, and without those of earlier ones, before all else."""
+    lines = text.splitlines(keepends=True)
+    rest = "".join(dropwhile(lambda line: line.startswith(REMARK), lines))
+    end = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    warnings = predictions.doubts.warnings if predictions.doubts else ()
+    return "".join(f"{REMARK}{' '.join(readable(line).split())}{end}" for line in warnings) + rest
 
 
 def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
@@ -115,9 +135,21 @@ def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
             "class_number": [numbers[prediction] for prediction in predictions.predictions],
             "confidence": predictions.confidences.round(4).tolist(),
             "unsure": predictions.unsure.astype(int).tolist(),
+            **_doubts(predictions),
             **probabilities_of(predictions.classes, predictions.probabilities.round(4)),
         }
     )
+
+
+def _doubts(predictions: Predictions) -> dict[str, Sequence[object]]:
+    doubts = predictions.doubts
+    if doubts is None:
+        return {}
+    return {
+        "familiarity": doubts.familiarity.round(4).tolist(),
+        "none_of_these": doubts.none_of_these.astype(int).tolist(),
+        "drift": [readable(kinds) or None for kinds in doubts.drift],
+    }
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -139,8 +171,22 @@ def new_star_text(predictions: Predictions) -> str:
         columns[relion.TOMOGRAM] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
         columns[relion.PIXEL_SIZE] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
-    columns |= dict(zip(COLUMNS, zip(*_star_cells(predictions), strict=True), strict=True))
-    return star_table("particles", columns)
+    names, rows = _star_columns(predictions)
+    columns |= dict(zip(names, zip(*rows, strict=True), strict=True))
+    return _with_remarks(star_table("particles", columns), predictions)
+
+
+def _star_columns(predictions: Predictions, doubted: bool = False) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the names of columns and the rows; the `DOUBTS` of a list that was ``doubted`` before are replaced."""
+    cells, doubts = _star_cells(predictions), predictions.doubts
+    if doubts is not None:
+        known = zip(doubts.familiarity, doubts.none_of_these, strict=True)
+        more = [(f"{share:.4f}", str(int(none))) for share, none in known]
+    elif doubted:
+        more = [_NOT_DOUBTED] * len(cells)
+    else:
+        return COLUMNS, cells
+    return (*COLUMNS, *DOUBTS), [(*one, *other) for one, other in zip(cells, more, strict=True)]
 
 
 def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:

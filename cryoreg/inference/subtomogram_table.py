@@ -21,12 +21,15 @@ COLUMNS = {
     "class_number": "of the prediction, as in a STAR file",
     "confidence": "probability of the prediction, or of the cluster",
     "unsure": "1 where the confidence is below the threshold",
+    "familiarity": "share of validation subtomograms that are at least as strange to the network",
+    "none_of_these": "1 where that is at most 0.05: it may be none of the classes",
+    "drift": "in what its tomogram, or all of the data, differ from those of training; empty where in nothing",
     "cluster": "its number, from 1",
     "distance": "from the cluster's centre",
 }
 """Name -> what it holds, in the order of all tables; probabilities of classes and features come after these."""
-_TEXT = ("id", "file", "tomogram", "split", "label", "prediction")
-_COUNTS = ("row", "class_number", "unsure", "cluster")
+_TEXT = ("id", "file", "tomogram", "split", "label", "prediction", "drift")
+_COUNTS = ("row", "class_number", "unsure", "none_of_these", "cluster")
 Columns = Mapping[str, Sequence[object]]
 """Name -> a value for each subtomogram, None where unknown."""
 

@@ -18,6 +18,7 @@ from cryoreg.contracts import Encoder, Learner, Subtomograms
 from cryoreg.datasets.adaptation import differences
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import inputs_of
+from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, load_for
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
@@ -138,6 +139,12 @@ class Trained:
         classes = len(self.card["classes"])
         both = self._run(lambda x: torch.cat([part.float() for part in answer(self.module, x)], dim=1), samples)
         return both[:, :classes], both[:, classes:]
+
+    def answers(self, samples: Sequence[int] | None = None) -> Answers:
+        """Return the learner's answers to subtomograms by index, and what these look like, from one pass."""
+        learner = self.network.learner
+        assert learner is not None, "a classifier was opened"
+        return Answers.split(self._run(lambda x: answer_in_full(learner, x), samples), len(self.card["classes"]))
 
     def _run(self, function: Callable[[Tensor], Tensor], samples: Sequence[int] | None) -> NDArray[np.float32]:
         settings = self.config.training

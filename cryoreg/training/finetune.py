@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,10 @@ from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Learner, StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.splits import label_fraction, require_classes, split
+from cryoreg.doubt.answers import Answers, answer_in_full
+from cryoreg.doubt.decoys import scrambled
+from cryoreg.doubt.familiar import Familiar, Shown
+from cryoreg.doubt.familiar_file import save_familiar
 from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.runs.checkpoint import State, load_checkpoint
@@ -103,6 +107,7 @@ class FinetuningPlan(TrainingPlan):
         rest = np.setdiff1d(parts.train, labelled) if plan.unlabelled else np.array([], np.int64)
         hidden = others_order(rest, order, plan.ratio)
         shown, others = serve(order), None if hidden is None else serve(hidden)
+        self.labelled_loader = shown
         self.val_loader = serve(in_order(torch.from_numpy(parts.val)))
         self.loader = LessonLoader(shown, others)
         self.lessons = Lessons(plan, config, dataset)
@@ -151,6 +156,23 @@ class FinetuningPlan(TrainingPlan):
         logits = run_over(self.val_loader, self.fabric, lambda x: learner.answer(x).logits)
         return logits, self.val_loader.labels()
 
+    def answers(self, loader: VolumeLoader, change: Callable[[Tensor], Tensor] = lambda x: x) -> Answers:
+        """Return all that is answered to what a loader serves, ``change``d."""
+        learner = self.answering.eval()
+        columns = run_over(loader, self.fabric, lambda x: answer_in_full(learner, change(x)))
+        return Answers.split(columns.numpy(), len(loader.dataset.classes))
+
+    def shown(self, loader: VolumeLoader) -> Shown:
+        """Return what is answered to what a loader serves, with labels and tomograms."""
+        groups = [loader.dataset.groups[index] for index in loader.order.samples.tolist()]
+        return Shown(self.answers(loader), loader.labels().numpy(), groups)
+
+    def familiar(self, validation: Shown) -> Familiar:
+        """Return what tells other subtomograms, and other data, from those of training."""
+        generator = torch.Generator().manual_seed(self.config.training.seed)
+        decoys = self.answers(self.val_loader, lambda x: scrambled(x, generator))
+        return Familiar.learn(self.shown(self.labelled_loader), validation, decoys)
+
     def state(self) -> State:
         """Return which epoch is the best so far, and the average of the weights."""
         return {**self.best, **({} if self.averaged is None else {_AVERAGED: self.averaged.learner.state_dict()})}
@@ -196,16 +218,17 @@ def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     learner, dataset = plan.answering, plan.loader.dataset
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
-    logits, labels = plan.validate()
-    plan.best |= validation_scores(logits, labels)
+    validation = plan.shown(plan.val_loader)
+    logits, labels = validation.answers.logits, validation.labels
+    plan.best |= validation_scores(torch.from_numpy(logits), torch.from_numpy(labels))
     known = {
         "classes": list(dataset.classes),
         "metrics": plan.best,
-        "calibration": calibrate(logits.double().numpy(), labels.numpy()).to_dict(),
+        "calibration": calibrate(logits, labels).to_dict(),
     }
     card = make_card(plan.config, dataset, learner.encoder.num_features, **known)
     save_encoder(folder.path, learner.encoder, card)
-    save_learner(folder.path, learner, card)
+    save_familiar(save_learner(folder.path, learner, card), plan.familiar(validation))
 
 
 def finetune(

@@ -18,5 +18,5 @@ def run_over(loader: VolumeLoader, fabric: Fabric, network: Callable[[Tensor], T
     (0, 0) is returned.
     """
     with torch.no_grad(), fabric.autocast():
-        parts = [network(batch.volumes).float().cpu() for batch in loader.epoch()]
+        parts = [network(batch.volumes).float().cpu() for batch in loader.once()]
     return torch.cat(parts) if parts else torch.empty(0, 0)

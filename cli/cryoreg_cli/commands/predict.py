@@ -44,6 +44,13 @@ class _Threshold(click.ParamType):
     metavar="CONFIDENCE",
     help="Below this a class is unsure; auto: where 95 % of the validation split were right.",
 )
+@click.option(
+    "--none-of-these",
+    default="auto",
+    show_default=True,
+    metavar="auto|SCORE|off",
+    help="How to tell what is none of the classes: max_softmax, energy, mahalanobis, nearest; auto: the best of them.",
+)
 @click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def predict(
@@ -51,6 +58,7 @@ def predict(
     output: Path,
     form: str | None,
     unsure: Threshold,
+    none_of_these: str,
     skip_bad: bool,
     overwrite: bool,
     assignments: tuple[str, ...],
@@ -58,13 +66,16 @@ def predict(
 ) -> None:
     """Classify subtomograms or particle lists with the classifier of the fine-tuning RUN.
 
-    STAR and Dynamo lists keep all that they had; class, name, confidence and unsure are added. Without --data, the
-    run's own data set is classified.
+    STAR and Dynamo lists keep all that they had; class, name, confidence, unsure, and what may be none of the classes
+    are added. Without --data, the run's own data set is classified. Where data differ from those of training, a warning
+    says in what.
     """
     from cryoreg.inference.predict import run_prediction
 
     layers = run_options.layers(INFER, given, assignments)
-    predictions = run_prediction(run, layers, output, form, unsure, overwrite, skip_bad, say=run_options.warn)
+    predictions = run_prediction(
+        run, layers, output, form, unsure, none_of_these, overwrite, skip_bad, say=run_options.warn
+    )
     _print(predictions)
     click.echo(f"predictions  {output}")
 
@@ -83,6 +94,11 @@ def _print(predictions: Predictions) -> None:
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
         f"(confidence below {predictions.threshold:.3g}; {state})"
     )
+    if (doubts := predictions.doubts) is not None:
+        click.echo(
+            f"{int(doubts.none_of_these.sum())} may be none of these classes "
+            f"(familiarity 0.05 or less, by {doubts.score}; so are about 5 % of those that are one)"
+        )
     for name, reason in predictions.left_out.items():
         click.echo(f"left out  {name}: {reason}", err=True)
     if predictions.left_out:

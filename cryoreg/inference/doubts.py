@@ -1,0 +1,70 @@
+"""What stands beside predictions: whether each may be none of the classes, and whether data are what was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.doubt.answers import Answers
+from cryoreg.doubt.drift import LEAST_REFERENCE, Difference, differences
+from cryoreg.doubt.familiar import NONE_BELOW, Familiar
+from cryoreg.doubt.familiar_file import load_familiar
+from cryoreg.doubt.strangeness import SCORES
+from cryoreg.doubt.words import describe, family
+from cryoreg.errors import ConfigError
+from cryoreg.inference.trained import Trained
+from cryoreg.predictions import Doubts
+
+AUTO, OFF = "auto", "off"
+
+
+class Doubter(NamedTuple):
+    """What is known of a run's own data, and the score to use."""
+
+    familiar: Familiar
+    score: str
+
+    def doubts(self, trained: Trained, answers: Answers, groups: Sequence[str | None]) -> Doubts:
+        """Return what tells against predictions for the subtomograms of these answers."""
+        own = fingerprint(trained.dataset) == trained.card["data"]
+        found = [] if own else differences(self.familiar.reference, self.familiar.seen(answers, groups))
+        shares = self.familiar.familiarity(answers, self.score)
+        warnings = describe(found, trained.card["classes"])
+        return Doubts(self.score, shares, shares <= NONE_BELOW, kinds(found, groups), tuple(warnings))
+
+    def notes(self) -> list[str]:
+        """Return what cannot be told, as the validation split is too small."""
+        known = len(self.familiar.predictions)
+        if known >= LEAST_REFERENCE:
+            return []
+        return [
+            f"note: {known} validation subtomograms are too few to tell what is none of the classes, or whether these "
+            f"data are like those; {LEAST_REFERENCE} are needed"
+        ]
+
+
+def kinds(found: Sequence[Difference], groups: Sequence[str | None]) -> tuple[str, ...]:
+    """Return what differs of all, or of each subtomogram's tomogram: "power spectrum; features"; empty: nothing."""
+    by_place: dict[str | None, dict[str, None]] = {}
+    for difference in found:
+        by_place.setdefault(difference.tomogram, {})[family(difference)] = None
+    overall = by_place.get(None, {})
+    return tuple("; ".join(overall | by_place.get(group, {})) for group in groups)
+
+
+def doubter_of(trained: Trained, wanted: str = AUTO) -> Doubter | str:
+    """Return what doubts a run's predictions, or why nothing does, in a line; empty where that is ``wanted`` "off".
+
+    ``wanted`` may name a score. Raises `ConfigError` where there is none of that name, or the run cannot tell.
+    """
+    if wanted not in (AUTO, OFF, *SCORES):
+        raise ConfigError(f"--none-of-these {wanted}: should be {AUTO}, {OFF} or one of {', '.join(SCORES)}")
+    if wanted == OFF:
+        return ""
+    familiar = load_familiar(trained.path)
+    if not isinstance(familiar, str):
+        return Doubter(familiar, familiar.chosen if wanted == AUTO else wanted)
+    if wanted != AUTO:
+        raise ConfigError(f"--none-of-these {wanted}: {familiar}; fine-tune again")
+    return f"note: nothing tells what is none of the classes, or other data than those of training: {familiar}"
