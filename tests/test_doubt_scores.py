@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from cryoreg.doubt import strangeness as module
 from cryoreg.doubt.answers import Answers
-from cryoreg.doubt.choice import areas, choose
+from cryoreg.doubt.choice import areas, choose, discriminant
 from cryoreg.doubt.conformal import LEAST_OF_A_CLASS, familiarity
 from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.strangeness import NEIGHBOURS, SCORES, learn, strangeness
@@ -173,7 +173,14 @@ def test_a_class_is_left_out_of_features_and_logits():
     _, qualities = choose(made, labels, made, labels, made)
     assert qualities["mahalanobis"].classes == 1.0
     assert qualities["nearest"].classes == 1.0
-    assert qualities["energy"].classes == 0.5  # equal logits tell nothing
+    assert qualities["energy"].decoys == 0.5  # equal logits tell nothing
+
+
+def test_the_discriminant_is_half_the_squared_distance_but_for_what_classes_share(known, unseen):
+    logits = discriminant(known, unseen[1])
+    inverse = known.whitening @ known.whitening.T
+    squared = np.array([[(f - mean) @ inverse @ (f - mean) for mean in known.means] for f in unseen[1]])
+    np.testing.assert_allclose(logits - logits[:, :1], (squared[:, :1] - squared) / 2, rtol=1e-6, atol=1e-9)
 
 
 def test_of_two_classes_none_is_left_out():

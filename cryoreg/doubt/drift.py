@@ -2,8 +2,8 @@
 
 A property's values are taken about the mean of their predicted class, so that other shares of the classes are no
 difference, and turned into normal scores: Φ⁻¹ of the share of validation subtomograms below. Where nothing differs, the
-mean of n scores is 0, with the variance v (Σ nᵢ² / n² + Σ Nᵢ² / N²) + 1 / n + 1 / N for tomograms of nᵢ subtomograms
-here and Nᵢ in validation; v is the variance between tomograms.
+mean of n scores is 0, with the variance v (Σᵢ nᵢ² / n² + Σᵢ Nᵢ² / N²) + 1 / n + Σ_c (n_c / n)² / N_c, for tomograms of
+nᵢ subtomograms here and Nᵢ in validation, and classes of n_c and N_c; v is the variance between tomograms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _USUAL_VARIANCE = 0.15**2
 """Of tomograms, where they are not known."""
 _USUAL_FREEDOM = 4.0
 """Degrees of freedom that the usual variance is worth beside tomograms that are known."""
-_FEW_OF_A_CLASS = 10.0
+_FEW_OF_A_CLASS = 2.0
 """So many subtomograms of a class weigh as much as all others, for its mean."""
 
 Floats = NDArray[np.float64]
@@ -89,15 +89,15 @@ def learn_reference(names: Sequence[str], validation: Seen, training: Seen, clas
     means = _class_means(validation, classes)
     values = np.sort(validation.values - means[validation.predictions], axis=0)
     parts = [(part, known) for part in (validation, training) if (known := _tomograms(part.groups))]
-    between, freedom = _between(parts, classes)
+    between, freedom = _between(parts, classes) if parts else (np.full(len(names), _USUAL_VARIANCE), np.inf)
     sizes = np.array([len(rows) for rows in _tomograms(validation.groups).values()])
     return Reference(
         names=tuple(names),
         values=values,
         means=means,
         counts=np.bincount(validation.predictions, minlength=classes),
-        between=between if parts else np.full(len(names), _USUAL_VARIANCE),
-        freedom=freedom if parts else np.inf,
+        between=between,
+        freedom=freedom,
         concentration=float((sizes**2).sum() / max(1, sizes.sum()) ** 2),
         dispersion=_dispersion(parts, classes),
     )
@@ -140,9 +140,11 @@ def _shifts(
 ) -> list[Difference]:
     from scipy.stats import t
 
-    count, known = len(rows), len(reference.values)
+    count = len(rows)
+    shares = np.bincount(seen.predictions[rows], minlength=len(reference.counts)) / count
+    of_means = (shares**2 / np.maximum(1, reference.counts)).sum()
     sizes = np.array([len(group) for group in _tomograms([seen.groups[row] for row in rows]).values()] or [count])
-    variance = reference.between * ((sizes**2).sum() / count**2 + reference.concentration) + 1 / count + 1 / known
+    variance = reference.between * ((sizes**2).sum() / count**2 + reference.concentration) + 1 / count + of_means
     shifts = scores[rows].mean(0)
     chances = 2 * t.sf(np.abs(shifts) / np.sqrt(variance), reference.freedom)
     told = np.flatnonzero((chances < level) & (np.abs(shifts) >= LEAST_SHIFT))
@@ -180,7 +182,7 @@ def _class_means(seen: Seen, classes: int) -> Floats:
 
 def _between(parts: Sequence[tuple[Seen, dict[str, Classes]]], classes: int) -> tuple[Floats, float]:
     """Return the variance of scores between tomograms, and its degrees of freedom; the usual one is counted in."""
-    squares, freedom = 0.0, 0
+    squares, freedom = np.zeros(parts[0][0].values.shape[1]), 0
     for seen, tomograms in parts:
         residuals = seen.values - _class_means(seen, classes)[seen.predictions]
         scores = normal_scores(np.sort(residuals, axis=0), residuals)
@@ -222,5 +224,7 @@ def _tomograms(groups: Groups) -> dict[str, Classes]:
 def _sets(groups: Groups) -> dict[str | None, Classes]:
     """Return what is compared: all, and each tomogram that has enough, where there is more than one."""
     tomograms = _tomograms(groups)
-    large = {name: rows for name, rows in tomograms.items() if len(rows) >= LEAST_OF_A_TOMOGRAM}
-    return {None: np.arange(len(groups)), **(large if len(tomograms) > 1 else {})}
+    sets: dict[str | None, Classes] = {None: np.arange(len(groups))}
+    if len(tomograms) > 1:
+        sets |= {name: rows for name, rows in tomograms.items() if len(rows) >= LEAST_OF_A_TOMOGRAM}
+    return sets

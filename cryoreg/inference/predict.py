@@ -113,7 +113,7 @@ def classify(
     dataset = trained.dataset
     served = Trained(trained.network, trained.config, _Tolerant(dataset)) if skip_bad else trained
     answers = served.answers()
-    finite = np.isfinite(answers.logits).all(axis=1)
+    finite = np.asarray(np.isfinite(answers.logits).all(axis=1))
     left_out = {dataset.ids[index]: _reason(dataset, index) for index in np.flatnonzero(~finite).tolist()}
     if not finite.any():
         raise DataError(f"none of {len(dataset)} subtomograms can be read; the first: {next(iter(left_out.values()))}")
