@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -190,6 +191,38 @@ class Learner(nn.Module, ABC):
     def load_saved_state(self, saved: Mapping[str, Tensor]) -> None:
         """Take back what `saved_state` returned; names and shapes are those of this learner's own."""
         self.load_state_dict(dict(saved))
+
+
+class Pool(NamedTuple):
+    """N subtomograms, of which some have a label, as a query sees them."""
+
+    features: NDArray[np.float32]
+    """(N, num_features), as the classifier sees them."""
+    labels: NDArray[np.int64]
+    """(N,): the class of each, -1 where it has no label."""
+    probabilities: NDArray[np.float64]
+    """(N, classes): what a classifier says that was taught by the labels; all alike while there are none."""
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """The rows that have a label, in order."""
+        return np.flatnonzero(self.labels >= 0)
+
+    @property
+    def unlabelled(self) -> NDArray[np.int64]:
+        """The rows that have none, in order."""
+        return np.flatnonzero(self.labels < 0)
+
+
+class Query(ABC):
+    """Chooses which subtomograms to label next. What is chosen together should not be all alike."""
+
+    @abstractmethod
+    def choose(self, pool: Pool, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return ``count`` different rows without a label, the most telling first; all of them where there are fewer.
+
+        All that is random is drawn from ``rng``. ``pool`` is left as it is.
+        """
 
 
 @runtime_checkable

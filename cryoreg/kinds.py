@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["encoder", "method", "augmentation", "dataset", "weights", "learner"]
+Kind = Literal["encoder", "method", "augmentation", "dataset", "weights", "learner", "query"]
 GROUP_OF: dict[Kind, str] = {
     "encoder": "encoders",
     "method": "methods",
@@ -12,6 +12,7 @@ GROUP_OF: dict[Kind, str] = {
     "dataset": "datasets",
     "weights": "weights",
     "learner": "learners",
+    "query": "queries",
 }
 """Kind -> its entry-point group, without the prefix "cryoreg."."""
 KINDS: tuple[Kind, ...] = tuple(GROUP_OF)

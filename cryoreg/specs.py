@@ -23,7 +23,7 @@ from cryoreg.plans import ViewPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cryoreg.contracts import Augmentation, Box, Encoder, Learner, Method, SubtomogramDataset, Subtomograms
+    from cryoreg.contracts import Augmentation, Box, Encoder, Learner, Method, Query, SubtomogramDataset, Subtomograms
 
 __all__ = [
     "KINDS",
@@ -34,6 +34,7 @@ __all__ = [
     "Kind",
     "LearnerSpec",
     "MethodSpec",
+    "QuerySpec",
     "Settings",
     "Spec",
     "ViewPlan",
@@ -309,6 +310,18 @@ class LearnerSpec(TurnedSpec):
         """Return the learner around ``encoder``, with fresh weights of its own (from torch's global generator)."""
 
 
+class QuerySpec(Spec):
+    """A way of choosing which subtomograms to label next."""
+
+    kind: ClassVar[Kind] = "query"
+    needs_labels: ClassVar[bool] = True
+    """Whether it chooses by what labels of two or more classes have taught, and so nothing before there are some."""
+
+    @abstractmethod
+    def build(self) -> Query:
+        """Return what chooses."""
+
+
 SPEC_TYPES: dict[Kind, type[Spec]] = {
     "encoder": EncoderSpec,
     "method": MethodSpec,
@@ -316,4 +329,5 @@ SPEC_TYPES: dict[Kind, type[Spec]] = {
     "dataset": DatasetSpec,
     "weights": WeightsSpec,
     "learner": LearnerSpec,
+    "query": QuerySpec,
 }

@@ -49,6 +49,7 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Datasets:",
         "Weights:",
         "Learners:",
+        "Queries:",
         "Loggers:",
         "Writers:",
         "Schedules:",

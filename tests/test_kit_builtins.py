@@ -59,7 +59,10 @@ ENCODERS = {name: spec() for name, spec in builtins("encoder").items()}
 QUICK = [spec for name, spec in ENCODERS.items() if name not in LARGE]
 
 
-@parametrize_with_checks([*QUICK, *specs("method"), *specs("augmentation"), *specs("weights"), *specs("learner")])
+OTHERS = [spec for kind in ("method", "augmentation", "weights", "learner", "query") for spec in specs(kind)]
+
+
+@parametrize_with_checks([*QUICK, *OTHERS])
 def test_builtin_passes_the_kit(spec: Spec, check: Check) -> None:
     check(spec)
 

@@ -45,6 +45,7 @@ COMMAND_LINES = [
     ("list", "--kind", "weights"),
     ("list", "--kind", "learner"),
     ("list", "--kind", "logger"),
+    ("list", "--kind", "query"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),

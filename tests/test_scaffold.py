@@ -53,7 +53,7 @@ def test_package_holds_what_publishing_needs(tmp_path: Path, kind: str, given: G
     project = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["authors"] == [{"name": 'A "B" C'}]
     [(group, entries)] = project["entry-points"].items()
-    assert group == ("cryoreg.weights" if kind == "weights" else f"cryoreg.{kind}s")
+    assert group == {"weights": "cryoreg.weights", "query": "cryoreg.queries"}.get(kind, f"cryoreg.{kind}s")
     assert list(entries) == ["deep-sea" if kind == "command" else "deep_sea"]
     assert "cryoreg>=0.1" in project["dependencies"]
     assert all("{{" not in path.read_text("utf-8").replace("${{", "") for path in package.rglob("*.md"))

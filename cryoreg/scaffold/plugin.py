@@ -67,6 +67,12 @@ EXAMPLES = {
         ("specs", "learner"),
         ("test_conformance", "test_learner"),
     ),
+    "query": Example(
+        "those whose most probable class is least probable",
+        ("numpy>=1.26",),
+        ("specs", "query"),
+        ("test_conformance", "test_query"),
+    ),
     "weights": Example("a trained encoder", (), ("specs",), ("test_conformance",)),
 }
 _OF_WEIGHTS: dict[str, object] = {"summary": "A trained encoder.", "facts": {}}

@@ -45,7 +45,7 @@ def _named(name: str, spec: Spec) -> Check:
     found = known.get(name) or known.get(f"check_{name}")
     if found is None:
         raise ConfigError(
-            f"no check of {spec.kind}s is called '{name}'{registry.suggestion(name, known)}; "
+            f"no check of {registry.group_of(spec.kind)} is called '{name}'{registry.suggestion(name, known)}; "
             "`cryoreg check` without --check lists all"
         )
     return found

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from cryoreg.errors import DataError
-from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, LearnerSpec, MethodSpec, Spec
+from cryoreg.specs import AugmentationSpec, DatasetSpec, EncoderSpec, LearnerSpec, MethodSpec, QuerySpec, Spec
 from cryoreg.weights.specs import FileWeightsSpec
 
 
@@ -64,6 +64,21 @@ class SoundLearner(LearnerSpec):
         from support import broken_learners
 
         return getattr(broken_learners, self.part)(encoder, classes, self.smoothing)
+
+
+class SoundQuery(QuerySpec):
+    """Rows at random.
+
+    Written for this test.
+    """
+
+    part: ClassVar[str] = "Ask"
+    needs_labels: ClassVar[bool] = False
+
+    def build(self) -> Any:
+        from support import broken_queries
+
+        return getattr(broken_queries, self.part)()
 
 
 class SoundAugmentation(AugmentationSpec):
@@ -120,7 +135,15 @@ class SoundWeights(FileWeightsSpec):
         return getattr(broken_parts, cls.part)()
 
 
-SOUND: tuple[type[Spec], ...] = (SoundEncoder, SoundMethod, SoundAugmentation, SoundDataset, SoundWeights, SoundLearner)
+SOUND: tuple[type[Spec], ...] = (
+    SoundEncoder,
+    SoundMethod,
+    SoundAugmentation,
+    SoundDataset,
+    SoundWeights,
+    SoundLearner,
+    SoundQuery,
+)
 
 PARTS: dict[type[Spec], dict[str, str]] = {
     SoundEncoder: {
@@ -196,6 +219,15 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_resumed_run_equals_an_uninterrupted_one": "PupilThatForgets",
         "check_saved_state_answers": "PupilThatSavesTooLittle",
         "check_two_processes_keep_one_state": "PupilAlone",
+    },
+    SoundQuery: {
+        "check_build_returns_a_query": "AskWithoutContract",
+        "check_it_chooses_as_many_rows_as_are_wanted": "AskForOneMore",
+        "check_chosen_rows_differ_and_have_no_label": "AskTwice",
+        "check_all_are_chosen_where_more_are_wanted": "AskInPart",
+        "check_pool_is_left_alone": "AskThatWrites",
+        "check_same_generator_same_choice": "AskByChance",
+        "check_it_begins_without_labels": "AskOnlyWithLabels",
     },
     SoundWeights: {
         "check_file_is_sound": "weights_with_a_flipped_bit",

@@ -1,0 +1,81 @@
+"""`cryoreg suggest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import COMPONENT
+from cryoreg_cli.run_options import EXPLORE
+
+if TYPE_CHECKING:
+    from cryoreg.labelling.suggestions import Suggested
+
+
+@click.command()
+@run_options.network
+@run_options.options(EXPLORE)
+@click.option(
+    "--query", type=COMPONENT["query"], default="margin", show_default=True, metavar="NAME", help="How to choose."
+)
+@click.option("--count", type=click.IntRange(1), default=20, show_default=True, help="How many to suggest.")
+@click.option(
+    "--labels",
+    type=run_options.PATH,
+    metavar="FILE",
+    help="A CSV with the columns id and class. [the classes that the data say]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of what is drawn.")
+@click.option("--output", type=run_options.PATH, metavar="CSV", help="Write what is suggested as a table.")
+@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+def suggest(
+    run: Path | None,
+    start: str | None,
+    query: str,
+    count: int,
+    labels: Path | None,
+    seed: int,
+    output: Path | None,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: object,
+) -> None:
+    """Suggest which subtomograms to label next, so that few labels teach much.
+
+    Features are those of RUN's encoder, or of trained weights (--from). Queries are components: `cryoreg list --kind
+    query`; --set query.KEY=VALUE sets their parameters.
+    """
+    from cryoreg.labelling.suggestions import query_of, run_suggest
+
+    chosen, rest = _of_query(assignments)
+    spec = query_of(query, chosen)
+    layers = run_options.layers(EXPLORE, given, rest)
+    network = run_options.network_of(run, start)
+    found = run_suggest(network, layers, spec, count, labels, output, seed, overwrite, run_options.warn)
+    _print(found)
+    if output:
+        click.echo(f"suggestions {output}")
+
+
+def _of_query(assignments: tuple[str, ...]) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return the values of --set query.KEY=VALUE, and the other --set."""
+    from cryoreg.config import parse_assignment
+
+    own = {text for text in assignments if text.startswith("query.")}
+    chosen: dict[str, object] = {}
+    for text in own:
+        chosen |= parse_assignment(text).values["query"]
+    return chosen, tuple(text for text in assignments if text not in own)
+
+
+def _print(found: Suggested) -> None:
+    for name, said, sure in zip(found.ids, found.predictions, found.confidences, strict=True):
+        click.echo(name if said is None else f"{name}  {said} {100 * sure:.0f} %")
+    accuracy = ""
+    if found.accuracy is not None:
+        low, high = found.accuracy.interval()
+        accuracy = f"; cross-validated accuracy {100 * found.accuracy.value:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+    run_options.warn(f"note: {found.labelled} labels so far{accuracy}")

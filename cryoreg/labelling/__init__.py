@@ -1,0 +1,1 @@
+"""Labels by looking: who says what, what that teaches, whom to ask about next."""

@@ -1,0 +1,1 @@
+"""Queries: which subtomograms to label next."""
