@@ -144,7 +144,10 @@ class Learner(nn.Module, ABC):
     encoder: Encoder
     """The network whose features it answers with, of the kind that was given to it: kept, and explained."""
     turns: Turns = 1
-    """Over how many turned copies of each volume `answer` takes the mean; see `Encoder.turns`."""
+    """Over how many turned copies of each volume `answer` takes the mean; see `Encoder.turns`.
+
+    More than one take the place of the encoder's: each copy is then classified by features of its own, as in training.
+    """
 
     def lesson_plan(self) -> LessonPlan:
         """Return what it wants to be shown at each step; by default, one view of each labelled subtomogram."""
@@ -176,7 +179,8 @@ class Learner(nn.Module, ABC):
         """Return what is said of normalised volumes: mean probabilities and features over ``turns`` in evaluation."""
         if self.training or self.turns == 1:
             return self.classify(x)
-        answers = [self.classify(turn(x)) for turn in rotation_group(self.turns)]
+        with self.encoder.averaging(turns=1):
+            answers = [self.classify(turn(x)) for turn in rotation_group(self.turns)]
         logs = torch.stack([answer.logits.float().log_softmax(1) for answer in answers])
         mean = logs.logsumexp(0) - math.log(self.turns)
         return Answer(mean, torch.stack([answer.features for answer in answers]).mean(0))

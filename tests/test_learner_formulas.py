@@ -254,6 +254,39 @@ def test_s4l_refuses_methods_that_want_labels_or_clean_copies(method):
         learner_of(S4LSpec(method=method))
 
 
+def test_turns_of_a_learner_take_the_place_of_its_encoder_s():
+    """The mean of probabilities of single views, not of means over them."""
+    learner, x = learner_of(FullSpec(turns=8)).eval(), volumes(3, BOX)
+    wanted = learner.answer(x).logits
+    learner.encoder.turns = 8
+    torch.testing.assert_close(learner.answer(x).logits, wanted)
+    assert learner.encoder.turns == 8
+
+
+def test_a_probe_of_turned_copies_is_logistic_regression_of_all_of_them():
+    """C is chosen with all copies of a subtomogram in one fold: by hand, the same folds and log-likelihoods."""
+    learner = learner_of(LinearProbeSpec(unit_length=True, turns=4, folds=3, strengths=(0.1, 10.0, 1000.0)))
+    learner.encoder.turns = 8
+    x, labels = volumes(12, BOX), torch.arange(12) % 3
+    learner.begin_epoch(0, 1, Material([(x[:7], labels[:7]), (x[7:], labels[7:])], [], []))
+    with torch.no_grad(), learner.encoder.averaging(turns=1):
+        copies = [F.normalize(learner.encoder(turn(x)), dim=1).double().numpy() for turn in rotation_group(4)]
+    likelihoods = dict.fromkeys((0.1, 10.0, 1000.0), 0.0)
+    for c in likelihoods:
+        for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(np.zeros(12), labels):
+            model = LogisticRegression(C=c, max_iter=5000)
+            model.fit(np.concatenate([f[train] for f in copies]), np.tile(labels[train], 4))
+            chances = model.predict_proba(np.concatenate([f[test] for f in copies]))
+            likelihoods[c] -= log_loss(np.tile(labels[test], 4), chances)
+    best = max(likelihoods, key=likelihoods.get)
+    assert learner.figures() == {"probe_c": pytest.approx(best)}
+    wanted = LogisticRegression(C=best, max_iter=5000).fit(np.concatenate(copies), np.tile(labels, 4))
+    chances = sum(wanted.predict_proba(f) for f in copies) / 4
+    torch.testing.assert_close(
+        learner.eval().answer(x).logits.softmax(1).double(), torch.from_numpy(chances), atol=2e-3, rtol=0
+    )
+
+
 @pytest.mark.parametrize("turns", [4, 8])
 def test_turns_average_probabilities_and_features_in_evaluation(turns):
     learner = learner_of(FullSpec(turns=turns)).eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cryoreg.contracts import Answer, Encoder, Learner, Material
 from cryoreg.learners.logistic_regression import FOLDS, NEVER, STRENGTHS, fit
+from cryoreg.turns import rotation_group
 
 Head = Literal["random", "probe"]
 """How the linear layer begins."""
@@ -45,9 +46,10 @@ class LinearLearner(Learner):
         strengths: Sequence[float] = STRENGTHS,
     ) -> float:
         """Fit the layer to the encoder's features, a class without a label at the logit `NEVER`; return the C."""
-        features, labels = embedded(self.encoder, labelled)
+        features, labels = embedded(self, labelled)
         seen = self.seen(features).cpu().double().numpy()
-        found = fit(seen, labels.cpu().numpy(), folds, strengths, standardised=not self.unit_length)
+        standardised = not self.unit_length
+        found = fit(seen, labels.cpu().numpy(), folds, strengths, standardised=standardised, copies=self.turns)
         weight, bias = self.head.weight, self.head.bias
         weight.zero_()
         bias.fill_(NEVER)
@@ -74,9 +76,13 @@ class LinearLearner(Learner):
 
 
 @torch.no_grad()
-def embedded(encoder: Encoder, labelled: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Return features (N, num_features) float32 and labels (N,) of labelled volumes, the encoder in evaluation mode."""
-    encoder.eval()
-    parts = [(encoder(volumes).float(), labels) for volumes, labels in labelled]
-    features, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return features, labels
+def embedded(learner: Learner, labelled: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return float32 features (N · turns, num_features) of labelled volumes, in evaluation mode, and their labels.
+
+    Those of the N volumes as they are come first, then those of each turned copy that the learner's answers are the
+    mean of.
+    """
+    encoder, volumes = learner.encoder.eval(), list(labelled)
+    with encoder.averaging(encoder.turns if learner.turns == 1 else 1):
+        features = [encoder(turn(x)).float() for turn in rotation_group(learner.turns) for x, _ in volumes]
+    return torch.cat(features), torch.cat([labels for _, labels in volumes]).repeat(learner.turns)

@@ -35,8 +35,12 @@ def fit(
     folds: int,
     strengths: Sequence[float],
     standardised: bool = True,
+    copies: int = 1,
 ) -> Fitted:
-    """Fit logistic regression on features (N, F), its C of the best mean log-likelihood over the folds."""
+    """Fit logistic regression on features (N, F), its C of the best mean log-likelihood over the folds.
+
+    The features are those of N / ``copies`` subtomograms, then those of their next copies: all of one are in one fold.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -47,9 +51,11 @@ def fit(
         return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), 1.0)
     scaler = StandardScaler(with_mean=standardised, with_std=standardised)
     model = make_pipeline(scaler, LogisticRegression(max_iter=1000))
-    if (parts := min(folds, int(counts.min()))) > 1:
-        chooser = StratifiedKFold(parts, shuffle=True, random_state=0)
-        model = GridSearchCV(model, {_C: list(strengths)}, scoring="neg_log_loss", cv=chooser)
+    if (parts := min(folds, int(counts.min()) // copies)) > 1:
+        each = len(labels) // copies
+        chooser = StratifiedKFold(parts, shuffle=True, random_state=0).split(features[:each], labels[:each])
+        divided = [tuple(np.concatenate([p + k * each for k in range(copies)]) for p in parts) for parts in chooser]
+        model = GridSearchCV(model, {_C: list(strengths)}, scoring="neg_log_loss", cv=divided)
         model = model.fit(features, labels).best_estimator_
     else:
         model.fit(features, labels)

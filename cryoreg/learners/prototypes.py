@@ -30,7 +30,7 @@ class Prototypes(Learner):
         """Take the means, once: the features of later epochs are the same."""
         if epoch > 0:
             return
-        features, labels = embedded(self.encoder, material.labelled)
+        features, labels = embedded(self, material.labelled)
         if self.centred:
             self.centre.copy_(features.mean(0))
         directions = F.normalize(features - self.centre)

@@ -138,12 +138,8 @@ class FinetuningPlan(TrainingPlan):
             self.averaged.follow(self.learner, step)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss).
-
-        Epochs are compared by volumes as they are, whatever `encoder.turns` says: each turn would cost as much again.
-        """
-        with self.answering.encoder.averaging(turns=1):
-            scores = validation_scores(*self.validate())
+        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
+        scores = validation_scores(*self.validate())
         if (scores["val_accuracy"], -scores["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
@@ -151,9 +147,14 @@ class FinetuningPlan(TrainingPlan):
         return {**scores, **self.learner.figures()}
 
     def validate(self) -> tuple[Tensor, Tensor]:
-        """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU."""
+        """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU.
+
+        They are of volumes as they are, also where answers are means over turned copies: epochs are compared by them,
+        and each copy would cost as much again.
+        """
         learner = self.answering.eval()
-        logits = run_over(self.val_loader, self.fabric, lambda x: learner.answer(x).logits)
+        with learner.encoder.averaging(turns=1):
+            logits = run_over(self.val_loader, self.fabric, lambda x: learner.classify(x).logits)
         return logits, self.val_loader.labels()
 
     def answers(self, loader: VolumeLoader, change: Callable[[Tensor], Tensor] = lambda x: x) -> Answers:

@@ -33,7 +33,7 @@ class RB3DUniverseSpec(FileWeightsSpec):
     license: ClassVar[str] = "Apache-2.0"
     evaluated: ClassVar[str] = "on real structures that it has never seen, simulated and measured: docs/results.md"
     recipe: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "learner": {"name": "full", "head": "probe", "unit_length": True},
+        "learner": {"name": "full", "head": "probe", "unit_length": True, "turns": 8},
         "augmentation": {"name": "cryoet"},
         "training": {"optimizer": "adamw", "lr": 3e-4},
     }
