@@ -17,10 +17,12 @@ GROUP_OF: dict[Kind, str] = {
 """Kind -> its entry-point group, without the prefix "cryoreg."."""
 KINDS: tuple[Kind, ...] = tuple(GROUP_OF)
 
-Seam = Literal["logger", "writer", "optimizer", "schedule"]
+Seam = Literal["logger", "writer", "recipe", "study", "optimizer", "schedule"]
 GROUP_OF_SEAM: dict[Seam, str] = {
     "logger": "loggers",
     "writer": "writers",
+    "recipe": "recipes",
+    "study": "studies",
     "optimizer": "optimizers",
     "schedule": "schedules",
 }

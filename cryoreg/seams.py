@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -85,6 +86,8 @@ class RateFactor(Protocol):
         """Return the factor on the learning rate where a share of the steps is done: from 0, after warm-up, below 1."""
 
 
+FILES = ("recipe", "study")
+"""Seams where an entry point names the path of a TOML file, whose first comment says what it is."""
 _BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer}
 _ARGUMENTS: dict[str, tuple[str, ...]] = {"optimizer": ("groups", "lr", "momentum"), "schedule": ("progress",)}
 """Of functions; all are passed by position."""
@@ -92,6 +95,8 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {"optimizer": ("groups", "lr", "momentu
 
 def misfit(seam: str, found: object) -> str:
     """Return what is wrong with what an entry point of a seam names; empty where nothing is."""
+    if seam in FILES:
+        return "" if isinstance(found, Path) and found.is_file() else "is not the Path of a file that is there"
     return _no_function(found, _ARGUMENTS[seam]) if seam in _ARGUMENTS else _no_subclass(found, _BASES[seam])
 
 
@@ -115,5 +120,12 @@ def _no_function(found: object, arguments: tuple[str, ...]) -> str:
 
 def documentation(part: object) -> tuple[str, str]:
     """Return the first line of what a part says of itself, and the rest."""
-    first, _, rest = inspect.cleandoc(getattr(part, "__doc__", None) or "").replace("``", "`").partition("\n")
+    told = _comment(part) if isinstance(part, Path) else inspect.cleandoc(getattr(part, "__doc__", None) or "")
+    first, _, rest = told.replace("``", "`").partition("\n")
     return first, rest.strip()
+
+
+def _comment(file: Path) -> str:
+    """Return the lines of comment with which a file begins."""
+    lines = file.read_text("utf-8", "replace").splitlines()
+    return "\n".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))

@@ -52,6 +52,8 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Queries:",
         "Loggers:",
         "Writers:",
+        "Recipes:",
+        "Studies:",
         "Schedules:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")

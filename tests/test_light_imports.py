@@ -46,6 +46,7 @@ COMMAND_LINES = [
     ("list", "--kind", "learner"),
     ("list", "--kind", "logger"),
     ("list", "--kind", "query"),
+    ("list", "--kind", "study"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),

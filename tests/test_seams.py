@@ -16,7 +16,7 @@ from cryoreg.errors import BrokenComponentError, ConfigError, RunFolderError, Un
 from cryoreg.kinds import SEAMS
 from cryoreg.runs.csv_log import CsvLog
 from cryoreg.runs.run_log import RunLog, require_loggers
-from cryoreg.seams import LoggedRun
+from cryoreg.seams import FILES, LoggedRun
 
 Install = Callable[..., Path]
 STEP = {"step": 0, "epoch": 0, "loss": 2.0, "lr": 0.1, "grad_norm": 1.0}
@@ -37,6 +37,9 @@ class HalfWriter(Writer):
 
 def nothing():
     pass
+
+
+GONE = Path("gone.toml")
 """
 BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule")
 
@@ -49,6 +52,8 @@ BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule")
         *((seam, f"one_specs:Half{seam.capitalize()}", "HalfX does not implement ") for seam in BASED),
         *((seam, "one_specs:Tiny", "one_specs:Tiny is not a function") for seam in FUNCTIONS),
         *((seam, "one_specs:nothing", "one_specs:nothing does not take (") for seam in FUNCTIONS),
+        *((seam, "one_specs:Tiny", "one_specs:Tiny is not the Path of a file that is there") for seam in FILES),
+        *((seam, "one_specs:GONE", "one_specs:GONE is not the Path of a file that is there") for seam in FILES),
         *((seam, "one_specs:Absent", "AttributeError") for seam in SEAMS),
         *((seam, "absent:Absent", "ModuleNotFoundError") for seam in SEAMS),
     ],
@@ -322,3 +327,60 @@ def test_two_packages_with_one_ending_need_a_name(writers: None, fake_plugin: In
     with pytest.raises(AmbiguousComponentError, match=r"several packages write '\.bin'; say --format bytes or other"):
         prepare_writer(tmp_path / "out.bin", None, None)
     assert prepare_writer(tmp_path / "out.bin", "other", None)(predictions()) == b"\x02\x00\x01"
+
+
+# ---- recipes and studies
+
+FILES_MODULE = """
+from pathlib import Path
+
+RECIPE, STUDY = (Path(__file__).with_name(name) for name in ("recipe.toml", "study.toml"))
+"""
+RECIPE = """# Small and quick.
+# For tests.
+
+[pretrain]
+method = { name = "simclr", temperature = 0.3 }
+training = { epochs = 7 }
+"""
+
+
+@pytest.fixture
+def files(fake_plugin: Install, site: Path) -> None:
+    from cryoreg.benchmark.studies import SMOKE
+
+    points = "[cryoreg.recipes]\nquick = lab_specs:RECIPE\nbest = lab_specs:RECIPE\n"
+    fake_plugin("lab", f"{points}[cryoreg.studies]\nours = lab_specs:STUDY\n", module=FILES_MODULE)
+    (site / "recipe.toml").write_text(RECIPE)
+    (site / "study.toml").write_text(SMOKE.read_text().replace("Smoke test", "Ours"))
+
+
+def test_a_recipe_of_a_package_is_used_by_its_name(files: None) -> None:
+    from cryoreg.config.recipes import recipe_layer, recipe_names
+
+    assert recipe_names() == ["best", "lab:best", "gupta2022", "quick"]
+    config = resolve("pretrain", [recipe_layer("quick", "pretrain")])
+    assert (config.spec("method").temperature, config.training.epochs) == (0.3, 7)
+    assert config.sources["training.epochs"] == "recipe quick"
+    assert recipe_layer("lab:best", "pretrain").values == recipe_layer("quick", "pretrain").values
+    assert recipe_layer("best", "pretrain").values["method"] == {"name": "vicreg"}
+    assert registry.find("recipes", "quick").documentation() == ("Small and quick.", "For tests.")
+
+
+def test_a_recipe_that_has_nothing_for_the_task_or_is_damaged_is_one_line(files: None, site: Path) -> None:
+    from cryoreg.config.recipes import recipe_layer
+
+    with pytest.raises(ConfigError, match=r"--recipe quick: has no \[finetune\] \(.*recipe\.toml\)"):
+        recipe_layer("quick", "finetune")
+    (site / "recipe.toml").write_text("[pretrain")
+    with pytest.raises(ConfigError, match=r"recipe\.toml is not TOML"):
+        recipe_layer("quick", "pretrain")
+
+
+def test_a_study_of_a_package_is_run_by_its_name(files: None) -> None:
+    from cryoreg.benchmark.study import load_study, shipped
+
+    assert "ours" in shipped()
+    assert load_study("ours").title == "Ours: far too small to compare methods"
+    assert load_study("ours").starts == load_study("smoke").starts
+    assert load_study("lab:ours", {"seeds": [5]}).seeds == [5]

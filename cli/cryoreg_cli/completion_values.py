@@ -71,12 +71,6 @@ def _studies(ctx: click.Context, incomplete: str) -> Offers:
     yield CompletionItem(incomplete, type="file")
 
 
-def _recipes(ctx: click.Context, incomplete: str) -> Offers:
-    from cryoreg.config.recipes import recipe_names
-
-    return map(CompletionItem, recipe_names())
-
-
 def _start(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[str]]:
     from cryoreg.config.starts import SCRATCH
 
@@ -158,7 +152,6 @@ COMPONENT_OF_KIND = Offered(_component_of_kind)
 COMPONENT_OR_PACKAGE = Offered(_components_and_packages)
 LOGGERS = Offered(_loggers)
 """Names with commas between them."""
-RECIPE = Offered(_recipes)
 SCENE_SETTING = Offered(_scene_settings)
 SETTING = Offered(_settings)
 START = Offered(_start)

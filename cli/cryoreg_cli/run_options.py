@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from cryoreg_cli.completion_values import COMPONENT, LOGGERS, RECIPE, SETTING, START
+from cryoreg_cli.completion_values import COMPONENT, LOGGERS, SETTING, START
 
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
@@ -180,7 +180,10 @@ def run_options(command: Command) -> Command:
     """Add the options of a command that starts or continues a run."""
     decorators = (
         click.option(
-            "--recipe", type=RECIPE, metavar="NAME", help="Known good settings to start from: best, gupta2022."
+            "--recipe",
+            type=COMPONENT["recipe"],
+            metavar="NAME",
+            help="Known good settings to start from: best, ...",
         ),
         click.option("--config", type=PATH, metavar="TOML", help="Settings over those."),
         click.option("--run-dir", type=PATH, metavar="DIR", help="Where the run's files go."),

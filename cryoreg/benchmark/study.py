@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from importlib import resources
-from importlib.resources.abc import Traversable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from cryoreg import registry
 from cryoreg.config.layers import parse_toml
-from cryoreg.errors import ConfigError
+from cryoreg.errors import ConfigError, UnknownComponentError
 from cryoreg.files import read_settings
-from cryoreg.registry import suggestion
 from cryoreg.specs import Settings
 
 RANDOM = "random"
 """The start from random weights, with which all others are compared."""
-SHIPPED = "studies"
 ALIASES = {"gupta2022": "gupta2022-sim"}
 
 Table = dict[str, Any]
@@ -162,15 +159,9 @@ def parse_labels(value: str | int) -> Labels:
     return Labels(f"{100 * share:g} %", {"labels": share})
 
 
-def shipped() -> dict[str, str]:
-    """Return the studies that cryoreg brings: name -> TOML."""
-    folder = resources.files("cryoreg.benchmark") / SHIPPED
-    return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in sorted_files(folder)}
-
-
-def sorted_files(folder: Traversable) -> Iterator[Traversable]:
-    """Yield the TOML files of a folder of the package, by name."""
-    yield from sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+def shipped() -> list[str]:
+    """Return the names of the studies that cryoreg and other packages bring."""
+    return [component.reference for component in registry.components("studies")]
 
 
 def load_study(
@@ -186,25 +177,25 @@ def load_study(
     (a reader) to all others. Raises `ConfigError`, one line, for an unknown name, unreadable TOML or a
     value out of its limits.
     """
-    known = shipped()
     path = Path(name).expanduser()
-    if path.suffix == ".toml":
-        source, text = name, _read(path)
-    elif ALIASES.get(name, name) in known:
-        source = text = known[ALIASES.get(name, name)]
-        source = f"study {name}"
-    else:
-        raise ConfigError(
-            f"no study '{name}'{suggestion(name, known)}; known: {', '.join(known)}; or the path of a .toml file"
-        )
+    own = path.suffix == ".toml"
+    source = name if own else f"study {name}"
     try:
-        values = laid_over(parse_toml(text), changes or {})
+        values = laid_over(parse_toml(_read(path if own else _shipped_file(name))), changes or {})
     except ValueError as error:
         raise ConfigError(f"{source} is not TOML: {error}") from error
     try:
         return Study.model_validate(_with_sources(values, structures, data, dataset))
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first(error)}") from error
+
+
+def _shipped_file(name: str) -> Path:
+    try:
+        file: Path = registry.find_part("study", ALIASES.get(name, name))
+    except UnknownComponentError as error:
+        raise ConfigError(f"no study '{name}': {error}; or give the path of a .toml file") from error
+    return file
 
 
 def _with_sources(

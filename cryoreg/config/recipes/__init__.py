@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
+from pathlib import Path
 
-from cryoreg.config import Layer
-from cryoreg.errors import ConfigError
-from cryoreg.registry import suggestion
+from cryoreg import registry
+from cryoreg.config import Layer, read_toml
+from cryoreg.errors import ConfigError, UnknownComponentError
+
+BEST = Path(__file__).with_name("best.toml")
+GUPTA2022 = Path(__file__).with_name("gupta2022.toml")
 
 
 def recipe_names() -> list[str]:
-    """Return the recipes that cryoreg brings."""
-    names = (file.name for file in resources.files(__name__).iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    """Return the recipes that cryoreg and other packages bring."""
+    return [component.reference for component in registry.components("recipes")]
 
 
 def recipe_layer(name: str, task: str) -> Layer:
-    """Return a recipe's settings for a task; raise `ConfigError` where there is no such recipe."""
-    known = recipe_names()
-    if name not in known:
-        raise ConfigError(f"--recipe: there is no '{name}'{suggestion(name, known)}; known: {', '.join(known)}")
-    text = (resources.files(__name__) / f"{name}.toml").read_text("utf-8")
-    return Layer(f"recipe {name}", tomllib.loads(text)[task])
+    """Return a recipe's settings for a task; raise `ConfigError` where there is none of that name, or for the task."""
+    try:
+        source, values = read_toml(registry.find_part("recipe", name))
+    except UnknownComponentError as error:
+        raise ConfigError(f"--recipe: there is no '{name}': {error}") from error
+    table = values.get(task)
+    if not isinstance(table, dict):
+        raise ConfigError(f"--recipe {name}: has no [{task}] ({source})")
+    return Layer(f"recipe {name}", table)
