@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from support.building import install_core
 from support.programs import Program
 
 from cryoreg import registry
@@ -102,6 +104,23 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real data in ../shared/data, which is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cryoreg as its wheel installs it, made once for all processes; `CleanEnvironment` takes it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "core"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            install_core(folder)
+    return folder
+
+
+@pytest.fixture
+def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports draw two components in UMAP's place, which numba compiles for seconds in each process."""
+    monkeypatch.setattr("cryoreg.analysis.report.layout.umap", lambda components: components[:, :2])
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from support.programs import ForkedJob
 
 from cryoreg.benchmark import study as studies
 from cryoreg.benchmark.plan import Candidate, Plan, choose
@@ -370,8 +371,12 @@ def test_a_cell_begins_with_the_weights_of_its_start(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_smoke_study_from_simulation_to_table_runs_once(tmp_path):
+def test_the_smoke_study_from_simulation_to_table_runs_once(tmp_path, monkeypatch):
+    """Every run is one epoch, and jobs are forked, as torch would be imported a dozen times."""
+    monkeypatch.setattr("cryoreg.benchmark.job_starters._Process", ForkedJob)
     command = ["benchmark", "smoke", "--seeds", "1", "--run-dir", str(tmp_path / "r"), "--processes", "2"]
+    for part in ("pretrain", "settings.strong"):
+        command += ["--set", f"{part}.training.epochs=1"]
     first = CliRunner().invoke(cryoreg, command)
     assert first.exit_code == 0, first.output
     table = first.output[first.output.index("| setting") :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import sys
@@ -14,12 +15,16 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
+from monai.networks import nets
+from monai.networks.nets.resnet import ResNetBottleneck, get_inplanes
 from support.encoding import default_spec, smallest_edge, volumes
 from support.untrained import make_run
 from torch import nn
 
 from cryoreg import registry
 from cryoreg.contracts import Encoder
+from cryoreg.encoders import densenet
+from cryoreg.encoders.specs import ViTTinySpec
 from cryoreg.errors import CheckpointError
 from cryoreg.inference.onnx_export import CARD_KEY, SeparablePool, export_onnx
 from cryoreg.inference.trained import Trained
@@ -74,7 +79,18 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
 
 
+@pytest.fixture
+def _shallow(monkeypatch):
+    """Let the deepest encoders have two blocks or one in each stage: a graph of layers of the same kinds."""
+    one_each = ResNetBottleneck, [1, 1, 1, 1], get_inplanes()
+    monkeypatch.setattr(nets, "resnet50", functools.partial(nets.ResNet, *one_each))
+    monkeypatch.setattr(densenet, "DenseNet121", functools.partial(nets.DenseNet121, block_config=(2, 2, 2, 2)))
+    monkeypatch.setattr(densenet.DenseNet3D, "num_features", 128)
+    monkeypatch.setattr(ViTTinySpec, "size", (192, 2, 3))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_shallow")
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_gives_torchs_features_of_raw_volumes_for_any_batch(name, tmp_path):
     edge = max(8, smallest_edge(default_spec(name)))

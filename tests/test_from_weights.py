@@ -63,6 +63,7 @@ def test_clusters_and_features(weights, particles, tmp_path):
     np.testing.assert_allclose(table.filter(regex="f[0-9]{4}"), again.features, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("without_umap")
 def test_a_report_shows_the_map_and_clusters_of_the_data(weights, particles, tmp_path):
     status, text = run(
         "report", "--from", weights, "--data", particles, "--device", "cpu", "--output", tmp_path / "r.html"

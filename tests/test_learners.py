@@ -177,6 +177,7 @@ def _supervised(learner, lesson):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_umap")
 def test_all_who_use_a_trained_network_ask_the_learner(given, source, tmp_path):
     run = cryoreg.finetune(tmp_path / "run", **given).run_dir
     saved = load_weights(run / "classifier.safetensors")

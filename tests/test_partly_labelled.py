@@ -176,6 +176,7 @@ def test_whoever_looks_at_it_ends_well(sets, tuned, tmp_path, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_umap")
 def test_the_report_measures_labelled_ones(tuned):
     run_dir, _ = tuned["csv"]
     run("report", run_dir)

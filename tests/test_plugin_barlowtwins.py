@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from support.building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheels
 
 pytestmark = pytest.mark.slow
 PLUGIN = ROOT / "plugins" / "cryoreg-barlowtwins"
@@ -25,16 +25,15 @@ def methods(environment: CleanEnvironment) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[CleanEnvironment, Path]:
+def life(core: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CleanEnvironment, Path]:
     """An environment in which the plugin was installed, used for a run, and removed; and that run."""
     folder = tmp_path_factory.mktemp("plugin")
-    environment, run = CleanEnvironment(folder / "clean"), folder / "run"
-    environment.install(build_wheel(ROOT, folder / "core"))
+    environment, run = CleanEnvironment(folder / "clean", core), folder / "run"
     before = methods(environment)
     assert "barlow_twins" not in before
     assert environment.run("cryoreg", "show", "method", "barlow_twins").returncode == 1
 
-    environment.install(build_wheel(PLUGIN, folder / "plugin"))
+    environment.install(*build_wheels([PLUGIN], folder / "wheels"))
     assert methods(environment) == before | {"barlow_twins": ("cryoreg-barlowtwins", "0.1.0")}
     line = next(li for li in environment.run("cryoreg", "list").stdout.splitlines() if "barlow_twins" in li)
     assert "cryoreg-barlowtwins 0.1.0" in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment
 from support.console_blocks import run_page
 
 PAGE = ROOT / "docs" / "your-own-plugin.md"
@@ -14,9 +14,8 @@ PIP = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "
 
 
 @pytest.mark.slow
-def test_a_method_is_written_checked_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = CleanEnvironment(tmp_path / "clean")
-    environment.install(build_wheel(ROOT, tmp_path / "core"))
+def test_a_method_is_written_checked_and_used(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = CleanEnvironment(tmp_path / "clean", core)
     for name, value in PIP.items():
         monkeypatch.setenv(name, value)
     for name in ("PYTHONPATH", "VIRTUAL_ENV"):

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheels
 
 pytestmark = pytest.mark.slow
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
@@ -23,10 +23,10 @@ PRETRAIN += ["--set", "dataset.box=16", "--batch-size", "8", "--epochs", "1", "-
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+def environment(core: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
     folder = tmp_path_factory.mktemp("plugins")
-    environment = CleanEnvironment(folder / "clean")
-    environment.install(*(build_wheel(project, folder / project.name) for project in (ROOT, *PLUGINS)))
+    environment = CleanEnvironment(folder / "clean", core)
+    environment.install(*build_wheels(PLUGINS, folder / "wheels"))
     return environment
 
 

@@ -28,9 +28,14 @@ def test_it_prints_and_ends_as_a_process_started_anew(tmp_path: Path, arguments:
 
 @pytest.mark.slow
 def test_it_has_an_environment_of_its_own(tmp_path: Path) -> None:
+    """The demo data are kept in the cache folder that the environment says."""
+    small = [word for each in ("per_class=1", "box=16") for word in ("--set", f"dataset.{each}")]
     for folder in (tmp_path / "one", tmp_path / "other"):
-        told = Program("doctor", "--no-training", "--json", environment={"XDG_CACHE_HOME": str(folder)}).finish()
-        assert f"cache folder {folder}/cryoreg: not there yet" in told.stdout
+        made = Program(
+            *("convert", "--dataset", "demo", *small, "--output", tmp_path / f"{folder.name}.h5"),
+            environment={"XDG_CACHE_HOME": str(folder)},
+        ).finish()
+        assert (made.returncode, len(list(folder.glob("cryoreg/demo-*.npz")))) == (0, 1), made.stderr
     assert os.environ.get("XDG_CACHE_HOME") != str(folder)
 
 

@@ -366,8 +366,8 @@ def noisy_page(contents: Contents, count: int = 5000) -> str:
 
 
 @pytest.mark.slow
-def test_5000_noisy_subtomograms_stay_below_10_mb(contents, monkeypatch):
-    monkeypatch.setattr("cryoreg.analysis.report.layout.umap", lambda components: components[:, :2])
+@pytest.mark.usefixtures("without_umap")
+def test_5000_noisy_subtomograms_stay_below_10_mb(contents):
     size = len(noisy_page(contents).encode())
     assert 6e6 < size < LIMIT_BYTES
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from support.building import ROOT, CleanEnvironment, build_wheel
+from support.building import ROOT, CleanEnvironment, build_wheels
 from support.synthetic import write_classes
 from support.untrained import make_run
 
@@ -156,11 +156,11 @@ def packages(tmp_path_factory: pytest.TempPathFactory, given: Given) -> dict[str
 
 
 @pytest.fixture(scope="module")
-def environment(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+def environment(core: Path, packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
     """An environment in which cryoreg and all of them are installed, from wheels."""
     folder = tmp_path_factory.mktemp("scaffold")
-    environment = CleanEnvironment(folder / "clean")
-    environment.install(*(build_wheel(project, folder / project.name) for project in (ROOT, *packages.values())))
+    environment = CleanEnvironment(folder / "clean", core)
+    environment.install(*build_wheels(list(packages.values()), folder / "wheels"))
     return environment
 
 

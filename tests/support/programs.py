@@ -1,4 +1,4 @@
-"""Run ``cryoreg ARGUMENTS`` in a process of its own that need not import torch.
+"""Run ``cryoreg ARGUMENTS``, or a study's job, in a process of its own that need not import torch.
 
 Starting Python, torch and Lightning takes seconds; so a server forks (one per test process) that has imported what most
 runs need. What tests want of a process stays: its own environment, folder, streams and exit status, and that it can be
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from cryoreg.benchmark.job_starters import LOG
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([
@@ -24,20 +27,15 @@ _SERVER.set_forkserver_preload([
 ])  # fmt: skip
 
 
-class Program:
-    """A ``cryoreg`` that runs, with the interface of `subprocess.Popen` as far as it is needed."""
+class Forked:
+    """A process that is forked from the server, with the interface of `subprocess.Popen` as far as it is needed."""
 
     def __init__(
-        self, *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None,
-        one_stream: bool = False,
+        self, work: Callable[[list[str]], None], arguments: Sequence[str], environment: Mapping[str, str], folder: Path,
+        streams: Sequence[Path],
     ) -> None:  # fmt: skip
-        """Start it in ``folder``, with all of ``environment``; ``one_stream`` joins what it prints to stderr."""
-        self.arguments = [str(argument) for argument in arguments]
-        self._files = tempfile.TemporaryDirectory()
-        self._streams = [Path(self._files.name) / name for name in ("stdout", "stdout" if one_stream else "stderr")]
-        for stream in self._streams:
-            stream.touch()
-        given = self.arguments, dict(environment or os.environ), str(folder or Path.cwd()), self._streams
+        """Do ``work`` there, in ``folder``, with all of ``environment``; ``streams`` are for stdout and stderr."""
+        given = work, list(arguments), dict(environment), str(folder), list(streams)
         self._process = _SERVER.Process(target=_run, args=given)
         self._process.start()
 
@@ -54,6 +52,22 @@ class Program:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+
+class Program(Forked):
+    """A ``cryoreg`` that runs."""
+
+    def __init__(
+        self, *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None,
+        one_stream: bool = False,
+    ) -> None:  # fmt: skip
+        """Start it in ``folder``, with all of ``environment``; ``one_stream`` joins what it prints to stderr."""
+        self.arguments = [str(argument) for argument in arguments]
+        self._files = tempfile.TemporaryDirectory()
+        self._streams = [Path(self._files.name) / name for name in ("stdout", "stdout" if one_stream else "stderr")]
+        for stream in self._streams:
+            stream.touch()
+        super().__init__(_cryoreg, self.arguments, environment or os.environ, folder or Path.cwd(), self._streams)
+
     def finish(self, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Wait for its end."""
         self._process.join(timeout)
@@ -64,12 +78,51 @@ class Program:
         return subprocess.CompletedProcess(self.arguments, self._process.exitcode, *printed)
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: str, streams: list[Path]) -> None:
+class ForkedJob(Forked):
+    """A study's job that runs: a `cryoreg.benchmark.job_starters.Handle`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """Start the job of a folder, with all of ``environment``."""
+        log = folder / LOG
+        log.touch()
+        super().__init__(_job_worker, [str(folder.absolute())], environment, Path.cwd(), [log, log])
+
+    def ended(self) -> bool:
+        """Tell whether it runs no more."""
+        return self.poll() is not None
+
+    def fate(self) -> str:
+        """Say nothing; its log does."""
+        return ""
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.join()
+
+
+def _run(
+    work: Callable[[list[str]], None], arguments: list[str], environment: dict[str, str], folder: str,
+    streams: list[Path],
+) -> None:  # fmt: skip
+    _become(environment, folder, streams)
+    work(arguments)
+
+
+def _cryoreg(arguments: list[str]) -> None:
     from cryoreg_cli.main import main
 
-    _become(environment, folder, streams)
     sys.argv = ["cryoreg", *arguments]
     main()
+
+
+def _job_worker(arguments: list[str]) -> None:
+    sys.argv = ["job_worker", *arguments]
+    runpy.run_module("cryoreg.benchmark.job_worker", run_name="__main__")
 
 
 def _become(environment: dict[str, str], folder: str, streams: list[Path]) -> None:
