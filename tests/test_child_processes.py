@@ -22,16 +22,19 @@ CHILDREN = {
         from cryoreg.simulation.settings import make_settings
         settings = make_settings("liu2020", ())
         assert len(list(simulate_scenes(make_assemblies(0), settings, 0, range(2), workers=2))) == 2""",
-    "devices": """
-        import os
-        from cryoreg.config.settings import PretrainSettings
-        from cryoreg.training.launch import run_in_processes
-        assert run_in_processes(os.getpid, PretrainSettings(devices=2)) != os.getpid()""",
-    "readers": """
+    "devices, readers and kit": """
         import torch
-        torch.multiprocessing.set_start_method("spawn")
         from cryoreg import create_dataset
+        from cryoreg.config.settings import PretrainSettings
+        from cryoreg.methods.specs import SimCLRSpec
+        from cryoreg.testing.elsewhere import elsewhere
+        from cryoreg.testing.spec_checks import check_spec_imports_light
+        from cryoreg.training.launch import run_in_processes
         from cryoreg.training.loading import BatchOrder, VolumeLoader
+        torch.multiprocessing.set_start_method("spawn")
+        assert run_in_processes(os.getpid, PretrainSettings(devices=2)) != os.getpid()
+        assert elsewhere(os.getpid) != os.getpid()
+        check_spec_imports_light(SimCLRSpec())
         data = create_dataset("demo", per_class=1)
         order = BatchOrder(torch.arange(len(data)), 2, 0)
         loader = VolumeLoader(data, order, torch.device("cpu"), resident=False, workers=1)
@@ -45,12 +48,6 @@ CHILDREN = {
         for execution in (Execution(), Execution(slurm={"cluster": "local"})):
             run_jobs([job], ran.with_name(f"jobs{execution.slots}"), execution, print)
         assert ran.read_text().split() == ["1", "1"]""",
-    "kit": """
-        from cryoreg.methods.specs import SimCLRSpec
-        from cryoreg.testing.elsewhere import elsewhere
-        from cryoreg.testing.spec_checks import check_spec_imports_light
-        assert elsewhere(os.getpid) != os.getpid()
-        check_spec_imports_light(SimCLRSpec())""",
     "doctor": """
         from cryoreg.diagnosis.separate_process import run_python
         assert run_python("import h5py, json; print(json.dumps({'a': 1}))").result == {"a": 1}""",

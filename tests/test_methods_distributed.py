@@ -5,19 +5,17 @@ That the two keep one state is for the conformance kit to check.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from support.methods import NAMES, STEPS, TinyViT, build, some_batch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cryoreg.contracts import Method
+from cryoreg.testing.elsewhere import on_two_ranks
 
 draw = torch.rand
 
@@ -66,26 +64,20 @@ def train(module: nn.Module, method: Method, name: str, rows: slice) -> dict[str
     return method.state_dict()
 
 
-def train_all_on_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def train_all_on_rank(rank: int) -> dict[str, dict[str, Tensor]]:
     rows = slice(3 * rank, 3 * rank + 3)
-    torch.rand = drawing_rows(rows)
     states = {}
-    for name in NAMES:
-        method = built(name)
-        parallel = DistributedDataParallel(method, broadcast_buffers=False)
-        states[name] = train(parallel, method, name, rows)
-    torch.save(states, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with mock.patch("torch.rand", drawing_rows(rows)):
+        for name in NAMES:
+            method = built(name)
+            parallel = DistributedDataParallel(method, broadcast_buffers=False)
+            states[name] = dict(train(parallel, method, name, rows))
+    return states
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(train_all_on_rank, args=(str(folder),), nprocs=2)
-    return [torch.load(Path(folder, f"{rank}.pt")) for rank in range(2)]
+def ranks() -> list[dict[str, dict[str, Tensor]]]:
+    return on_two_ranks(train_all_on_rank)
 
 
 @pytest.mark.slow
@@ -95,7 +87,7 @@ def test_two_processes_equal_one_with_the_whole_batch(ranks, name):
     method = built(name)
     start = flat_encoder(method.state_dict())
     expected = train(method, method, name, slice(None))
-    torch.testing.assert_close(dict(ranks[0][name]), dict(expected), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ranks[0][name], dict(expected), rtol=1e-5, atol=1e-5)
     moved, apart = flat_encoder(expected) - start, flat_encoder(ranks[0][name]) - flat_encoder(expected)
     assert apart.norm() < 1e-3 * moved.norm()
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +15,7 @@ from cryoreg.contracts import Encoder
 from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.methods.moco import MoCo
 from cryoreg.methods.specs import MoCoSpec
+from cryoreg.testing.elsewhere import on_two_ranks
 
 SETTINGS = {"queue_size": 12, "momentum": 0.9, "hidden_dim": 8, "output_dim": 5}
 BOTH = pytest.mark.parametrize("symmetric", [False, True], ids=["asymmetric", "symmetric"])
@@ -249,24 +247,20 @@ def test_spec_builds_the_paper_s_moco():
     assert [tuple(layer.weight.shape) for layer in linear] == [(128, 256)]
 
 
-def train_on_rank(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def train_on_rank(rank: int) -> dict[str, Tensor]:
     method = tiny_moco(symmetric=True)
     parallel = DistributedDataParallel(method, broadcast_buffers=False)
     optimizer = sgd(method)
     for step in range(3):
         take_step(parallel, optimizer, [view[2 * rank : 2 * rank + 2] for view in two_views(step)])
-    torch.save(method.state_dict(), Path(folder, f"rank{rank}.pt"))
-    dist.destroy_process_group()
+    return dict(method.state_dict())
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
-    mp.spawn(train_on_rank, args=(str(tmp_path),), nprocs=2)
+def test_two_processes_equal_one_with_the_whole_batch():
     method = tiny_moco(symmetric=True)
     optimizer = sgd(method)
     for step in range(3):
         take_step(method, optimizer, two_views(step))
-    for rank in range(2):
-        state = torch.load(tmp_path / f"rank{rank}.pt")
-        torch.testing.assert_close(dict(state), dict(method.state_dict()), rtol=1e-5, atol=1e-6)
+    for state in on_two_ranks(train_on_rank):
+        torch.testing.assert_close(state, dict(method.state_dict()), rtol=1e-5, atol=1e-6)

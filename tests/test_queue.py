@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from cryoreg.methods.queue import Queue
+from cryoreg.testing.elsewhere import on_two_ranks
 
 
 def numbered(first: int, count: int) -> Tensor:
@@ -98,19 +96,15 @@ def test_queue_state_round_trip():
     assert contents(other) == contents(queue) == [4, 5, 6, 7, 8]
 
 
-def enqueue_on_rank(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def enqueue_on_rank(rank: int) -> list[int]:
     queue = Queue(6, 2)
     queue.keys.zero_()
     for step in range(2):  # rank 0 has keys 0 1 | 4 5, rank 1 has 2 3 | 6 7
         queue(numbered(4 * step + 2 * rank, 2), update=True)
     queue.enqueue_pending()
-    torch.save(contents(queue), Path(folder, f"rank{rank}.pt"))
-    dist.destroy_process_group()
+    return contents(queue)
 
 
 @pytest.mark.slow
-def test_queue_gathers_the_keys_of_all_processes(tmp_path):
-    mp.spawn(enqueue_on_rank, args=(str(tmp_path),), nprocs=2)
-    gathered = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
-    assert gathered == [[2, 3, 4, 5, 6, 7]] * 2
+def test_queue_gathers_the_keys_of_all_processes():
+    assert on_two_ranks(enqueue_on_rank) == [[2, 3, 4, 5, 6, 7]] * 2

@@ -7,6 +7,7 @@ killed.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import runpy
@@ -58,15 +59,19 @@ class Program(Forked):
 
     def __init__(
         self, *arguments: str | Path, environment: Mapping[str, str] | None = None, folder: Path | None = None,
-        one_stream: bool = False,
+        one_stream: bool = False, fork_ranks: bool = False,
     ) -> None:  # fmt: skip
-        """Start it in ``folder``, with all of ``environment``; ``one_stream`` joins what it prints to stderr."""
+        """Start it in ``folder``, with all of ``environment``; ``one_stream`` joins what it prints to stderr.
+
+        ``fork_ranks``: the processes of ``--devices`` are forked as well, and not spawned, each to import torch.
+        """
         self.arguments = [str(argument) for argument in arguments]
         self._files = tempfile.TemporaryDirectory()
         self._streams = [Path(self._files.name) / name for name in ("stdout", "stdout" if one_stream else "stderr")]
         for stream in self._streams:
             stream.touch()
-        super().__init__(_cryoreg, self.arguments, environment or os.environ, folder or Path.cwd(), self._streams)
+        work = _cryoreg_that_forks if fork_ranks else _cryoreg
+        super().__init__(work, self.arguments, environment or os.environ, folder or Path.cwd(), self._streams)
 
     def finish(self, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Wait for its end."""
@@ -118,6 +123,13 @@ def _cryoreg(arguments: list[str]) -> None:
 
     sys.argv = ["cryoreg", *arguments]
     main()
+
+
+def _cryoreg_that_forks(arguments: list[str]) -> None:
+    from cryoreg.training import launch
+
+    launch.start_processes = functools.partial(launch.start_processes, start_method="fork")
+    _cryoreg(arguments)
 
 
 def _job_worker(arguments: list[str]) -> None:
