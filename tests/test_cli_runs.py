@@ -82,12 +82,21 @@ def test_only_the_leading_process_speaks(capsys):
     assert capsys.readouterr().err == "note: odd\n"
 
 
-def test_data_without_a_reader_are_told_the_one_that_fits(cryoreg, data, tmp_path):
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_the_reader_that_fits_is_found_and_the_demo_is_never_trained_on_unasked(command, cryoreg):
+    status, output = cryoreg(command)
+    assert (status, "which subtomograms? say --data PATH" in output) == (2, True)
+    assert "dataset.name" in cryoreg(command, "--dry-run")[1]
+
+
+def test_data_without_a_reader_are_read_by_the_one_that_fits(cryoreg, data, tmp_path):
     assert cryoreg("convert", *data, "--output", "sim.h5")[0] == 0
     for path, reader in (("sim.h5", "store"), ("data", "mrc_folder")):
-        status, output = cryoreg("pretrain", "--data", path)
-        assert (status, output.count("\n")) == (1, 1)
-        assert f"say --dataset {reader} (`cryoreg inspect {path}`" in output
+        run = tmp_path / f"run-{reader}"
+        status, output = cryoreg("pretrain", "--data", path, *TINY, "--run-dir", str(run))
+        assert status == 0, output
+        assert f"subtomograms of {reader}" in output
+        assert f'name = "{reader}"' in (run / "config.toml").read_text()
     (tmp_path / "both.star").write_text("data_\nloop_\n_rlnImageName\n_rlnCoordinateX\na.mrc 1\n")
     assert "--dataset star or --dataset tomogram" in cryoreg("pretrain", "--data", "both.star")[1]
     assert "nothing: no such file" in cryoreg("pretrain", "--data", "nothing")[1]
@@ -147,11 +156,11 @@ def test_dry_run_prints_every_value_with_its_source_and_writes_nothing(cryoreg, 
         (["pretrain", "--config", "nowhere.toml"], "nowhere.toml"),
         (["finetune", "--from", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
-        (["pretrain", "--device", "cuda", "--epochs", "1"], "device 'cuda' is not available"),
+        (["pretrain", "--dataset", "demo", "--device", "cuda", "--epochs", "1"], "device 'cuda' is not available"),
         (["finetune", "--from", ""], "training.pretrained (--from)"),
         (["finetune", "--set", "training.pretrained=3"], "training.pretrained (--set)"),
-        (["pretrain", "--run-dir", "x" * 300], "File name too long"),
-        (["pretrain", "--run-dir", "\udcff"], "not UTF-8"),
+        (["pretrain", "--dataset", "demo", "--run-dir", "x" * 300], "File name too long"),
+        (["pretrain", "--dataset", "demo", "--run-dir", "\udcff"], "not UTF-8"),
         (["pretrain", "--run-dir", "/proc/x", "--dataset", "mrc_folder", "--data", "/proc/x"], "/proc/x"),
     ],
 )

@@ -213,6 +213,6 @@ def test_a_fault_in_a_process_is_raised_with_its_traceback():
 
 def test_under_torchrun_the_run_directory_must_be_given(cryoreg_process, tmp_path):
     launched = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    result = cryoreg_process("pretrain", **launched)
+    result = cryoreg_process("pretrain", "--dataset", "demo", **launched)
     assert result.returncode == 2
     assert "--run-dir must be given" in result.stderr

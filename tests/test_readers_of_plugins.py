@@ -131,10 +131,11 @@ def test_inspect_and_view_find_it(blob: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
-def test_runs_name_it_and_guess_nothing(command: str, blob: Path) -> None:
-    result = run(command, "--data", blob)
-    assert result.exit_code == 1
-    assert "as it has the extension .blob, say --dataset blob" in result.stderr
+def test_runs_find_it_and_say_why(command: str, blob: Path) -> None:
+    result = run(command, "--data", blob, "--dry-run")
+    assert result.exit_code == 0
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("dataset.name "))
+    assert line.split(maxsplit=2)[1:] == ["blob", f"it fits {blob} (the extension .blob)"]
 
 
 @pytest.mark.slow

@@ -248,6 +248,14 @@ def of_run(task: str, layers: list[Layer], name: str | None, run_dir: Path | Non
     return with_start(task, layers, recipe(name, task))
 
 
+def require_data(config: RunConfig) -> None:
+    """Refuse to train on the embedded demonstration unless it was asked for."""
+    if config.sources["dataset.name"] == "default":
+        raise click.UsageError(
+            "which subtomograms? say --data PATH, a folder, list or store; --dataset demo means the embedded ones"
+        )
+
+
 def to_resume(run_dir: Path | None) -> Path:
     """Return the run to resume, which must be named."""
     if run_dir is None:

@@ -191,7 +191,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     for section, default in TASKS[task].components.items():
         if default is None and not merged[section]:
             continue
-        name, source = merged[section].pop("name", (default, "default"))
+        name, source = merged[section].pop("name", None) or _reader(section, merged) or (default, "default")
         choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
         sources[f"{section}.name"] = source
     split = validated(SplitSettings, "split", "a split setting", merged["split"])
@@ -279,8 +279,6 @@ def _choose(
     if not isinstance(name, str):
         raise ConfigError(f"{section}.name ({source}): should be the name of a component, but it is {name!r}")
     kind = kind_of(section)
-    if kind == "dataset" and source == "default" and "root" in entries and is_path(str(entries["root"][0])):
-        _refuse_to_guess(*entries["root"])
     try:
         component, spec_type = registry.find_spec(kind, name)
     except UnknownComponentError as error:
@@ -293,13 +291,13 @@ def _choose(
     return Choice(component, validated(spec_type, section, what, entries))
 
 
-def _refuse_to_guess(root: object, source: str) -> None:
-    """Say which reader fits data that were given without one; raise `DataError` where none or several do."""
-    match = choose(absolute(Path(str(root))))
-    raise ConfigError(
-        f"dataset.root ({source}): {root} needs a reader; as it has {match.why}, say --dataset {match.name} "
-        f"(`cryoreg inspect {root}` shows what is in it)"
-    )
+def _reader(section: str, merged: Mapping[str, Entries]) -> tuple[str, str] | None:
+    """Return the reader of data that were given without one, and why; raise `DataError` where none or several fit."""
+    root = merged[section].get("root")
+    if section != "dataset" or root is None or not is_path(str(root[0])):
+        return None
+    match = choose(absolute(Path(str(root[0]))))
+    return match.name, f"it fits {root[0]} ({match.why})"
 
 
 Parameters = Mapping[str, object]

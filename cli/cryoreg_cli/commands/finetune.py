@@ -35,6 +35,7 @@ def finetune(
     resolved = resolve("finetune", run_options.of_run("finetune", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)
+    run_options.require_data(resolved)
     from cryoreg.training.finetune import run_finetuning
 
     result = run_finetuning(resolved, run_dir or run_options.default_run_dir(resolved), resume)

@@ -34,6 +34,7 @@ def pretrain(
     resolved = resolve("pretrain", run_options.of_run("pretrain", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)
+    run_options.require_data(resolved)
     from cryoreg.training.pretrain import run_pretraining
 
     result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
