@@ -191,7 +191,9 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     for section, default in TASKS[task].components.items():
         if default is None and not merged[section]:
             continue
-        name, source = merged[section].pop("name", None) or _reader(section, merged) or (default, "default")
+        if "name" not in merged[section]:
+            merged[section]["name"] = _reader(section, merged) or (default, "default")
+        name, source = merged[section].pop("name")
         choices[section] = _choose(section, name, merged[section], _recorded_package(section, name, layers), source)
         sources[f"{section}.name"] = source
     split = validated(SplitSettings, "split", "a split setting", merged["split"])
