@@ -12,7 +12,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && e
 PYTEST := PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format reference weights docs gpu clean
+.PHONY: help setup demo test test-fast pytest lint format reference weights docs gpu clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,7 +32,10 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Show what trained weights are worth with few labels, on the embedded data: minutes on two cores.
 	$(BIN)/cryoreg demo
 
-test: lint  ## Run all checks and tests.
+test: $(READY)  ## Run all checks and tests, the checks beside the first tests.
+	@$(MAKE) --no-print-directory -j2 lint pytest
+
+pytest: $(READY)
 	$(PYTEST) tests $(PLUGINS:%=%/tests)
 
 test-fast: lint  ## The same without the slow tests.
