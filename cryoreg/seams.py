@@ -89,7 +89,11 @@ class RateFactor(Protocol):
 FILES = ("recipe", "study")
 """Seams where an entry point names the path of a TOML file, whose first comment says what it is."""
 _BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer}
-_ARGUMENTS: dict[str, tuple[str, ...]] = {"optimizer": ("groups", "lr", "momentum"), "schedule": ("progress",)}
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "optimizer": ("groups", "lr", "momentum"),
+    "schedule": ("progress",),
+    "picker": ("tomogram", "radius", "contrast"),
+}
 """Of functions; all are passed by position."""
 
 

@@ -55,6 +55,7 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Recipes:",
         "Studies:",
         "Schedules:",
+        "Pickers:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")
 

@@ -47,6 +47,7 @@ COMMAND_LINES = [
     ("list", "--kind", "logger"),
     ("list", "--kind", "query"),
     ("list", "--kind", "study"),
+    ("list", "--kind", "picker"),
     ("list", "--help"),
     ("show", "method", "moco"),
     ("show", "encoder", "rb3d", "--json"),

@@ -91,7 +91,7 @@ def test_where_nothing_is_trained_it_has_nothing_to_move() -> None:
 
 
 def test_what_returns_no_optimizer_is_broken() -> None:
-    with pytest.raises(BrokenComponentError, match=r"mine_specs:nothing returns no torch.optim.Optimizer, but a N"):
+    with pytest.raises(BrokenComponentError, match=r"optimizer 'nothing' of mine 1\.0 returns no torch.optim.Opt"):
         create_optimizer(nn.Linear(1, 1), settings(optimizer="nothing"))
 
 

@@ -41,7 +41,7 @@ def nothing():
 
 GONE = Path("gone.toml")
 """
-BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule")
+BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule", "picker")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
 from cryoreg.picking.pick_lists import check_names, list_files, name_of, write_lists
+from cryoreg.picking.pickers import DOG
 from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.settings import PickSettings
 
@@ -80,6 +81,8 @@ def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
     highest = max(picks.highest for picks in found)
     if highest >= settings.lowest and settings.min_cc is not None:
         return f"{where}: no picks correlate with the template by {settings.min_cc:g}; lower --min-cc"
+    if settings.lowest == -np.inf:
+        return f"{where}: picker '{settings.picker}' proposes nothing away from the faces; lower --margin"
     return (
         f"{where}: no peaks above threshold {settings.lowest:g} away from the faces (the highest of all is "
         f"{highest:.2f}); lower --threshold or --margin, or check --radius and --contrast"
@@ -89,7 +92,8 @@ def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
 def _summary(found: Sequence[Picks]) -> Iterator[str]:
     for picks in found:
         verdict = picks.verdict
-        density = f"density {verdict.contrast} (skewness {verdict.skewness:+.1f} σ)"
+        known = "" if np.isnan(verdict.skewness) else f" (skewness {verdict.skewness:+.1f} σ)"
+        density = f"density {verdict.contrast}{known}"
         yield f"{name_of(picks.path)}  {len(picks.positions)} picks{_range(picks)}; {density}"
         if not verdict.decided:
             yield (
@@ -104,7 +108,7 @@ def _range(picks: Picks) -> str:
     if not len(picks.scores):
         return ""
     low, middle, high = np.quantile(picks.scores, [0, 0.5, 1])
-    name = "DoG" if picks.cc is None else "correlation"
+    name = "correlation" if picks.cc is not None else "DoG" if picks.picker == DOG else picks.picker
     return f", {name} {low:.2f} to {high:.2f} (median {middle:.2f})"
 
 

@@ -18,6 +18,7 @@ from cryoreg.datasets.tomograms.kinds import ZARR
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import cell, write_text
+from cryoreg.picking.pickers import DOG
 from cryoreg.picking.picks import Picks
 
 _FORMATS = (".star", ".csv")
@@ -105,7 +106,7 @@ def _rows(picks: Picks) -> pd.DataFrame:
             "y": y,
             "z": z,
             "score": np.round(picks.scores.astype(float), 4),
-            "dog": np.round(picks.dog.astype(float), 4),
+            "dog": np.round(picks.dog.astype(float), 4) if picks.picker == DOG else np.nan,
             "cc": np.nan if picks.cc is None else np.round(picks.cc.astype(float), 4),
             "voxel_size": picks.voxel_size,
             "contrast": picks.verdict.contrast,

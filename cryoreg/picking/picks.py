@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg import registry
 from cryoreg.contracts import Box, Contrast
 from cryoreg.datasets.tomograms.files import Tomogram, cut
 from cryoreg.errors import DataError
 from cryoreg.picking import ranking
-from cryoreg.picking.contrast import Verdict, judge
-from cryoreg.picking.difference_of_gaussians import Peaks, Response, respond, sigma_for
+from cryoreg.picking.pickers import DOG
+from cryoreg.picking.proposals import Peaks, Proposal, Verdict
 from cryoreg.picking.settings import PickSettings
 from cryoreg.picking.suppression import suppress, within_margin
 from cryoreg.picking.templates import load_templates
@@ -33,11 +34,12 @@ class Picks(NamedTuple):
     positions: NDArray[np.float64]
     """(N, 3): x, y, z in voxels; the first voxel is 0."""
     dog: NDArray[np.float32]
-    """(N,): heights of the DoG peaks in standard deviations of the response."""
+    """(N,): heights of the DoG peaks in standard deviations of the response, or another picker's scores."""
     cc: NDArray[np.float32] | None
     """(N,): correlation with the template."""
     highest: float
-    """The highest DoG peak, whether picked or not."""
+    """The highest peak, whether picked or not."""
+    picker: str = DOG
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -64,15 +66,11 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
     """Find the particles of one size in a tomogram.
 
     Raises `DataError` where the radius does not fit it, where it is constant or holds NaN, and where the template does
-    not fit.
+    not fit; `UnknownComponentError` for an unknown picker.
     """
     voxel_size, radius = _radius(tomogram, settings)
-    response = respond(tomogram, sigma_for(radius))
-    if response.limits[0] == response.limits[1]:
-        raise DataError(f"{tomogram.path}: is constant (every voxel is {response.limits[0]:g}); nothing can be picked")
-    verdict = _verdict(response, settings)
-    peaks = response.bright if verdict.contrast == "bright" else response.dark
-    candidates = _candidates(peaks, response.spread, tomogram.shape, radius, settings)
+    peaks, verdict = _proposed(tomogram, radius, settings)
+    candidates = _candidates(peaks, tomogram.shape, radius, settings)
     if settings.template is not None:
         candidates = _ranked(tomogram, voxel_size, candidates, verdict.contrast, settings)
     chosen = _chosen(candidates, voxel_size, settings)
@@ -84,8 +82,19 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
         positions=chosen.positions[:, ::-1],
         dog=chosen.dog,
         cc=chosen.cc,
-        highest=float(peaks.heights.max(initial=0)) / response.spread,
+        highest=float(peaks.heights.max(initial=0)),
+        picker=settings.picker,
     )
+
+
+def _proposed(tomogram: Tomogram, radius: float, settings: PickSettings) -> Proposal:
+    component = registry.find("pickers", settings.picker)
+    proposal: Proposal = component.part()(tomogram, radius, settings.contrast)
+    voxels, offsets, heights = proposal.peaks
+    peaks = Peaks(np.asarray(voxels, np.int32), np.asarray(offsets, np.float32), np.asarray(heights, np.float32))
+    if not (peaks.voxels.shape == peaks.offsets.shape == (len(peaks.heights), 3) and np.isfinite(peaks.heights).all()):
+        raise component.faulty("returns places, offsets and finite heights that do not belong together")
+    return proposal._replace(peaks=peaks)
 
 
 def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
@@ -108,16 +117,10 @@ def _radius(tomogram: Tomogram, settings: PickSettings) -> tuple[float, float]:
     return voxel_size, radius
 
 
-def _verdict(response: Response, settings: PickSettings) -> Verdict:
-    """Return how density looks: as the user says, who is beyond doubt, else as the response does."""
-    verdict = judge(response)
-    return verdict if settings.contrast == "auto" else verdict._replace(contrast=settings.contrast, decided=True)
-
-
-def _candidates(peaks: Peaks, spread: float, shape: Box, radius: float, settings: PickSettings) -> _Candidates:
+def _candidates(peaks: Peaks, shape: Box, radius: float, settings: PickSettings) -> _Candidates:
     """Return peaks above the threshold and off the faces: a radius apart where they will be ranked, else all."""
     margin = radius if settings.margin is None else settings.margin
-    heights = peaks.heights / np.float32(spread)
+    heights = peaks.heights
     good = (heights >= settings.lowest) & within_margin(peaks.voxels, shape, margin)
     positions = peaks.voxels + np.float64(settings.subvoxel) * peaks.offsets
     candidates = _Candidates(positions, heights).take(good)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cryoreg.contracts import TiltAxis
 from cryoreg.errors import ConfigError
+from cryoreg.picking.pickers import DOG
 
 THRESHOLD = 3.0
 """Above it noise leaves about 0.003/σ³ peaks in a voxel."""
@@ -24,7 +26,8 @@ class PickSettings:
     contrast: Literal["auto", "bright", "dark"] = "auto"
     """How density looks in the tomograms."""
     threshold: float | None = None
-    """Lowest DoG peak, in standard deviations of the response (`Response.spread`). [3, or 1 with a template]"""
+    """Lowest peak; of the DoG in standard deviations of the response (`Response.spread`). [3, or 1 with a template; of
+    another picker, any]"""
     distance: float | None = None
     """Smallest distance between picks, Å. [twice the radius]"""
     margin: float | None = None
@@ -43,6 +46,8 @@ class PickSettings:
     """Å: finer detail of the template is left out."""
     min_cc: float | None = None
     """Lowest correlation coefficient to keep."""
+    picker: str = DOG
+    """Who proposes them: a registered name."""
 
     def __post_init__(self) -> None:
         low, high = self.tilt_range or (-90, 90)
@@ -53,4 +58,6 @@ class PickSettings:
     def lowest(self) -> float:
         """The threshold that holds."""
         default = THRESHOLD if self.template is None else RANKED_THRESHOLD
+        if self.picker != DOG:
+            default = -math.inf
         return default if self.threshold is None else self.threshold

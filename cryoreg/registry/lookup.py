@@ -120,8 +120,12 @@ class Component(NamedTuple):
 
     def broken(self, reason: str, advice: str = "") -> BrokenComponentError:
         """Return the error that says which package is at fault, and why."""
+        return self.faulty(f"cannot be loaded: {reason}", advice)
+
+    def faulty(self, what: str, advice: str = "") -> BrokenComponentError:
+        """Return the error that says what a component does that it must not."""
         return BrokenComponentError(
-            f"{singular(self.group)} '{self.name}' of {self.dist} {self.version} cannot be loaded: {reason}; "
+            f"{singular(self.group)} '{self.name}' of {self.dist} {self.version} {what}; "
             + (advice or f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}")
         )
 

@@ -68,7 +68,7 @@ def _registered_optimizer(module: nn.Module, settings: TrainingSettings, rates: 
     nothing = [{"params": [nn.Parameter(torch.empty(0))]}]
     made: object = make(_groups(settings.weight_decay, rates, module) or nothing, settings.lr, settings.momentum)
     if not isinstance(made, Optimizer):
-        raise component.broken(f"{component.target} returns no torch.optim.Optimizer, but a {type(made).__name__}")
+        raise component.faulty(f"returns no torch.optim.Optimizer, but a {type(made).__name__}")
     return made
 
 

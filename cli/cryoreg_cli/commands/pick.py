@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, Unpack
 
 import click
 
+from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import PATH, own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -15,6 +16,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 class _Settings(TypedDict):
     """The options of `PickSettings`, but for the radius."""
 
+    picker: str
     contrast: Literal["auto", "bright", "dark"]
     threshold: float | None
     distance: float | None
@@ -33,6 +35,14 @@ class _Settings(TypedDict):
 @click.argument("tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...")
 @click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles.")
 @click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius.")
+@click.option(
+    "--picker",
+    type=COMPONENT["picker"],
+    default="dog",
+    show_default=True,
+    metavar="NAME",
+    help="Who proposes.",
+)
 @click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
 @click.option(
     "--contrast",
@@ -41,7 +51,7 @@ class _Settings(TypedDict):
     show_default=True,
     help="How density looks in the tomograms.",
 )
-@click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [3; 1 with a template]")
+@click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [dog: 3, or 1 with a template]")
 @click.option("--distance", type=click.FloatRange(min=0), metavar="Å", help="Between picks. [the diameter]")
 @click.option("--margin", type=click.FloatRange(min=0), metavar="VOXELS", help="Left out at the faces. [the radius]")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Keep so many in each tomogram. [all]")
@@ -69,8 +79,8 @@ def pick(
 ) -> None:
     """Find particles of one size in tomograms (MRC or OME-Zarr files, or folders of them).
 
-    Difference of Gaussians (Pei et al. 2016), optionally ranked by local cross-correlation with a template. Coordinates
-    are voxels of the tomogram, x y z, the first voxel being 0.
+    Difference of Gaussians (Pei et al. 2016) or another picker, optionally ranked by local cross-correlation with a
+    template. Coordinates are voxels of the tomogram, x y z, the first voxel being 0.
     """
     if (radius is None) == (diameter is None):
         raise click.UsageError("give the size of the particles, as --radius or as --diameter, in Å")
