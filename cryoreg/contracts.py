@@ -250,6 +250,9 @@ class Sample:
     """Unique in its data set, stable between runs."""
     group: str | None
     """The tomogram that it was cut from, where known."""
+    weight: Tensor | None = None
+    """float32 (1, D, H, W // 2 + 1), in the order of `torch.fft.rfftn`: from 0 to 1, the part of each Fourier
+    coefficient that was measured, where that is known of each subtomogram: its own missing wedge."""
 
 
 Contrast = Literal["bright", "dark"]

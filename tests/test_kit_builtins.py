@@ -16,6 +16,7 @@ from support.mrc_writing import noise, write_mrc
 from support.particle_writing import relion31, write_star
 from support.storing import rich_layout, write_store
 from support.synthetic import write_classes
+from support.tilt_stacks import write_set
 from support.tomograms import write_tomogram
 
 from cryoreg import registry
@@ -131,6 +132,7 @@ DATA: dict[str, Callable[[Path], dict[str, Any]]] = {
     "png_montage": png_montage,
     "star": star,
     "store": lambda root: {"root": write_store(root / "set.h5", rich_layout())},
+    "tilt_stack": lambda root: {"root": write_set(root / "set", particles=2).path},
     "tomogram": tomogram,
     "universe": lambda root: {"structures": 3, "per_class": 2},
 }

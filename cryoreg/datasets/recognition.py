@@ -157,6 +157,20 @@ def star_columns(path: Path) -> set[str]:
     return {label for block in scan(path, read_lines(path)) for label in (*block.labels, *block.items)}
 
 
+def tilt_stacks(path: Path) -> str | None:
+    """Say by which word a STAR file, or the particles of an optimisation set, are stacks of 2D images."""
+    if not path.is_file() or ending(path.name) != ".star":
+        return None
+    from cryoreg.datasets.io.relion import IMAGE, PARTICLES_FILE
+    from cryoreg.datasets.tilt_stacks.files import particles_of, says_flat
+
+    particles = particles_of(path)
+    word = says_flat(particles) if IMAGE in star_columns(particles) else None
+    if particles == path or word is None:
+        return word and f"2D stacks ({word})"
+    return f"an optimisation set ({PARTICLES_FILE}) of 2D stacks ({word})"
+
+
 def image_column(path: Path) -> str | None:
     """Say by which column a STAR file lists extracted images."""
     columns = star_columns(path)
@@ -164,7 +178,7 @@ def image_column(path: Path) -> str | None:
         return None
     from cryoreg.datasets.io.relion import IMAGE
 
-    return f"the column {IMAGE}" if IMAGE in columns else None
+    return f"the column {IMAGE}" if IMAGE in columns and not tilt_stacks(path) else None
 
 
 def particle_list(path: Path) -> str | None:
@@ -174,7 +188,7 @@ def particle_list(path: Path) -> str | None:
         return None
     kind = ending(path.name)
     if kind == ".star":
-        return _coordinates(path)
+        return None if tilt_stacks(path) else _coordinates(path)
     if kind == ".json":
         return "points (.json)" if _has_points(path) else None
     return f"a particle list ({kind})" if kind in (*_LISTS, _TEXT) and path.is_file() else None

@@ -185,6 +185,51 @@ class StarSpec(FileDatasetSpec):
         return Star(self.root, self.voxel_size, self.folder, self.label, mixed_voxel_sizes=self.rescale_to is not None)
 
 
+class TiltStackSpec(FileDatasetSpec):
+    """Particles as RELION 5 and WarpTools write them by default: stacks of 2D tilt images, made into volumes.
+
+    An optimisation set, or the particles' STAR file. Each stack is back-projected in Fourier space with the projections
+    of its tomogram (matrices, or RELION 5's angles), the exposure filter and the CTF at its own depth, and divided by
+    the summed weights as Wiener's filter does. Volumes lie in the tomogram's frame, the particle in the middle.
+    """
+
+    tomograms: Path | None = Field(
+        None, description="the tomograms STAR file [what the optimisation set names, else the one beside the particles]"
+    )
+    folder: Path | None = Field(
+        None, description="where relative image names start: RELION's project folder [searched above the STAR file]"
+    )
+    coordinate_size: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Å per unit of rlnCoordinateX [the tilt series before binning; for WarpTools the images]",
+    )
+    wiener: float = Field(
+        0.1, gt=0, allow_inf_nan=False, description="noise over signal where the summed weight is the mean"
+    )
+    label: str | None = Field(None, description="column that holds the class, for example rlnClassNumber")
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take a STAR file that says its particles are 2D stacks, or an optimisation set with such a one."""
+        return recognition.tilt_stacks(path)
+
+    def open(self) -> SubtomogramDataset:
+        """Open the STAR files and the stacks' headers."""
+        from cryoreg.datasets.readers.tilt_stack import TiltStack
+
+        return TiltStack(
+            self.root,
+            self.tomograms,
+            voxel_size=self.voxel_size,
+            folder=self.folder,
+            coordinate_size=self.coordinate_size,
+            wiener=self.wiener,
+            label=self.label,
+        )
+
+
 class TomogramSpec(FileDatasetSpec):
     """Boxes cut on the fly from tomograms at the coordinates of a particle list.
 

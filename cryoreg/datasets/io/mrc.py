@@ -29,6 +29,13 @@ def read_header(path: str | Path, stack: bool = False, edge: int | None = None) 
         return parse(path, raw, size, stack, edge)
 
 
+def read_image_header(path: str | Path) -> MrcHeader:
+    """Return the header of a stack of images, whose box is (images, H, W), as `read_header` does."""
+    with one_line(path, "an MRC file"):
+        raw, size = _beginning(path)
+        return parse(path, raw, size, stack=False, edge=None, images=True)
+
+
 def is_stack(path: str | Path) -> bool:
     """Tell whether a file's header calls it a stack, of volumes or of images."""
     with one_line(path, "an MRC file"):
@@ -54,6 +61,11 @@ def read_volume(path: str | Path) -> np.ndarray:
     `cryoreg.datasets.io.signs`.
     """
     return _read(path, read_header(path))
+
+
+def read_images(path: str | Path) -> np.ndarray:
+    """Return the images of a stack, float32 (images, H, W), as `read_volume` does."""
+    return _read(path, read_image_header(path))
 
 
 def read_slot(path: str | Path, slot: int, edge: int | None = None) -> np.ndarray:

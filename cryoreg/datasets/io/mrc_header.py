@@ -73,12 +73,20 @@ def calls_itself_stack(path: str | Path, raw: bytes, size: int | None) -> bool:
     return _volume_stack(fields) or _image_stack(fields)
 
 
-def parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int | None) -> MrcHeader:
-    """Return what a header says; raise `DataError` where the file is no whole MRC volume, or stack of them."""
+def parse(
+    path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int | None, images: bool = False
+) -> MrcHeader:
+    """Return what a header says; raise `DataError` where the file is no whole MRC volume, or stack of them.
+
+    With ``images`` its sections are images, whatever the header calls them.
+    """
     fields, order, notes = _fields(path, raw, size)
     dtype = np.dtype(order + _voxel_type(path, fields["mode"]).str[1:])
     shape = _stored_shape(path, fields)
-    sections = _sections_of_each(path, fields, shape, edge) if stack else _all_sections(path, fields, shape)
+    if images:
+        sections = shape[0]
+    else:
+        sections = _sections_of_each(path, fields, shape, edge) if stack else _all_sections(path, fields, shape)
     offset = _offset(path, fields, size, dtype.itemsize * math.prod(shape), notes)
     axes = _axes(fields, notes)
     stored = (sections, *shape[1:])
@@ -88,7 +96,9 @@ def parse(path: str | Path, raw: bytes, size: int | None, stack: bool, edge: int
     return MrcHeader(
         box=(stored[axes[0]], stored[axes[1]], stored[axes[2]]),
         volumes=shape[0] // sections,
-        voxel_sizes=_voxel_sizes(fields, edge is not None and not _volume_stack(fields), stored, axes, notes),
+        voxel_sizes=_voxel_sizes(
+            fields, images or (edge is not None and not _volume_stack(fields)), stored, axes, notes
+        ),
         axes=axes,
         limits=_limits(fields),
         signed_bytes=_signed_bytes(raw, order),

@@ -50,16 +50,35 @@ TOMOGRAM_SIZE = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")
 BINNING = "rlnTomoTomogramBinning"
 TILTS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 """Degrees, in the table of a tilt series."""
+PARTICLES_FILE, TOMOGRAMS_FILE = "rlnTomoParticlesFile", "rlnTomoTomogramsFile"
+"""What an optimisation set points to."""
+VISIBLE, FRAMES = "rlnTomoVisibleFrames", "rlnTomoFrameCount"
+"""Of a particle: [1,0,1], a digit for each tilt; of a tomogram: how many tilts it has."""
+FLAT_STACKS = "rlnTomoSubTomosAre2DStacks"
+PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
+PROJECTION = tuple(f"rlnTomoProj{axis}" for axis in "XYZ")
+"""Rows of the matrix from the tomogram to a tilt image, [a,b,c,d]: voxels of the tilt series before binning."""
+TILT_ANGLES = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot")
+"""Degrees, right-handed, about x, then y, then z of the tomogram: the same rotation (RELION 5)."""
+HAND, DEFOCUS_SLOPE = "rlnTomoHand", "rlnTomoDefocusSlope"
+"""Defocus over depth, the z of the projection: its sign, and a factor near 1."""
+DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+"""Å, Å and degrees from x, at the tomogram's centre."""
+EXPOSURE = "rlnMicrographPreExposure"
+"""Electrons per Å2 before a tilt."""
+PHASE_SHIFT, CTF_SCALE, CTF_B_FACTOR = "rlnPhaseShift", "rlnCtfScalefactor", "rlnCtfBfactor"
+MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+"""kV, mm and a fraction."""
 
 _DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
 _ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
 _ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-_FLAT = (("rlnTomoSubTomosAre2DStacks", 1), (DIMENSIONALITY, 2))
+_FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
     *(TOMOGRAM, MICROGRAPH, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
-    *("rlnTomoParticleName", OPTICS_NAME, "rlnGroupName"),
+    *("rlnTomoParticleName", OPTICS_NAME, "rlnGroupName", VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
 )
 """Columns that stay text, also where every value looks like a number."""
 _WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
@@ -284,10 +303,15 @@ def check_volumes(path: str, table: pd.DataFrame) -> None:
     """Raise `DataError` where particles have no images, or these are stacks of 2D images."""
     if IMAGE not in table:
         refuse(path, f"has coordinates but no extracted volumes ({IMAGE}); cut boxes with --dataset tomogram")
-    flat = [column for column, value in _FLAT if column in table and (numbers(path, table, column) == value).any()]
+    flat = flat_column(path, table)
     if flat:
         refuse(
             path,
-            f"lists stacks of 2D images, not volumes ({flat[0]}); extract 3D subtomograms (RELION: 'Write output as 2D "
-            "stacks? No', Warp: --3d), or cut boxes from tomograms with --dataset tomogram",
+            f"lists stacks of 2D images, not volumes ({flat}); say --dataset tilt_stack, which reconstructs them, or "
+            "cut boxes from tomograms with --dataset tomogram",
         )
+
+
+def flat_column(path: str | Path, table: pd.DataFrame) -> str | None:
+    """Return the column by which particles are stacks of 2D images; None where they are volumes."""
+    return next((name for name, value in _FLAT if name in table and (numbers(path, table, name) == value).any()), None)

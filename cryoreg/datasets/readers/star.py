@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from cryoreg.contracts import Origin
 from cryoreg.datasets.io import relion
@@ -19,17 +17,12 @@ from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, edge_length
 from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.readers.mrc_files import notes_on
-from cryoreg.datasets.tomograms.names import find_above, stem
+from cryoreg.datasets.readers.star_images import Image, find_images
+from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import MixedVoxelSizesError
 
 _UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
-
-
-class _Image(NamedTuple):
-    file: str
-    slot: int | None
-    """Counted from 0; None where the file is one volume."""
 
 
 class Star(FileDataset):
@@ -56,7 +49,7 @@ class Star(FileDataset):
         self.path = os.fspath(root)
         table = relion.read_particles(root)
         relion.check_volumes(self.path, table)
-        images = _find(self.path, table, folder)
+        images = find_images(self.path, table, folder)
         self._edges = relion.image_edges(self.path, table)
         stated = relion.image_sizes(self.path, table)
         box, self._voxel_sizes = self._headers(images, stated, voxel_size)
@@ -77,7 +70,7 @@ class Star(FileDataset):
             self._check_one_size()
 
     def _headers(
-        self, images: Sequence[_Image], stated: Sequence[float | None], told: float | None
+        self, images: Sequence[Image], stated: Sequence[float | None], told: float | None
     ) -> tuple[tuple[int, int, int], list[float | None]]:
         """Return the box that all images have, and the voxel size of each; each header is read once."""
         boxes, headers = CommonBox(), dict[str, MrcHeader]()
@@ -133,37 +126,3 @@ class Star(FileDataset):
         if slot is None:
             return read_volume(self.files[index])
         return read_slot(self.files[index], slot, self._edges[index])
-
-
-def _find(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[_Image]:
-    """Return the file, and slot, of each particle."""
-    found: dict[str, str] = {}
-    images, rows = [], dict[str, int]()
-    for row, name in enumerate(table[relion.IMAGE]):
-        if rows.setdefault(str(name), row) != row:
-            refuse(path, f"lists '{name}' twice (rows {rows[str(name)]} and {row}); remove one")
-        slot, at, file = str(name).rpartition("@")
-        if at and not slot.isdecimal():
-            refuse(path, f"has '{name}' in row {row}, where the slot before @ is not a number; mend it")
-        if file not in found:
-            found[file] = _locate(path, file, folder, row)
-        images.append(_Image(found[file], int(slot) - 1 if at else None))
-    return images
-
-
-def _locate(path: str, name: str, folder: str | Path | None, row: int) -> str:
-    if folder is not None:
-        file = os.path.join(folder, name)
-        if os.path.isfile(file):
-            return file
-        refuse(path, f"names '{name}' in row {row}, which is not in {folder}; check dataset.folder")
-    above = find_above(name, Path(path).parent)
-    if above is None:
-        refuse(
-            path,
-            f"names '{name}' in row {row}, which is neither in its folder nor in one above it; "
-            "say --set dataset.folder=<the folder where RELION ran>",
-        )
-    if not os.path.isfile(above):
-        refuse(path, f"names '{name}' in row {row}, which is no file; mend the row")
-    return above

@@ -1,0 +1,205 @@
+"""Subtomograms that are reconstructed, as they are read, from the 2D tilt images of RELION 5 and WarpTools."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from cryoreg.contracts import Contrast, Origin, Sample, TiltAxis
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import class_labels
+from cryoreg.datasets.io.mrc import read_image_header, read_images
+from cryoreg.datasets.io.mrc_header import MrcHeader
+from cryoreg.datasets.io.volume_files import refuse, times
+from cryoreg.datasets.io.voxel_sizes import edge_length, same_size
+from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
+from cryoreg.datasets.readers.star_images import find_images
+from cryoreg.datasets.tilt_stacks.files import find_files
+from cryoreg.datasets.tilt_stacks.particles import read_particles
+from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector, Reconstructed
+from cryoreg.datasets.tilt_stacks.series import read_series
+from cryoreg.datasets.tomograms.names import stem
+from cryoreg.errors import MixedVoxelSizesError
+
+_READY = 16
+"""Tilt series whose geometry is kept ready, 20 MB each for 40 images of 64²."""
+_Tilts = tuple[TiltAxis | None, tuple[float, float] | None]
+
+
+class TiltStack(FileDataset):
+    """The particles of an optimisation set, or of a STAR file beside its tomograms': a stack of tilt images for each.
+
+    Volumes lie in the frame of the tomogram, whatever the poses, with the particle (coordinate − origin) in the middle.
+    Ids are the names of the stacks, groups the tomograms. Samples carry the weight of each Fourier coefficient, the
+    particle's own missing wedge. No file stays open.
+    """
+
+    contrast: Contrast | None = "bright"
+    """RELION and WarpTools invert images as they cut them, unless told otherwise."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        tomograms: str | Path | None = None,
+        *,
+        voxel_size: float | None = None,
+        folder: str | Path | None = None,
+        coordinate_size: float | None = None,
+        wiener: float = 0.1,
+        label: str | None = None,
+    ) -> None:
+        """Open a set; see `TiltStackSpec`. Raises `DataError`, one line, which names the file and the column."""
+        found = find_files(Path(root), None if tomograms is None else Path(tomograms))
+        self.path, self.optimisation_set, self._wiener = found.particles, found.optimisation_set, wiener
+        table = relion.read_particles(self.path)
+        _check_columns(self.path, table)
+        self._names = [str(name) for name in table[relion.TOMOGRAM]]
+        self._series = read_series(found.tomograms, dict.fromkeys(self._names), table)
+        files = _whole_files(self.path, table, folder)
+        headers = {file: read_image_header(file) for file in dict.fromkeys(files)}
+        edge = _common_edge(headers)
+        size = voxel_size or _common_size(self.path, table, headers)
+        self._particles = read_particles(self.path, table, self._series, size, coordinate_size)
+        for row, file in enumerate(files):
+            self._check_stack(row, headers[file].stored[0])
+        classes, labels = class_labels(self.path, table, label)
+        super().__init__(
+            files=files,
+            slots=[None] * len(files),
+            ids=[str(name) for name in table[relion.IMAGE]],
+            labels=labels,
+            classes=classes,
+            box=(edge, edge, edge),
+            voxel_size=size,
+        )
+        self._size = size
+        self.groups = [stem(name) for name in self._names]
+        self._tilts = self._measured()
+        self.tilt_axis: TiltAxis | None = _only(axis for axis, _ in self._tilts)
+        self.tilt_range: tuple[float, float] | None = _only(tilts for _, tilts in self._tilts)
+        self.notes = self._particles.notes
+        self._ready: OrderedDict[str, Backprojector] = OrderedDict()
+
+    def _check_stack(self, row: int, images: int) -> None:
+        """Raise `DataError` unless a stack holds an image of each tilt, or of those alone at which it is seen."""
+        seen = self._particles.seen[row]
+        if images not in (len(seen), int(seen.sum())):
+            refuse(
+                self.path,
+                f"sees {int(seen.sum())} of {len(seen)} tilts in row {row} ({relion.VISIBLE}), but its stack has "
+                f"{images} images, neither all nor those; extract it again",
+            )
+
+    def _measured(self) -> list[_Tilts]:
+        """Return tilt axis and range of each particle; those that are seen at the same tilts share them."""
+        known: dict[tuple[str, bytes], _Tilts] = {}
+        for name, seen in zip(self._names, self._particles.seen, strict=True):
+            if (name, seen.tobytes()) not in known:
+                known[name, seen.tobytes()] = self._series[name].tilt(seen)
+        return [known[name, seen.tobytes()] for name, seen in zip(self._names, self._particles.seen, strict=True)]
+
+    def origin(self, index: int) -> Origin:
+        """Return the row of particle ``index`` in its STAR file, its voxel size and tilts."""
+        return Origin(self.path, index, self._size, self._tilts[index][1])
+
+    def read(self, index: int) -> np.ndarray:
+        """Reconstruct one volume."""
+        return self.reconstruct(index).volume
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reconstruct one particle; raise `DataError` where its images are at fault."""
+        made = self.reconstruct(index)
+        volume, weight = torch.from_numpy(made.volume)[None], torch.from_numpy(made.weight)[None]
+        return Sample(volume, self.labels[index], self.ids[index], self.groups[index], weight)
+
+    def reconstruct(self, index: int) -> Reconstructed:
+        """Return the volume of a particle, and the weight of each of its Fourier coefficients."""
+        known, seen = self._particles, self._particles.seen[index]
+        return self._backprojector(self._names[index]).reconstruct(
+            self._images(index, seen),
+            seen,
+            known.positions[index],
+            known.shifts[index],
+            bool(known.premultiplied[index]),
+            self._wiener,
+        )
+
+    def _images(self, index: int, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return an image for each tilt; those at which the particle is not seen may be empty."""
+        images = read_images(self.files[index])
+        if images.shape[1:] != self.box[1:] or len(images) not in (len(seen), seen.sum()):
+            refuse(self.files[index], "has changed its size since the data set was opened; start again")
+        if len(images) == len(seen):
+            return images
+        every = np.zeros((len(seen), *images.shape[1:]), np.float32)
+        every[seen] = images
+        return every
+
+    def _backprojector(self, name: str) -> Backprojector:
+        if name not in self._ready:
+            self._ready[name] = Backprojector(self._series[name], self.box[0], self._size)
+        self._ready.move_to_end(name)
+        if len(self._ready) > _READY:
+            self._ready.popitem(last=False)
+        return self._ready[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ready": OrderedDict()}
+
+
+def _check_columns(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where a table lists no stacks of 2D images, or not their tomograms."""
+    for column, what in ((relion.IMAGE, "stacks of images"), (relion.TOMOGRAM, "tomograms")):
+        if column not in table:
+            refuse(path, f"has no column {column}, and so no {what}; give the particles of a RELION 5 or WarpTools job")
+    if relion.flat_column(path, table) is None:
+        refuse(path, f"lists volumes, not stacks of 2D images ({relion.FLAT_STACKS} is not 1); say --dataset star")
+
+
+def _whole_files(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[str]:
+    images = find_images(path, table, folder)
+    slot = next((row for row, image in enumerate(images) if image.slot is not None), None)
+    if slot is not None:
+        refuse(
+            path,
+            f"names one image, '{table[relion.IMAGE][slot]}', in row {slot} ({relion.IMAGE}), where the stack of all "
+            "tilts of a particle is expected; export particles as RELION 5 and WarpTools do",
+        )
+    return [image.file for image in images]
+
+
+def _common_edge(headers: Mapping[str, MrcHeader]) -> int:
+    boxes = CommonBox()
+    for file, header in headers.items():
+        _, height, width = header.box
+        if height != width or height % 2:
+            refuse(file, f"has images of {times((height, width))} pixels, not of one even edge; extract it again")
+        boxes.add(file, (height, height, height))
+    return boxes.box[0]
+
+
+def _common_size(path: str, table: pd.DataFrame, headers: Mapping[str, MrcHeader]) -> float:
+    """Return Å per pixel, as optics groups say, or else the first stack."""
+    stated = relion.image_sizes(path, table)
+    other = next((row for row, size in enumerate(stated) if not same_size(size, stated[0])), None)
+    if other is not None:
+        a, b = (f"{each:.4g} Å" if each else "none" for each in (stated[0], stated[other]))
+        raise MixedVoxelSizesError(f"mixed voxel sizes in {path}: row 0 has {a} and row {other} {b}; split the list")
+    file, header = next(iter(headers.items()))
+    size = stated[0] or edge_length(file, header.voxel_sizes)
+    if size is None:
+        refuse(path, f"has no {relion.IMAGE_SIZES[0]}, nor do its stacks; say --set dataset.voxel_size=<Å>")
+    return size
+
+
+def _only(values: Iterable[Any]) -> Any:
+    """Return the value that all have; None where they differ."""
+    distinct: Sequence[Any] = list(set(values))
+    return distinct[0] if len(distinct) == 1 else None
