@@ -9,6 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from cryoreg.kinds import Seam
+
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
@@ -84,6 +86,17 @@ class RateFactor(Protocol):
 
     def __call__(self, progress: float) -> float:
         """Return the factor on the learning rate where a share of the steps is done: from 0, after warm-up, below 1."""
+
+
+class Part(NamedTuple):
+    """What a package has for a seam, as the conformance kit checks it."""
+
+    kind: Seam
+    name: str
+    found: Any
+    """The class, function or path that the entry point names."""
+    module: str
+    """Where it is declared."""
 
 
 FILES = ("recipe", "study")

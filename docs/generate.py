@@ -19,7 +19,7 @@ from cryoreg.kinds import KINDS, Kind
 from cryoreg.parameters import Parameter, describe
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.specs import SPEC_TYPES, EncoderSpec, MethodSpec, Spec, WeightsSpec
-from cryoreg.testing.checks import checks_for, checks_of_all
+from cryoreg.testing.checks import checks_for, checks_of_all, checks_of_parts
 from cryoreg_cli.describing import default_text
 
 FOLDER = Path(__file__).parent
@@ -83,6 +83,8 @@ def checks() -> Iterator[str]:
         own = [check for check in checks_for(SPEC_TYPES[kind]) if check.name not in common]
         yield f"### {registry.group_of(kind).capitalize()}"
         yield table([("check", "promise"), *((f"`{check.name}`", check.promise) for check in own)])
+    yield "### Everything without a spec"
+    yield table([("check", "promise"), *((f"`{check.name}`", check.promise) for check in checks_of_parts())])
 
 
 def reference(kind: Kind) -> Iterator[str]:

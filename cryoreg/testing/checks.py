@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryoreg.errors import ConfigError, message_of
+from cryoreg.seams import Part
 from cryoreg.specs import SPEC_TYPES, Spec
 
 
@@ -46,21 +47,25 @@ class Check:
         """The first line of the function's docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").partition("\n")[0].replace("``", "`")
 
-    def __call__(self, spec: Spec) -> None:
+    def __call__(self, spec: Spec | Part) -> None:
         """Raise `CheckFailed` where the promise is broken, or where the component's own code raises."""
         try:
             self.function(spec)
         except (CheckFailed, NotApplicable, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:
+            name = spec.name if isinstance(spec, Part) else type(spec).__name__
             raise CheckFailed(
-                f"{type(spec).__name__} raises {type(error).__name__} where that is not expected: {message_of(error)}; "
+                f"{name} raises {type(error).__name__} where that is not expected: {message_of(error)}; "
                 "`cryoreg check --traceback` shows where"
             ) from error
 
 
-def checks_for(spec: Spec | type[Spec]) -> Iterator[Check]:
+def checks_for(spec: Spec | type[Spec] | Part) -> Iterator[Check]:
     """Yield the checks of a spec's kind: those of all specs first, in the order in which they are written."""
+    if isinstance(spec, Part):
+        yield from checks_of_parts()
+        return
     yield from checks_of_all()
     yield from _checks_of(f"{__package__}.{spec.kind}_checks")
 
@@ -68,6 +73,11 @@ def checks_for(spec: Spec | type[Spec]) -> Iterator[Check]:
 def checks_of_all() -> Iterator[Check]:
     """Yield the checks that specs of every kind must pass."""
     yield from _checks_of(f"{__package__}.spec_checks")
+
+
+def checks_of_parts() -> Iterator[Check]:
+    """Yield the checks of what seams have, most of which apply to one seam."""
+    yield from _checks_of(f"{__package__}.part_checks")
 
 
 def _checks_of(module: str) -> Iterator[Check]:

@@ -37,12 +37,12 @@ sys.stderr.write("LOADED " + json.dumps(sorted(set(heavy) & set(sys.modules))))
 def check_spec_imports_light(spec: Spec) -> None:
     """Importing the spec's module imports none of torch, numpy, monai, timm, lightly and their like."""
     module = type(spec).__module__
-    heavy = _heavy_imports(module)
+    heavy = heavy_imports(module)
     require(not heavy, f"importing {module} imports {', '.join(heavy)}; do so inside `build`, or under TYPE_CHECKING")
 
 
 @functools.cache
-def _heavy_imports(module: str) -> list[str]:
+def heavy_imports(module: str) -> list[str]:
     """Return what a fresh process has of `HEAVY` after importing a module."""
     work = json.dumps([sys.path, module, sorted(HEAVY)])
     run = subprocess.run(

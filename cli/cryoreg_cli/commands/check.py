@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg.kinds import KINDS, Kind
+from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
 from cryoreg_cli import describing
 from cryoreg_cli.completion_values import COMPONENT_OR_PACKAGE
 
@@ -23,21 +23,21 @@ _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 @click.command()
 @click.argument("name", type=COMPONENT_OR_PACKAGE, metavar="NAME|PACKAGE")
-@click.option("--kind", type=click.Choice(KINDS), help="Only this kind of component.")
+@click.option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KIND.KEY=VALUE", help="A setting to check it with; may be repeated."
 )
 @click.option("--check", "only", metavar="NAME", help="Run this check alone: same_index_same_volume.")
 @click.option("--traceback", "traced", is_flag=True, help="Show where each failed check failed.")
-def check(name: str, kind: Kind | None, assignments: tuple[str, ...], only: str | None, traced: bool) -> None:
+def check(name: str, kind: Kind | Seam | None, assignments: tuple[str, ...], only: str | None, traced: bool) -> None:
     """Check that a component, or every component of a package, keeps what cryoreg relies on.
 
     The exit status is 1 where a check fails. For example: cryoreg check moco --set method.queue_size=16
     """
-    from cryoreg.testing.runner import run_checks, select, spec_of
+    from cryoreg.testing.runner import run_checks, select, to_check
 
     parameters = _parameters(assignments)
-    specs = [(k, c, spec_of(k, c, parameters.get(k, {}))) for k, c in select(name, kind)]
+    specs = [(k, c, to_check(k, c, parameters.get(k, {}))) for k, c in select(name, kind)]
     console = _console()
     with console.status("checking"):
         results = [(f"{k} {c.reference}", result) for k, c, spec in specs for result in run_checks(spec, only)]
