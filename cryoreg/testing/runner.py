@@ -83,7 +83,7 @@ def select(name: str, kind: Kind | Seam | None = None) -> list[tuple[Kind | Seam
         raise UnknownComponentError(f"{name} brings commands only; there are checks of {', '.join((*KINDS, *SEAMS))}")
     if strays := [stray.complaint for stray in registry.strays() if stray.dist == canonical_name(name)]:
         raise UnknownComponentError("; ".join(strays))
-    known = [c.reference for _, c in found] + [c.dist for _, c in found]
+    known = [c.reference for k, c in found if k not in SEAMS or kind] + [c.dist for _, c in found]
     raise UnknownComponentError(
         f"no {kind or 'component'} and no package is called '{name}'{registry.suggestion(name, dict.fromkeys(known))}; "
         "`cryoreg list` shows what is installed"
