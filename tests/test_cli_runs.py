@@ -47,7 +47,7 @@ def test_pretrain_finetune_evaluate(cryoreg, data, tmp_path):
     assert "cryoreg evaluate fine" in output
     status, output = cryoreg("evaluate", "fine", "--device", "cpu")
     assert status == 0, output
-    assert re.search(r"accuracy \d+\.\d ± \d+\.\d % \(standard error over 4 subtomograms\)", output)
+    assert re.search(r"accuracy \d+\.\d % \(\d+-\d+ %, 95 % Wilson, 4 subtomograms\)", output)
     for file in (
         "config.toml",
         "metrics.csv",

@@ -105,7 +105,7 @@ def test_the_figures_are_those_of_evaluate(tuned, contents):
     expected = cryoreg.evaluate(tuned)
     assert contents.part == "test"
     assert contents.figures[0].value == expected.accuracy
-    assert contents.figures[0].error == pytest.approx(expected.accuracy_error)
+    assert contents.figures[0].counted.interval == expected.proportion.interval
     assert contents.evaluation is not None
     np.testing.assert_array_equal(contents.evaluation.confusion, expected.confusion)
 

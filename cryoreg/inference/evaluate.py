@@ -21,6 +21,7 @@ from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
 from cryoreg.inference.subtomogram_table import Columns, csv_text, places, readable
 from cryoreg.inference.trained import Trained
+from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 
@@ -52,8 +53,13 @@ class Evaluation(NamedTuple):
         return float(np.mean(self.labels == self.predictions))
 
     @property
+    def proportion(self) -> Proportion:
+        """How many predictions are correct, of how many, and the interval of their share."""
+        return Proportion(np.count_nonzero(self.labels == self.predictions), len(self.labels))
+
+    @property
     def accuracy_error(self) -> float:
-        """Standard error of the accuracy as a binomial proportion: sqrt(p (1 − p) / N)."""
+        """Standard error of the accuracy as a binomial proportion: sqrt(p (1 − p) / N); of use where N is large."""
         return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.labels)))
 
     @property
@@ -82,7 +88,8 @@ class Evaluation(NamedTuple):
             "subtomograms": len(self.labels),
             "copied_in_other_parts": list(self.copied),
             "accuracy": self.accuracy,
-            "accuracy_standard_error": self.accuracy_error,
+            "accuracy_interval": list(self.proportion.interval),
+            "accuracy_standard_error": self.accuracy_error or None,
             "macro_f1": self.macro_f1,
             "temperature": self.temperature,
             "expected_calibration_error": self.calibration_error,

@@ -22,6 +22,7 @@ from cryoreg.doubt.familiar import Familiar, Shown
 from cryoreg.doubt.familiar_file import save_familiar
 from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
+from cryoreg.proportions import Proportion
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import first_encoder, save_encoder, save_learner
 from cryoreg.runs.run_folder import RunFolder, with_run
@@ -53,6 +54,13 @@ class FinetuneResult(NamedTuple):
     val_accuracy: float
     """Accuracy of the best epoch on the validation split."""
     best_epoch: int
+    val_subtomograms: int
+    """How many these are."""
+
+    @property
+    def validation(self) -> Proportion:
+        """How many of the validation split are right, of how many, and the interval of their share."""
+        return Proportion(round(self.val_accuracy * self.val_subtomograms), self.val_subtomograms)
 
 
 class FinetuningPlan(TrainingPlan):
@@ -207,7 +215,8 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
         engine.run()
         if fabric.is_global_zero:
             _write_best(plan, folder)
-    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, plan.best["val_accuracy"], int(plan.best["epoch"]))
+    best, validated = plan.best, len(plan.val_loader.order.samples)
+    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, best["val_accuracy"], int(best["epoch"]), validated)
 
 
 def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:

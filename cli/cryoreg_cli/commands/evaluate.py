@@ -31,19 +31,19 @@ def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: 
 def _print(evaluation: Evaluation) -> None:
     from rich.table import Table
 
-    table = Table("class", "subtomograms", "correct", "accuracy", title=f"{evaluation.part} split")
+    from cryoreg.proportions import Proportion
+
+    table = Table("class", "subtomograms", "correct", "accuracy", "95 %", title=f"{evaluation.part} split")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, row, correct in zip(
         evaluation.classes, evaluation.confusion, evaluation.confusion.diagonal(), strict=True
     ):
         total = int(row.sum())
-        table.add_row(name, str(total), str(correct), f"{100 * correct / total:.0f} %" if total else "-")
+        shown = (f"{100 * correct / total:.0f} %", str(Proportion(correct, total).interval)) if total else ("-", "-")
+        table.add_row(name, str(total), str(correct), *shown)
     console().print(table)
-    click.echo(
-        f"accuracy {100 * evaluation.accuracy:.1f} ± {100 * evaluation.accuracy_error:.1f} % "
-        f"(standard error over {len(evaluation.labels)} subtomograms), macro-F1 {evaluation.macro_f1:.3f}"
-    )
+    click.echo(f"accuracy {evaluation.proportion.said_of('subtomograms')}, macro-F1 {evaluation.macro_f1:.3f}")
     if evaluation.copied:
         click.echo(
             f"warning: {len(evaluation.copied)} of them are in another part as well, voxel by voxel "

@@ -39,6 +39,6 @@ def finetune(
     from cryoreg.training.finetune import run_finetuning
 
     result = run_finetuning(resolved, run_dir or run_options.default_run_dir(resolved), resume)
-    run_options.say(f"validation accuracy {100 * result.val_accuracy:.1f} % at epoch {result.best_epoch}")
+    run_options.say(f"validation accuracy {result.validation.said_of('subtomograms')} at epoch {result.best_epoch}")
     run_options.say(f"classifier          {result.classifier}")
     run_options.say(f"next                cryoreg evaluate {shlex.quote(str(result.run_dir))}")

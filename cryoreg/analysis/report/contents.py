@@ -26,10 +26,13 @@ from cryoreg.errors import CheckpointError, CryoregError, DataError
 from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.proportions import Proportion
 from cryoreg.training.probe import LARGEST
 
 _QUERIES = 10
 _EXPLAINED = 4
+_WIDE = 0.2
+"""An interval of the accuracy from which on its width is a warning."""
 
 
 class Figure(NamedTuple):
@@ -37,8 +40,8 @@ class Figure(NamedTuple):
 
     name: str
     value: float
-    error: float
-    """Its standard error, NaN where there is none."""
+    counted: Proportion | None
+    """What was counted, where it is a share."""
     note: str
     percent: bool = True
 
@@ -175,27 +178,27 @@ def _figures(evaluation: Evaluation | None, progress: Course, parts: NDArray[np.
         note = f"{where}, {len(evaluation.labels)} subtomograms"
         largest = evaluation.confusion.sum(1).max() / len(evaluation.labels)
         return [
-            Figure("accuracy", evaluation.accuracy, evaluation.accuracy_error, note),
-            Figure("macro-F1", evaluation.macro_f1, math.nan, "mean over the classes", percent=False),
-            Figure("largest class", float(largest), math.nan, "accuracy of always saying it"),
+            Figure("accuracy", evaluation.accuracy, evaluation.proportion, note),
+            Figure("macro-F1", evaluation.macro_f1, None, "mean over the classes", percent=False),
+            Figure("largest class", float(largest), None, "accuracy of always saying it"),
         ]
     probed = 0 if parts is None else min(LARGEST, int((parts == "val").sum()))
     names = {"linear_accuracy": "linear probe", "knn_accuracy": "kNN probe"}
-    found = [Figure(name, last(progress.epochs, key), math.nan, "validation accuracy") for key, name in names.items()]
-    found = [one._replace(error=_binomial(one.value, probed)) for one in found if not math.isnan(one.value)]
+    found = [Figure(name, last(progress.epochs, key), None, "validation accuracy") for key, name in names.items()]
+    found = [one._replace(counted=_counted(one.value, probed)) for one in found if not math.isnan(one.value)]
     loss = last(progress.epochs, "loss")
-    return found or ([] if math.isnan(loss) else [Figure("loss", loss, math.nan, "last epoch", percent=False)])
+    return found or ([] if math.isnan(loss) else [Figure("loss", loss, None, "last epoch", percent=False)])
 
 
 def _figures_of(clusters: Clusters | None) -> list[Figure]:
     if clusters is None:
         return []
     note = f"{len(clusters.found.sizes)} of them: the mean adjusted Rand index between seeds"
-    return [Figure("stability of clusters", clusters.found.stability, math.nan, note, percent=False)]
+    return [Figure("stability of clusters", clusters.found.stability, None, note, percent=False)]
 
 
-def _binomial(share: float, count: int) -> float:
-    return math.sqrt(share * (1 - share) / count) if count else math.nan
+def _counted(share: float, count: int) -> Proportion | None:
+    return Proportion(round(share * count), count) if count else None
 
 
 def _warnings_of_data(
@@ -207,6 +210,8 @@ def _warnings_of_data(
     alone: bool,
 ) -> list[str]:
     found = []
+    if evaluation is not None and evaluation.proportion.interval.width > _WIDE:
+        found.append(f"few {part} subtomograms: accuracy {evaluation.proportion.said_of('subtomograms')}")
     if parts is None and not alone:
         found.append("the run did not split these data, so nobody can tell what the network has seen of them")
     if parts is not None:

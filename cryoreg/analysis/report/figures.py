@@ -121,14 +121,19 @@ def _cell(classes: int) -> str:
 
 
 def reliability(found: Sequence[Reliability]) -> Spec:
-    """Return accuracy against confidence, with standard errors, and the diagonal on which both agree."""
+    """Return accuracy against confidence, with its intervals, and the diagonal on which both agree."""
     lines = [go.Scatter(x=[0, 1], y=[0, 1], name="ideal", mode="lines", line={"dash": "dot", "color": UNKNOWN})]
     for one, colour in zip(found, PALETTE, strict=False):
         lines.append(
             go.Scatter(
                 x=[each.confidence for each in one.bins],
                 y=[each.accuracy for each in one.bins],
-                error_y={"array": [each.error for each in one.bins], "thickness": 1},
+                error_y={
+                    "symmetric": False,
+                    "array": [each.interval.high - each.accuracy for each in one.bins],
+                    "arrayminus": [each.accuracy - each.interval.low for each in one.bins],
+                    "thickness": 1,
+                },
                 customdata=[each.subtomograms for each in one.bins],
                 line={"color": colour},
                 name=f"{one.name}: ECE {one.error:.3f}",

@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from cryoreg.inference.embedding import Embedding
 from cryoreg.inference.evaluate import Evaluation
+from cryoreg.proportions import Interval, Proportion
 from cryoreg.training.calibration import BINS, expected_calibration_error, probabilities, temperature_of
 
 Floats = NDArray[np.float64]
@@ -34,8 +35,8 @@ class Bin(NamedTuple):
     confidence: float
     """Mean."""
     accuracy: float
-    error: float
-    """Standard error of the accuracy."""
+    interval: Interval
+    """Wilson's, of the accuracy."""
     subtomograms: int
 
 
@@ -107,9 +108,8 @@ def _reliability(name: str, confidences: Floats, right: NDArray[np.bool_]) -> Re
     bins = []
     for number in np.unique(which):
         held = which == number
-        count, accuracy = int(held.sum()), float(right[held].mean())
-        error = float(np.sqrt(accuracy * (1 - accuracy) / count))
-        bins.append(Bin(float(confidences[held].mean()), accuracy, error, count))
+        counted = Proportion(right[held].sum(), held.sum())
+        bins.append(Bin(float(confidences[held].mean()), counted.value, counted.interval, counted.total))
     return Reliability(name, bins, expected_calibration_error(confidences, right))
 
 

@@ -11,6 +11,7 @@ from cryoreg import registry
 from cryoreg.config import PROVENANCE_SECTION, AnyConfig, Layer, kind_of, resolve
 from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
+from cryoreg.proportions import Proportion
 from cryoreg.runs.cards import Card
 from cryoreg.runs.csv_log import CsvLog
 from cryoreg.runs.loggers import METRICS, STEPS
@@ -75,7 +76,7 @@ def facts(trained: Trained, alone: bool = False) -> list[tuple[str, str]]:
         *(("of the data", note) for note in dataset.notes),
         ("tomograms", str(len(set(dataset.groups) - {None})) if any(dataset.groups) else "not known"),
         ("classes", str(len(card.get("classes") or dataset.classes) or "not labelled")),
-        *_best(card.get("metrics", {}), recorded["training"]["epochs"]),
+        *_best(card, recorded["training"]["epochs"]),
         ("cryoreg", str(card["cryoreg"])),
     ]
 
@@ -92,11 +93,13 @@ def _fine_tuning(recorded: dict[str, Any]) -> list[tuple[str, str]]:
     return [("learner", learner), ("starts from", str(training.get("pretrained", "scratch"))), ("labels", labels)]
 
 
-def _best(metrics: dict[str, Any], epochs: int) -> list[tuple[str, str]]:
+def _best(card: Card, epochs: int) -> list[tuple[str, str]]:
     """Return which epoch was exported, where one was chosen by validation; epochs are counted from 1."""
+    metrics = card.get("metrics", {})
     if "val_accuracy" not in metrics:
         return [("epochs", str(epochs))]
-    accuracy = f"{100 * metrics['val_accuracy']:.1f} %"
+    share, count = metrics["val_accuracy"], (card.get("calibration") or {}).get("subtomograms")
+    accuracy = Proportion(round(share * count), count).said_of("subtomograms") if count else f"{100 * share:.1f} %"
     return [("best epoch", f"{int(metrics['epoch']) + 1} of {epochs}, validation accuracy {accuracy}")]
 
 
