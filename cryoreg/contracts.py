@@ -336,6 +336,8 @@ class Subtomograms(ABC):
     """Smallest and largest tilt, degrees, where all subtomograms have the same."""
     tilt_axis: TiltAxis | None = None
     """The axis of the tilt series, the beam being z."""
+    positions: NDArray[Any] | None = None
+    """(N, 3): x, y, z of each in its tomogram, all of a tomogram in one unit; splits by position cut blocks by them."""
     notes: Sequence[str] = ()
     """Lines for the user on what was assumed or read around: units, boxes that reach beyond a tomogram, ..."""
     simulated: bool = False

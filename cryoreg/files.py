@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cryoreg.errors import CryoregError, RunFolderError
 
@@ -78,6 +78,11 @@ def write_text(path: Path, text: str) -> None:
 def cell(text: str) -> str:
     """Return a text for a CSV file: what a spreadsheet would run as a formula begins with an apostrophe."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def readable(text: Any) -> Any:
+    """Return text as valid Unicode: bytes of a file's name that are not UTF-8 become ``\\xff``. None stays None."""
+    return None if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def require_file(path: str | Path, error: type[CryoregError]) -> None:

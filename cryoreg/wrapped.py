@@ -22,6 +22,7 @@ class Wrapped(Subtomograms):
         self.voxel_size, self.box = dataset.voxel_size, dataset.box
         self.contrast = getattr(dataset, "contrast", None)
         self.tilt_range, self.tilt_axis = getattr(dataset, "tilt_range", None), getattr(dataset, "tilt_axis", None)
+        self.positions = getattr(dataset, "positions", None)
         self.notes = getattr(dataset, "notes", ())
         self.simulated = getattr(dataset, "simulated", False)
 

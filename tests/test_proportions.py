@@ -21,7 +21,12 @@ def test_ends_are_where_the_score_test_is_just_passed(right, total):
 
 def test_published_values():
     """Newcombe 1998, Statistics in Medicine 17:857, Table I: method 3 for 81/263, 15/148, 0/20 and 1/29."""
-    published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
+    published = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
     for counts, interval in published.items():
         assert Proportion(*counts).interval == pytest.approx(interval, abs=5e-5)
 

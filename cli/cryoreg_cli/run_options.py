@@ -113,11 +113,19 @@ LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labe
 LABELS_PER_CLASS = Shorthand(
     "--labels-per-class", "training.labels_per_class", "So many labels of each class, instead.", int, "N"
 )
+LABELS_FROM = Shorthand(
+    "--labels-from",
+    "input.labels_from",
+    "Labels from a list of ids and classes (.csv, .star), or a folder of lists of ids, one for each class.",
+    PATH,
+    "PATH",
+)
 
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
 PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
-FINETUNE = (FROM, LEARNER, LABELS, LABELS_PER_CLASS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
-EVALUATE = (DATA, DEVICE, PRECISION)
+_LABELS = (LABELS, LABELS_PER_CLASS, LABELS_FROM)
+FINETUNE = (FROM, LEARNER, *_LABELS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
+EVALUATE = (DATA, LABELS_FROM, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)
 """Options of commands that look at data, a run's own or others, through its network."""
 INFER = (*EXPLORE, PRECISION)

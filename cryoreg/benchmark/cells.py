@@ -24,7 +24,8 @@ from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import SCRATCH
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
-from cryoreg.datasets.splits import SplitPart, label_fraction, split
+from cryoreg.datasets.divisions import divide
+from cryoreg.datasets.splits import SplitPart, label_fraction
 from cryoreg.datasets.store.reader import Store
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
@@ -129,7 +130,7 @@ def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, d
     config = resolve("finetune", with_start("finetune", _layers(payload, needs)))
     dataset = config.spec("dataset").load()
     encoder = _encoder(config, dataset)
-    parts = split(dataset, config.split.fractions, config.split.seed)
+    parts = divide(dataset, config.split).parts
     parts = parts._replace(train=label_fraction(dataset, parts.train, 1.0))  # its unlabelled ones cannot be scored
     features = {part: encoder.features(samples) for part, samples in parts._asdict().items()}
     truth = {part: np.array([dataset.labels[i] for i in samples]) for part, samples in parts._asdict().items()}
@@ -183,7 +184,7 @@ def _with_steps(payload: TuningPayload, layers: list[Layer]) -> list[Layer]:
     config = resolve("finetune", layers)
     settings = config.training
     dataset = config.spec("dataset").load()
-    train = split(dataset, config.split.fractions, config.split.seed).train
+    train = divide(dataset, config.split).parts.train
     known = label_fraction(dataset, train, settings.labels, settings.seed, settings.labels_per_class)
     steps = math.ceil(len(known) / settings.batch_size)
     epochs = max(settings.epochs, math.ceil(payload["min_steps"] / steps))

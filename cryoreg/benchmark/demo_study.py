@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from cryoreg.benchmark.demo_picture import Outcome, write_picture
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
 from cryoreg.config.starts import SCRATCH
-from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.datasets.divisions import divide
+from cryoreg.datasets.splits import label_fraction
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.starts import with_start
@@ -78,7 +79,7 @@ def _outcome(name: str, start: str | Path, layers: Sequence[Layer], run_dir: Pat
     seeds = range(config.training.seed, config.training.seed + SEEDS)
     tuned = [_tuned(start, layers, seed, run_dir / f"finetune-{name.split()[0]}-{seed}") for seed in seeds]
     encoder = _encoder(start, layers)
-    parts = split(encoder.dataset, config.split.fractions, config.split.seed)
+    parts = divide(encoder.dataset, config.split).parts
     train, test = encoder.features(parts.train.tolist()), encoder.features(parts.test.tolist())
     truth = np.array(encoder.dataset.labels)
     frozen = {}

@@ -71,7 +71,7 @@ RUNTIME_KEYS = frozenset(
         *("device", "devices", "num_nodes", "precision", "resident", "memory_gb", "workers"),
         *("save_every_epochs", "save_every_minutes", "probe_every_epochs", "loggers"),
     )
-) | {"dataset.root", "dataset.tomograms", "encoder.turns", "learner.turns", REQUIRED_PLUGINS}
+) | {"dataset.root", "dataset.tomograms", "input.labels_from", "encoder.turns", "learner.turns", REQUIRED_PLUGINS}
 """What may differ between a run and its resumption or evaluation: how it is computed, and where its data lie."""
 
 

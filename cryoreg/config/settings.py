@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -12,6 +13,7 @@ from cryoreg.specs import Settings
 StartSetting = Annotated[Start, BeforeValidator(start_of)]
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: names_in(given) if isinstance(given, str) else given)]
 """Names of components, also as one text: "csv,tensorboard"."""
+SplitBy = Literal["auto", "tomogram", "position", "particle"]
 Edge = Annotated[int, Field(ge=1)]
 
 
@@ -25,6 +27,20 @@ class SplitSettings(Settings):
 
     fractions: tuple[float, float, float] = Field((0.6, 0.2, 0.2), description="shares of train, val and test")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the division")
+    by: SplitBy = Field(
+        "auto",
+        description="what stays in one part: tomogram, position (blocks within a tomogram) or particle; auto: whole "
+        "tomograms where they are known and enough, else within them, which is said",
+    )
+    scheme: Literal["parts", "cv"] = Field(
+        "parts", description="parts: one train, val and test part; cv: cross-validation, then a model of all labels"
+    )
+    folds: int | None = Field(
+        None, ge=2, description="parts of the cross-validation; unset: 5, or fewer where labels or tomograms are few"
+    )
+    fold: int | None = Field(
+        None, ge=1, description="the fold of the cross-validation to train for, alone; unset: all, and then all labels"
+    )
 
     @field_validator("fractions")
     @classmethod
@@ -44,6 +60,13 @@ class InputSettings(Settings):
     contrast: Literal["bright", "dark"] | None = Field(
         None, description="how density is to look, where that of the data is known; unset: as it does"
     )
+
+    labels_from: Path | None = Field(
+        None,
+        description="labels from a list, instead of the data's own: a table (.csv, .star) of ids and classes, or a "
+        "folder of lists of ids, one for each class",
+    )
+    label: str | None = Field(None, description="column of that table that holds the class [label, class, cluster]")
 
     @field_validator("box", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import Box, Contrast, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.io.voxel_sizes import same_size
+from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.resampling import sample_box
 from cryoreg.errors import DataError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec
@@ -91,7 +92,13 @@ def _axis(old: int, new: int, step: float) -> _Axis:
 
 
 def load_adapted(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:
-    """Open a data set as it is ``wanted``: as `adapt` does, or by its reader where that cuts boxes, or mixes sizes.
+    """Open a data set as it is ``wanted``: with its own labels or those of a list, brought to voxel size and box."""
+    dataset = _load(spec, wanted)
+    return with_labels(dataset, wanted.labels_from, wanted.label) if wanted.labels_from else dataset
+
+
+def _load(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:
+    """Adapt as `adapt` does, or by its reader where that cuts boxes, or mixes sizes.
 
     What the user says wins: where the spec has a ``rescale_to`` that is not the wanted voxel size, grids are left.
     """
@@ -100,7 +107,7 @@ def load_adapted(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:
     except MixedVoxelSizesError:
         if wanted.voxel_size is None:
             raise
-        alike = load_adapted(spec.model_copy(update={"rescale_to": wanted.voxel_size}), wanted)
+        alike = _load(spec.model_copy(update={"rescale_to": wanted.voxel_size}), wanted)
         return with_notes(alike, [f"mixed voxel sizes are brought to {wanted.voxel_size:.4g} Å"])
     if getattr(spec, "rescale_to", None) and wanted.voxel_size and not _is_size(dataset, wanted):
         return adapt(dataset, wanted.model_copy(update={"voxel_size": None, "box": None}))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.split_search import Search
+from cryoreg.datasets.subsets import Listed, Some, labelled_of, units_of
 from cryoreg.errors import ConfigError, DataError
 
 _STARTS = 16
@@ -43,13 +43,16 @@ def require_classes(dataset: Subtomograms) -> None:
     """Raise `DataError` unless the set is labelled with two classes or more: what training a classifier needs."""
     present = {label for label in dataset.labels if label is not None}
     if not present:
-        raise DataError("the data set has no labels; put the files into one folder per class (root/<class>/*.mrc)")
+        raise DataError(
+            "the data set has no labels; put the files into one folder per class (root/<class>/*.mrc), or give a "
+            "list of ids and classes: --labels-from FILE"
+        )
     if len(present) == 1:
         name = dataset.classes[present.pop()]
         raise DataError(f"the data set has a single class ('{name}'); a classifier needs two or more")
 
 
-def split(dataset: Subtomograms, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
+def split(dataset: Listed, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
     """Split a data set into train, val and test by ``fractions``, stratified by class.
 
     Each class is within one subtomogram of its share, and so is the whole. Where tomograms (``groups``) are known,
@@ -63,67 +66,34 @@ def split(dataset: Subtomograms, fractions: tuple[float, float, float] = (0.6, 0
     _check_fractions(fractions)
     if not len(dataset):
         raise DataError("the data set holds no subtomograms; check its path")
-    labelled = [index for index, label in enumerate(dataset.labels) if label is not None]
+    labelled = labelled_of(dataset)
     if not 0 < len(labelled) < len(dataset):
-        return _divide(dataset, fractions, seed)
-    parts = _divide(_Some.of(dataset, labelled), fractions, seed)
-    return _with_unlabelled(dataset, Split(*(np.array(labelled)[part] for part in parts)), seed)
+        return Split(*divided(dataset, fractions, seed, Split._fields))
+    parts = divided(Some.of(dataset, labelled.tolist()), fractions, seed, Split._fields)
+    return with_unlabelled(dataset, Split(*(labelled[part] for part in parts)), seed)
 
 
-class _Listed(Protocol):
-    """What a split looks at."""
-
-    @property
-    def classes(self) -> Sequence[str]: ...
-    @property
-    def labels(self) -> Sequence[int | None]: ...
-    @property
-    def ids(self) -> Sequence[str]: ...
-    @property
-    def groups(self) -> Sequence[str | None]: ...
-    @property
-    def duplicates(self) -> Sequence[Hashable | None] | None: ...
-    def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class _Some:
-    """Some samples of a data set."""
-
-    classes: Sequence[str]
-    labels: Sequence[int | None]
-    ids: Sequence[str]
-    groups: Sequence[str | None]
-    duplicates: Sequence[Hashable | None] | None
-
-    @classmethod
-    def of(cls, dataset: _Listed, chosen: Sequence[int]) -> Self:
-        keys = dataset.duplicates
-        return cls(
-            dataset.classes,
-            [dataset.labels[index] for index in chosen],
-            [dataset.ids[index] for index in chosen],
-            [dataset.groups[index] for index in chosen],
-            None if keys is None else [keys[index] for index in chosen],
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def _divide(dataset: _Listed, fractions: tuple[float, float, float], seed: int) -> Split:
+def divided(dataset: Listed, shares: Sequence[float], seed: int, names: Sequence[str]) -> list[np.ndarray]:
+    """Return the indices of each part, as `split` does, of parts of any number; ``names`` are for messages."""
     order = _hashed_order(dataset.ids, seed)
-    copies = _copies(dataset)
     labels = [dataset.labels[i] for i in order]
-    shares = np.array(fractions)
     if any(group is not None for group in dataset.groups):
-        parts = _grouped(dataset, order, labels, copies, shares, seed)
+        parts = _grouped(dataset, order, labels, np.array(shares), seed, names)
     else:
-        parts = _one_by_one(dataset, order, labels, copies, shares)
-    return Split(*(order[parts == part] for part in range(len(fractions))))
+        parts = _one_by_one(dataset, order, labels, _copies(dataset), np.array(shares))
+    return [order[parts == part] for part in range(len(shares))]
 
 
-def _with_unlabelled(dataset: _Listed, parts: Split, seed: int) -> Split:
+def spread(dataset: Listed) -> list[int]:
+    """Return in how many units (tomograms; samples where none is known) each class is that the set has."""
+    units, labels = _kept_whole(dataset), dataset.labels
+    found: dict[int | None, set[str]] = {}
+    for unit, label in zip(units, labels, strict=True):
+        found.setdefault(label, set()).add(unit)
+    return [len(found[label]) for label in sorted(found, key=lambda label: -1 if label is None else label)]
+
+
+def with_unlabelled(dataset: Listed, parts: Split, seed: int) -> Split:
     """Return the parts with the unlabelled samples in train that share no tomogram or voxels with another part."""
     held_out = {*parts.val.tolist(), *parts.test.tolist()}
     tomograms = {dataset.groups[index] for index in held_out} - {None}
@@ -158,7 +128,7 @@ def label_fraction(
     return order[np.sort(np.concatenate(chosen))]
 
 
-def _require_members(dataset: _Listed, members: dict[int | None, np.ndarray], per_class: int) -> None:
+def _require_members(dataset: Listed, members: dict[int | None, np.ndarray], per_class: int) -> None:
     for label, part in members.items():
         if len(part) < per_class:
             raise DataError(
@@ -191,7 +161,7 @@ def _positions(keys: Iterable[K]) -> dict[K, np.ndarray]:
     return {key: np.array(positions) for key, positions in found.items()}
 
 
-def _copies(dataset: _Listed) -> list[list[int]]:
+def _copies(dataset: Listed) -> list[list[int]]:
     """Return the subtomograms known to be identical; raise `DataError` where such have different labels."""
     known = dataset.duplicates or ()
     found = _positions(known)
@@ -207,17 +177,17 @@ def _copies(dataset: _Listed) -> list[list[int]]:
     return copies
 
 
-def _strata(dataset: _Listed) -> list[int | None]:
+def _strata(dataset: Listed) -> list[int | None]:
     """Return every label that the split balances: all classes, and None where some samples have no label."""
     return [*([None] if None in dataset.labels else []), *range(len(dataset.classes))]
 
 
-def _name(dataset: _Listed, label: int | None) -> str:
+def _name(dataset: Listed, label: int | None) -> str:
     return "the unlabelled part" if label is None else f"class '{dataset.classes[label]}'"
 
 
 def _one_by_one(
-    dataset: _Listed,
+    dataset: Listed,
     order: np.ndarray,
     labels: list[int | None],
     copies: list[list[int]],
@@ -234,7 +204,7 @@ def _one_by_one(
     return parts[leader]
 
 
-def _stratified(dataset: _Listed, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
+def _stratified(dataset: Listed, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
     """Return the part of each sample, class by class; what rounding owes a part is carried to the next class."""
     parts = np.empty(len(labels), dtype=np.int64)
     owed = np.zeros(len(shares))
@@ -270,16 +240,16 @@ def _apportion(total: int, shares: np.ndarray, owed: np.ndarray) -> np.ndarray:
 
 
 def _grouped(
-    dataset: _Listed,
+    dataset: Listed,
     order: np.ndarray,
     labels: list[int | None],
-    copies: list[list[int]],
     shares: np.ndarray,
     seed: int,
+    parts_named: Sequence[str],
 ) -> np.ndarray:
     """Return the part of each sample with every tomogram in one part, by local search from random starts."""
-    names = _joined([_unit(dataset, i) for i in range(len(dataset))], copies)
-    units = _positions(names[i] for i in order)
+    kept = _kept_whole(dataset)
+    units = _positions(kept[i] for i in order)
     strata = _strata(dataset)
     columns = np.array([strata.index(label) for label in labels])
     tallies = np.stack([np.bincount(columns[members], minlength=len(strata)) for members in units.values()])
@@ -291,11 +261,16 @@ def _grouped(
     parts = np.empty(len(labels), dtype=np.int64)
     for members, part in zip(units.values(), best, strict=True):
         parts[members] = part
-    _require_everywhere(dataset, strata, search.have(best), shares)
+    _require_everywhere(dataset, strata, search.have(best), shares, parts_named)
     return parts
 
 
-def _unit(dataset: _Listed, index: int) -> str:
+def _kept_whole(dataset: Listed) -> list[str]:
+    """Return for each sample the name of what it stays together with."""
+    return _joined([_unit(dataset, index) for index in range(len(dataset))], _copies(dataset))
+
+
+def _unit(dataset: Listed, index: int) -> str:
     """Return the name of what must stay together: the tomogram, or the sample itself where none is known."""
     group = dataset.groups[index]
     return f"sample\0{dataset.ids[index]}" if group is None else f"tomogram\0{group}"
@@ -316,20 +291,23 @@ def _joined(units: list[str], copies: list[list[int]]) -> list[str]:
     return [root(unit) for unit in units]
 
 
-def _require_spread(dataset: _Listed, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
-    for label, spread in zip(strata, np.count_nonzero(tallies, axis=0), strict=True):
-        if spread < needed:
+def _require_spread(dataset: Listed, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
+    for label, count in zip(strata, np.count_nonzero(tallies, axis=0), strict=True):
+        if count < needed:
             raise DataError(
-                f"{_name(dataset, label)} is in {spread} tomograms, too few for {needed} parts "
-                "(a tomogram is never cut in two); add tomograms or remove the class"
+                f"{_name(dataset, label)} is in {count} {units_of(dataset)}, too few for {needed} parts (none is "
+                "cut in two); add tomograms, remove the class, or split within them: --set split.by=position"
             )
 
 
-def _require_everywhere(dataset: _Listed, strata: list[int | None], have: np.ndarray, shares: np.ndarray) -> None:
+def _require_everywhere(
+    dataset: Listed, strata: list[int | None], have: np.ndarray, shares: np.ndarray, names: Sequence[str]
+) -> None:
     empty = np.argwhere((have == 0) & (shares[:, None] > 0))
     if len(empty):
         part, column = empty[0]
         raise DataError(
-            f"no split by whole tomograms was found that puts {_name(dataset, strata[column])} into "
-            f"{Split._fields[part]}; add tomograms, or try another seed or other fractions"
+            f"no split by whole {units_of(dataset)} was found that puts {_name(dataset, strata[column])} into "
+            f"{names[part]}; add tomograms, try another seed or other fractions, or split within tomograms: "
+            "--set split.by=position, or particle"
         )

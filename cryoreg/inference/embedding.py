@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
+from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.fingerprint import fingerprint
-from cryoreg.datasets.splits import SplitPart, split
+from cryoreg.datasets.splits import SplitPart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet
@@ -138,7 +139,7 @@ def parts_of(trained: Trained) -> NDArray[np.object_] | None:
     if fingerprint(trained.dataset) != trained.card["data"]:
         return None
     try:
-        parts = split(trained.dataset, trained.config.split.fractions, trained.config.split.seed)
+        parts = divide(trained.dataset, trained.config.split).parts
     except DataError:  # a set that cannot be split was pretrained on as a whole
         return None
     names = np.empty(len(trained.dataset), object)

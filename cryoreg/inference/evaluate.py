@@ -14,12 +14,13 @@ from sklearn.metrics import confusion_matrix, f1_score
 from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
+from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
-from cryoreg.datasets.splits import SplitPart, split
+from cryoreg.datasets.splits import SplitPart
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import write_text
-from cryoreg.inference.subtomogram_table import Columns, csv_text, places, readable
+from cryoreg.files import readable, write_text
+from cryoreg.inference.subtomogram_table import Columns, csv_text, places
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
@@ -44,6 +45,8 @@ class Evaluation(NamedTuple):
     """What logits were divided by; None where the run was not calibrated."""
     uncalibrated: np.ndarray | None = None
     """float64 (N,): softmax probability of the prediction at a temperature of 1; None: as ``confidences``."""
+    caution: str | None = None
+    """What else makes it look better than it is: parts that share tomograms."""
     places: Columns | None = None
     """Id, file, row and tomogram of each, where known."""
 
@@ -55,7 +58,7 @@ class Evaluation(NamedTuple):
     @property
     def proportion(self) -> Proportion:
         """How many predictions are correct, of how many, and the interval of their share."""
-        return Proportion(np.count_nonzero(self.labels == self.predictions), len(self.labels))
+        return Proportion(int(np.count_nonzero(self.labels == self.predictions)), len(self.labels))
 
     @property
     def accuracy_error(self) -> float:
@@ -87,6 +90,7 @@ class Evaluation(NamedTuple):
             "part": self.part,
             "subtomograms": len(self.labels),
             "copied_in_other_parts": list(self.copied),
+            "caution": self.caution,
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.proportion.interval),
             "accuracy_standard_error": self.accuracy_error or None,
@@ -159,7 +163,8 @@ def _require_own_data(network: Network, dataset: Subtomograms) -> None:
 
 def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
     dataset, settings = trained.dataset, trained.config.split
-    parts = split(dataset, settings.fractions, settings.seed)
+    division = divide(dataset, settings)
+    parts = division.parts
     samples = [index for index in getattr(parts, part).tolist() if dataset.labels[index] is not None]
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
@@ -176,5 +181,6 @@ def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
         copied=tuple(name for name in ids if name in copies),
         temperature=temperature,
         uncalibrated=probabilities(logits, None).max(1),
+        caution=division.warning,
         places=places(dataset, samples),
     )

@@ -47,13 +47,17 @@ def load_for(network: Network, config: AnyConfig) -> Subtomograms:
     What the user said of the run's own files (voxel size, contrast, tilts) holds for other ones where these do not say
     themselves, and a note says so; to what those were rescaled does not.
     """
-    spec, told = config.spec("dataset"), _told(config, str(network.path))
-    if not told or _are_own(spec, network.card):
-        return load_adapted(spec, config.input)
+    spec, recorded = config.spec("dataset"), str(network.path)
+    told, wanted = _told(config, recorded), config.input
+    listed = wanted.labels_from is not None and config.sources.get("input.labels_from") == recorded
+    if not (told or listed) or _are_of_run(config, recorded) or _are_own(spec, network.card):
+        return load_adapted(spec, wanted)
+    if listed:
+        wanted = wanted.model_copy(update={"labels_from": None})
     silent = spec.model_copy(update=dict.fromkeys(told))
-    dataset = load_adapted(silent, config.input.model_copy(update={"box": None}))
+    dataset = load_adapted(silent, wanted.model_copy(update={"box": None}))
     holds = {key: value for key, value in told.items() if getattr(dataset, key, value) is None}
-    served = load_adapted(silent.model_copy(update=holds), config.input)
+    served = load_adapted(silent.model_copy(update=holds), wanted)
     return with_notes(served, [f"{key} = {value} as told of the training data" for key, value in holds.items()])
 
 
@@ -64,6 +68,11 @@ def _are_own(spec: DatasetSpec, card: Card) -> bool:
     except DataError:
         return False
     return fingerprint(opened) == card["data"]
+
+
+def _are_of_run(config: AnyConfig, recorded: str) -> bool:
+    """Tell whether nobody has named other data than the run's."""
+    return all(config.sources.get(f"dataset.{key}") in (None, recorded) for key in ("name", "root"))
 
 
 def _told(config: AnyConfig, recorded: str) -> dict[str, object]:

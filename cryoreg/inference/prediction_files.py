@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import dropwhile
@@ -12,10 +11,11 @@ from typing import Any
 from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
-from cryoreg.datasets.origins import origins_of
+from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
+from cryoreg.files import readable
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of, readable
+from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
 from cryoreg.predictions import Predictions, class_numbers
 
 Write = Callable[[Predictions], str]
@@ -50,7 +50,7 @@ def prepare_star(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
     source = _source(output, ".star", origins) if _listed(origins) else None
     _check_names(classes)
     if source is None:
-        _check_names([*map(_image, origins), *filter(None, dataset.groups)])
+        _check_names([*map(image_name, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins)
     return partial(star_text, _of_all(origins, ParticleText.star(source)))
 
@@ -166,7 +166,7 @@ def _new_star(output: Path, origins: Sequence[Origin]) -> Write:
 
 def new_star_text(predictions: Predictions) -> str:
     """Return a STAR file of volumes that no list named: image, tomogram where known, voxel size, and the class."""
-    columns: dict[str, Sequence[Any]] = {relion.IMAGE: [_image(origin) for origin in predictions.origins]}
+    columns: dict[str, Sequence[Any]] = {relion.IMAGE: [image_name(origin) for origin in predictions.origins]}
     if all(predictions.groups):
         columns[relion.TOMOGRAM] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
@@ -197,8 +197,3 @@ def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:
             predictions.predictions, predictions.confidences, predictions.unsure, strict=True
         )
     ]
-
-
-def _image(origin: Origin) -> str:
-    path = os.path.abspath(origin.file)
-    return path if origin.row is None else f"{origin.row + 1:06d}@{path}"

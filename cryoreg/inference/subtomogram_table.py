@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import known_origins
-from cryoreg.files import cell
+from cryoreg.files import cell, readable
 
 COLUMNS = {
     "id": "of the subtomogram",
@@ -54,11 +54,6 @@ def labels(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[
 def probabilities_of(classes: Sequence[str], chances: Any) -> dict[str, Sequence[Any]]:
     """Return the columns "p_<class>" of probabilities (N, classes)."""
     return {f"p_{readable(name)}": column for name, column in zip(classes, chances.T, strict=True)}
-
-
-def readable(text: Any) -> Any:
-    """Return text as valid Unicode: bytes of a file's name that are not UTF-8 become ``\\xff``. None stays None."""
-    return None if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def csv_text(columns: Columns) -> str:

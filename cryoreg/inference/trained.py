@@ -22,7 +22,7 @@ from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, load_for
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
-from cryoreg.runs.weights import input_of
+from cryoreg.runs.weights import input_of, labels_of
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import build_seeded
 from cryoreg.training.loading import VolumeLoader, in_order, residency
@@ -71,7 +71,7 @@ class Trained:
         recorded = {section: network.card["config"][section] for section in _RECORDED}
         if network.learner is not None:
             recorded |= {"learner": network.card["config"].get("learner", {})}
-        first = Layer(str(network.path), {**recorded, "input": input_of(network.card)})
+        first = Layer(str(network.path), {**recorded, "input": {**input_of(network.card), **labels_of(network.card)}})
         config = resolve("finetune", [first, *fit_to_data(network.card, layers, labels)])
         require_same_encoder(network.card, config.to_dict()["encoder"], network.path)
         dataset = load_for(network, config)

@@ -36,7 +36,7 @@ def with_start(task: str, layers: Sequence[Layer], recipe: Sequence[Layer] = ())
     start = start_of(start)
     if isinstance(start, str):
         return _from_registered(registered(start), task, layers, recipe)
-    return [*recipe, *_recorded_in(find_weights(absolute(start))), *layers]
+    return [*recipe, *_recorded_in(find_weights(absolute(start)), layers), *layers]
 
 
 def _start_in(layers: Sequence[Layer]) -> object:
@@ -44,17 +44,22 @@ def _start_in(layers: Sequence[Layer]) -> object:
     return next((start for start in reversed(starts) if start is not None), None)
 
 
-def _recorded_in(path: Path) -> list[Layer]:
-    """Return encoder, data set, split and input of a run, as its weights record them; other code's file has none."""
+def _recorded_in(path: Path, layers: Sequence[Layer]) -> list[Layer]:
+    """Return encoder, data set, split and input of a run, as its weights record them; other code's file has none.
+
+    A list of labels is of the run's own data, and not taken where ``layers`` name others.
+    """
     from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, read_state
-    from cryoreg.runs.weights import input_of, load_trained
+    from cryoreg.runs.weights import input_of, labels_of, load_trained
 
     if is_lab_checkpoint(path):
         read_state(path)  # better refused now than when the data set is open
         return []
     card = load_trained(path).card
     inherited = {key: card["config"][key] for key in ("encoder", "dataset", "split", PROVENANCE_SECTION)}
-    return [Layer(str(path), {**inherited, "input": input_of(card)})]
+    others = any({"name", "root"} & layer.values.get("dataset", {}).keys() for layer in layers)
+    given = {**input_of(card), **({} if others else labels_of(card))}
+    return [Layer(str(path), {**inherited, "input": given})]
 
 
 def _from_registered(weights: Registered, task: str, layers: Sequence[Layer], recipe: Sequence[Layer]) -> list[Layer]:

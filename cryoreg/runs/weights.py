@@ -160,6 +160,12 @@ def input_of(card: Card) -> dict[str, object]:
     return {key: card[key] for key in known if card.get(key) is not None}
 
 
+def labels_of(card: Card) -> dict[str, object]:
+    """Return what the section "input" of a run's config says of a list of labels, for the run's own data."""
+    given = card["config"].get("input", {})
+    return {key: given[key] for key in ("labels_from", "label") if key in given}
+
+
 class Registered(NamedTuple):
     """Weights that a package brings."""
 

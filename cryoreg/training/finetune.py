@@ -15,7 +15,8 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Learner, StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
-from cryoreg.datasets.splits import label_fraction, require_classes, split
+from cryoreg.datasets.divisions import divide
+from cryoreg.datasets.splits import label_fraction, require_classes
 from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.familiar import Familiar, Shown
@@ -39,7 +40,7 @@ from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, residency
 from cryoreg.training.optimization import trains
 from cryoreg.training.passes import run_over
-from cryoreg.training.progress import show_notes, show_start
+from cryoreg.training.progress import show, show_notes, show_start
 from cryoreg.training.small_batches import fewest_at_the_end, require_batch
 
 _AVERAGED = "averaged"
@@ -90,7 +91,8 @@ class FinetuningPlan(TrainingPlan):
     def _load(self, dataset: Subtomograms, plan: LessonPlan) -> None:
         """Choose what is learnt from and what validates, and make ready to serve it."""
         settings, config, fabric = self.config.training, self.config, self.fabric
-        parts = split(dataset, config.split.fractions, config.split.seed)
+        self.division = divide(dataset, config.split)
+        parts = self.division.parts
         if len(parts.val) == 0:
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
         labelled = label_fraction(
@@ -208,6 +210,8 @@ def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) 
     dataset = load_adapted(config.spec("dataset"), config.input)
     show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
+    if plan.division.warning and not resume:
+        show([f"warning: {plan.division.warning}"], fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         if plan.best["epoch"] >= 0:

@@ -15,7 +15,8 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
-from cryoreg.datasets.splits import label_fraction, split
+from cryoreg.datasets.divisions import divide
+from cryoreg.datasets.splits import label_fraction
 from cryoreg.errors import DataError
 from cryoreg.runs.networks import first_encoder, save_encoder
 from cryoreg.runs.run_folder import RunFolder, with_run
@@ -102,7 +103,7 @@ def pretraining_samples(config: RunConfig[PretrainSettings], dataset: Subtomogra
     if config.training.part == "all" or not dataset.classes:
         return np.arange(len(dataset))
     try:
-        return split(dataset, config.split.fractions, config.split.seed).train
+        return divide(dataset, config.split).parts.train
     except DataError as error:
         raise DataError(f"{error}; or learn from all of the data: --set training.part=all") from None
 
@@ -111,7 +112,7 @@ def shown_labels(config: RunConfig[PretrainSettings], dataset: Subtomograms) -> 
     """Return the labels (N,) that a method is shown: the chosen fraction of the train split's, -1 for all others."""
     labels = torch.full((len(dataset),), UNLABELLED)
     if dataset.classes:
-        train = split(dataset, config.split.fractions, config.split.seed).train
+        train = divide(dataset, config.split).parts.train
         settings = config.training
         for index in label_fraction(dataset, train, settings.labels, settings.seed, settings.labels_per_class):
             labels[index] = dataset.labels[index]

@@ -11,7 +11,7 @@ import torch
 from cryoreg.config import AnyConfig, RunConfig
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder, Subtomograms
-from cryoreg.datasets.splits import split
+from cryoreg.datasets.divisions import divide
 from cryoreg.errors import DataError
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import VolumeLoader, in_order, residency
@@ -37,7 +37,7 @@ class Probe:
         if not (dataset.classes and config.training.probe_every_epochs):
             return None
         try:
-            parts = split(dataset, config.split.fractions, config.split.seed)
+            parts = divide(dataset, config.split).parts
         except DataError:  # too few labels to probe with
             return None
         if len(parts.val) == 0 or len({dataset.labels[index] for index in parts.train} - {None}) < 2:

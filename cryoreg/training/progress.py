@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -36,16 +36,19 @@ _SHOWN = {
 def show_notes(dataset: Subtomograms, fabric: Fabric, start: Card | None = None) -> None:
     """Print, in the leading process, what is to be said of a data set; ``start`` is the card of first weights."""
     lines = [] if start is None else [f"differs: {line}" for line in differences(dataset, start)]
+    show([*lines, *(f"note: {note}" for note in dataset.notes)], fabric)
+
+
+def show(lines: Iterable[str], fabric: Fabric) -> None:
+    """Print lines in the leading process."""
     if fabric.is_global_zero:
-        for line in [*lines, *(f"note: {note}" for note in dataset.notes)]:
+        for line in lines:
             print(line, file=sys.stderr)
 
 
 def show_start(config: AnyConfig, fabric: Fabric) -> None:
     """Print, in the leading process, which weights a run starts from."""
-    if fabric.is_global_zero:
-        for line in _on_start(config):
-            print(line, file=sys.stderr)
+    show(_on_start(config), fabric)
 
 
 def _on_start(config: AnyConfig) -> Iterator[str]:

@@ -44,6 +44,8 @@ def _print(evaluation: Evaluation) -> None:
         table.add_row(name, str(total), str(correct), *shown)
     console().print(table)
     click.echo(f"accuracy {evaluation.proportion.said_of('subtomograms')}, macro-F1 {evaluation.macro_f1:.3f}")
+    if evaluation.caution:
+        run_options.warn(f"warning: {evaluation.caution}")
     if evaluation.copied:
         click.echo(
             f"warning: {len(evaluation.copied)} of them are in another part as well, voxel by voxel "

@@ -20,6 +20,7 @@ from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
 from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
 from cryoreg.analysis.report.run_facts import Course, Section, course, facts, last, sections, task_of, warnings_of_run
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
+from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
 from cryoreg.errors import CheckpointError, CryoregError, DataError
@@ -215,6 +216,7 @@ def _warnings_of_data(
     if parts is None and not alone:
         found.append("the run did not split these data, so nobody can tell what the network has seen of them")
     if parts is not None:
+        found += filter(None, [divide(trained.dataset, trained.config.split).warning])
         found += copies_across(trained, parts, limit)
     if evaluation is None:
         return found

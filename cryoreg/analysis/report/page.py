@@ -17,8 +17,8 @@ from cryoreg import version
 from cryoreg.analysis.report import figures
 from cryoreg.analysis.report.contents import Contents
 from cryoreg.analysis.report.quality import class_rows, reliabilities
+from cryoreg.files import readable
 from cryoreg.inference.embedding import Embedding
-from cryoreg.inference.subtomogram_table import readable
 
 _FOLDER = Path(__file__).parent
 _DIGITS = 4

@@ -66,6 +66,8 @@ class Star(FileDataset):
         group = first_of(table, relion.TOMOGRAMS)
         if group:
             self.groups = [stem(str(name)) for name in table[group]]
+        if relion.lists_places(table.columns):
+            self.positions = relion.coordinates(self.path, table)[0]
         if not mixed_voxel_sizes:
             self._check_one_size()
 

@@ -50,7 +50,7 @@ class ParticleBoxes(Subtomograms):
         (tomograms may be thin along z), or voxel sizes differ.
         """
         self.path = particles.path
-        self.places = locate(particles, placed, coordinate_size)
+        self.positions = self.places = locate(particles, placed, coordinate_size)
         classes, labels = class_labels(particles.path, particles.columns, label or particles.label)
         self.classes: Sequence[str] = classes
         self.labels: Sequence[int | None] = labels

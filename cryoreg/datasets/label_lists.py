@@ -1,0 +1,176 @@
+"""Labels from a list: which subtomogram is of which class, as a person, a report or `cryoreg cluster` wrote it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cryoreg.contracts import Sample, SubtomogramDataset, Subtomograms
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import class_labels, natural_order, texts
+from cryoreg.datasets.io.text_files import read_text_lines
+from cryoreg.datasets.io.text_tables import read_text_table
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.origins import image_name, known_origins
+from cryoreg.datasets.unlabelled import unlabelled_note
+from cryoreg.files import readable
+from cryoreg.wrapped import Wrapped
+
+ID = "id"
+CLASSES = ("label", "class", "class_name", "cluster")
+"""Columns of a text table that hold classes; a prediction is none unless one says so."""
+STAR_CLASSES = ("cryoregClassName", relion.CLASS_NUMBER)
+_TABLES, _IDS, _STAR = (".csv", ".tsv"), (".txt",), (".star",)
+
+
+class ListedLabels(NamedTuple):
+    """What a list says."""
+
+    ids: list[str]
+    """Of rows that name a class, as the list has them."""
+    classes: list[str]
+    """The class of each."""
+    unnamed: int
+    """How many further rows name no class."""
+
+
+class Labelled(Wrapped):
+    """A data set with other labels than its own."""
+
+    def __init__(
+        self, dataset: SubtomogramDataset, classes: Sequence[str], labels: Sequence[int | None], notes: Sequence[str]
+    ) -> None:
+        """Take a data set, and the class of each of its subtomograms."""
+        super().__init__(dataset)
+        self.notes = [*(note for note in self.notes if note not in unlabelled_note(dataset)), *notes]
+        self.classes, self.labels = classes, labels
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one subtomogram."""
+        return replace(self.dataset[index], label=self.labels[index])
+
+
+def with_labels(dataset: Subtomograms, path: Path, column: str | None = None) -> Subtomograms:
+    """Return a data set with the labels of a list and no others; its notes count what the list says beyond that.
+
+    The list is a table (.csv, .tsv) with the columns id and label (or class, cluster, or ``column``), a STAR file that
+    names images and classes, or a folder of lists of ids (.csv, .tsv, .txt, .star), one for each class, of whose name
+    it is. Ids are those of the data set. Raises `DataError`, one line, where none of them is known, or where a
+    subtomogram is of two classes.
+    """
+    listed = _of_folder(path) if path.is_dir() else _of_file(path, column)
+    index = _index(dataset, path)
+    found: dict[int, str] = {}
+    unknown = []
+    for name, class_name in zip(listed.ids, listed.classes, strict=True):
+        place = index.get(name)
+        if place is None:
+            unknown.append(name)
+        elif found.setdefault(place, class_name) != class_name:
+            refuse(path, f"says that '{name}' is of class '{found[place]}' and of class '{class_name}'; remove one")
+    doubles = len(listed.ids) - len(unknown) - len(found)
+    if not found:
+        theirs = f"its first is '{unknown[0]}'" if unknown else "it has none"
+        refuse(path, f"names no class of an id of the data set ({theirs}, the data's is '{readable(dataset.ids[0])}')")
+    classes = sorted(set(found.values()), key=natural_order)
+    number = {name: label for label, name in enumerate(classes)}
+    labels = [number[found[place]] if place in found else None for place in range(len(dataset))]
+    return Labelled(dataset, classes, labels, _notes(dataset, path, found, unknown, doubles, listed.unnamed))
+
+
+def _notes(
+    dataset: Subtomograms, path: Path, found: dict[int, str], unknown: list[str], doubles: int, unnamed: int
+) -> list[str]:
+    instead = ", instead of the data's own" if any(label is not None for label in dataset.labels) else ""
+    lines = [f"{len(found)} of {len(dataset)} subtomograms have a label of {path.name}{instead}"]
+    if unknown:
+        lines.append(f"{path.name}: {len(unknown)} of its ids are not in the data set (the first: '{unknown[0]}')")
+    if doubles:
+        lines.append(f"{path.name}: {doubles} of its rows repeat what another one says")
+    if unnamed:
+        lines.append(f"{path.name}: {unnamed} of its rows name no class")
+    return lines
+
+
+def _index(dataset: Subtomograms, path: Path) -> dict[str, int]:
+    """Return the place of each id, or, where the STAR file names others, of each image that cryoreg names so."""
+    index = {readable(name): place for place, name in enumerate(dataset.ids)}
+    origins = known_origins(dataset) or []
+    images = {image_name(origin): place for place, origin in enumerate(origins)}
+    return images | index if len(images) == len(index) else index
+
+
+def _of_folder(folder: Path) -> ListedLabels:
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    others = [file.name for file in files if file.suffix.lower() not in (*_TABLES, *_IDS, *_STAR)]
+    if others or not files:
+        what = f"holds {others[0]}" if others else "is empty"
+        refuse(folder, f"{what}; a folder of labels has a list of ids (.csv, .txt or .star) for each class, named so")
+    named = [(name, file.stem) for file in files for name in _ids(file)]
+    return ListedLabels([name for name, _ in named], [class_name for _, class_name in named], 0)
+
+
+def _ids(file: Path) -> list[str]:
+    if file.suffix.lower() in _IDS:
+        return [line.strip() for line in read_text_lines(file, "a list of ids") if line.strip()]
+    return _ids_of(file, _star(file) if file.suffix.lower() in _STAR else _table(file))
+
+
+def _of_file(path: Path, column: str | None) -> ListedLabels:
+    suffix = path.suffix.lower()
+    if suffix in _IDS:
+        refuse(path, "is a list of ids without classes; put it into a folder with one such file for each class")
+    table = _star(path) if suffix in _STAR else _table(path)
+    ids = _ids_of(path, table)
+    classes, labels = class_labels(path, table, column or _class_column(path, table))
+    named = [(name, classes[label]) for name, label in zip(ids, labels, strict=True) if label is not None]
+    return ListedLabels([name for name, _ in named], [class_name for _, class_name in named], len(ids) - len(named))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    table = read_text_table(os.fspath(path))
+    if ID not in table:
+        listed = ", ".join(map(str, table.columns))
+        refuse(path, f"has no column 'id' (it has: {listed}); add the ids that `cryoreg predict` or a report writes")
+    return table
+
+
+def _star(path: Path) -> pd.DataFrame:
+    table = relion.read_particles(path)
+    if relion.IMAGE not in table:
+        refuse(
+            path,
+            "names no images by which its particles could be found; give it as the data set itself, with --data and "
+            f"--set dataset.label={relion.CLASS_NUMBER}, or give CSV with ids",
+        )
+    return table.rename(columns={relion.IMAGE: ID})
+
+
+def _ids_of(path: Path, table: pd.DataFrame) -> list[str]:
+    ids = texts(table, ID)
+    empty = [row for row, name in enumerate(ids) if not name]
+    if empty:
+        refuse(path, f"has no id in row {empty[0]}; mend the row")
+    return [str(name) for name in ids]
+
+
+def _class_column(path: Path, table: pd.DataFrame) -> str:
+    """Return the column of classes; raise `DataError` where there is none, or where two say different things."""
+    candidates = STAR_CLASSES[:1] if STAR_CLASSES[0] in table else (*CLASSES, *STAR_CLASSES[1:])
+    filled = [name for name in candidates if name in table and class_labels(path, table, name)[0]]
+    if not filled:
+        listed = ", ".join(map(str, table.columns))
+        refuse(
+            path,
+            f"names no classes in a column {', '.join(CLASSES)} (it has: {listed}); say --set input.label=<column>",
+        )
+    first, *others = filled
+    for other in others:
+        if texts(table, other) != texts(table, first):
+            refuse(path, f"names classes in '{first}' and others in '{other}'; say which: --set input.label={other}")
+    return first
