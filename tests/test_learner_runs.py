@@ -15,6 +15,7 @@ import cryoreg
 from cryoreg import registry
 from cryoreg.config import Layer
 from cryoreg.contracts import Sample, Subtomograms
+from cryoreg.datasets.divisions import Division
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import Split
 from cryoreg.inference.evaluate import run_evaluation
@@ -63,7 +64,8 @@ class Noise(Subtomograms):
 def tuned(monkeypatch, tmp_path):
     """Return a function that fine-tunes on `Noise` and returns the run's directory."""
     parts = Split(*(np.arange(*ends) for ends in ((TRAIN,), (TRAIN, VAL), (VAL, COUNT))))
-    monkeypatch.setattr("cryoreg.training.finetune.split", lambda *given: parts)
+    division = Division(parts, "particle", 0)
+    monkeypatch.setattr("cryoreg.training.finetune.divide", lambda *given: division)
     monkeypatch.setattr("cryoreg.training.finetune.label_fraction", lambda *given, **named: np.arange(LABELLED))
 
     def tune(name, learner, hidden=0, **settings):

@@ -121,9 +121,17 @@ LABELS_FROM = Shorthand(
     "PATH",
 )
 
+SPLIT = Shorthand(
+    "--split",
+    "split.scheme",
+    "parts: train, val and test; cv: cross-validation, then a classifier of all labels.",
+    click.Choice(["parts", "cv"]),
+    None,
+)
+
 _DATA = (DATASET, DATA, EPOCHS, BATCH_SIZE, SEED, DEVICE, DEVICES, NUM_NODES, PRECISION)
 PRETRAIN = (METHOD, FROM, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
-_LABELS = (LABELS, LABELS_PER_CLASS, LABELS_FROM)
+_LABELS = (LABELS, LABELS_PER_CLASS, LABELS_FROM, SPLIT)
 FINETUNE = (FROM, LEARNER, *_LABELS, ENCODER, AUGMENTATION, AUGMENTATION_2, *_DATA, LOGGING)
 EVALUATE = (DATA, LABELS_FROM, DEVICE, PRECISION)
 EXPLORE = (DATASET, DATA, DEVICE)

@@ -34,7 +34,7 @@ class Division(NamedTuple):
     @property
     def warning(self) -> str | None:
         """What makes figures of these parts look better than they are; None where nothing does that is known."""
-        if self.by == "tomogram" or not self.tomograms or not len(self.parts.test):
+        if self.by == "tomogram" or not self.tomograms:
             return None
         within = "blocks of the same tomogram" if self.by == "position" else "the same tomogram"
         known = f"{self.tomograms} tomogram{'s'[: self.tomograms > 1]}"

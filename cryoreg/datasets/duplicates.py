@@ -12,7 +12,6 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
-from cryoreg.datasets.splits import Split
 from cryoreg.datasets.store.writer import content_hash
 
 _END = 4096
@@ -65,7 +64,7 @@ def _end(path: Path) -> bytes:
         return hashlib.blake2b(file.read(), digest_size=16).digest()
 
 
-def across_splits(dataset: Subtomograms, split: Split) -> list[list[str]]:
+def across_splits(dataset: Subtomograms, split: Iterable[np.ndarray]) -> list[list[str]]:
     """Return the ids of identical subtomograms that are not all in one part of a split."""
     part = np.full(len(dataset), -1)
     for number, indices in enumerate(split):

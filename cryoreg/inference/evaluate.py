@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -25,6 +25,10 @@ from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
+from cryoreg.training.cross_validation import cross_validates, held_out
+
+CROSS_VALIDATED = "cv"
+"""The part of a cross-validation: all that is labelled, each judged by the model that was not shown its fold."""
 
 
 class Evaluation(NamedTuple):
@@ -49,6 +53,8 @@ class Evaluation(NamedTuple):
     """What else makes it look better than it is: parts that share tomograms."""
     places: Columns | None = None
     """Id, file, row and tomogram of each, where known."""
+    folds: np.ndarray | None = None
+    """int64 (N,), from 1: in a cross-validation, the fold whose model was not shown the subtomogram, and judges it."""
 
     @property
     def accuracy(self) -> float:
@@ -99,7 +105,16 @@ class Evaluation(NamedTuple):
             "expected_calibration_error": self.calibration_error,
             "per_class_accuracy": dict(zip(self.classes, recall.tolist(), strict=True)),
             "confusion": self.confusion.tolist(),
+            **({} if self.folds is None else {"folds": self.of_folds()}),
         }
+
+    def of_folds(self) -> list[dict[str, float]]:
+        """Return how many subtomograms each fold of a cross-validation has, and its accuracy."""
+        if self.folds is None:
+            return []
+        right = self.labels == self.predictions
+        held = [right[self.folds == number] for number in np.unique(self.folds)]
+        return [{"subtomograms": len(each), "accuracy": float(each.mean())} for each in held]
 
     def save(self, run_dir: Path) -> None:
         """Write evaluation_<part>.json and predictions_<part>.csv into the run directory."""
@@ -111,7 +126,8 @@ class Evaluation(NamedTuple):
         names = [readable(name) for name in self.classes]
         return {
             **(self.places or {"id": [readable(name) for name in self.ids]}),
-            "split": [self.part] * len(self.ids),
+            "split": ["test" if self.part == CROSS_VALIDATED else self.part] * len(self.ids),
+            **({} if self.folds is None else {"fold": self.folds.tolist()}),
             "label": [names[label] for label in self.labels],
             "prediction": [names[prediction] for prediction in self.predictions],
             "confidence": self.confidences.round(4).tolist(),
@@ -127,6 +143,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a fine-tuning run's classifier on a part of its own data set's split, and save the figures beside it.
 
+    The test part of a cross-validation is all that is labelled, out of fold; the part of the evaluation is then "cv".
     ``dataset`` changes parameters of the data set, such as a root that has moved; ``settings`` are device, precision,
     workers. Raises a `CryoregError` where weights or data are missing or do not fit each other.
     """
@@ -147,7 +164,7 @@ def run_evaluation(
     trained = Trained(network, config, dataset)
     for line in trained.remarks():
         say(line)
-    evaluation = _evaluate(trained, part)
+    evaluation = cross_validated(trained) if cross_validates(config) and part == "test" else _evaluate(trained, part)
     evaluation.save(network.path.parent)
     return evaluation
 
@@ -168,7 +185,26 @@ def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
     samples = [index for index in getattr(parts, part).tolist() if dataset.labels[index] is not None]
     if len(samples) == 0:
         raise DataError(f"the {part} split is empty; change split.fractions")
-    logits, temperature = trained.logits(samples), temperature_of(trained.card)
+    evaluation = _judged(trained, part, samples, trained.logits(samples), parts)
+    return evaluation._replace(caution=division.warning)
+
+
+def cross_validated(trained: Trained) -> Evaluation:
+    """Return the evaluation of a cross-validation: what each fold's model says of that fold, which it was not shown.
+
+    Raises `CheckpointError` where the runs of the folds are not beside the network.
+    """
+    dataset, settings = trained.dataset, trained.config.split
+    found = held_out(trained.config, trained.path.parent, dataset)
+    folds = [found.samples[found.folds == number] for number in np.unique(found.folds)]
+    evaluation = _judged(trained, CROSS_VALIDATED, found.samples.tolist(), found.logits, folds)
+    return evaluation._replace(folds=found.folds, caution=divide(dataset, settings).warning)
+
+
+def _judged(
+    trained: Trained, part: str, samples: Sequence[int], logits: np.ndarray, parts: Iterable[np.ndarray]
+) -> Evaluation:
+    dataset, temperature = trained.dataset, temperature_of(trained.card)
     ids = tuple(dataset.ids[i] for i in samples)
     copies = set(chain.from_iterable(across_splits(dataset, parts)))
     return Evaluation(
@@ -181,6 +217,5 @@ def _evaluate(trained: Trained, part: SplitPart) -> Evaluation:
         copied=tuple(name for name in ids if name in copies),
         temperature=temperature,
         uncalibrated=probabilities(logits, None).max(1),
-        caution=division.warning,
         places=places(dataset, samples),
     )

@@ -16,6 +16,7 @@ COLUMNS = {
     "row": "its place in the file, counted from 0; empty where it is the only one",
     "tomogram": "that it was cut from, where known",
     "split": "train, val or test; empty for data that the run did not split",
+    "fold": "of a cross-validation, from 1: what is said is by the model that was not shown this fold",
     "label": "the class that the data say; empty where unlabelled",
     "prediction": "the class that the network says",
     "class_number": "of the prediction, as in a STAR file",
@@ -29,7 +30,7 @@ COLUMNS = {
 }
 """Name -> what it holds, in the order of all tables; probabilities of classes and features come after these."""
 _TEXT = ("id", "file", "tomogram", "split", "label", "prediction", "drift")
-_COUNTS = ("row", "class_number", "unsure", "none_of_these", "cluster")
+_COUNTS = ("row", "fold", "class_number", "unsure", "none_of_these", "cluster")
 Columns = Mapping[str, Sequence[object]]
 """Name -> a value for each subtomogram, None where unknown."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,16 +22,27 @@ _OWN = (LOCK, "checkpoints", BOARD, METRICS, STEPS)
 """What a run writes to in place; other files it replaces."""
 
 
-class RunFolder:
-    """One run's directory, held exclusively while it is open."""
+FOLDS = "folds"
+"""Where a cross-validation keeps the run of each fold."""
 
-    def __init__(self, path: Path) -> None:
+
+def fold_of(run_dir: Path, number: int) -> Path:
+    """Return the run directory of a fold of a cross-validation, counted from 1."""
+    return run_dir / FOLDS / str(number)
+
+
+class RunFolder:
+    """One run's directory, held exclusively while it is open; ``after_folds``: that of the model after all folds."""
+
+    def __init__(self, path: Path, after_folds: bool = False) -> None:
         self.path = path
+        self.after_folds = after_folds
         self.config = path / "config.toml"
         self.checkpoints = path / "checkpoints"
         self.board = path / BOARD
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
+        self.last_of_folds = fold_of(path, 1) / self.last.relative_to(path)
         self.metrics = CsvLog(path / METRICS)
         self.steps = CsvLog(path / STEPS)
         self._lock = FileLock(path / LOCK)
@@ -44,13 +56,14 @@ class RunFolder:
         resume: bool,
         rank: int = 0,
         wait_for_others: Callable[[], None] = lambda: None,
+        after_folds: bool = False,
     ) -> Iterator[tuple[RunFolder, State | None]]:
         """Hold a run directory; yield it, and its last checkpoint where the run is resumed. Raises as `require`.
 
         Of a run's processes the one of rank 0 holds and writes it; all call ``wait_for_others``, a barrier, when it is
         ready.
         """
-        folder = cls(path)
+        folder = cls(path, after_folds)
         if rank > 0:
             wait_for_others()
             yield folder, folder.load() if resume else None
@@ -75,7 +88,7 @@ class RunFolder:
         """
         with self._usable():
             self._require_utf8()
-            if resume and not self.last.exists():
+            if resume and not (self.last.exists() or self.last_of_folds.exists()):
                 raise CheckpointError(f"cannot resume {self.path}: {self._why_not_begun()}")
             if self.path.exists() and not self.path.is_dir():
                 raise RunFolderError(f"{self.path} is a file; a run directory is a folder")
@@ -94,6 +107,8 @@ class RunFolder:
     def _is_occupied(self) -> bool:
         """Tell a used folder from one whose run was killed before its first checkpoint."""
         own = {self.path / LOCK, self.checkpoints, self.board}
+        if self.after_folds or not self.last_of_folds.exists():
+            own.add(self.path / FOLDS)
         others = [entry for entry in self.path.iterdir() if entry not in own and not is_leftover(entry)]
         events = [entry for entry in self.board.glob("*") if not entry.name.startswith("events.out.tfevents.")]
         return bool(others or events or list(self.checkpoints.glob("[!.]*")))
@@ -116,6 +131,13 @@ class RunFolder:
         state = load_checkpoint(self.last)
         check_state(state, self.last)
         return state
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the config of the run to resume, also where no more than folds of it have begun."""
+        if self.last.exists() or not self.last_of_folds.exists():
+            return self.load()["config"]
+        config = RunFolder(self.last_of_folds.parents[1]).load()["config"]
+        return config | {"split": {key: value for key, value in config["split"].items() if key != "fold"}}
 
     def _go_on(self, config: AnyConfig) -> State:
         """Return the last checkpoint, and cut the logs back to it."""
@@ -163,7 +185,7 @@ def with_run(task: str, layers: list[Layer], run_dir: Path) -> list[Layer]:
     """Return the layers of a run to resume: what its last checkpoint recorded comes first."""
     folder = RunFolder(run_dir)
     folder.require(resume=True)
-    recorded = folder.load()["config"]
+    recorded = folder.recorded()
     if recorded["task"] != task:
         raise RunFolderError(f"{run_dir} holds a run of `cryoreg {recorded['task']}`; resume it with that command")
     return [Layer(str(folder.last), recorded), *layers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from cryoreg.runs.starts import with_start
 from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of
 from cryoreg.training.averaging import Averaged
 from cryoreg.training.calibration import calibrate
+from cryoreg.training.cross_validation import CrossValidated, cross_validate, cross_validates
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
 from cryoreg.training.launch import run_in_processes
@@ -53,15 +55,16 @@ class FinetuneResult(NamedTuple):
     classifier: Path
     """The trained classifier.safetensors."""
     val_accuracy: float
-    """Accuracy of the best epoch on the validation split."""
+    """Accuracy of the best epoch on the validation split; of a cross-validation, out of fold; NaN without either."""
     best_epoch: int
     val_subtomograms: int
     """How many these are."""
 
     @property
-    def validation(self) -> Proportion:
-        """How many of the validation split are right, of how many, and the interval of their share."""
-        return Proportion(round(self.val_accuracy * self.val_subtomograms), self.val_subtomograms)
+    def validation(self) -> Proportion | None:
+        """How many of these are right, of how many, and the interval of their share; None where there are none."""
+        count = self.val_subtomograms
+        return Proportion(round(self.val_accuracy * count), count) if count else None
 
 
 class FinetuningPlan(TrainingPlan):
@@ -70,10 +73,18 @@ class FinetuningPlan(TrainingPlan):
     title = "finetune"
 
     def __init__(
-        self, config: RunConfig[FinetuneSettings], dataset: Subtomograms, fabric: Fabric, resumes: bool = False
+        self,
+        config: RunConfig[FinetuneSettings],
+        dataset: Subtomograms,
+        fabric: Fabric,
+        resumes: bool = False,
+        found: CrossValidated | None = None,
     ) -> None:
-        """Begin from the weights that the config names, unless the run ``resumes`` and has its own."""
-        self.config, self.fabric = config, fabric
+        """Begin from the weights that the config names, unless the run ``resumes`` and has its own.
+
+        ``found`` is what a cross-validation has found for the model of all labels.
+        """
+        self.config, self.fabric, self.found = config, fabric, found
         require_classes(dataset)
         config.check_data(dataset)
         self.module = self.learner = build_seeded(
@@ -93,7 +104,7 @@ class FinetuningPlan(TrainingPlan):
         settings, config, fabric = self.config.training, self.config, self.fabric
         self.division = divide(dataset, config.split)
         parts = self.division.parts
-        if len(parts.val) == 0:
+        if len(parts.val) == 0 and config.split.scheme != "cv":
             raise DataError("the validation split is empty, but it chooses the epoch to keep; change split.fractions")
         labelled = label_fraction(
             dataset, parts.train, settings.labels, settings.seed, per_class=settings.labels_per_class
@@ -149,12 +160,23 @@ class FinetuningPlan(TrainingPlan):
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
         """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
-        scores = validation_scores(*self.validate())
-        if (scores["val_accuracy"], -scores["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
-            self.best = {"epoch": epoch, **scores}
+        scores = validation_scores(*self.validate()) if self.validates else {}
+        if self._is_best(epoch, scores):
+            self.best |= {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
-                folder.save_best({**self.recorded, "module": self.answering.state_dict(), **self.best})
+                folder.save_best({**self.recorded, "module": self.answering.state_dict(), "epoch": epoch, **scores})
         return {**scores, **self.learner.figures()}
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split: in a cross-validation there may be none."""
+        return len(self.val_loader.order.samples) > 0
+
+    def _is_best(self, epoch: int, scores: dict[str, float]) -> bool:
+        """Tell whether an epoch validates best so far; without validation, the one that folds found, or the last."""
+        if not scores:
+            return epoch == (self.config.training.epochs - 1 if self.found is None else self.found.epoch)
+        return (scores["val_accuracy"], -scores["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
 
     def validate(self) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) float32 and labels (N,) of the validation split, on the CPU.
@@ -184,6 +206,24 @@ class FinetuningPlan(TrainingPlan):
         decoys = self.answers(self.val_loader, lambda x: scrambled(x, generator))
         return Familiar.learn(self.shown(self.labelled_loader), validation, decoys)
 
+    def measured(self, validation: Shown | None) -> dict[str, object]:
+        """Return metrics and calibration of what is kept, by validation or out of fold; without both, its epoch."""
+        if self.found is not None:
+            return {"metrics": self.found.metrics(), "calibration": self.found.calibration}
+        if validation is None:
+            return {"metrics": {"epoch": self.best["epoch"]}}
+        logits, labels = validation.answers.logits, validation.labels
+        self.best |= validation_scores(torch.from_numpy(logits), torch.from_numpy(labels))
+        return {"metrics": self.best, "calibration": calibrate(logits, labels).to_dict()}
+
+    def result(self, run_dir: Path) -> FinetuneResult:
+        """Return what the run leaves in ``run_dir``."""
+        accuracy, count = self.best["val_accuracy"], len(self.val_loader.order.samples)
+        if self.found is not None:
+            accuracy, count = self.found.right / self.found.subtomograms, self.found.subtomograms
+        measured = accuracy if count else math.nan
+        return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, measured, int(self.best["epoch"]), count)
+
     def state(self) -> State:
         """Return which epoch is the best so far, and the average of the weights."""
         return {**self.best, **({} if self.averaged is None else {_AVERAGED: self.averaged.learner.state_dict()})}
@@ -196,31 +236,46 @@ class FinetuningPlan(TrainingPlan):
 
 
 def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool = False) -> FinetuneResult:
-    """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint."""
+    """Run a resolved config in ``run_dir``; with ``resume``, go on from its last checkpoint.
+
+    A cross-validation has a run for each fold, in ``run_dir``/folds, and then one on all labels.
+    """
     RunFolder(run_dir).require(resume)
     require_loggers(config.training.loggers)
-    return run_in_processes(_finetune, config.training, config, run_dir, resume)
+    if not cross_validates(config):
+        return _train(config, run_dir, resume)
+    found = cross_validate(config, run_dir, _train)
+    return _train(config, run_dir, RunFolder(run_dir).last.exists(), found)
 
 
-def _finetune(config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool) -> FinetuneResult:
+def _train(
+    config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool, found: CrossValidated | None = None
+) -> FinetuneResult:
+    return run_in_processes(_finetune, config.training, config, run_dir, resume, found)
+
+
+def _finetune(
+    config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool, found: CrossValidated | None
+) -> FinetuneResult:
     """Be one of the run's processes."""
-    fabric = make_fabric(config.training)
-    if not resume:
+    fabric, folds = make_fabric(config.training), found is not None
+    speaks = not folds and (config.split.fold or 1) == 1  # of a cross-validation, the first run says it for all
+    if not resume and speaks:
         show_start(config, fabric)
     dataset = load_adapted(config.spec("dataset"), config.input)
-    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
-    plan = FinetuningPlan(config, dataset, fabric, resumes=resume)
-    if plan.division.warning and not resume:
+    if speaks:
+        show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
+    plan = FinetuningPlan(config, dataset, fabric, resume, found)
+    if plan.division.warning and speaks:
         show([f"warning: {plan.division.warning}"], fabric)
-    with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
+    with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier, folds) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         if plan.best["epoch"] >= 0:
             load_checkpoint(folder.best)  # better missed now than when all epochs are done
         engine.run()
         if fabric.is_global_zero:
             _write_best(plan, folder)
-    best, validated = plan.best, len(plan.val_loader.order.samples)
-    return FinetuneResult(run_dir, run_dir / CLASSIFIER_FILE, best["val_accuracy"], int(best["epoch"]), validated)
+    return plan.result(run_dir)
 
 
 def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -232,17 +287,13 @@ def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     learner, dataset = plan.answering, plan.loader.dataset
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
-    validation = plan.shown(plan.val_loader)
-    logits, labels = validation.answers.logits, validation.labels
-    plan.best |= validation_scores(torch.from_numpy(logits), torch.from_numpy(labels))
-    known = {
-        "classes": list(dataset.classes),
-        "metrics": plan.best,
-        "calibration": calibrate(logits, labels).to_dict(),
-    }
+    validation = plan.shown(plan.val_loader) if plan.validates else None
+    known = {"classes": list(dataset.classes), **plan.measured(validation)}
     card = make_card(plan.config, dataset, learner.encoder.num_features, **known)
     save_encoder(folder.path, learner.encoder, card)
-    save_familiar(save_learner(folder.path, learner, card), plan.familiar(validation))
+    classifier = save_learner(folder.path, learner, card)
+    if validation is not None:
+        save_familiar(classifier, plan.familiar(validation))
 
 
 def finetune(

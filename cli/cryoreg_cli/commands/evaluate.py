@@ -21,19 +21,26 @@ if TYPE_CHECKING:
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
 @run_options.options(EVALUATE)
 def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: object) -> None:
-    """Measure the classifier of the fine-tuning RUN on its held-out test split."""
+    """Measure the classifier of the fine-tuning RUN on its held-out test split.
+
+    Of a cross-validation (`cryoreg finetune --split cv`), on all that is labelled: each subtomogram is judged by the
+    model that was not shown its fold.
+    """
     from cryoreg.inference.evaluate import run_evaluation
 
     layers = run_options.layers(EVALUATE, given, assignments)
-    _print(run_evaluation(run, part, layers, run_options.warn))
+    show(run_evaluation(run, part, layers, run_options.warn))
 
 
-def _print(evaluation: Evaluation) -> None:
+def show(evaluation: Evaluation) -> None:
+    """Print the figures of an evaluation."""
     from rich.table import Table
 
     from cryoreg.proportions import Proportion
 
-    table = Table("class", "subtomograms", "correct", "accuracy", "95 %", title=f"{evaluation.part} split")
+    folds = evaluation.of_folds()
+    title = f"out of fold, {len(folds)} folds" if folds else f"{evaluation.part} split"
+    table = Table("class", "subtomograms", "correct", "accuracy", "95 %", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, row, correct in zip(
@@ -43,6 +50,9 @@ def _print(evaluation: Evaluation) -> None:
         shown = (f"{100 * correct / total:.0f} %", str(Proportion(correct, total).interval)) if total else ("-", "-")
         table.add_row(name, str(total), str(correct), *shown)
     console().print(table)
+    if folds:
+        shares = ", ".join(f"{100 * fold['accuracy']:.0f}" for fold in folds)
+        click.echo(f"accuracy of each fold: {shares} %")
     click.echo(f"accuracy {evaluation.proportion.said_of('subtomograms')}, macro-F1 {evaluation.macro_f1:.3f}")
     if evaluation.caution:
         run_options.warn(f"warning: {evaluation.caution}")

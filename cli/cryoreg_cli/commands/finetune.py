@@ -28,6 +28,9 @@ def finetune(
     --from NAME takes the encoder of such weights (`cryoreg list --kind weights`), --from RUN also data set and split,
     unless given here; a word that is both is the name, and ./NAME the path. Left out, the encoder's own trained
     weights are taken, where it has some. The epoch that does best on the validation split is kept.
+
+    With --split cv, every labelled subtomogram is judged by a model that was not shown it, and the classifier then
+    learns from all of them: for few labels.
     """
     from cryoreg.config import resolve
 
@@ -36,9 +39,17 @@ def finetune(
     if dry_run:
         return run_options.print_values(resolved)
     run_options.require_data(resolved)
+    from cryoreg.inference.evaluate import run_evaluation
+    from cryoreg.training.cross_validation import cross_validates
     from cryoreg.training.finetune import run_finetuning
 
     result = run_finetuning(resolved, run_dir or run_options.default_run_dir(resolved), resume)
-    run_options.say(f"validation accuracy {result.validation.said_of('subtomograms')} at epoch {result.best_epoch}")
+    counted = result.validation
+    accuracy = counted.said_of("subtomograms") if counted else "not known, as too few labels are left to validate with"
+    folds = cross_validates(resolved)
+    run_options.say(f"{'out of fold, ' if folds else 'validation '}accuracy {accuracy}; kept epoch {result.best_epoch}")
+    if folds:
+        run_evaluation(result.run_dir, "test", [])
+        run_options.say(f"out of fold         {result.run_dir / 'predictions_cv.csv'}")
     run_options.say(f"classifier          {result.classifier}")
     run_options.say(f"next                cryoreg evaluate {shlex.quote(str(result.run_dir))}")

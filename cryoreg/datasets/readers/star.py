@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin
 from cryoreg.datasets.io import relion
@@ -19,7 +21,7 @@ from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.datasets.readers.mrc_files import notes_on
 from cryoreg.datasets.readers.star_images import Image, find_images
 from cryoreg.datasets.tomograms.names import stem
-from cryoreg.errors import MixedVoxelSizesError
+from cryoreg.errors import DataError, MixedVoxelSizesError
 
 _UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
@@ -66,8 +68,7 @@ class Star(FileDataset):
         group = first_of(table, relion.TOMOGRAMS)
         if group:
             self.groups = [stem(str(name)) for name in table[group]]
-        if relion.lists_places(table.columns):
-            self.positions = relion.coordinates(self.path, table)[0]
+        self.positions = _positions(self.path, table)
         if not mixed_voxel_sizes:
             self._check_one_size()
 
@@ -128,3 +129,11 @@ class Star(FileDataset):
         if slot is None:
             return read_volume(self.files[index])
         return read_slot(self.files[index], slot, self._edges[index])
+
+
+def _positions(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return places in the tomograms, which the volumes do not need: None where they cannot be read."""
+    try:
+        return relion.coordinates(path, table)[0]
+    except DataError:
+        return None
