@@ -47,7 +47,9 @@ def finetune(
     counted = result.validation
     accuracy = counted.said_of("subtomograms") if counted else "not known, as too few labels are left to validate with"
     folds = cross_validates(resolved)
-    run_options.say(f"{'out of fold, ' if folds else 'validation '}accuracy {accuracy}; kept epoch {result.best_epoch}")
+    run_options.say(
+        f"{'out-of-fold' if folds else 'validation'} accuracy {accuracy}; epoch {result.best_epoch} is kept"
+    )
     if folds:
         run_evaluation(result.run_dir, "test", [])
         run_options.say(f"out of fold         {result.run_dir / 'predictions_cv.csv'}")

@@ -25,9 +25,10 @@ from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
 from cryoreg.errors import CheckpointError, CryoregError, DataError
 from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
-from cryoreg.inference.evaluate import Evaluation
+from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
+from cryoreg.training.cross_validation import HeldOut, cross_validates, held_out
 from cryoreg.training.probe import LARGEST
 
 _QUERIES = 10
@@ -62,7 +63,7 @@ class Contents:
     title: str
     task: str
     part: str
-    """The part that the figures are of: train, val, test or all."""
+    """The part that the figures are of: train, val, test, cv (out of fold) or all."""
     figures: list[Figure]
     facts: list[tuple[str, str]]
     warnings: list[str]
@@ -102,10 +103,12 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
     shows up to ``limit`` subtomograms: those of ``part`` first, then others, drawn with a fixed seed.
     """
     parts = parts_of(trained)
-    part = part or ("test" if parts is not None and "test" in parts else "all")
-    measured = samples_of(trained, part)
+    held = _held_out(trained, part)
+    known: Part = part or ("test" if parts is not None and "test" in parts else "all")
+    measured = samples_of(trained, known) if held is None else held.samples
+    name = known if held is None else CROSS_VALIDATED
     samples = choose_shown(measured, len(trained.dataset), limit)
-    evaluation, shown = _embed(trained, measured, samples, part)
+    evaluation, shown = _embed(trained, measured, samples, name, held)
     within = np.flatnonzero(np.isin(samples, measured))
     queries = _in_turn(shown, within, _QUERIES)
     progress = Course({}, {}) if alone else course(trained.path.parent)
@@ -113,12 +116,12 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
     return Contents(
         title=_title(trained, alone),
         task=task_of(trained.card),
-        part=part,
+        part=name,
         figures=[*_figures(evaluation, progress, parts), *_figures_of(clusters)],
         facts=facts(trained, alone),
         warnings=[
             *warnings_of_run(trained, progress),
-            *_warnings_of_data(trained, parts, part, evaluation, limit, alone),
+            *_warnings_of_data(trained, parts, name, evaluation, limit, alone),
         ],
         sections=sections(trained),
         course=progress,
@@ -137,15 +140,33 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
 
 
 def _embed(
-    trained: Trained, measured: NDArray[np.int64], shown: NDArray[np.int64], part: str
+    trained: Trained, measured: NDArray[np.int64], shown: NDArray[np.int64], part: str, held: HeldOut | None
 ) -> tuple[Evaluation | None, Embedding]:
-    """Embed what is measured and what is shown, once; return the figures of the former, and the latter."""
+    """Embed what is measured and what is shown, once; return the figures of the former, and the latter.
+
+    What models that were not shown them say of some, ``held``, counts for these.
+    """
     both = np.union1d(measured, shown)
     embedding = embedding_of(trained, both)
+    if held is not None and embedding.logits is not None:
+        rows = np.searchsorted(both, held.samples)
+        embedding.logits[rows] = held.logits
+        for row in rows.tolist():
+            embedding.parts[row] = "test"
     if not np.isfinite(embedding.features).all():
         raise CheckpointError(f"the features by {trained.path} are not finite; train anew with a lower learning rate")
     evaluation = evaluation_of(embedding, np.searchsorted(both, measured), part)
     return evaluation, embedding.take(np.searchsorted(both, shown))
+
+
+def _held_out(trained: Trained, part: Part | None) -> HeldOut | None:
+    """Return what the folds of a cross-validation say of what they were not shown; None where there are none."""
+    if part is not None or not (trained.classifies and cross_validates(trained.config)):
+        return None
+    try:
+        return held_out(trained.config, trained.path.parent, trained.dataset)
+    except (CheckpointError, DataError):  # other data, or a classifier without its folds: a warning says so
+        return None
 
 
 def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int = 0) -> NDArray[np.int64]:
@@ -175,7 +196,8 @@ def _about_slices(trained: Trained) -> str:
 def _figures(evaluation: Evaluation | None, progress: Course, parts: NDArray[np.object_] | None) -> list[Figure]:
     """Return what the network achieves: on labelled subtomograms, else in its probes, else its loss."""
     if evaluation is not None:
-        where = "labelled" if evaluation.part == "all" else f"{evaluation.part} split"
+        places = {"all": "labelled", CROSS_VALIDATED: "out of fold (cross-validation)"}
+        where = places.get(evaluation.part, f"{evaluation.part} split")
         note = f"{where}, {len(evaluation.labels)} subtomograms"
         largest = evaluation.confusion.sum(1).max() / len(evaluation.labels)
         return [
@@ -212,7 +234,8 @@ def _warnings_of_data(
 ) -> list[str]:
     found = []
     if evaluation is not None and evaluation.proportion.interval.width > _WIDE:
-        found.append(f"few {part} subtomograms: accuracy {evaluation.proportion.said_of('subtomograms')}")
+        counted = "out of fold" if part == CROSS_VALIDATED else f"of the {part} subtomograms"
+        found.append(f"they are few: accuracy {counted} {evaluation.proportion.said_of('subtomograms')}")
     if parts is None and not alone:
         found.append("the run did not split these data, so nobody can tell what the network has seen of them")
     if parts is not None:

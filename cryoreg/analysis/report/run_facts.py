@@ -96,6 +96,11 @@ def _fine_tuning(recorded: dict[str, Any]) -> list[tuple[str, str]]:
 def _best(card: Card, epochs: int) -> list[tuple[str, str]]:
     """Return which epoch was exported, where one was chosen by validation; epochs are counted from 1."""
     metrics = card.get("metrics", {})
+    if "cv_accuracy" in metrics:
+        count = metrics["cv_subtomograms"]
+        accuracy = Proportion(round(metrics["cv_accuracy"] * count), count).said_of("subtomograms")
+        kept = ("epoch kept", f"{int(metrics['epoch']) + 1} of {epochs}: the median of the folds")
+        return [("cross-validation", f"{metrics['cv_folds']} folds, accuracy {accuracy}"), kept]
     if "val_accuracy" not in metrics:
         return [("epochs", str(epochs))]
     share, count = metrics["val_accuracy"], (card.get("calibration") or {}).get("subtomograms")
@@ -170,7 +175,7 @@ def warnings_of_run(trained: Trained, course: Course) -> list[str]:
             "alike to the encoder; try another method, a lower learning rate or stronger augmentation"
         )
     metrics = trained.card.get("metrics", {})
-    if "epoch" in metrics and metrics["epoch"] == last(course.epochs, "epoch"):
+    if "val_accuracy" in metrics and metrics["epoch"] == last(course.epochs, "epoch"):
         found.append("the last epoch validated best: the network was still learning; train for more epochs")
     found += [f"these are not the training data: {line}" for line in trained.differences()]
     return found + _changed_packages(trained)
