@@ -17,6 +17,7 @@ from cryoreg.datasets.specs import MrcFolderSpec
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
 from cryoreg.inference.subtomogram_table import csv_text, labels, places
+from cryoreg.labelling.label_file import Change, LabelFile
 
 
 def listed(tmp_path: Path, text: str, name: str = "labels.csv") -> Path:
@@ -113,6 +114,15 @@ def test_a_column_may_be_chosen(tmp_path):
 def test_an_empty_column_of_labels_gives_way_to_clusters(tmp_path):
     """As `cryoreg cluster` writes them of unlabelled data."""
     assert said(labelled(tmp_path, "id,label,confidence,cluster\ns0,,0.9,1\ns1,,0.8,2\n")) == {"s0": "1", "s1": "2"}
+
+
+def test_of_labels_that_were_changed_the_last_counts(tmp_path):
+    """As in a file to which a page adds row after row; an empty class takes a label back."""
+    file = LabelFile(tmp_path / "labels.csv")
+    for name, class_name in (("s0", "a"), ("s1", "a"), ("s0", "b"), ("s2", "c"), ("s2", "")):
+        file.append([Change(name, class_name)], "test")
+    found = with_labels(Listed([None] * 6), file.path)
+    assert said(found) == {"s0": "b", "s1": "a"} == file.labels
 
 
 def test_a_folder_of_lists_has_a_class_in_each(tmp_path):

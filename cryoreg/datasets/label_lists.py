@@ -21,7 +21,8 @@ from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
 from cryoreg.wrapped import Wrapped
 
-ID = "id"
+ID, WHEN = "id", "when"
+"""Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
 CLASSES = ("label", "class", "class_name", "cluster")
 """Columns of a text table that hold classes; a prediction is none unless one says so."""
 STAR_CLASSES = ("cryoregClassName", relion.CLASS_NUMBER)
@@ -137,7 +138,7 @@ def _table(path: Path) -> pd.DataFrame:
     if ID not in table:
         listed = ", ".join(map(str, table.columns))
         refuse(path, f"has no column 'id' (it has: {listed}); add the ids that `cryoreg predict` or a report writes")
-    return table
+    return table.drop_duplicates(ID, keep="last") if WHEN in table else table
 
 
 def _star(path: Path) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from cryoreg.config import Layer, build_spec
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import write_atomically
-from cryoreg.inference.subtomogram_table import places, readable, write_csv
+from cryoreg.files import readable, write_atomically
+from cryoreg.inference.subtomogram_table import places, write_csv
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.classifier import Share, cross_validated, pool_of
 from cryoreg.labelling.label_file import read_labels

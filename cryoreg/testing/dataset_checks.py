@@ -215,7 +215,8 @@ def check_what_is_known_has_its_form(spec: DatasetSpec) -> None:
         require(dataset.tilt_axis in (None, "x", "y"), f"tilt_axis is {dataset.tilt_axis!r}; say x or y")
         require(pair, f"tilt_range is {tilts!r}; let it be a tuple of two numbers, the smaller first")
         _require_text(dataset.notes)
-        for name, values in {"duplicates": dataset.duplicates, "clean": dataset.clean, **dataset.columns}.items():
+        known = {"duplicates": dataset.duplicates, "clean": dataset.clean, "positions": dataset.positions}
+        for name, values in {**known, **dataset.columns}.items():
             entries = count if values is None else len(values)
             require(entries == count, f"{name} has {entries} entries for {count} subtomograms; give one for each")
         origins = [dataset.origin(index) for index in some_of(dataset)]
