@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,15 +41,21 @@ def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
     return normalize(features.astype(np.float32))
 
 
-def pool_of(features: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> tuple[Pool, Fitted | None]:
+def pool_of(
+    features: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    classes: int,
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[Pool, Fitted | None]:
     """Return features of length 1, labels (-1: none), and what these teach of each; None below two classes.
 
-    A class without a label has the probability 0; before there are two with one, all have the same.
+    A class without a label has the probability 0; before there are two with one, all have the same. ``strengths`` are
+    the values of C to choose from.
     """
     scaled, known = unit_length(features), np.flatnonzero(labels >= 0)
     if len(np.unique(labels[known])) < 2:
         return Pool(scaled, labels, np.full((len(labels), max(1, classes)), 1 / max(1, classes))), None
-    taught = fit(scaled[known].astype(np.float64), labels[known], FOLDS, STRENGTHS, standardised=False)
+    taught = fit(scaled[known].astype(np.float64), labels[known], FOLDS, strengths, standardised=False)
     return Pool(scaled, labels, probabilities(taught, scaled, classes)), taught
 
 

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -75,8 +76,9 @@ class LabelFile:
         """
         with self._locked() as file:
             self._catch_up(file)
-            refused = [each for each in changes if each.was not in (None, self.labels.get(each.id, ""))]
-            made = [each for each in changes if each not in refused]
+            free = [each.was in (None, self.labels.get(each.id, "")) for each in changes]
+            made = list(compress(changes, free))
+            refused = list(compress(changes, (not each for each in free)))
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             text = _text([] if self._read else [COLUMNS]) + _text(
                 (cell(each.id), cell(each.name), now, source) for each in made
@@ -96,27 +98,36 @@ class LabelFile:
             raise OutputError(f"{self.path}: has become shorter while labels were added; restore it")
         file.seek(self._read)
         new = file.read()
+        if not self._read:
+            self._check_header(new)
         whole = new[: new.rfind(b"\n") + 1]
         if whole != new:
-            whole = _mended(self.path, whole, new[len(whole) :], first=not self._read)
+            whole = _mended(whole, new[len(whole) :])
             file.seek(self._read + len(whole))
             file.truncate()
             file.seek(self._read)
             file.write(whole)
-        begins = whole and not self._read
-        rows = _rows(self.path, whole) if begins else _named_rows(COLUMNS, whole)
-        self.labels, changed = _absorb(self.labels, rows)
+        rows = whole if self._read else whole.partition(b"\n")[2]
+        self.labels, changed = _absorb(self.labels, _named_rows(COLUMNS, rows))
         self.history += changed
         self._read += len(whole)
         file.seek(0, os.SEEK_END)
 
+    def _check_header(self, data: bytes) -> None:
+        """Raise `DataError` where the file begins with another header; of ours, a part may be there."""
+        header, end, _ = data.partition(b"\n")
+        found, ours = header.decode(errors="replace").strip(), ",".join(COLUMNS)
+        if not (found == ours or (not end and ours.startswith(found))):
+            raise DataError(
+                f"{self.path}: has other columns than {', '.join(COLUMNS)}; say --output another file, and --labels "
+                "this one where it has labels to begin with"
+            )
 
-def _mended(path: Path, whole: bytes, rest: bytes, first: bool) -> bytes:
+
+def _mended(whole: bytes, rest: bytes) -> bytes:
     """Return whole rows: with the last one, where only its line's end is missing."""
-    header = whole.partition(b"\n")[0].decode(errors="replace") if first else ",".join(COLUMNS)
-    columns = len(next(csv.reader([header]), []))
     values = next(csv.reader([rest.decode(errors="replace")]), [])
-    return whole + rest + b"\n" if len(values) == columns and columns else whole
+    return whole + rest + b"\n" if len(values) == len(COLUMNS) else whole
 
 
 class _Locked:

@@ -51,30 +51,33 @@ class ParticleBoxes(Subtomograms):
         """
         self.path = particles.path
         self.positions = self.places = locate(particles, placed, coordinate_size)
+        """(N, 3): x, y, z in voxels of the tomogram, the first voxel being 0."""
         classes, labels = class_labels(particles.path, particles.columns, label or particles.label)
         self.classes: Sequence[str] = classes
         self.labels: Sequence[int | None] = labels
-        self._tomograms = [each.tomogram for each in placed]
-        self._which = np.empty(len(particles), dtype=np.int64)
+        self.tomograms = [each.tomogram for each in placed]
+        """In which the particles are."""
+        self.which: NDArray[np.int64] = np.empty(len(particles), dtype=np.int64)
+        """(N,): the number of each particle's tomogram."""
         for number, each in enumerate(placed):
-            self._which[each.rows] = number
+            self.which[each.rows] = number
         tilts = [each.described.tilt_range for each in placed]
-        self._tilt_ranges = particles.tilt_ranges or [tilts[number] for number in self._which]
+        self._tilt_ranges = particles.tilt_ranges or [tilts[number] for number in self.which]
         self.tilt_range = _common(self._tilt_ranges)
-        self.voxel_size = rescale_to or _common_size(self._tomograms)
-        self._steps = [_step(tomogram, rescale_to) for tomogram in self._tomograms]
-        for tomogram, step in zip(self._tomograms, self._steps, strict=True):
+        self.voxel_size = rescale_to or _common_size(self.tomograms)
+        self._steps = [_step(tomogram, rescale_to) for tomogram in self.tomograms]
+        for tomogram, step in zip(self.tomograms, self._steps, strict=True):
             _check_width(tomogram, box, step)
         self.box: Box = (box, box, box)
         names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
-        self.groups: Sequence[str | None] = [names[number] for number in self._which]
+        self.groups: Sequence[str | None] = [names[number] for number in self.which]
         self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
-        self.notes: Sequence[str] = [*together(notes_on(self._tomograms)), *self._reaching_out()]
+        self.notes: Sequence[str] = [*together(notes_on(self.tomograms)), *self._reaching_out()]
 
     def _reaching_out(self) -> list[str]:
         """Return a line on the boxes that reach beyond their tomograms."""
-        steps = np.array(self._steps)[self._which, None]
-        shapes = np.array([tomogram.shape[::-1] for tomogram in self._tomograms])[self._which]
+        steps = np.array(self._steps)[self.which, None]
+        shapes = np.array([tomogram.shape[::-1] for tomogram in self.tomograms])[self.which]
         start = self.places - steps * (self.box[0] // 2)
         beyond = (start < -0.5) | (start + steps * (self.box[0] - 1) > shapes - 0.5)
         rows = np.flatnonzero(beyond.any(axis=1))
@@ -88,7 +91,7 @@ class ParticleBoxes(Subtomograms):
 
     def origin(self, index: int) -> Origin:
         """Return the row of particle ``index`` in the list, and the voxel size of its tomogram."""
-        voxel_size = self._tomograms[self._which[index]].voxel_size
+        voxel_size = self.tomograms[self.which[index]].voxel_size
         return Origin(self.path, index, voxel_size, self._tilt_ranges[index])
 
     def __len__(self) -> int:
@@ -96,8 +99,8 @@ class ParticleBoxes(Subtomograms):
 
     def __getitem__(self, index: int) -> Sample:
         """Cut one box; raise `DataError` where its voxels are at fault."""
-        number = self._which[index]
-        tomogram = self._tomograms[number]
+        number = self.which[index]
+        tomogram = self.tomograms[number]
         try:
             volume, _ = cut(tomogram, self.places[index, ::-1], self.box, self._steps[number])
         except DataError as error:

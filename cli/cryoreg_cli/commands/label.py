@@ -1,0 +1,90 @@
+"""`cryoreg label`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import COMPONENT, START
+from cryoreg_cli.run_options import DATASET, DEVICE
+
+_OPTIONS = (DATASET, DEVICE)
+
+
+@click.command()
+@click.argument("source", type=run_options.PATH)
+@click.option(
+    "--output",
+    type=run_options.PATH,
+    default="labels.csv",
+    show_default=True,
+    metavar="CSV",
+    help="Every label is added to it at once; labels in it are gone on with.",
+)
+@click.option("--labels", type=run_options.PATH, metavar="CSV", help="Labels to begin with: columns id and class.")
+@click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
+@click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
+@click.option(
+    "--from",
+    "start",
+    type=START,
+    metavar="NAME|PATH",
+    help="Trained weights whose features suggest labels. [rb3d_universe; a run's own]",
+)
+@click.option(
+    "--query",
+    type=COMPONENT["query"],
+    default="margin",
+    show_default=True,
+    metavar="NAME",
+    help="How to choose whom to label next.",
+)
+@run_options.options(_OPTIONS)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of the page. [a free one]")
+@click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
+@click.option(
+    "--export", type=run_options.PATH, metavar="FILE", help="Write the labels as .star, .tbl or .csv, and stop."
+)
+@click.option("--overwrite", is_flag=True, help="Replace --export where it exists.")
+def label(
+    source: Path,
+    output: Path,
+    labels: Path | None,
+    data_classes: bool,
+    classes: str,
+    start: str | None,
+    query: str,
+    port: int,
+    no_browser: bool,
+    export: Path | None,
+    overwrite: bool,
+    assignments: tuple[str, ...],
+    **given: object,
+) -> None:
+    """Label the subtomograms of SOURCE by looking, on a page in the browser.
+
+    SOURCE is a store, a particle list, a folder, or a run with its own data. The page is served on this machine alone.
+    Suggestions are learnt from the labels as they come.
+    """
+    from cryoreg.labelling import opening
+
+    if export is None:
+        opening.require_server()
+    layers = run_options.layers(_OPTIONS, given, assignments)
+    trained = opening.open_source(source, start, layers)
+    for line in trained.remarks():
+        run_options.warn(line)
+    if export is not None:
+        count = opening.export(trained, output, export, overwrite)
+        click.echo(f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
+        return
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    session = opening.open_session(trained, output, source.absolute().name, names, query)
+    if labels is not None:
+        opening.begin_with(session, opening.said_by_table(session.dataset, labels), "list")
+    if data_classes:
+        opening.begin_with(session, opening.said_by_data(session.dataset), "data")
+    opening.serve(session, port, not no_browser, click.echo)
+    click.echo(f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")

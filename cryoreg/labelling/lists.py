@@ -1,0 +1,52 @@
+"""Labels as a list of particles: the one that the data come from, with classes, or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.origins import origins_of
+from cryoreg.errors import DataError
+from cryoreg.inference.subtomogram_table import csv_text, places, readable
+from cryoreg.inference.writers import prepare_writer
+from cryoreg.predictions import Predictions
+
+FORMS = ("csv", "star", "tbl")
+"""Endings of the files that there can be."""
+
+
+def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path) -> bytes:
+    """Return the content of ``output``: CSV (id, class, place), or the data's own list (.star, .tbl) with the classes.
+
+    In a list, what has no label has class 0. Raises `DataError` where there are no labels, or the data come from no
+    list of that kind.
+    """
+    if not labels:
+        raise DataError("nothing has a label yet; label some first")
+    rows = sorted(labels)
+    if output.suffix == ".csv":
+        place = places(dataset, rows)
+        return csv_text({"id": place.pop("id"), "class": [readable(labels[row]) for row in rows], **place}).encode()
+    classes = tuple(dict.fromkeys(labels.values()))
+    return prepare_writer(output, None, dataset, classes)(_as_predictions(dataset, labels, classes))
+
+
+def _as_predictions(dataset: Subtomograms, labels: Mapping[int, str], classes: tuple[str, ...]) -> Predictions:
+    """Return labels as predictions that are sure, of those alone that have one."""
+    rows, origins = sorted(labels), origins_of(dataset)
+    return Predictions(
+        ids=tuple(dataset.ids[row] for row in rows),
+        classes=classes,
+        probabilities=np.empty((len(rows), 0)),
+        predictions=np.array([classes.index(labels[row]) for row in rows], dtype=np.int64),
+        confidences=np.ones(len(rows)),
+        unsure=np.zeros(len(rows), dtype=bool),
+        threshold=0.0,
+        temperature=None,
+        origins=tuple(origins[row] for row in rows),
+        groups=tuple(dataset.groups[row] for row in rows),
+        left_out={},
+    )

@@ -1,0 +1,173 @@
+"""`cryoreg label`: from a source of subtomograms to a page in the browser."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryoreg.config import Layer
+from cryoreg.config.starts import Start
+from cryoreg.contracts import Subtomograms
+from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
+from cryoreg.files import write_atomically
+from cryoreg.inference.trained import Trained
+from cryoreg.labelling.label_file import read_labels
+from cryoreg.labelling.lists import FORMS, listed
+from cryoreg.labelling.session import Row, Session, is_name
+from cryoreg.labelling.suggestions import labels_of, query_of
+from cryoreg.labelling.teaching import Teacher
+from cryoreg.outputs import check_file
+from cryoreg.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+WEIGHTS = "rb3d_universe"
+"""Whose features are asked where the source is no run."""
+FIRST_QUERY = "typiclust"
+_RUN_FILES = ("config.toml", "encoder.safetensors")
+_BOXES = (24, 64)
+"""Voxels of the smallest and the largest box that is cut for pictures."""
+_REDIRECT = '<!DOCTYPE html><meta http-equiv="refresh" content="0;url={url}"><title>cryoreg</title>'
+
+
+def open_source(source: Path, start: Start | None, layers: Sequence[Layer]) -> Trained:
+    """Return a network and the data to label: a run with its own data, or trained weights and any data.
+
+    Raises a `CryoregError` where there are no such data, or the network cannot take them.
+    """
+    if any((source / name).is_file() for name in _RUN_FILES):
+        if start is not None:
+            raise ConfigError(f"{source}: is a run, whose own encoder is asked; give its data instead, or drop --from")
+        return Trained.open(source, layers, "encoder", labels=False)
+    data = Layer(str(source), {"dataset": {"root": source}})
+    return Trained.open(start or WEIGHTS, [data, *layers], "encoder", labels=False)
+
+
+def shown(trained: Trained) -> Subtomograms:
+    """Return the data as people want to see them: at their own voxel size, in boxes as wide as the network's."""
+    try:
+        found = _own_boxes(trained, trained.config.spec("dataset"))
+    except CryoregError:  # such as mixed voxel sizes
+        return trained.dataset
+    return found if list(found.ids) == list(trained.dataset.ids) else trained.dataset
+
+
+def _own_boxes(trained: Trained, spec: DatasetSpec) -> Subtomograms:
+    own, wide = spec.load(), trained.dataset
+    if not (own.voxel_size and wide.voxel_size):
+        return own
+    smallest, largest = _BOXES
+    edge = min(largest, max(smallest, 2 * round(wide.box[0] * wide.voxel_size / own.voxel_size / 2)))
+    cut = spec.cut_to(None, (edge, edge, edge))
+    return own if cut is None else cut.load()
+
+
+def open_session(
+    trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str = "margin"
+) -> Session:
+    """Return a session whose teacher waits to be started; ``classes`` are names to begin with."""
+    for name in classes:
+        if not is_name(name):
+            raise ConfigError(f"--classes: '{name}' can be no class; take up to 60 letters, without blanks at the ends")
+    chosen, first = query_of(query, {}), query_of(FIRST_QUERY, {})
+    session = Session(shown(trained), output, title, classes)
+    session.teacher = Teacher(trained, chosen, first, session.labels)
+    return session
+
+
+def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
+    """Take labels over where there are none yet, row -> class; return how many are new."""
+    there = session.labels()
+    rows = [Row(row, name, "") for row, name in said.items() if row not in there]
+    for name in {each.name for each in rows}:
+        if not is_name(name):
+            raise DataError(f"'{name}' can be no class here; take up to 60 letters, without blanks at the ends")
+    if rows:
+        session.label(rows, source)
+    return len(rows)
+
+
+def said_by_data(dataset: Subtomograms) -> dict[int, str]:
+    """Return row -> the name of the class that the data say."""
+    return {row: dataset.classes[label] for row, label in enumerate(dataset.labels) if label is not None}
+
+
+def said_by_table(dataset: Subtomograms, table: Path) -> dict[int, str]:
+    """Return row -> class of a table with the columns id and class; raise `DataError` where it is of other data."""
+    known = labels_of(dataset, read_labels(table), str(table))
+    return {row: known.classes[label] for row, label in enumerate(known.labels.tolist()) if label >= 0}
+
+
+def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
+    """Write labels as a list, by the ending of its name; return how many there are."""
+    if output.suffix.lower().lstrip(".") not in FORMS:
+        raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
+    check_file(output, overwrite, {*trained.inputs(), str(labels)})
+    said = said_by_table(trained.dataset, labels)
+    data = listed(trained.dataset, said, output)
+    write_atomically(output, lambda file: file.write(data))
+    return len(said)
+
+
+def require_server() -> None:
+    """Raise `ConfigError` where the libraries of the server are not installed."""
+    try:
+        import starlette
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f'the page needs {error.name}; pip install "cryoreg[label]"') from None
+    del starlette
+
+
+def serve(session: Session, port: int, browser: bool, say: Callable[[str], object]) -> None:
+    """Serve the page on this machine until somebody interrupts it; port 0 means a free one."""
+    from cryoreg.labelling.server import make_app, new_token
+
+    token = new_token()
+    with _listening(port) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
+        say(f"page      {url}\nlabels go to {session.file.path}; Ctrl-C ends the page")
+        with _redirect(url) as file:
+            if browser:
+                webbrowser.open(file.as_uri())
+            if session.teacher is not None:
+                session.teacher.start()
+            _run(make_app(session, token), listener)
+
+
+def _run(app: Starlette, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=2)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OutputError(f"--port {port}: cannot be used ({error.strerror}); take another, or none") from None
+        yield listener
+
+
+@contextmanager
+def _redirect(url: str) -> Iterator[Path]:
+    """Yield a file of the user's own that leads to an address: other users see what a browser is started with."""
+    descriptor, name = tempfile.mkstemp(suffix=".html", prefix="cryoreg-label-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(_REDIRECT.format(url=url))
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+// Which particles the grid shows, and in which order. Labels do not move particles before somebody arranges again.
+import { data, find, keyed, make, on, state, suggestion, tell } from "./store.js";
+
+const ARRANGE = {
+  listed: "as listed", groups: "by what looks alike", classes: "by class", doubt: "doubtful first",
+  next: "whom to label next", similar: "similar to the one you are at",
+};
+
+const byKey = (rows, key) => rows.map((row) => [key(row), row]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, row]) => row);
+
+function arranged(rows) {
+  const { taught } = state, how = find("#arrange").value, known = taught?.known;
+  if (how === "groups" && taught?.groups) return byKey(rows, (row) => taught.groups[row]);
+  if (how === "classes") {
+    const place = new Map([...keyed(), data.junk].map((name, number) => [name, number]));
+    const rank = (row) => place.get(state.labels[row] || suggestion(row)?.name) ?? place.size;
+    return byKey(rows, (row) => 2 * rank(row) + (state.labels[row] ? 0 : 1));
+  }
+  if (how === "doubt" && known) return byKey(rows, (row) => (state.labels[row] ? 1000 : 0) - known.doubts[row]);
+  if (how === "next" && taught) return first(taught.next, known ? byKey(rows, (row) => (state.labels[row] ? 1000 : 0) - known.doubts[row]) : rows);
+  if (how === "similar") return first(state.similar, rows);
+  return rows;
+}
+
+function first(front, rows) {
+  const there = new Set(rows), ahead = front.filter((row) => there.has(row)), taken = new Set(ahead);
+  return [...ahead, ...rows.filter((row) => !taken.has(row))];
+}
+
+function shows() {
+  const [kind, ...rest] = find("#show").value.split(":"), name = rest.join(":");
+  const tests = {
+    all: () => true, open: (row) => !state.labels[row], labelled: (row) => !!state.labels[row],
+    lasso: (row) => state.lasso.has(row), class: (row) => state.labels[row] === name,
+    suggested: (row) => suggestion(row)?.name === name,
+    group: (row) => state.taught?.groups?.[row] === Number(name), said: (row) => data.said.codes[row] === Number(name),
+  };
+  const tomogram = find("#tomogram-filter").value;
+  const there = tomogram === "" ? () => true : (row) => data.tomogram.codes[row] === Number(tomogram);
+  return (row) => tests[kind](row) && there(row);
+}
+
+export function arrange() {
+  const shown = shows();
+  state.order = arranged(data.ids.map((_, row) => row).filter(shown));
+  if (!state.order.includes(state.focus) && state.order.length) state.focus = state.order[0];
+  find("#again").hidden = true;
+  tell("order");
+}
+
+export function show(value, how) {
+  fillShow();
+  find("#show").value = value;
+  if (how) find("#arrange").value = how;
+  arrange();
+}
+
+function fillShow() {
+  const menu = find("#show"), before = menu.value || "all";
+  menu.replaceChildren();
+  const option = (parent, value, text) => make(parent, "option", text, { value });
+  option(menu, "all", "all");
+  option(menu, "open", "not labelled");
+  option(menu, "labelled", "labelled");
+  if (state.lasso.size) option(menu, "lasso", "drawn around in the map");
+  const group = (name, options) => { if (options.length) { const made = make(menu, "optgroup", null, { label: name }); for (const [value, text] of options) option(made, value, text); } };
+  group("class", state.classes.map((name) => [`class:${name}`, name]));
+  group("suggested", (state.taught?.known?.classes ?? []).map((name) => [`suggested:${name}`, `perhaps ${name}`]));
+  const groups = state.taught?.groups;
+  group("look alike", groups ? [...new Set(groups)].sort((a, b) => a - b).map((number) => [`group:${number}`, `group ${number + 1}`]) : []);
+  group("class in the data", (data.said?.names ?? []).map((name, number) => [`said:${number}`, name]));
+  menu.value = before;
+  if (!menu.value) menu.value = "all";
+}
+
+export function start() {
+  for (const [value, text] of Object.entries(ARRANGE)) make(find("#arrange"), "option", text, { value });
+  const tomograms = find("#tomogram-filter");
+  make(tomograms, "option", "all", { value: "" });
+  data.tomogram.names.forEach((name, number) => make(tomograms, "option", name, { value: number }));
+  find("#of-tomogram").hidden = data.tomogram.names.length < 2;
+  fillShow();
+  for (const id of ["#arrange", "#show", "#tomogram-filter"]) find(id).addEventListener("change", arrange);
+  on("labels taught", () => { fillShow(); find("#again").hidden = find("#show").value === "all" && find("#arrange").value === "listed"; });
+}

@@ -1,0 +1,106 @@
+"""A data set that people label, and what they have said so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cryoreg.contracts import Subtomograms
+from cryoreg.errors import DataError
+from cryoreg.inference.subtomogram_table import readable
+from cryoreg.labelling.label_file import Change, LabelFile
+from cryoreg.labelling.pictures import Pictures
+from cryoreg.labelling.teaching import Teacher
+from cryoreg.labelling.whereabouts import Whereabouts, whereabouts_of
+
+JUNK = "junk"
+"""The class of what is no particle."""
+SOURCES = ("one by one", "several at once", "suggestion", "rename", "undo")
+"""How a label may have come about."""
+LONGEST = 60
+"""Characters of a class's name."""
+
+
+class Row(NamedTuple):
+    """What somebody says of a subtomogram, by its index."""
+
+    row: int
+    name: str
+    was: str
+
+
+class Session:
+    """The labels of a data set. Each change is on disk when `label` returns; whoever else labels is seen."""
+
+    def __init__(self, dataset: Subtomograms, path: Path, title: str, classes: Sequence[str] = ()) -> None:
+        """Take a data set and the file of its labels; ``classes`` are names to begin with.
+
+        Raises `DataError` where the file has labels of other data alone.
+        """
+        self.dataset, self.title = dataset, title
+        self.ids = [str(readable(name)) for name in dataset.ids]
+        self._rows = {name: row for row, name in enumerate(self.ids)}
+        self._lock = threading.Lock()
+        self.file = LabelFile(path)
+        if self.file.labels and not self._rows.keys() & self.file.labels.keys():
+            first = next(iter(self.file.labels))
+            raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
+        self.first_classes = list(classes)
+        self.pictures = Pictures(dataset)
+        self.whereabouts: Whereabouts | None = whereabouts_of(dataset)
+        self.teacher: Teacher | None = None
+
+    def labels(self) -> dict[int, str]:
+        """Return row -> class, in the order in which they were given."""
+        with self._lock:
+            return {self._rows[one]: name for one, name in self.file.labels.items() if one in self._rows}
+
+    def classes(self) -> list[str]:
+        """Return all classes: those to begin with, and others in the order of their labels."""
+        return list(dict.fromkeys([*self.first_classes, *self.labels().values()]))
+
+    def label(self, rows: Sequence[Row], source: str) -> dict[int, str]:
+        """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
+        changes = [Change(self.ids[each.row], each.name, each.was) for each in rows]
+        with self._lock:
+            refused = self.file.append(changes, source)
+            now = {self._rows[each.id]: self.file.labels.get(each.id, "") for each in refused}
+        if self.teacher is not None and len(refused) < len(rows):
+            self.teacher.labels_changed()
+        return now
+
+    def changes(self, since: int) -> tuple[int, dict[int, str]]:
+        """Return how many changes there were, and row -> class, "" for none, of those after the first ``since``."""
+        with self._lock:
+            before = len(self.file.history)
+            self.file.refresh()
+            history, labels = self.file.history, self.file.labels
+            found = {self._rows[one]: labels.get(one, "") for one in history[max(0, since) :] if one in self._rows}
+        if self.teacher is not None and len(history) > before:
+            self.teacher.labels_changed()
+        return len(history), found
+
+    def similar(self, row: int, count: int) -> list[int]:
+        """Return the rows whose features are nearest to one's by cosine, itself first; none while there are none."""
+        features = None if self.teacher is None else self.teacher.features
+        if features is None:
+            return []
+        scaled = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        order: list[int] = np.argsort(-(scaled @ scaled[row]), kind="stable")[:count].tolist()
+        return order
+
+
+def is_name(name: object) -> bool:
+    """Tell whether a text can be the name of a class."""
+    return isinstance(name, str) and 0 < len(name.strip()) == len(name) <= LONGEST and name.isprintable()
+
+
+def coded(values: Sequence[str | None]) -> Mapping[str, object]:
+    """Return names, and for each value which one it is; -1 for None."""
+    names = sorted({value for value in values if value is not None})
+    numbers = {name: number for number, name in enumerate(names)}
+    return {"names": names, "codes": [-1 if value is None else numbers[value] for value in values]}

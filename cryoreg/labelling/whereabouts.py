@@ -1,0 +1,65 @@
+"""Where particles are in their tomograms, and what these look like there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.readers.tomogram import ParticleBoxes
+from cryoreg.datasets.tomograms.files import Tomogram
+from cryoreg.datasets.tomograms.names import stem
+
+EDGE = 900
+"""Pixels of a section's longer side, at most."""
+_SLAB = 2
+"""Planes above and below that a section is the mean of: a single one is mostly noise."""
+_LIMITS = (0.5, 99.5)
+"""Percentiles of the middle section that are black and white."""
+_KEPT = 64
+
+
+class Whereabouts:
+    """The tomograms of a data set, and where its particles are in them."""
+
+    def __init__(self, tomograms: Sequence[Tomogram], which: NDArray[np.int64], places: NDArray[np.float64]) -> None:
+        """Take tomograms, the number of each particle's (N,), and its place there (N, 3): x, y, z in voxels."""
+        self.tomograms, self.which, self.places = tomograms, which, places
+        self.names = [stem(tomogram.path) for tomogram in tomograms]
+        self._limits = lru_cache(maxsize=None)(self._measured)
+        self.section = lru_cache(maxsize=_KEPT)(self._drawn)
+
+    def _measured(self, number: int) -> tuple[float, float]:
+        low, high = np.percentile(self._plane(number, self.tomograms[number].shape[0] // 2), _LIMITS)
+        return float(low), float(high)
+
+    def _plane(self, number: int, z: int) -> NDArray[np.float32]:
+        tomogram = self.tomograms[number]
+        slab = slice(max(0, z - _SLAB), min(tomogram.shape[0], z + _SLAB + 1))
+        mean: NDArray[np.float32] = tomogram.read((slab, slice(None), slice(None))).mean(axis=0)
+        return mean
+
+    def _drawn(self, number: int, z: int) -> bytes:
+        """Return the JPEG of a section across the beam, y up: five planes about ``z``."""
+        low, high = self._limits(number)
+        grey = np.clip((self._plane(number, z) - low) / ((high - low) or 1.0), 0, 1)
+        image = Image.fromarray(np.round(255 * grey[::-1]).astype(np.uint8))
+        image.thumbnail((EDGE, EDGE))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=85)
+        return file.getvalue()
+
+
+def whereabouts_of(dataset: SubtomogramDataset) -> Whereabouts | None:
+    """Return where the particles of a data set are; None where it does not know its tomograms."""
+    inner: object = dataset
+    while inner is not None:
+        if isinstance(inner, ParticleBoxes):
+            return Whereabouts(inner.tomograms, inner.which, inner.places)
+        inner = getattr(inner, "dataset", None)
+    return None

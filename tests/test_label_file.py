@@ -1,0 +1,163 @@
+"""The file of labels: nothing said is lost, by whomever, whenever the program dies."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cryoreg.errors import CryoregError, OutputError
+from cryoreg.labelling.label_file import COLUMNS, Change, LabelFile, read_labels
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_action_is_rows_and_the_last_counts(tmp_path):
+    path = tmp_path / "labels.csv"
+    file = LabelFile(path)
+    assert not path.exists(), "looking writes nothing"
+    assert file.append([Change("a", "ring"), Change("b", "rod")], "several at once") == []
+    file.append([Change("a", "", "ring")], "undo")
+    file.append([Change("b", 'a "b", c', "rod")], "one by one")
+    assert [tuple(row) for row in rows(path)] == [COLUMNS] * 4
+    assert [(row["id"], row["class"], row["source"]) for row in rows(path)] == [
+        ("a", "ring", "several at once"),
+        ("b", "rod", "several at once"),
+        ("a", "", "undo"),
+        ("b", 'a "b", c', "one by one"),
+    ]
+    assert rows(path)[0]["when"] == rows(path)[1]["when"]
+    assert read_labels(path) == file.labels == LabelFile(path).labels == {"b": 'a "b", c'}
+
+
+def test_a_label_that_somebody_else_was_faster_with_stays(tmp_path):
+    one, other = LabelFile(tmp_path / "labels.csv"), LabelFile(tmp_path / "labels.csv")
+    one.append([Change("a", "ring", "")], "one by one")
+    refused = other.append([Change("a", "rod", ""), Change("b", "rod", "")], "one by one")
+    assert [change.id for change in refused] == ["a"]
+    assert other.labels == {"a": "ring", "b": "rod"}
+    one.refresh()
+    assert one.labels == other.labels
+    assert one.history == ["a", "b"]
+
+
+def write_many(path, who, count):
+    file = LabelFile(path)
+    for number in range(count):
+        file.append([Change(f"{who}/{number}", who)], "one by one")
+
+
+def test_two_processes_write_all_of_their_rows(tmp_path):
+    path = tmp_path / "labels.csv"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=write_many, args=(path, who, 60)) for who in ("ann", "bob")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert read_labels(path) == {f"{who}/{number}": who for who in ("ann", "bob") for number in range(60)}
+    assert path.read_text().count("id,class") == 1
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from cryoreg.labelling.label_file import Change, LabelFile
+file = LabelFile(Path(sys.argv[1]))
+for number in range(100_000):
+    file.append([Change(f"p{number}", "ring")], "one by one")
+    print(number, flush=True)
+"""
+
+
+def test_what_was_answered_before_a_kill_is_there(tmp_path):
+    path = tmp_path / "labels.csv"
+    writer = subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE, text=True)
+    said = [writer.stdout.readline() for _ in range(20)]
+    os.kill(writer.pid, signal.SIGKILL)
+    said += writer.stdout.readlines()
+    writer.wait()
+    answered = [int(line) for line in said if line.endswith("\n")]
+    file = LabelFile(path)
+    assert {f"p{number}" for number in answered} <= file.labels.keys()
+    file.append([Change("after", "rod")], "one by one")
+    assert read_labels(path)["after"] == "rod"
+
+
+@pytest.mark.parametrize("torn", ["b", "b,ro", "b,rod,2026-11", '"b,rod,2026,x'])
+def test_a_row_that_was_cut_short_is_no_label(tmp_path, torn):
+    path = tmp_path / "labels.csv"
+    LabelFile(path).append([Change("a", "ring")], "one by one")
+    path.write_text(path.read_text() + torn)
+    file = LabelFile(path)
+    assert file.labels == {"a": "ring"}
+    file.append([Change("c", "rod")], "one by one")
+    assert read_labels(path) == {"a": "ring", "c": "rod"}
+    assert len(rows(path)) == 2
+
+
+def test_a_whole_row_without_the_end_of_its_line_counts(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,class,when,source\na,ring,2026,me\nb,rod,2026,me")
+    file = LabelFile(path)
+    assert file.labels == {"a": "ring", "b": "rod"}
+    file.append([Change("c", "rod")], "one by one")
+    assert read_labels(path) == {"a": "ring", "b": "rod", "c": "rod"}
+
+
+def test_names_that_a_spreadsheet_would_run_come_back(tmp_path):
+    path = tmp_path / "labels.csv"
+    LabelFile(path).append([Change("=1+1", "@x")], "one by one")
+    assert "\n'=1+1,'@x," in path.read_text()
+    assert LabelFile(path).labels == read_labels(path) == {"=1+1": "@x"}
+
+
+def test_what_is_no_file_of_labels_is_left_alone(tmp_path):
+    other = tmp_path / "picks.csv"
+    for text in ("x,y,z\n1,2,3\n", "x,y,z\n1,2,3", "x"):
+        other.write_text(text)
+        with pytest.raises(CryoregError, match="other columns than id, class, when, source"):
+            LabelFile(other)
+        assert other.read_text() == text
+    other.write_text("id,cla")  # a power failure as it began
+    LabelFile(other).append([Change("a", "ring")], "one by one")
+    assert read_labels(other) == {"a": "ring"}
+    (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(OutputError, match="cannot be written"):
+        LabelFile(tmp_path / "link.csv").append([Change("a", "b")], "one by one")
+    assert not (tmp_path / "elsewhere.csv").exists()
+
+
+def test_other_columns_are_named_and_refused(tmp_path):
+    """Rows of ours would stand under the names of others."""
+    path = tmp_path / "labels.csv"
+    path.write_text("id,class,by\na,ring,me\n")
+    assert read_labels(path) == {"a": "ring"}
+    with pytest.raises(CryoregError, match="id, class, when, source"):
+        LabelFile(path)
+
+
+def test_a_file_that_became_shorter_is_not_written_on(tmp_path):
+    path = tmp_path / "labels.csv"
+    file = LabelFile(path)
+    file.append([Change("a", "ring")], "one by one")
+    path.write_text("id,class,when,source\n")
+    with pytest.raises(OutputError, match="shorter"):
+        file.append([Change("b", "ring")], "one by one")
+
+
+def test_an_append_is_quick(tmp_path):
+    file = LabelFile(tmp_path / "labels.csv")
+    file.append([Change(f"p{number}", "ring") for number in range(10_000)], "several at once")
+    start = time.process_time()
+    file.append([Change("p1", "rod", "ring")], "one by one")
+    assert time.process_time() - start < 0.05, "all rows are read again"

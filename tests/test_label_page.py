@@ -1,0 +1,361 @@
+"""`cryoreg label`: the server's manners, labels that survive it, the page in a browser with clicks and keys."""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from support.browsing import open_browser
+from support.particle_writing import write_star
+from support.synthetic import write_classes
+from support.tomograms import write_tomogram
+from support.untrained import make_run
+
+from cryoreg.config import Layer
+from cryoreg.datasets.io import relion
+from cryoreg.errors import CryoregError
+from cryoreg.labelling.opening import begin_with, export, open_session, open_source, said_by_data, shown
+from cryoreg.labelling.pictures import Pictures
+from cryoreg.labelling.session import Row, Session
+from cryoreg.labelling.whereabouts import whereabouts_of
+from cryoreg_cli.main import cryoreg as command
+
+starlette = pytest.importorskip("starlette.testclient", reason="needs cryoreg[label]")
+TOKEN = "a-token"
+ALONE = [Layer("test", {"training": {"device": "cpu", "precision": "fp32"}})]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("label")
+    write_classes(folder / "run-data", classes=2, per_class=30)
+    make_run(folder / "run", width=4, dataset={"name": "mrc_folder", "root": str(folder / "run-data")})
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    return open_source(run, None, ALONE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_map():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cryoreg.labelling.teaching.umap", lambda components: components[:, 1::-1])
+        yield
+
+
+@pytest.fixture
+def session(trained, tmp_path):
+    return open_session(trained, tmp_path / "labels.csv", "run", ["ring"])
+
+
+def client_of(session, **headers):
+    from cryoreg.labelling.server import make_app
+
+    return starlette.TestClient(make_app(session, TOKEN), base_url="http://127.0.0.1:80", headers=headers)
+
+
+@pytest.fixture
+def client(session):
+    return client_of(session)
+
+
+def say(client, *changes, source="one by one", **more):
+    return client.post(f"/{TOKEN}/labels", json={"changes": list(changes), "source": source}, **more)
+
+
+PLACES = ("", "data", "changes", "static/main.js", "sheets/slice/0", "pictures/slice/0", "export/csv", "similar/0")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nobody_is_answered_without_the_token(session, place):
+    client = client_of(session)
+    session.label([Row(0, "ring", "")], "one by one")
+    assert client.get(f"/{TOKEN}/{place}").status_code == 200
+    for other in (f"/{place}", f"/{TOKEN[:-1]}/{place}", f"/{TOKEN}x/{place}", f"//{TOKEN}/{place}"):
+        assert client.get(other).status_code == 404, other
+    assert client.post("/x/labels", json={"changes": [[1, "rod", ""]], "source": "one by one"}).status_code == 404
+    assert session.labels() == {0: "ring"}
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}])
+def test_other_sites_are_not_answered(session, headers):
+    client = client_of(session)
+    assert client.get(f"/{TOKEN}/data", headers=headers).status_code in (400, 404)
+    assert say(client, [0, "ring", ""], headers=headers).status_code in (400, 404)
+    assert session.labels() == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "static/../server.py",
+            "static/%2e%2e%2fserver.py",
+            "static/index.html",
+            "static/no.js",
+            "static//etc/passwd",
+        ),
+        *("sheets/slice/1", "sheets/slice/-1", "sheets/slice/0x", "sheets/slice/٣", "sheets/nothing/0"),
+        *("pictures/slice/60", "pictures/slice/0?turn=999", "sections/0/0", "similar/60", "export/exe", "nowhere"),
+        "pictures/slice/99999999999999999999999",
+    ],
+)
+def test_what_is_not_there_is_not_found(client, path):
+    assert client.get(f"/{TOKEN}/{path}").status_code == 404
+
+
+BAD = {
+    "no JSON": b"{",
+    "a list": b"[]",
+    "no source": b'{"changes": []}',
+    "another source": b'{"changes": [], "source": "x"}',
+    "no such row": b'{"changes": [[60, "ring", ""]], "source": "undo"}',
+    "a negative row": b'{"changes": [[-1, "ring", ""]], "source": "undo"}',
+    "a row in words": b'{"changes": [["0", "ring", ""]], "source": "undo"}',
+    "true for a row": b'{"changes": [[true, "ring", ""]], "source": "undo"}',
+    "a row twice": b'{"changes": [[0, "a", ""], [0, "b", ""]], "source": "undo"}',
+    "a number for a name": b'{"changes": [[0, 7, ""]], "source": "undo"}',
+    "a line break": b'{"changes": [[0, "a\\nb", ""]], "source": "undo"}',
+    "a long name": b'{"changes": [[0, "' + b"a" * 61 + b'", ""]], "source": "undo"}',
+    "blanks": b'{"changes": [[0, " ", ""]], "source": "undo"}',
+}
+
+
+@pytest.mark.parametrize("body", BAD.values(), ids=BAD)
+def test_a_request_that_makes_no_sense_changes_nothing(client, session, body):
+    answer = client.post(f"/{TOKEN}/labels", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+    assert not session.file.path.exists()
+
+
+def test_a_form_of_another_page_cannot_label(client, session):
+    body = b'{"changes": [[0, "ring", ""]], "source": "undo"}'
+    assert client.post(f"/{TOKEN}/labels", content=body, headers={"content-type": "text/plain"}).status_code == 415
+    assert client.post(f"/{TOKEN}/labels", content=b" " * 5_000_000).status_code == 413
+    assert session.labels() == {}
+
+
+def test_answers_forbid_what_the_page_does_not_need(client):
+    headers = client.get(f"/{TOKEN}/").headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "no-referrer", "the token is in the address"
+
+
+def test_labels_are_on_disk_when_the_answer_comes_and_a_new_session_goes_on(client, session, trained):
+    assert say(client, [3, "ring", ""], [4, "rod", ""], source="several at once").json() == {"refused": {}}
+    assert say(client, [3, "", "ring"], source="undo").json() == {"refused": {}}
+    text = session.file.path.read_text()
+    assert [row["id"] for row in csv.DictReader(io.StringIO(text))] == [session.ids[row] for row in (3, 4, 3)]
+    again = Session(trained.dataset, session.file.path, "run")  # the first one was never closed
+    assert again.labels() == {4: "rod"}
+    assert again.classes() == ["rod"]
+
+
+def test_two_browsers_do_not_overwrite_each_other(session, trained):
+    ann, bob = client_of(session), client_of(Session(trained.dataset, session.file.path, "run"))  # or two servers
+    assert say(ann, [0, "ring", ""]).json() == {"refused": {}}
+    assert say(bob, [0, "rod", ""], [1, "rod", ""]).json() == {"refused": {"0": "ring"}}
+    assert session.changes(0) == (2, {0: "ring", 1: "rod"})
+    changes = ann.get(f"/{TOKEN}/changes?since=1").json()
+    assert (changes["version"], changes["changed"]) == (2, {"1": "rod"})
+    assert say(bob, [0, "rod", "ring"]).json() == {"refused": {}}, "who has seen it may change it"
+
+
+def test_sheets_show_the_slices(client, trained):
+    data = client.get(f"/{TOKEN}/data").json()
+    assert data["sheet"] == {"tiles": 100, "columns": 10, "tile": 8}
+    sheet = np.asarray(Image.open(io.BytesIO(client.get(f"/{TOKEN}/sheets/slice/0").content)), float)
+    assert sheet.shape == (48, 80)
+    row = 23
+    volume = trained.dataset[row].volume[0].numpy()
+    expected = 255 * np.clip(((volume - volume.mean()) / volume.std())[4] / 7 + 3 / 7, 0, 1)[::-1]
+    top, left = 8 * (row // 10), 8 * (row % 10)
+    assert np.abs(sheet[top : top + 8, left : left + 8] - expected).mean() < 12, "but for JPEG"
+
+
+def test_a_picture_turns_about_the_vertical(trained):
+    """A quarter turn brings the projection along x into view."""
+    volume = trained.dataset[0].volume[0].numpy()
+    png = Pictures(trained.dataset).picture("projection", 0, 90)
+    shown = np.asarray(Image.open(io.BytesIO(png)), float)[::-1]
+    along_x = gaussian_filter(volume, 1.0).mean(axis=2).T  # up: y, right: z
+    correlation = max(np.corrcoef(shown.ravel(), side.ravel())[0, 1] for side in (along_x, along_x[:, ::-1]))
+    assert correlation > 0.95
+
+
+def test_what_labels_teach_is_told(session, trained):
+    client = client_of(session)
+    session.teacher.start()
+    try:
+        rows = [*range(0, 6), *range(30, 36)]
+        say(client, *([row, trained.dataset.classes[trained.dataset.labels[row]], ""] for row in rows))
+        wait(lambda: session.teacher.taught is not None and session.teacher.taught.labels == 12)
+        answer = client.get(f"/{TOKEN}/changes?since=0&step=-1").json()
+    finally:
+        session.teacher.stop()
+    taught, known = answer["taught"], answer["taught"]["known"]
+    truth = [trained.dataset.classes[label] for label in trained.dataset.labels]
+    right = [known["classes"][said] == true for said, true in zip(known["predictions"], truth, strict=True)]
+    assert np.mean(right) > 0.8, "the blob's place is told apart even by random weights"
+    assert not set(taught["next"]) & set(rows)
+    assert len(taught["next"]) == 20
+    assert taught["course"][-1]["labels"] == 12
+    assert {len(axis) for axis in taught["layouts"]["PCA"]} == {60}
+    similar = client.get(f"/{TOKEN}/similar/7").json()
+    assert similar[0] == 7
+    assert sorted(similar) == list(range(60))
+
+
+def wait(happens, seconds=60):
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_classes_of_the_data_and_of_a_table_can_be_taken_over(session):
+    session.label([Row(0, "mine", "")], "one by one")
+    assert begin_with(session, said_by_data(session.dataset), "data") == 59
+    assert session.labels()[0] == "mine"
+    assert session.labels()[59] == "class1"
+
+
+@pytest.fixture
+def picks(tmp_path):
+    """Nine particles in two tomograms, in a STAR file."""
+    for name in ("TS_01", "TS_02"):
+        write_tomogram(tmp_path / f"{name}.mrc")
+    places = {f"rlnCoordinate{axis}": [12 + 3 * (row % 5) for row in range(9)] for axis in "XYZ"}
+    places["rlnCoordinateZ"] = [10] * 9
+    names = [f"TS_0{1 + row % 2}.mrc" for row in range(9)]
+    return write_star(tmp_path / "picks.star", {"rlnMicrographName": names, **places})
+
+
+def test_a_list_comes_back_with_classes(run, picks, tmp_path):
+    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
+    trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
+    session = open_session(trained, tmp_path / "labels.csv", "picks")
+    session.label([Row(2, "ring", ""), Row(5, "rod", "")], "one by one")
+    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == 2
+    table = relion.read_particles(tmp_path / "out.star")
+    assert table["cryoregClassName"].tolist() == ["none"] * 2 + ["ring"] + ["none"] * 2 + ["rod"] + ["none"] * 3
+    assert table[relion.CLASS_NUMBER].astype(int).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0]
+    assert table["rlnCoordinateX"].astype(float).tolist() == [12 + 3 * (row % 5) for row in range(9)]
+    client = client_of(session)
+    assert client.get(f"/{TOKEN}/export/star").content == (tmp_path / "out.star").read_bytes()
+    assert client.get(f"/{TOKEN}/export/tbl").status_code == 409, "it is no Dynamo table"
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/{TOKEN}/export/csv").text)))
+    assert [(row["id"], row["class"]) for row in rows] == [("TS_01/2", "ring"), ("TS_02/5", "rod")]
+
+
+def test_tomograms_are_shown_where_particles_know_them(run, picks, tmp_path):
+    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
+    dataset = shown(open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data]))
+    assert dataset.box == (24, 24, 24), "boxes for people, not for the network"
+    where = whereabouts_of(dataset)
+    assert where.names == ["TS_01", "TS_02"]
+    assert where.which.tolist() == [row % 2 for row in range(9)]
+    np.testing.assert_allclose(where.places[1], [15 - 1, 15 - 1, 10 - 1], atol=1.01)
+    section = Image.open(io.BytesIO(where.section(0, 24)))
+    assert section.size == (48, 44)
+    plane = where.tomograms[0].read((slice(22, 27), slice(None), slice(None))).mean(axis=0)[::-1]
+    assert np.corrcoef(np.asarray(section, float).ravel(), plane.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--classes", "a\x07b"], "can be no class"),
+        (["--from", "rb3d_universe"], "whose own encoder is asked"),
+        (["--query", "nothing"], "nothing"),
+        (["--export", "x.doc"], "written as .csv, .star, .tbl"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, words, complaint):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command, ["label", str(run), "--no-browser", *words])
+    assert result.exit_code == 1
+    assert complaint in result.stderr
+
+
+def test_labels_of_other_data_are_not_gone_on_with(trained, tmp_path):
+    (tmp_path / "labels.csv").write_text("id,class,when,source\nelsewhere,ring,2026,me\n")
+    with pytest.raises(CryoregError, match=r"labels of other data.*elsewhere"):
+        open_session(trained, tmp_path / "labels.csv", "run")
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def served(trained, tmp_path_factory):
+    """A session on a port of its own, its address, and a browser that has opened it."""
+    import uvicorn
+
+    from cryoreg.labelling.server import make_app
+
+    folder = tmp_path_factory.mktemp("served")
+    browser = open_browser(folder)
+    session = open_session(trained, folder / "labels.csv", "my particles", ["ring", "rod"])
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(make_app(session, TOKEN), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    session.teacher.start()
+    browser.get(f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/")
+    wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "true")
+    yield session, browser
+    browser.quit()
+    session.teacher.stop()
+    server.should_exit = True
+    thread.join(timeout=20)
+
+
+@pytest.mark.slow
+def test_in_a_browser_keys_label_undo_and_go_on(served):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    session, browser = served
+
+    def press(*keys):
+        for key in keys:
+            ActionChains(browser).send_keys(key).perform()
+
+    def focused():
+        return browser.execute_script(
+            "return document.querySelector('.cell.at:not([hidden])').getAttribute('aria-label')"
+        )
+
+    press("1", "2", "j")
+    wait(lambda: session.labels() == {0: "ring", 1: "rod", 2: "junk"})
+    wait(lambda: focused().startswith(session.ids[3]))
+    press("u")
+    wait(lambda: session.labels() == {0: "ring", 1: "rod"})
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).key_up(
+        Keys.SHIFT
+    ).perform()
+    wait(lambda: "3 selected" in browser.find_element("id", "chosen").text)
+    press("c")
+    wait(lambda: browser.switch_to.active_element.get_attribute("id") == "new-name")
+    press(*"tube 5", Keys.ENTER)
+    wait(lambda: session.labels() == {0: "ring", 1: "rod", 3: "tube 5", 4: "tube 5", 5: "tube 5"})
+    assert session.file.path.read_text().count("several at once") == 3
+    press("3")
+    wait(lambda: session.labels().get(5) == "tube 5" and len(session.labels()) == 5)
+    script = "return [...document.querySelectorAll('#classes .name')].map((each) => each.textContent)"
+    wait(lambda: browser.execute_script(script) == ["ring", "rod", "tube 5", "junk"])
+    assert browser.get_log("browser") == []
