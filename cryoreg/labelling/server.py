@@ -43,6 +43,9 @@ _HEADERS = {
 }
 
 
+_Answer = Callable[[Request], Response]
+
+
 def new_token() -> str:
     """Return what nobody guesses."""
     return secrets.token_urlsafe(24)
@@ -61,7 +64,7 @@ def make_app(session: Session, token: str) -> Starlette:
             raise HTTPException(404)
         return Response(files[name], media_type=_TYPES[Path(name).suffix])
 
-    routes = {"/": page, "/static/{name}": static}
+    routes: dict[str, _Answer] = {"/": page, "/static/{name}": static}
     routes |= {path: _bound(answer, session) for path, answer in _ANSWERS.items()}
     all_routes = [Route(f"/{{token}}{path}", answer, methods=["GET"]) for path, answer in routes.items()]
     all_routes.append(Route("/{token}/labels", _posting(session), methods=["POST"]))
@@ -95,7 +98,7 @@ class _Guard:
         return await self.app(scope, receive, with_headers)
 
 
-def _bound(answer: Callable[[Session, Request], Response], session: Session) -> Callable[[Request], Response]:
+def _bound(answer: Callable[[Session, Request], Response], session: Session) -> _Answer:
     def answered(request: Request) -> Response:
         try:
             return answer(session, request)
