@@ -49,7 +49,7 @@ def test_components_are_offered_wherever_one_is_named(kind, monkeypatch):
 
 CASES = {
     "command": ("cryoreg pretr", ["pretrain"]),
-    "option": ("cryoreg finetune --labels-", ["--labels-per-class"]),
+    "option": ("cryoreg finetune --labels-p", ["--labels-per-class"]),
     "choice": ("cryoreg list --kind enc", ["encoder"]),
     "kind": ("cryoreg show data", ["dataset"]),
     "learner": ("cryoreg finetune --learner mean", ["mean_teacher"]),
@@ -71,7 +71,7 @@ CASES = {
     "chosen by a recipe": ("cryoreg pretrain --recipe best --set augmentation.tilt_j", ["augmentation.tilt_jitter="]),
     "glued to its option": ("cryoreg pretrain --set=method.temp", ["method.temperature="]),
     "training": ("cryoreg pretrain --set training.prec", ["training.precision="]),
-    "split": ("cryoreg finetune --set split.", ["split.fractions=", "split.seed="]),
+    "split": ("cryoreg finetune --set split.fo", ["split.folds=", "split.fold="]),
     "values": ("cryoreg pretrain --set encoder.norm=", ["none", "batch", "group"]),
     "glued values": ("cryoreg pretrain --set=encoder.norm=b", ["batch"]),
     "truth": ("cryoreg pretrain --set training.channels_last=", ["true", "false"]),

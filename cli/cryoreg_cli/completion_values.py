@@ -54,6 +54,10 @@ def _component_of_kind(ctx: click.Context, incomplete: str) -> Offers:
     return _components(ctx.params["kind"])
 
 
+def _commands(ctx: click.Context, incomplete: str) -> Offers:
+    return (CompletionItem(found.reference) for found in registry.components("commands"))
+
+
 def _components_and_packages(ctx: click.Context, incomplete: str) -> Offers:
     found = [c for kind in (*KINDS, *SEAMS) for c in registry.components(registry.group_of(kind))]
     yield from map(CompletionItem, sorted({c.reference for c in found} | {c.dist for c in found}))
@@ -146,6 +150,7 @@ def _layers(ctx: click.Context, task: str) -> Iterator[Layer]:
     yield from map(parse_assignment, given.get("assignments") or ())
 
 
+COMMAND = Offered(_commands)
 COMPONENT = {kind: component(kind) for kind in (*KINDS, *SEAMS)}
 COMPONENT_OF_KIND = Offered(_component_of_kind)
 """The name of a component whose kind is the argument before it."""

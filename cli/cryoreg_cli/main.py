@@ -13,10 +13,13 @@ from cryoreg import __version__, registry
 from cryoreg.child_processes import SAFE_PATH
 from cryoreg.errors import BrokenComponentError, CryoregError
 from cryoreg_cli.commands import completion
+from cryoreg_cli.steps import in_steps
 from cryoreg_cli.terminal import PlainStream, one_plain_line
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 """How torch says it, on a GPU and on CPUs."""
+_WHOLE = 1000
+"""Letters: what a command does is said in one sentence, and not cut."""
 
 
 class PluginGroup(click.Group):
@@ -36,6 +39,18 @@ class PluginGroup(click.Group):
             if ctx.resilient_parsing:  # a shell asks for completions
                 return None
             raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by the steps of the work, an example below each."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        widest = max(map(len, commands))
+        for title, names, example in in_steps(commands):
+            found = [(name, commands[name]) for name in names]
+            rows = [(name.ljust(widest), command.get_short_help_str(_WHOLE)) for name, command in found if command]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+                if example:  # one line, to be copied
+                    formatter.write(f"{'':{formatter.current_indent}}$ {example}\n")
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the subcommand; the user's mistakes and the machine's limits end in one line, without a traceback."""

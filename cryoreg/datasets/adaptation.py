@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import Box, Contrast, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.io.voxel_sizes import same_size
-from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.resampling import sample_box
 from cryoreg.errors import DataError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec
@@ -94,7 +93,11 @@ def _axis(old: int, new: int, step: float) -> _Axis:
 def load_adapted(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:
     """Open a data set as it is ``wanted``: with its own labels or those of a list, brought to voxel size and box."""
     dataset = _load(spec, wanted)
-    return with_labels(dataset, wanted.labels_from, wanted.label) if wanted.labels_from else dataset
+    if not wanted.labels_from:
+        return dataset
+    from cryoreg.datasets.label_lists import with_labels  # which needs pandas
+
+    return with_labels(dataset, wanted.labels_from, wanted.label)
 
 
 def _load(spec: DatasetSpec, wanted: InputSettings) -> Subtomograms:

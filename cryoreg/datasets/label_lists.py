@@ -6,9 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg.contracts import Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.io import relion
@@ -20,6 +18,9 @@ from cryoreg.datasets.origins import image_name, known_origins
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
 from cryoreg.wrapped import Wrapped
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ID, WHEN = "id", "when"
 """Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
