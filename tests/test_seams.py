@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cryoreg.errors import BrokenComponentError, ConfigError, RunFolderError, Un
 from cryoreg.kinds import SEAMS
 from cryoreg.runs.csv_log import CsvLog
 from cryoreg.runs.run_log import RunLog, require_loggers
-from cryoreg.seams import FILES, LoggedRun
+from cryoreg.seams import FILES, LoggedRun, misfit
 
 Install = Callable[..., Path]
 STEP = {"step": 0, "epoch": 0, "loss": 2.0, "lr": 0.1, "grad_norm": 1.0}
@@ -384,3 +385,30 @@ def test_a_study_of_a_package_is_run_by_its_name(files: None) -> None:
     assert load_study("ours").title == "Ours: far too small to compare methods"
     assert load_study("ours").starts == load_study("smoke").starts
     assert load_study("lab:ours", {"seeds": [5]}).seeds == [5]
+
+
+# ---- the page
+
+
+def examples() -> dict[str, object]:
+    """Return what the page's blocks of Python define."""
+    page = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+    known: dict[str, object] = {"__file__": __file__}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(block, known)
+    return known
+
+
+def test_the_examples_of_the_page_are_what_the_seams_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = examples()
+    pairs = {"logger": "ShoutLogger", "writer": "NamesWriter", "optimizer": "signs", "schedule": "trapezoid"}
+    assert {seam: misfit(seam, known[name]) for seam, name in (pairs | {"picker": "voxels"}).items()} == dict.fromkeys(
+        [*pairs, "picker"], ""
+    )
+    logger = known["ShoutLogger"](LoggedRun(tmp_path / "pre", {}, 0))
+    logger.epoch(3, 10, {"loss": 0.5})
+    assert capsys.readouterr().out == "pre: epoch 3, loss 0.500\n"
+    write = known["NamesWriter"]().prepare(tmp_path / "a.txt", None, ("x", "y", "z"))
+    assert write(predictions()) == "é z\nb x\nc y\n"
+    assert [known["trapezoid"](done) for done in (0, 0.5, 0.9)] == pytest.approx([1, 1, 0.5])
+    assert known["RIBOSOMES"].name == "ribosomes.toml"

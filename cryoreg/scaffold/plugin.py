@@ -73,6 +73,10 @@ EXAMPLES = {
         ("specs", "query"),
         ("test_conformance", "test_query"),
     ),
+    "logger": Example("an epoch's figures as lines of JSON", (), ("logger",), ("test_logger",)),
+    "writer": Example(
+        "a table of predictions with tabs between its columns", ("numpy>=1.26",), ("writer",), ("test_writer",)
+    ),
     "weights": Example("a trained encoder", (), ("specs",), ("test_conformance",)),
 }
 _OF_WEIGHTS: dict[str, object] = {"summary": "A trained encoder.", "facts": {}}

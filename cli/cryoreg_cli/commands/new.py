@@ -10,6 +10,9 @@ import click
 from cryoreg.kinds import KINDS
 from cryoreg_cli import run_options
 
+ADDED = (*KINDS, "logger", "writer", "command")
+"""What packages can be begun of; what is a function or a file needs no template."""
+
 
 @click.group()
 def new() -> None:
@@ -18,7 +21,7 @@ def new() -> None:
 
 @new.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*KINDS, "command"]), required=True, help="What the plugin adds.")
+@click.option("--kind", type=click.Choice(ADDED), required=True, help="What the plugin adds.")
 @click.option(
     "--dir", "folder", type=run_options.PATH, default=".", metavar="DIR", help="Where its folder goes. [here]"
 )
