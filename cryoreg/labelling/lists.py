@@ -10,7 +10,8 @@ import numpy as np
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import DataError
-from cryoreg.inference.subtomogram_table import csv_text, places, readable
+from cryoreg.files import readable
+from cryoreg.inference.subtomogram_table import csv_text, places
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.predictions import Predictions
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
-from cryoreg.inference.subtomogram_table import readable
+from cryoreg.files import readable
 from cryoreg.labelling.label_file import Change, LabelFile
 from cryoreg.labelling.pictures import Pictures
 from cryoreg.labelling.teaching import Teacher
