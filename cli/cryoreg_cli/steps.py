@@ -23,7 +23,7 @@ STEPS = (
     Step("Look", ("inspect", "view", "preview", "report", "explain"), "cryoreg inspect particles.star"),
     Step(
         "Learn",
-        ("suggest", "pretrain", "finetune", "evaluate"),
+        ("label", "suggest", "pretrain", "finetune", "evaluate"),
         "cryoreg finetune --data labelled.star --labels-per-class 5 --run-dir runs/few",
     ),
     Step(
