@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import scan
 from cryoreg.datasets.io.star_text import quoted, spans
+from cryoreg.datasets.io.text_tables import locate_rows
 from cryoreg.errors import DataError
 
 
@@ -37,7 +38,11 @@ class ParticleText(NamedTuple):
     @classmethod
     def star(cls, path: str) -> Self:
         """Read a STAR file, and find the tables of particles in it; raise `DataError` where there is none."""
-        lines = _read(path)
+        return cls.star_of(path, _read(path))
+
+    @classmethod
+    def star_of(cls, path: str, lines: Sequence[str]) -> Self:
+        """Do the same with lines that the file has, or would have."""
         blocks = scan(path, lines)
         if any(relion.lists_particles(block.items) for block in blocks):
             raise DataError(f"{path}: lists a particle without a table (loop_), which can take no column; write CSV")
@@ -53,6 +58,33 @@ class ParticleText(NamedTuple):
         rows = [number for number, line in enumerate(lines) if spans(line)]
         width = len(spans(lines[rows[0]])) if rows else 0
         return cls(path, lines, [Listing({str(column): column for column in range(1, width + 1)}, rows)])
+
+    @classmethod
+    def delimited(cls, path: str) -> Self:
+        """Read a table with a header (CSV and its kin); columns are called as `read_text_table` calls them."""
+        table = locate_rows(path)
+        return cls(path, table.lines, [Listing(dict.fromkeys(table.header, 0), table.rows)])
+
+    def take(self, kept: Sequence[bool]) -> Self:
+        """Return the file with some of its particles: a flag for each, of all tables in order."""
+        flags = iter(kept)
+        tables = [Listing(table.labels, [row for row in table.rows if next(flags)]) for table in self.tables]
+        gone = {row for table in self.tables for row in table.rows} - {row for table in tables for row in table.rows}
+        lines = ["" if number in gone else line for number, line in enumerate(self.lines)]
+        return self._replace(lines=lines, tables=tables)
+
+    def with_rows(self, rows: Sequence[str]) -> Self:
+        """Return the file with rows, a text each without its end, below the last row of the last table."""
+        table = self.tables[-1]
+        place = table.rows[-1] + 1
+        lines = added(self.lines, place, rows)
+        more = Listing(table.labels, [*table.rows, *range(place, place + len(rows))])
+        return self._replace(lines=lines, tables=[*self.tables[:-1], more])
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        return "".join(self.lines)
 
     def rename(self, old: str, new: str, unless: Collection[str]) -> Self:
         """Return the file with another name for a column, in all tables that have it and none of those ``unless``."""
@@ -103,6 +135,13 @@ def _read(path: str) -> list[str]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}), but its columns are to be kept; put it back, or write CSV"
         ) from error
+
+
+def added(lines: Sequence[str], place: int, rows: Sequence[str]) -> list[str]:
+    """Return lines with others before the one at ``place``, which end as the line before them does."""
+    end = _end(lines[place - 1]) or "\n"
+    above = [*lines[: place - 1], lines[place - 1].rstrip("\r\n") + end]
+    return [*above, *(f"{row}{end}" for row in rows), *lines[place:]]
 
 
 def _end(line: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,6 +20,36 @@ _EXCEL = re.compile(r"sep=(.)", re.IGNORECASE)
 """The line by which Excel is told what separates."""
 
 
+class TextTable(NamedTuple):
+    """A table as it stands in a file."""
+
+    lines: list[str]
+    """With their ends; a row is one of them, also where a quoted cell has line breaks."""
+    header: list[str]
+    """The names of the columns, as `read_text_table` has them."""
+    rows: list[int]
+    """The line of each row."""
+    separator: str
+    """What stands between two values."""
+
+
+def locate_rows(path: str) -> TextTable:
+    """Return where in a file the rows of `read_text_table` stand; raises the same errors."""
+    lines = read_text_lines(path, "a text table")
+    names, rows, begin = _header_and_rows(path, lines)
+    mark, told = _separator(lines)
+    begin = max(begin, int(told))
+    whole, places = lines[:begin], []
+    for end, _ in rows:
+        while not _says_something(lines[begin]):
+            whole.append(lines[begin])
+            begin += 1
+        places.append(len(whole))
+        whole.append("".join(lines[begin:end]))
+        begin = end
+    return TextTable([*whole, *lines[begin:]], names, places, mark or " ")
+
+
 def read_text_table(path: str) -> pd.DataFrame:
     """Return a table of text, None where a cell is empty; names are in lower case, with _ for blanks and brackets.
 
@@ -26,15 +57,20 @@ def read_text_table(path: str) -> pd.DataFrame:
     before the first row is the header where that row has numbers and the comment as many names. Raises `DataError`,
     with the line, where a row has more or fewer values than the header has names, and where two names are one.
     """
-    lines = read_text_lines(path, "a text table")
+    names, rows, _ = _header_and_rows(path, read_text_lines(path, "a text table"))
+    table = [_row(path, number, len(names), values) for number, values in rows]
+    return pd.DataFrame(table, columns=names, dtype=object)
+
+
+def _header_and_rows(path: str, lines: Sequence[str]) -> tuple[list[str], list[Row], int]:
+    """Return the names of the columns, the rows, and how many lines end with the header, 0 for one in a comment."""
     with one_line(path, "a text table"):
         rows = list(_rows(lines))
         if not rows:
             refuse(path, "is empty; add a header that names the columns x, y and z")
-        header = _commented_header(lines, rows[0]) or rows.pop(0)[1]
-    names = _names(path, header)
-    table = [_row(path, number, len(names), values) for number, values in rows]
-    return pd.DataFrame(table, columns=names, dtype=object)
+        header = _commented_header(lines, rows[0])
+        end, header = (0, header) if header else rows.pop(0)
+    return _names(path, header), rows, end
 
 
 def blank_separated(lines: Sequence[str]) -> Iterator[Row]:

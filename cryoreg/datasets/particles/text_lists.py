@@ -30,7 +30,7 @@ _TOMOGRAM = re.compile(
 _LABELS = ("class", "label", "class_name", "object", relion.CLASS_NUMBER.lower())
 _SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
 _UNITS = ("unit", "units", "coordinate_unit", "coordinate_units", "coord_unit")
-_UNIT_NAMES: Mapping[str, float] = {
+UNIT_NAMES: Mapping[str, float] = {
     **dict.fromkeys(("voxel", "voxels", "vx", "px", "pixel", "pixels"), 0.0),
     **dict.fromkeys(("å", "a", "ang", "angst", "angstrom", "angstroms", "ångström", "ångstrom"), 1.0),
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 10.0),
@@ -52,13 +52,13 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
     words = {column: relion.WORDS[column] for column in table if column in relion.WORDS}
     if relion.lists_places(words.values()):
         table = table.rename(columns=words)
-        return relion_list(path, table, _tomogram_column(table), unit_told)
+        return relion_list(path, table, tomogram_column(table), unit_told)
     places, size = _places(path, table, unit_told)
     return ParticleList(
         path,
         places,
         "angstrom" if size == 1 else _VOXEL,
-        tomogram_names(table, _tomogram_column(table)),
+        tomogram_names(table, tomogram_column(table)),
         table,
         varied(table, _LABELS),
         None if unit_told else _unit_sizes(path, table, size),
@@ -101,7 +101,7 @@ def _told_unit(path: str, table: pd.DataFrame) -> float | None:
     names = {(name or "").lower() for name in texts(table, column)}
     if column is None or names == {""}:
         return None
-    sizes = {_UNIT_NAMES.get(name) for name in names}
+    sizes = {UNIT_NAMES.get(name) for name in names}
     if len(sizes) > 1 or None in sizes:
         refuse(path, f"has {', '.join(sorted(names)) or 'no unit'} for {column}; write one of voxel, angstrom and nm")
     return sizes.pop()
@@ -115,7 +115,8 @@ def _unit_sizes(path: str, table: pd.DataFrame, size: float) -> NDArray[np.float
     return None if column is None else positive(path, column, numbers(path, table, column))
 
 
-def _tomogram_column(table: pd.DataFrame) -> str | None:
+def tomogram_column(table: pd.DataFrame) -> str | None:
+    """Return the column that names tomograms, None where there is none."""
     known = first_of(table, (*relion.TOMOGRAMS, *_TOMOGRAMS))
     return known or next((column for column in map(str, table) if _TOMOGRAM.fullmatch(column)), None)
 

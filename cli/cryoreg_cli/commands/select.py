@@ -1,0 +1,98 @@
+"""`cryoreg select`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.run_options import PATH
+from cryoreg_cli.terminal import console
+
+if TYPE_CHECKING:
+    from cryoreg.selection.rules import Chosen, Marked
+    from cryoreg.selection.select import Split
+
+_SHARE = click.FloatRange(0, 1)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_MARK = click.Choice(["keep", "drop", "only"])
+
+
+@click.command()
+@click.argument("list", type=PATH)
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="The list to write, of the same kind.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class to keep, name or number; repeatable.")
+@click.option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")
+@click.option("--min-confidence", type=_SHARE, metavar="0-1", help="Keep what is as sure as this.")
+@click.option("--min-familiarity", type=_SHARE, metavar="0-1", help="Keep what is as familiar as this.")
+@click.option("--unsure", type=_MARK, default="keep", show_default=True, help="Those below predict's threshold.")
+@click.option("--none-of-these", type=_MARK, default="keep", show_default=True, help="Those that may be no class.")
+@click.option("--tomogram", "tomograms", multiple=True, metavar="NAME", help="A tomogram to keep; repeatable.")
+@click.option("--ids", multiple=True, metavar="ID,ID|FILE", help="Ids to keep, or a file: lines, or a column id.")
+@click.option(
+    "--distance", metavar="120A|8vx", help="Of two in a tomogram that are nearer, keep the more confident one."
+)
+@click.option("--coordinate-size", type=_POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]")
+@click.option("--per-tomogram", type=click.IntRange(1), metavar="N", help="Keep the N most confident of each.")
+@click.option("--merge", type=PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable.")
+@click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def select(
+    list: Path,
+    output: Path,
+    classes: tuple[str, ...],
+    class_column: str | None,
+    min_confidence: float | None,
+    min_familiarity: float | None,
+    unsure: Marked,
+    none_of_these: Marked,
+    tomograms: tuple[str, ...],
+    ids: tuple[str, ...],
+    distance: str | None,
+    coordinate_size: float | None,
+    per_tomogram: int | None,
+    merge: tuple[Path, ...],
+    split: Split | None,
+    overwrite: bool,
+) -> None:
+    """Choose particles of LIST: by class, confidence, distance, tomogram or id; merge and split lists.
+
+    LIST is STAR, a Dynamo table or CSV, such as `cryoreg predict` writes. Columns, blocks and comments stay as they
+    are, character by character; only rows go. Rules are taken together: what breaks one is left out.
+    """
+    from cryoreg.selection.distances import Distance
+    from cryoreg.selection.rules import Rules
+    from cryoreg.selection.select import read_ids, run_select
+
+    rules = Rules(
+        classes,
+        class_column,
+        min_confidence,
+        min_familiarity,
+        unsure,
+        none_of_these,
+        tomograms,
+        read_ids(ids) if ids else None,
+        Distance.parse(distance) if distance else None,
+        coordinate_size,
+        per_tomogram,
+    )
+    found = run_select([list, *merge], rules, output, split, overwrite, run_options.warn)
+    _print(found.chosen)
+    for path, count in found.files.items():
+        click.echo(f"{count:9,}  {path}")
+
+
+def _print(chosen: Chosen) -> None:
+    from rich.table import Table
+
+    table = Table("class", "listed", "kept")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, before, after in chosen.summary():
+        table.add_row(name, str(before), str(after))
+    console().print(table)
+    for reason, count in chosen.reasons.items():
+        click.echo(f"{count:9,}  left out: {reason}")

@@ -1,0 +1,81 @@
+"""Distances between the particles of a list, in Å or voxels, never in a unit that nobody knows."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.coordinates import are_fractions
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.particles.text_lists import UNIT_NAMES
+from cryoreg.errors import ConfigError
+
+_WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*")
+
+
+class Distance(NamedTuple):
+    """A distance, and in what it is measured."""
+
+    length: float
+    """Å, or voxels."""
+    in_voxels: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Distance:
+        """Read "120A", "12 nm" or "8vx"; raise `ConfigError` where the unit is missing."""
+        found = _WRITTEN.fullmatch(text)
+        size = UNIT_NAMES.get(found[2].lower()) if found else None
+        if found is None or size is None or not float(found[1]) > 0:
+            raise ConfigError(f"--distance {text}: write a positive number and its unit: 120A, 12nm or 8vx")
+        return cls(float(found[1]) * (size or 1), size == 0)
+
+    def __str__(self) -> str:
+        """Write it as a user reads it."""
+        return f"{self.length:g} {'voxels' if self.in_voxels else 'Å'}"
+
+
+def positions(path: str, distance: Distance, coordinate_size: float | None) -> NDArray[np.float64]:
+    """Return the places (N, 3) of the particles of a list in the unit of ``distance``, shifts included.
+
+    ``coordinate_size`` is Å per unit of the coordinates, where the user says so. Raises `DataError` where the unit of
+    the coordinates is not known, or is another than that of the distance.
+    """
+    particles = read_particle_list(path, unit_told=coordinate_size is not None)
+    if coordinate_size is None and are_fractions(particles):
+        refuse(
+            path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"
+        )
+    return _voxels(particles, coordinate_size) if distance.in_voxels else _angstroms(particles, coordinate_size)
+
+
+def _angstroms(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+    shifts = 0.0 if particles.shifts is None else particles.shifts
+    if particles.unit != "voxel":
+        return particles.coordinates + shifts
+    return particles.coordinates * _sizes(particles, size) + shifts
+
+
+def _voxels(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+    if particles.unit != "voxel":
+        refuse(particles.path, "has coordinates in Å; give the distance in Å, too: --distance 120A")
+    if particles.shifts is None or not particles.shifts.any():
+        return particles.coordinates
+    return particles.coordinates + particles.shifts / _sizes(particles, size)
+
+
+def _sizes(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+    """Return Å per unit of the coordinates, (N, 1)."""
+    if size is not None:
+        return np.full((len(particles), 1), size)
+    if particles.unit_sizes is None:
+        refuse(
+            particles.path,
+            "does not say how large the voxels of its coordinates are; say --coordinate-size <Å>, or give the distance "
+            "in voxels: --distance 8vx",
+        )
+    return particles.unit_sizes[:, None]

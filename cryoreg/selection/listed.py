@@ -1,0 +1,118 @@
+"""A particle list or a file of predictions: its text, and what each row says that can be chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
+from cryoreg.datasets.io.text_tables import read_text_table
+from cryoreg.datasets.io.volume_files import guarded, refuse
+from cryoreg.datasets.particles.dynamo import read_table
+from cryoreg.datasets.particles.text_lists import tomogram_column
+from cryoreg.datasets.tomograms.names import stem
+from cryoreg.datasets.unlabelled import names_no_class
+from cryoreg.errors import ConfigError
+from cryoreg.inference.particle_text import ParticleText
+from cryoreg.inference.prediction_files import COLUMNS, DOUBTS
+
+CLASSES = (COLUMNS[1], "prediction", "cluster", relion.CLASS_NUMBER, "class", "class_name", "label", "object")
+"""Columns that hold the class, the first that is there: what cryoreg says before what the list had."""
+CLASS_NUMBERS = (relion.CLASS_NUMBER, "class_number")
+CONFIDENCE = (COLUMNS[2], "confidence")
+UNSURE = (COLUMNS[3], "unsure")
+FAMILIARITY = (DOUBTS[0], "familiarity")
+NONE_OF_THESE = (DOUBTS[1], "none_of_these")
+SCORES = (*CONFIDENCE, relion.PICK_SCORE, "score", "cc", "column10")
+"""Columns that say which of two particles is the better one; the last is Dynamo's correlation."""
+IDS = ("id", relion.IMAGE)
+TEXTS = (".csv", ".tsv", ".txt")
+SUFFIXES = (".star", ".tbl", *TEXTS)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The particles of a file."""
+
+    path: str
+    text: ParticleText
+    table: pd.DataFrame
+    """A row for each, with what optics groups say of it."""
+    tomograms: Sequence[str | None]
+
+    @classmethod
+    def read(cls, path: str) -> Listed:
+        """Read a STAR file, a Dynamo table or CSV; raise `DataError`, one line, where it is none of them."""
+        suffix = Path(path).suffix.lower()
+        if suffix not in SUFFIXES:
+            refuse(path, f"is no list that can be kept as it is ({', '.join(SUFFIXES)}); check the path")
+        with guarded(path, "a particle list"):
+            return cls._star(path) if suffix == ".star" else cls._dynamo(path) if suffix == ".tbl" else cls._text(path)
+
+    @classmethod
+    def _star(cls, path: str) -> Listed:
+        table = relion.read_particles(path)
+        return cls(path, ParticleText.star(path), table, tomogram_names(table, first_of(table, relion.TOMOGRAMS)))
+
+    @classmethod
+    def _dynamo(cls, path: str) -> Listed:
+        particles = read_table(path)
+        return cls(path, ParticleText.dynamo(path), particles.columns, particles.tomograms)
+
+    @classmethod
+    def _text(cls, path: str) -> Listed:
+        table = read_text_table(path)
+        if table.empty:
+            refuse(path, "lists no particles; check how it was written")
+        return cls(path, ParticleText.delimited(path), table, tomogram_names(table, tomogram_column(table)))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def column(self, names: Sequence[str]) -> str | None:
+        """Return the first of some columns that the list has, in upper or lower case."""
+        known = {str(name).lower(): str(name) for name in self.table}
+        return next((known[name.lower()] for name in names if name.lower() in known), None)
+
+    def figures(self, names: Sequence[str], what: str) -> Floats:
+        """Return a column as numbers (N,); raise `ConfigError` where the list has none of them."""
+        column = self.column(names)
+        if column is None:
+            raise ConfigError(f"{self.path}: says nothing of {what} (no column {' or '.join(names)}); predict it first")
+        return numbers(self.path, self.table, column)
+
+    def class_column(self, told: str | None) -> str | None:
+        """Return the column that holds the class; raise `ConfigError` where one that is ``told`` is not there."""
+        column = self.column([told.removeprefix("_")] if told else CLASSES)
+        if told and column is None:
+            listed = ", ".join(map(str, self.table))
+            raise ConfigError(f"{self.path}: has no column '{told}' (it has: {listed}); check --class-column")
+        return column
+
+    def classes(self, told: str | None) -> list[str | None]:
+        """Return the name of the class of each, None where it has none."""
+        named = [_whole(name) for name in texts(self.table, self.class_column(told))]
+        return [None if name is None or names_no_class(name) else name for name in named]
+
+    def class_numbers(self) -> list[str | None]:
+        """Return the number of the class of each, as text; None where the list has none."""
+        return [_whole(number) for number in texts(self.table, self.column(CLASS_NUMBERS))]
+
+    def ids(self) -> list[str]:
+        """Return the ids by which data sets know the particles: of an image, or the tomogram's name and the row."""
+        column = self.column(IDS)
+        if column is not None:
+            return [name or "" for name in texts(self.table, column)]
+        return [f"{stem(name)}/{row}" if name else str(row) for row, name in enumerate(self.tomograms)]
+
+
+def _whole(text: str | None) -> str | None:
+    """Return a number that is whole without its decimal point, as where pandas reads 2 as 2.0."""
+    return text.removesuffix(".0") if text and text.removesuffix(".0").isdecimal() else text

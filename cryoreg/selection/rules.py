@@ -1,0 +1,199 @@
+"""Which particles stay: rule after rule, each with the reason why others do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.tomograms.names import stem
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.picking.suppression import suppress
+from cryoreg.selection import listed
+from cryoreg.selection.distances import Distance, positions
+from cryoreg.selection.listed import Floats, Listed
+
+Flags = NDArray[np.bool_]
+Marked = Literal["keep", "drop", "only"]
+"""What becomes of particles with a mark."""
+
+
+class Rules(NamedTuple):
+    """What stays; each rule that is not given keeps everything."""
+
+    classes: tuple[str, ...] = ()
+    """Names or numbers."""
+    class_column: str | None = None
+    min_confidence: float | None = None
+    min_familiarity: float | None = None
+    unsure: Marked = "keep"
+    none_of_these: Marked = "keep"
+    tomograms: tuple[str, ...] = ()
+    ids: frozenset[str] | None = None
+    distance: Distance | None = None
+    """No two of a tomogram are nearer."""
+    coordinate_size: float | None = None
+    """Å per unit of the coordinates."""
+    per_tomogram: int | None = None
+    """The best so many of each."""
+
+
+class Chosen(NamedTuple):
+    """What `choose` says of N particles."""
+
+    kept: Flags
+    classes: list[str | None]
+    tomograms: list[str | None]
+    reasons: dict[str, int]
+    """Why particles were left out, and how many; one counts for the first rule that it breaks."""
+    notes: list[str]
+
+    def summary(self) -> list[tuple[str, int, int]]:
+        """Return class, listed and kept, for each class."""
+        before, after = Counter(self.classes), Counter(np.array(self.classes, dtype=object)[self.kept].tolist())
+        names = sorted(before, key=lambda name: (name is None, natural_order(name or "")))
+        return [(name or "(no class)", before[name], after[name]) for name in names]
+
+
+class _Choice:
+    """The particles of some lists, from which rules take away."""
+
+    def __init__(self, lists: Sequence[Listed], rules: Rules) -> None:
+        self.lists, self.rules = lists, rules
+        self.notes: list[str] = []
+        self.classes = [name for each in lists for name in each.classes(rules.class_column)]
+        self.tomograms = [name and stem(name) for each in lists for name in each.tomograms]
+        self.kept = np.ones(sum(len(each) for each in lists), dtype=bool)
+
+    def figures(self, names: Sequence[str], what: str) -> Floats:
+        return np.concatenate([each.figures(names, what) for each in self.lists])
+
+    def paths(self) -> str:
+        return ", ".join(each.path for each in self.lists)
+
+
+def choose(lists: Sequence[Listed], rules: Rules) -> Chosen:
+    """Apply rules to the particles of one list or of several, one after another.
+
+    Raises a `CryoregError`, one line, where a list does not know what a rule asks for, and where nothing is left.
+    """
+    choice = _Choice(lists, rules)
+    reasons: dict[str, int] = {}
+    for reason, stays in _passes(choice):
+        lost = choice.kept & ~stays
+        reasons[reason] = int(lost.sum())
+        choice.kept &= stays
+    if not choice.kept.any():
+        told = "; ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+        raise DataError(f"{choice.paths()}: of {len(choice.kept)} particles none is left ({told}); choose otherwise")
+    reasons = {reason: count for reason, count in reasons.items() if count}
+    return Chosen(choice.kept, choice.classes, choice.tomograms, reasons, choice.notes)
+
+
+def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
+    """Yield a reason to be left out and who stays; those that rank come last, as they look at who is left."""
+    rules = choice.rules
+    if rules.ids is not None:
+        yield "not among --ids", _by_id(choice, rules.ids)
+    if rules.tomograms:
+        yield "of other tomograms", _by_tomogram(choice, rules.tomograms)
+    if rules.classes:
+        yield "of other classes", _by_class(choice, rules.classes)
+    yield from _by_figure(choice, rules.min_confidence, listed.CONFIDENCE, "confidence")
+    yield from _by_figure(choice, rules.min_familiarity, listed.FAMILIARITY, "familiarity")
+    yield from _by_mark(choice, rules.unsure, listed.UNSURE, "unsure")
+    yield from _by_mark(choice, rules.none_of_these, listed.NONE_OF_THESE, "none of these")
+    if rules.distance is not None:
+        yield f"less than {rules.distance} from a better one", _apart(choice, rules.distance)
+    if rules.per_tomogram is not None:
+        yield f"not among the best {rules.per_tomogram} of their tomogram", _best(choice, rules.per_tomogram)
+
+
+def _by_id(choice: _Choice, wanted: frozenset[str]) -> Flags:
+    names = [name for each in choice.lists for name in each.ids()]
+    unknown = sorted(wanted - set(names))
+    if len(unknown) == len(wanted):
+        raise ConfigError(f"{choice.paths()}: has none of the {len(wanted)} --ids (its first is '{names[0]}')")
+    if unknown:
+        choice.notes.append(f"note: {len(unknown)} of {len(wanted)} --ids are not listed (the first: {unknown[0]})")
+    return np.array([name in wanted for name in names])
+
+
+def _by_tomogram(choice: _Choice, wanted: Sequence[str]) -> Flags:
+    names = {stem(name) for name in wanted}
+    _check_known(choice, names, {name for name in choice.tomograms if name}, "tomogram")
+    return np.array([name in names for name in choice.tomograms])
+
+
+def _by_class(choice: _Choice, wanted: Sequence[str]) -> Flags:
+    """Keep classes by their names, and by their numbers where those are no names."""
+    names = {name for name in choice.classes if name}
+    found = [number for each in choice.lists for number in each.class_numbers()]
+    numbers = {number for number in found if number} - names
+    _check_known(choice, wanted, names | numbers, "class", names)
+    known = {*wanted} & numbers
+    return np.array([name in wanted or one in known for name, one in zip(choice.classes, found, strict=True)])
+
+
+def _check_known(
+    choice: _Choice, wanted: Sequence[str] | set[str], known: set[str], what: str, named: set[str] | None = None
+) -> None:
+    unknown = sorted(set(wanted) - known)
+    if unknown:
+        there = ", ".join(sorted(known if named is None else named, key=natural_order)[:20]) or "none"
+        raise ConfigError(f"{choice.paths()}: has no {what} '{unknown[0]}' (there are: {there})")
+
+
+def _by_figure(choice: _Choice, least: float | None, columns: Sequence[str], what: str) -> Iterator[tuple[str, Flags]]:
+    if least is not None:
+        yield f"with {what} below {least:g}", choice.figures(columns, what) >= least
+
+
+def _by_mark(choice: _Choice, mark: Marked, columns: Sequence[str], what: str) -> Iterator[tuple[str, Flags]]:
+    """Keep or drop what is marked 1; -1 is what nobody knows, which is not dropped, and said."""
+    if mark == "keep":
+        return
+    marks = choice.figures(columns, what)
+    unknown = int((marks < 0).sum())
+    if unknown:
+        choice.notes.append(f"note: of {unknown} particles it is not known whether they are {what}")
+    yield (what, marks != 1) if mark == "drop" else (f"not {what}", marks == 1)
+
+
+def _scores(choice: _Choice) -> Floats:
+    """Return what says which particle is better: the first column that all lists have; else the order of the list."""
+    for names in ((name,) for name in listed.SCORES):
+        if all(each.column(names) for each in choice.lists):
+            choice.notes.append(f"note: of two, the one with the higher {names[0]} is better")
+            return choice.figures(names, names[0])
+    choice.notes.append("note: nothing says which particle is better: the earlier one of the list is kept")
+    return np.zeros(len(choice.kept))
+
+
+def _within(choice: _Choice, keep: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Flags:
+    """Return whom ``keep`` keeps among those that are left in each tomogram, by number."""
+    if not all(choice.tomograms):
+        lacking = choice.tomograms.count(None)
+        choice.notes.append(f"note: {lacking} particles name no tomogram, and are taken to be of one")
+    stays = np.zeros(len(choice.kept), dtype=bool)
+    names = np.array([name or "" for name in choice.tomograms], dtype=object)
+    for name in dict.fromkeys(names[choice.kept]):
+        rows = np.flatnonzero(choice.kept & (names == name))
+        stays[keep(rows)] = True
+    return stays
+
+
+def _apart(choice: _Choice, distance: Distance) -> Flags:
+    size = choice.rules.coordinate_size
+    places = np.concatenate([positions(each.path, distance, size) for each in choice.lists])
+    scores = _scores(choice)
+    return _within(choice, lambda rows: rows[suppress(places[rows], scores[rows], distance.length)])
+
+
+def _best(choice: _Choice, count: int) -> Flags:
+    scores = _scores(choice)
+    return _within(choice, lambda rows: rows[np.argsort(-scores[rows], kind="stable")[:count]])

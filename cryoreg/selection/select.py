@@ -1,0 +1,97 @@
+"""From particle lists to lists of those particles that are wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.files import write_text
+from cryoreg.outputs import check_files
+from cryoreg.selection.listed import Listed
+from cryoreg.selection.merging import merge
+from cryoreg.selection.rules import Chosen, Rules, choose
+
+Split = Literal["class", "tomogram"]
+_NO_NAME = re.compile(r"[^\w.+-]+")
+"""What file names do without."""
+
+
+class Selected(NamedTuple):
+    """What `run_select` has done."""
+
+    chosen: Chosen
+    files: dict[Path, int]
+    """What was written, and how many particles are in it."""
+
+
+def run_select(
+    paths: Sequence[Path],
+    rules: Rules,
+    output: Path,
+    split: Split | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Selected:
+    """Write the particles of a list that rules keep; of several lists, as one that begins as the first does.
+
+    Whatever the list holds stays as it is, character by character, but for the rows that are left out. With ``split``
+    each class or tomogram gets a file of its own, OUTPUT_NAME. ``say`` gets lines on what was assumed. Raises a
+    `CryoregError`, one line, for any mistake, before anything is written.
+    """
+    if output.suffix.lower() != paths[0].suffix.lower():
+        raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError(f"{paths[0]}: a list is merged with itself; name different ones")
+    lists = [Listed.read(str(path)) for path in paths]
+    chosen = choose(lists, rules)
+    text = merge(lists)
+    parts = _parts(chosen, split)
+    files = {name: output.with_name(f"{output.stem}{name and '_'}{name}{output.suffix}") for name in parts}
+    check_files([*files.values()], overwrite, paths)
+    for line in chosen.notes:
+        say(line)
+    for name, kept in parts.items():
+        write_text(files[name], text.take(kept.tolist()).text)
+    return Selected(chosen, {files[name]: int(kept.sum()) for name, kept in parts.items()})
+
+
+def _parts(chosen: Chosen, split: Split | None) -> dict[str, np.ndarray]:
+    """Return, by what is added to the file's name, who goes into each file."""
+    if split is None:
+        return {"": chosen.kept}
+    names = [name or "none" for name in (chosen.classes if split == "class" else chosen.tomograms)]
+    parts: dict[str, np.ndarray] = {}
+    spelled: dict[str, str] = {}
+    for name in sorted(set(np.array(names, dtype=object)[chosen.kept])):
+        short = _NO_NAME.sub("_", name)
+        if short.lower() in spelled:
+            raise DataError(f"'{spelled[short.lower()]}' and '{name}' would be files of one name; rename one {split}")
+        spelled[short.lower()] = name
+        parts[short] = chosen.kept & np.array([each == name for each in names])
+    return parts
+
+
+def read_ids(said: Sequence[str]) -> frozenset[str]:
+    """Return ids from what is said: each is an id, ids with commas between, or a file.
+
+    A file holds an id on each line, or is a table with a column ``id``. Raises `DataError` where it is empty.
+    """
+    return frozenset(name for text in said for name in (_of_file(text) if Path(text).is_file() else text.split(",")))
+
+
+def _of_file(path: str) -> list[str]:
+    from cryoreg.datasets.io.text_files import read_text_lines
+    from cryoreg.datasets.io.text_tables import read_text_table
+
+    lines = [line.strip() for line in read_text_lines(path, "a file of ids")]
+    if re.split(r"[,;\t]", next(iter(lines), "").lower().strip('"'))[0].strip('" ') == "id":
+        return [str(name) for name in read_text_table(path)["id"] if name]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise DataError(f"{path}: holds no ids; write one on each line, or a table with a column id")
+    return names
