@@ -28,7 +28,7 @@ STEPS = (
     ),
     Step(
         "Use",
-        ("predict", "cluster", "embed", "export"),
+        ("predict", "select", "cluster", "embed", "export"),
         "cryoreg predict runs/few --data particles.star --output classes.star",
     ),
     Step(
