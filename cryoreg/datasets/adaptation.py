@@ -187,6 +187,8 @@ def differences(dataset: Subtomograms, card: Mapping[str, Any]) -> list[str]:
         lines.append(f"boxes are {size(dataset.box)} voxels, trained on {size(card['box'])}")
     if card.get("contrast") and not dataset.contrast:
         lines.append(f"density is {card['contrast']} in the training data, and not known here; {_SAY_DARK}")
+    if dataset.contrast and not card.get("contrast"):
+        lines.append(f"density is {dataset.contrast} here, and not known of the training data; make sure they agree")
     for name, meaning in (("contrast", "density is"), ("tilt_axis", "the tilt axis is")):
         one, other = getattr(dataset, name), card.get(name)
         if one and other and one != other:

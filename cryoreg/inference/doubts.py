@@ -28,10 +28,14 @@ class Doubter(NamedTuple):
     def doubts(self, trained: Trained, answers: Answers, groups: Sequence[str | None]) -> Doubts:
         """Return what tells against predictions for the subtomograms of these answers."""
         own = fingerprint(trained.dataset) == trained.card["data"]
-        found = [] if own else differences(self.familiar.reference, self.familiar.seen(answers, groups))
+        found = [] if own else self.differences(answers, groups)
         shares = self.familiar.familiarity(answers, self.score)
         warnings = describe(found, trained.card["classes"])
         return Doubts(self.score, shares, shares <= NONE_BELOW, kinds(found, groups), tuple(warnings))
+
+    def differences(self, answers: Answers, groups: Sequence[str | None]) -> list[Difference]:
+        """Return in what subtomograms differ from those of validation; see `drift.differences`."""
+        return differences(self.familiar.reference, self.familiar.seen(answers, groups))
 
     def notes(self) -> list[str]:
         """Return what cannot be told, as the validation split is too small."""

@@ -16,7 +16,12 @@ from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.fingerprint import fingerprint
+<<<<<<< HEAD
 from cryoreg.datasets.splits import SplitPart
+=======
+from cryoreg.datasets.splits import SplitPart, split
+from cryoreg.doubt.answers import Answers
+>>>>>>> 91590bf (Reports begin with what drifts; a contrast that training did not know is said; a benchmark of doubt; tests of runs)
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet
@@ -52,6 +57,8 @@ class Embedding:
     """(N, classes), of ``classes``; None without a classifier."""
     card: Card
     """The card of the weights."""
+    appearance: NDArray[np.float64] | None = None
+    """(N, `APPEARANCE`): what they look like; None without a classifier."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,14 +78,23 @@ class Embedding:
         """(N,): probability of the prediction, calibrated where the card has a temperature."""
         return None if self.logits is None else probabilities(self.logits, temperature_of(self.card)).max(1)
 
+    @property
+    def answers(self) -> Answers | None:
+        """What a classifier answered to each; None without one."""
+        if self.logits is None or self.appearance is None:
+            return None
+        return Answers(self.logits.astype(np.float64), self.features.astype(np.float64), self.appearance)
+
     def take(self, rows: NDArray[np.int64]) -> Embedding:
         """Return some rows, by number."""
         picked: dict[str, Any] = {
             name: [getattr(self, name)[row] for row in rows]
             for name in ("ids", "groups", "files", "rows", "labels", "parts")
         }
-        logits = None if self.logits is None else self.logits[rows]
-        return replace(self, samples=self.samples[rows], features=self.features[rows], logits=logits, **picked)
+        for name in ("logits", "appearance"):
+            values = getattr(self, name)
+            picked[name] = None if values is None else values[rows]
+        return replace(self, samples=self.samples[rows], features=self.features[rows], **picked)
 
     def known(self) -> dict[str, Sequence[object]]:
         """Return id, file, row, tomogram, split, label, and a classifier's prediction and confidence."""
@@ -172,7 +188,7 @@ def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
     if not len(samples):
         raise DataError("the data set holds no subtomograms; check its path")
     chosen = samples.tolist()
-    logits, features = trained.outputs(chosen) if trained.classifies else (None, trained.features(chosen))
+    answers = trained.answers(chosen) if trained.classifies else None
     place = places(dataset, chosen)
     return Embedding(
         samples,
@@ -182,9 +198,10 @@ def embedding_of(trained: Trained, samples: NDArray[np.int64]) -> Embedding:
         place["row"],
         labels(dataset, chosen)["label"],
         [None if parts is None else parts[index] for index in chosen],
-        features,
-        logits,
+        trained.features(chosen) if answers is None else answers.features.astype(np.float32),
+        None if answers is None else answers.logits.astype(np.float32),
         trained.card,
+        None if answers is None else answers.appearance,
     )
 
 

@@ -134,12 +134,6 @@ class Trained:
         """Return the learner's logits (N, classes) of subtomograms by index, in that order; None: of all."""
         return self._run(lambda x: answer(self.module, x)[0], samples)
 
-    def outputs(self, samples: Sequence[int] | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the learner's logits (N, classes) and features (N, num_features), from one pass."""
-        classes = len(self.card["classes"])
-        both = self._run(lambda x: torch.cat([part.float() for part in answer(self.module, x)], dim=1), samples)
-        return both[:, :classes], both[:, classes:]
-
     def answers(self, samples: Sequence[int] | None = None) -> Answers:
         """Return the learner's answers to subtomograms by index, and what these look like, from one pass."""
         learner = self.network.learner

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cryoreg.analysis.cluster_montage import draw_montage
 from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
 from cryoreg.analysis.gradcam import draw_comparison
+from cryoreg.analysis.report.doubt import doubts_of
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
 from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
 from cryoreg.analysis.report.run_facts import Course, Section, course, facts, last, sections, task_of, warnings_of_run
@@ -108,7 +109,7 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
     measured = samples_of(trained, known) if held is None else held.samples
     name = known if held is None else CROSS_VALIDATED
     samples = choose_shown(measured, len(trained.dataset), limit)
-    evaluation, shown = _embed(trained, measured, samples, name, held)
+    evaluation, shown, doubts = _embed(trained, measured, samples, name, held)
     within = np.flatnonzero(np.isin(samples, measured))
     queries = _in_turn(shown, within, _QUERIES)
     progress = Course({}, {}) if alone else course(trained.path.parent)
@@ -120,6 +121,7 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
         figures=[*_figures(evaluation, progress, parts), *_figures_of(clusters)],
         facts=facts(trained, alone),
         warnings=[
+            *doubts,
             *warnings_of_run(trained, progress),
             *_warnings_of_data(trained, parts, name, evaluation, limit, alone),
         ],
@@ -141,10 +143,10 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
 
 def _embed(
     trained: Trained, measured: NDArray[np.int64], shown: NDArray[np.int64], part: str, held: HeldOut | None
-) -> tuple[Evaluation | None, Embedding]:
-    """Embed what is measured and what is shown, once; return the figures of the former, and the latter.
+) -> tuple[Evaluation | None, Embedding, list[str]]:
+    """Embed what is measured and what is shown, once; return the figures of the former, the latter, and doubts.
 
-    What models that were not shown them say of some, ``held``, counts for these.
+    What models that were not shown them say of some, ``held``, counts for these; the network itself has learnt them.
     """
     both = np.union1d(measured, shown)
     embedding = embedding_of(trained, both)
@@ -156,7 +158,8 @@ def _embed(
     if not np.isfinite(embedding.features).all():
         raise CheckpointError(f"the features by {trained.path} are not finite; train anew with a lower learning rate")
     evaluation = evaluation_of(embedding, np.searchsorted(both, measured), part)
-    return evaluation, embedding.take(np.searchsorted(both, shown))
+    doubts = [] if held else doubts_of(trained, embedding.take(np.searchsorted(both, measured)))
+    return evaluation, embedding.take(np.searchsorted(both, shown)), doubts
 
 
 def _held_out(trained: Trained, part: Part | None) -> HeldOut | None:
