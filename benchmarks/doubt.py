@@ -4,8 +4,8 @@
 
 The ten maps of docs/results.md are simulated as `liu2020` does, and brought to 20 Å. Two times, four of them are held
 out, and six are learnt by a linear probe on `rb3d_universe` (all labels, and five of each class); with --full by full
-fine-tuning, too, which takes another ten minutes. What is strange: the four others, boxes of noise alone, and membranes.
-Drift is looked for in draws of 60 subtomograms of another seed, as they are and changed. All is written to --out (JSON).
+fine-tuning, too, which takes ten minutes more. What is strange: the four others, boxes of noise alone, and membranes.
+Drift is looked for in draws of 60 subtomograms of another seed, as they are and changed. --out gets it all, as JSON.
 """
 
 from __future__ import annotations

@@ -14,16 +14,23 @@ from cryoreg.contracts import Origin
 class Doubts(NamedTuple):
     """What tells against a classifier's word on N subtomograms."""
 
+    drift: tuple[str, ...]
+    """(N,): in what its tomogram, or all of the data, differ from those of training: "power spectrum; features"."""
+    warnings: tuple[str, ...]
+    """A line for each such difference."""
+    strangers: Strangers | None
+    """What may be none of the classes; None where that was not asked for."""
+
+
+class Strangers(NamedTuple):
+    """How familiar N subtomograms look to a classifier."""
+
     score: str
     """By which it was measured how strange they are."""
     familiarity: NDArray[np.float64]
     """(N,): the share of validation subtomograms of the class, or of all, that are at least as strange."""
     none_of_these: NDArray[np.bool_]
     """(N,): whether each may be none of the classes; so are about one in twenty that are one."""
-    drift: tuple[str, ...]
-    """(N,): in what its tomogram, or all of the data, differ from those of training: "power spectrum; features"."""
-    warnings: tuple[str, ...]
-    """A line for each such difference."""
 
 
 class Predictions(NamedTuple):
@@ -47,7 +54,7 @@ class Predictions(NamedTuple):
     left_out: dict[str, str]
     """Id -> why the subtomogram could not be read; these are none of the N."""
     doubts: Doubts | None = None
-    """What tells against them; None where that was not asked for, or the run does not know."""
+    """What tells against them; None where the run does not know."""
 
     def summary(self) -> list[tuple[int, str, int, float, int]]:
         """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""

@@ -146,6 +146,15 @@ def test_without_a_voxel_size_nothing_is_changed_and_other_boxes_are_refused():
         adapt(dataset, wanted(20.0, 16))
 
 
+def test_a_contrast_that_the_training_data_did_not_say_is_said():
+    dataset = with_defaults(InMemory([noise((8, 8, 8))], [None], contrast="bright"))
+    card = {"voxel_size": None, "box": [8, 8, 8], "contrast": None}
+    assert differences(dataset, card) == [
+        "density is bright here, and not known of the training data; make sure they agree"
+    ]
+    assert differences(dataset, card | {"contrast": "bright"}) == []
+
+
 def test_a_voxel_size_that_the_user_wants_stays(tmp_path):
     np.save(tmp_path / "a.npy", noise((32, 32, 32)))
     own = NpyFolderSpec(root=tmp_path, voxel_size=10, rescale_to=13.3)

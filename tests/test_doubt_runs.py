@@ -79,7 +79,7 @@ def test_familiarity_is_the_share_of_validation_that_is_as_strange(run, classifi
     others = Trained.with_data(trained.network, [layer], labels=False)
     answers = others.answers()
     for name, score in SCORES.items():
-        found = predict(run, project / "same.star", none_of_these=name).doubts
+        found = predict(run, project / "same.star", none_of_these=name).doubts.strangers
         old, new = (score(known, each.logits, each.features) for each in (val, answers))
         near = 1e-3 * np.abs(new)  # what is stored and what is computed anew differ in the last bits
         least, most = (np.array([(old >= value).sum() for value in new + side * near]) for side in (1, -1))
@@ -93,8 +93,8 @@ def test_the_same_kind_of_data_is_familiar(run, project):
     doubts = predict(run, project / "same.star").doubts
     assert doubts.warnings == ()
     assert set(doubts.drift) == {""}
-    assert doubts.score == load_familiar(run / "classifier.safetensors").chosen
-    assert doubts.none_of_these.mean() < 0.5
+    assert doubts.strangers.score == load_familiar(run / "classifier.safetensors").chosen
+    assert doubts.strangers.none_of_these.mean() < 0.5
 
 
 def test_inverted_data_are_warned_of_in_terminal_file_and_rows(run, project, tmp_path):
@@ -127,11 +127,20 @@ def test_a_later_prediction_takes_back_what_an_earlier_one_said(run, project, tm
     assert set(starfile.read(third)[DOUBTS[1]]) == {-1}
 
 
-def test_off_adds_nothing(run, project, tmp_path):
+def test_off_adds_no_score_and_drift_is_warned_of_nevertheless(run, project, tmp_path):
     predicted = predict(run, project / "inverted.star", tmp_path / "out.star", none_of_these="off")
-    assert predicted.doubts is None
+    assert predicted.doubts.strangers is None
     assert not {*DOUBTS} & {*starfile.read(tmp_path / "out.star")}
-    assert REMARK not in (tmp_path / "out.star").read_text()
+    assert (tmp_path / "out.star").read_text().startswith(REMARK)
+
+
+def test_answers_by_other_turns_are_not_compared(run, project):
+    printed = command(
+        *("predict", run, "--data", project / "same.star", "--output", project / "turned.csv"),
+        *("--set", "encoder.turns=4"),
+    )
+    assert "encoder.turns is 4, and was 1 when the run was validated" in printed
+    assert "familiarity" not in pd.read_csv(project / "turned.csv")
 
 
 def test_the_runs_own_data_do_not_drift(run):
@@ -177,7 +186,7 @@ def test_an_older_run_opens_and_says_what_is_missing(copied, project):
     printed = command("predict", copied, "--data", project / "same.star", "--output", copied / "out.csv")
     assert f"there is no {FILE} beside" in printed
     assert "familiarity" not in pd.read_csv(copied / "out.csv")
-    with pytest.raises(ConfigError, match="fine-tune again"):
+    with pytest.raises(ConfigError, match="there is no"):
         predict(copied, project / "same.star", none_of_these="nearest")
 
 

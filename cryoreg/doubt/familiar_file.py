@@ -91,7 +91,7 @@ def load_familiar(classifier: Path) -> Familiar | str:
         return f"{path} is of version {told['familiar']}, and this cryoreg reads version {VERSION}"
     card = _checked(path, told, tensors)
     if card.classifier != _digest(classifier):
-        return f"{path} belongs to another classifier than {classifier.name}"
+        return f"{path} belongs to another classifier than {classifier.name}; fine-tune again"
     values = {name: _array(tensor) for name, tensor in tensors.items()}
     reference = Reference(
         names=tuple(card.names),

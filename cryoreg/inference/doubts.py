@@ -14,24 +14,30 @@ from cryoreg.doubt.strangeness import SCORES
 from cryoreg.doubt.words import describe, family
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
-from cryoreg.predictions import Doubts
+from cryoreg.predictions import Doubts, Strangers
+from cryoreg.runs.networks import recorded_spec
 
 AUTO, OFF = "auto", "off"
 
 
 class Doubter(NamedTuple):
-    """What is known of a run's own data, and the score to use."""
+    """What is known of a run's own data, and the score that tells what is none of the classes."""
 
     familiar: Familiar
     score: str
+    """`OFF`: none."""
 
     def doubts(self, trained: Trained, answers: Answers, groups: Sequence[str | None]) -> Doubts:
         """Return what tells against predictions for the subtomograms of these answers."""
         own = fingerprint(trained.dataset) == trained.card["data"]
         found = [] if own else self.differences(answers, groups)
-        shares = self.familiar.familiarity(answers, self.score)
         warnings = describe(found, trained.card["classes"])
-        return Doubts(self.score, shares, shares <= NONE_BELOW, kinds(found, groups), tuple(warnings))
+        return Doubts(kinds(found, groups), tuple(warnings), None if self.score == OFF else self.strangers(answers))
+
+    def strangers(self, answers: Answers) -> Strangers:
+        """Return how familiar subtomograms look."""
+        shares = self.familiar.familiarity(answers, self.score)
+        return Strangers(self.score, shares, shares <= NONE_BELOW)
 
     def differences(self, answers: Answers, groups: Sequence[str | None]) -> list[Difference]:
         """Return in what subtomograms differ from those of validation; see `drift.differences`."""
@@ -58,17 +64,26 @@ def kinds(found: Sequence[Difference], groups: Sequence[str | None]) -> tuple[st
 
 
 def doubter_of(trained: Trained, wanted: str = AUTO) -> Doubter | str:
-    """Return what doubts a run's predictions, or why nothing does, in a line; empty where that is ``wanted`` "off".
+    """Return what doubts a run's predictions, or why nothing does, in a line.
 
-    ``wanted`` may name a score. Raises `ConfigError` where there is none of that name, or the run cannot tell.
+    ``wanted`` is the score that tells what is none of the classes: one by name, the one that fine-tuning chose ("auto")
+    or none ("off"). Raises `ConfigError` where there is none of that name, or the run cannot tell.
     """
     if wanted not in (AUTO, OFF, *SCORES):
         raise ConfigError(f"--none-of-these {wanted}: should be {AUTO}, {OFF} or one of {', '.join(SCORES)}")
-    if wanted == OFF:
-        return ""
-    familiar = load_familiar(trained.path)
+    familiar = _other_turns(trained) or load_familiar(trained.path)
     if not isinstance(familiar, str):
         return Doubter(familiar, familiar.chosen if wanted == AUTO else wanted)
-    if wanted != AUTO:
-        raise ConfigError(f"--none-of-these {wanted}: {familiar}; fine-tune again")
+    if wanted in SCORES:
+        raise ConfigError(f"--none-of-these {wanted}: {familiar}")
     return f"note: nothing tells what is none of the classes, or other data than those of training: {familiar}"
+
+
+def _other_turns(trained: Trained) -> str:
+    """Say where a network is asked with other turned copies than validation was: all answers are then others."""
+    config, card = trained.config, trained.card
+    asked = {"encoder": config.spec("encoder").turns, "learner": config.spec("learner").turns}
+    for kind, validated in (("encoder", recorded_spec("encoder", card)), ("learner", recorded_spec("learner", card))):
+        if asked[kind] != validated.turns:
+            return f"{kind}.turns is {asked[kind]}, and was {validated.turns} when the run was validated"
+    return ""

@@ -140,7 +140,7 @@ def classify(
 
 def remarks_on(doubter: Doubter | str) -> list[str]:
     """Return lines on what nobody can doubt, and why."""
-    return doubter.notes() if isinstance(doubter, Doubter) else [doubter] * bool(doubter)
+    return doubter.notes() if isinstance(doubter, Doubter) else [doubter]
 
 
 class _Tolerant(Wrapped):

@@ -15,8 +15,13 @@ from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.particle_text import ParticleText
+<<<<<<< HEAD
 from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
 from cryoreg.predictions import Predictions, class_numbers
+=======
+from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of, readable
+from cryoreg.predictions import Predictions, Strangers, class_numbers
+>>>>>>> d7e880e (Drift is warned of whether or not strangers are asked for; answers by other turns are not compared)
 
 Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
@@ -142,14 +147,14 @@ def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
 
 
 def _doubts(predictions: Predictions) -> dict[str, Sequence[object]]:
-    doubts = predictions.doubts
-    if doubts is None:
-        return {}
-    return {
-        "familiarity": doubts.familiarity.round(4).tolist(),
-        "none_of_these": doubts.none_of_these.astype(int).tolist(),
-        "drift": [readable(kinds) or None for kinds in doubts.drift],
-    }
+    doubts, strangers = predictions.doubts, _strangers(predictions)
+    columns: dict[str, Sequence[object]] = {}
+    if strangers is not None:
+        columns["familiarity"] = strangers.familiarity.round(4).tolist()
+        columns["none_of_these"] = strangers.none_of_these.astype(int).tolist()
+    if doubts is not None:
+        columns["drift"] = [readable(kinds) or None for kinds in doubts.drift]
+    return columns
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -178,15 +183,19 @@ def new_star_text(predictions: Predictions) -> str:
 
 def _star_columns(predictions: Predictions, doubted: bool = False) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the names of columns and the rows; the `DOUBTS` of a list that was ``doubted`` before are replaced."""
-    cells, doubts = _star_cells(predictions), predictions.doubts
-    if doubts is not None:
-        known = zip(doubts.familiarity, doubts.none_of_these, strict=True)
+    cells, strangers = _star_cells(predictions), _strangers(predictions)
+    if strangers is not None:
+        known = zip(strangers.familiarity, strangers.none_of_these, strict=True)
         more = [(f"{share:.4f}", str(int(none))) for share, none in known]
     elif doubted:
         more = [_NOT_DOUBTED] * len(cells)
     else:
         return COLUMNS, cells
     return (*COLUMNS, *DOUBTS), [(*one, *other) for one, other in zip(cells, more, strict=True)]
+
+
+def _strangers(predictions: Predictions) -> Strangers | None:
+    return predictions.doubts.strangers if predictions.doubts else None
 
 
 def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:

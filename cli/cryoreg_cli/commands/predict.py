@@ -94,10 +94,10 @@ def _print(predictions: Predictions) -> None:
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
         f"(confidence below {predictions.threshold:.3g}; {state})"
     )
-    if (doubts := predictions.doubts) is not None:
+    if predictions.doubts is not None and (strangers := predictions.doubts.strangers) is not None:
         click.echo(
-            f"{int(doubts.none_of_these.sum())} may be none of these classes "
-            f"(familiarity 0.05 or less, by {doubts.score}; so are about 5 % of those that are one)"
+            f"{int(strangers.none_of_these.sum())} may be none of these classes "
+            f"(familiarity 0.05 or less, by {strangers.score}; so are about 5 % of those that are one)"
         )
     for name, reason in predictions.left_out.items():
         click.echo(f"left out  {name}: {reason}", err=True)

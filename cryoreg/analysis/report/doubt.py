@@ -23,7 +23,7 @@ def doubts_of(trained: Trained, measured: Embedding) -> list[str]:
         return [doubter.removeprefix("note: ")]
     lines = describe(doubter.differences(answers, measured.groups), measured.classes)
     lines += [note.removeprefix("note: ") for note in doubter.notes()]
-    marked = doubter.familiar.familiarity(answers, doubter.score) <= NONE_BELOW
+    marked = doubter.strangers(answers).none_of_these
     if (
         marked.mean() >= _MANY
         and by_chance(int(marked.sum()), len(marked), len(doubter.familiar.predictions)) < _CHANCE
