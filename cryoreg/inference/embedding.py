@@ -16,12 +16,8 @@ from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.fingerprint import fingerprint
-<<<<<<< HEAD
 from cryoreg.datasets.splits import SplitPart
-=======
-from cryoreg.datasets.splits import SplitPart, split
 from cryoreg.doubt.answers import Answers
->>>>>>> 91590bf (Reports begin with what drifts; a contrast that training did not know is said; a benchmark of doubt; tests of runs)
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import labels, places, write_csv, write_parquet

@@ -15,13 +15,8 @@ from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.particle_text import ParticleText
-<<<<<<< HEAD
 from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
-from cryoreg.predictions import Predictions, class_numbers
-=======
-from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of, readable
 from cryoreg.predictions import Predictions, Strangers, class_numbers
->>>>>>> d7e880e (Drift is warned of whether or not strangers are asked for; answers by other turns are not compared)
 
 Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
