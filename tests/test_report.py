@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -510,3 +511,15 @@ def test_in_a_browser_light_and_dark(opened):
     opened.find_element("id", "theme").click()
     assert opened.execute_script(paper) == before
     assert opened.get_log("browser") == []
+
+
+def test_a_run_from_weights_by_name_says_where_these_are_no_more():
+    weights = {"training": {"pretrained": "rb3d_universe"}, "encoder": {"name": "rb3d"}}
+    card = {"config": {**weights, "packages": {"encoder": "cryoreg 0.0.1", "weights": "cryoreg 0.0.1"}}}
+    trained = SimpleNamespace(card=card, differences=list)
+    here = f"came from cryoreg 0.0.1; here it is cryoreg {cryoreg.__version__}"
+    assert warnings_of_run(trained, Course({}, {})) == [f"encoder 'rb3d' {here}", f"weights 'rb3d_universe' {here}"]
+    weights["training"]["pretrained"] = "gone"
+    assert "weights 'gone' came from cryoreg 0.0.1, which is not installed here" in warnings_of_run(
+        trained, Course({}, {})
+    )

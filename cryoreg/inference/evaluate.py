@@ -127,10 +127,10 @@ class Evaluation(NamedTuple):
         return {
             **(self.places or {"id": [readable(name) for name in self.ids]}),
             "split": ["test" if self.part == CROSS_VALIDATED else self.part] * len(self.ids),
-            **({} if self.folds is None else {"fold": self.folds.tolist()}),
             "label": [names[label] for label in self.labels],
             "prediction": [names[prediction] for prediction in self.predictions],
             "confidence": self.confidences.round(4).tolist(),
+            **({} if self.folds is None else {"fold": self.folds.tolist()}),
         }
 
 

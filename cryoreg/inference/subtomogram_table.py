@@ -16,7 +16,6 @@ COLUMNS = {
     "row": "its place in the file, counted from 0; empty where it is the only one",
     "tomogram": "that it was cut from, where known",
     "split": "train, val or test; empty for data that the run did not split",
-    "fold": "of a cross-validation, from 1: what is said is by the model that was not shown this fold",
     "label": "the class that the data say; empty where unlabelled",
     "prediction": "the class that the network says",
     "class_number": "of the prediction, as in a STAR file",
@@ -27,6 +26,7 @@ COLUMNS = {
     "drift": "in what its tomogram, or all of the data, differ from those of training; empty where in nothing",
     "cluster": "its number, from 1",
     "distance": "from the cluster's centre",
+    "fold": "of a cross-validation, from 1: what is said is by the model that was not shown this fold",
 }
 """Name -> what it holds, in the order of all tables; probabilities of classes and features come after these."""
 _TEXT = ("id", "file", "tomogram", "split", "label", "prediction", "drift")

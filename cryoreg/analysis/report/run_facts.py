@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryoreg import registry
-from cryoreg.config import PROVENANCE_SECTION, AnyConfig, Layer, kind_of, resolve
+from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, AnyConfig, Layer, kind_of, resolve
 from cryoreg.errors import CryoregError
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
@@ -189,11 +189,13 @@ def _pair(series: Series, *names: str) -> list[list[float]]:
 def _changed_packages(trained: Trained) -> list[str]:
     """Return a line for each component that is not installed as the run recorded it."""
     recorded, found = trained.card["config"], []
+    names = {section: values.get("name") for section, values in recorded.items() if isinstance(values, dict)}
+    names[STARTED_FROM] = recorded["training"].get("pretrained")
     for section, package in recorded[PROVENANCE_SECTION].items():
         try:
-            component = registry.find_spec(kind_of(section), recorded[section]["name"])[0]
+            component = registry.find_spec(kind_of(section), str(names[section]))[0]
         except CryoregError:
-            found.append(f"{section} '{recorded[section]['name']}' came from {package}, which is not installed here")
+            found.append(f"{section} '{names[section]}' came from {package}, which is not installed here")
             continue
         if (now := f"{component.dist} {component.version}") != package:
             found.append(f"{section} '{component.name}' came from {package}; here it is {now}")
