@@ -13,7 +13,7 @@ import time
 import pytest
 
 from cryoreg.errors import CryoregError, OutputError
-from cryoreg.labelling.label_file import COLUMNS, Change, LabelFile, read_labels
+from cryoreg.labelling.label_file import COLUMNS, Change, LabelFile
 
 
 def rows(path):
@@ -36,7 +36,7 @@ def test_each_action_is_rows_and_the_last_counts(tmp_path):
         ("b", 'a "b", c', "one by one"),
     ]
     assert rows(path)[0]["when"] == rows(path)[1]["when"]
-    assert read_labels(path) == file.labels == LabelFile(path).labels == {"b": 'a "b", c'}
+    assert file.labels == LabelFile(path).labels == {"b": 'a "b", c'}
 
 
 def test_a_label_that_somebody_else_was_faster_with_stays(tmp_path):
@@ -64,7 +64,7 @@ def test_two_processes_write_all_of_their_rows(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    assert read_labels(path) == {f"{who}/{number}": who for who in ("ann", "bob") for number in range(60)}
+    assert LabelFile(path).labels == {f"{who}/{number}": who for who in ("ann", "bob") for number in range(60)}
     assert path.read_text().count("id,class") == 1
 
 
@@ -90,7 +90,7 @@ def test_what_was_answered_before_a_kill_is_there(tmp_path):
     file = LabelFile(path)
     assert {f"p{number}" for number in answered} <= file.labels.keys()
     file.append([Change("after", "rod")], "one by one")
-    assert read_labels(path)["after"] == "rod"
+    assert LabelFile(path).labels["after"] == "rod"
 
 
 @pytest.mark.parametrize("torn", ["b", "b,ro", "b,rod,2026-11", '"b,rod,2026,x'])
@@ -101,7 +101,7 @@ def test_a_row_that_was_cut_short_is_no_label(tmp_path, torn):
     file = LabelFile(path)
     assert file.labels == {"a": "ring"}
     file.append([Change("c", "rod")], "one by one")
-    assert read_labels(path) == {"a": "ring", "c": "rod"}
+    assert LabelFile(path).labels == {"a": "ring", "c": "rod"}
     assert len(rows(path)) == 2
 
 
@@ -111,14 +111,14 @@ def test_a_whole_row_without_the_end_of_its_line_counts(tmp_path):
     file = LabelFile(path)
     assert file.labels == {"a": "ring", "b": "rod"}
     file.append([Change("c", "rod")], "one by one")
-    assert read_labels(path) == {"a": "ring", "b": "rod", "c": "rod"}
+    assert LabelFile(path).labels == {"a": "ring", "b": "rod", "c": "rod"}
 
 
 def test_names_that_a_spreadsheet_would_run_come_back(tmp_path):
     path = tmp_path / "labels.csv"
     LabelFile(path).append([Change("=1+1", "@x")], "one by one")
     assert "\n'=1+1,'@x," in path.read_text()
-    assert LabelFile(path).labels == read_labels(path) == {"=1+1": "@x"}
+    assert LabelFile(path).labels == {"=1+1": "@x"}
 
 
 def test_what_is_no_file_of_labels_is_left_alone(tmp_path):
@@ -130,7 +130,7 @@ def test_what_is_no_file_of_labels_is_left_alone(tmp_path):
         assert other.read_text() == text
     other.write_text("id,cla")  # a power failure as it began
     LabelFile(other).append([Change("a", "ring")], "one by one")
-    assert read_labels(other) == {"a": "ring"}
+    assert LabelFile(other).labels == {"a": "ring"}
     (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere.csv")
     with pytest.raises(OutputError, match="cannot be written"):
         LabelFile(tmp_path / "link.csv").append([Change("a", "b")], "one by one")
@@ -141,7 +141,6 @@ def test_other_columns_are_named_and_refused(tmp_path):
     """Rows of ours would stand under the names of others."""
     path = tmp_path / "labels.csv"
     path.write_text("id,class,by\na,ring,me\n")
-    assert read_labels(path) == {"a": "ring"}
     with pytest.raises(CryoregError, match="id, class, when, source"):
         LabelFile(path)
 

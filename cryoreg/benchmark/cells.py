@@ -107,14 +107,14 @@ def simulate(folder: Path, payload: SimulationPayload, needs: list[Path]) -> dic
 
 def pretrain(folder: Path, payload: RunPayload, needs: list[Path]) -> dict[str, float]:
     """Pretrain an encoder; return the last epoch's loss."""
-    config = resolve("pretrain", with_start("pretrain", _layers(payload, needs)))
+    config = resolve("pretrain", with_start("pretrain", layers_of(payload, needs)))
     result = run_pretraining(config, folder / RUN, resume=_is_begun(folder / RUN))
     return {"loss": result.loss}
 
 
 def finetune(folder: Path, payload: TuningPayload, needs: list[Path]) -> dict[str, object]:
     """Train a classifier and return its figures on the parts that the payload names, and on validation."""
-    layers = [_default_learner(), *_layers(payload, needs)]
+    layers = [_default_learner(), *layers_of(payload, needs)]
     config = resolve("finetune", with_start("finetune", _with_steps(payload, layers)))
     result = run_finetuning(config, folder / RUN, resume=_is_begun(folder / RUN))
     found: dict[str, object] = {"val_accuracy": result.val_accuracy, "best_epoch": result.best_epoch}
@@ -127,9 +127,9 @@ def probe(folder: Path, payload: ProbePayload, needs: list[Path]) -> dict[str, d
     Linear: logistic regression on standardised features, its regularisation chosen on the validation split. kNN: up to
     20 neighbours by cosine, weighted by nearness.
     """
-    config = resolve("finetune", with_start("finetune", _layers(payload, needs)))
+    config = resolve("finetune", with_start("finetune", layers_of(payload, needs)))
     dataset = config.spec("dataset").load()
-    encoder = _encoder(config, dataset)
+    encoder = encoder_of(config, dataset)
     parts = divide(dataset, config.split).parts
     parts = parts._replace(train=label_fraction(dataset, parts.train, 1.0))  # its unlabelled ones cannot be scored
     features = {part: encoder.features(samples) for part, samples in parts._asdict().items()}
@@ -163,7 +163,7 @@ def _figures_of(evaluation: Evaluation) -> Figures:
     return figures(evaluation.labels, evaluation.predictions, evaluation.classes)
 
 
-def _layers(payload: RunPayload, needs: list[Path]) -> list[Layer]:
+def layers_of(payload: RunPayload, needs: list[Path]) -> list[Layer]:
     """Return the payload's config, with the places of the data and weights that other jobs have made."""
     layers = [Layer("study", payload["config"])]
     if payload["simulated"]:
@@ -195,7 +195,7 @@ def _is_begun(run: Path) -> bool:
     return (run / "checkpoints" / "last.ckpt").exists()
 
 
-def _encoder(config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> Trained:
+def encoder_of(config: RunConfig[FinetuneSettings], dataset: Subtomograms) -> Trained:
     """Return the pretrained encoder that the config names, or one of random weights."""
     start = config.training.pretrained
     if start is not None and start != SCRATCH:

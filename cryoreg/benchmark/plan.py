@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cryoreg.benchmark.cells import Figures
 
 CELLS = "cryoreg.benchmark.cells"
+ASKING = "cryoreg.benchmark.asking"
 FROZEN = {"linear": "linear probe", "kNN": "kNN"}
 """Classifier of frozen features -> the setting under which its scores stand."""
 
@@ -70,6 +71,23 @@ class Plan:
         for (data, encoder, start), seed in itertools.product(self._rows(), self.study.seeds):
             if not self._uses_labels(data, encoder, start):
                 yield Cell(data, encoder, "frozen", start, "", seed, self._probe(data, encoder, start, seed))
+
+    def asked(self) -> Iterator[Cell]:
+        """Yield, for each query, the job in which it asks for labels; its columns are numbers of labels."""
+        asked = self.study.queried
+        if asked is None:
+            return
+        for (data, encoder, start), seed in itertools.product(self._rows(), self.study.seeds):
+            embedded = self._embedded(data, encoder, start, seed)
+            for query in asked.queries:
+                payload = {"query": query, "sizes": asked.sizes(), "seed": seed}
+                name = f"{data} · {encoder} · {start} · {query} asks · seed {seed}"
+                job = Job(name, f"{ASKING}:ask", payload, (embedded,))
+                yield Cell(data, encoder, f"{start}, frozen", query, "", seed, job)
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs whose results stand in tables."""
+        return [cell.job for cell in (*self.cells(), *self.probes(), *self.asked())]
 
     def searches(self) -> Iterator[tuple[tuple[str, str, str, str], list[Candidate]]]:
         """Yield, for each row whose setting is searched, the candidates; their jobs never see the test split."""
@@ -127,6 +145,14 @@ class Plan:
         payload = self._payload("finetune", data, config, start, learnt) | {"labels": list(self.study.labels)}
         name = f"{data} · {encoder} · {start} · probe · seed {seed}"
         return Job(name, f"{CELLS}:probe", payload, self._needs(data, learnt))
+
+    def _embedded(self, data: str, encoder: str, start: str, seed: int) -> Job:
+        """Return the job that embeds a data set: once for all seeds, where weights do not depend on them."""
+        learnt = self._pretraining(data, encoder, start, seed, None)
+        drawn = seed if learnt is not None or self.study.starts[start].weights is None else 0
+        config = {"encoder": self._encoder(encoder, start), "training": {"seed": drawn}}
+        payload = self._payload("finetune", data, config, start, learnt)
+        return Job(f"{data} · {encoder} · {start} · embed", f"{ASKING}:embed", payload, self._needs(data, learnt))
 
     def _pretraining(self, data: str, encoder: str, start: str, seed: int, labels: Labels | None) -> Job | None:
         chosen, stage = self.study.starts[start], self.study.pretrain
@@ -236,6 +262,9 @@ def scores(plan: Plan, results: Mapping[str, Result]) -> list[Score]:
         for labels, by_classifier in results.get(cell.job.key, {}).items():
             for classifier, test in by_classifier.items():
                 found.append(_score(cell, FROZEN[classifier], labels, test))
+    for cell in plan.asked():
+        for labels, test in results.get(cell.job.key, {}).items():
+            found.append(_score(cell, cell.setting, labels, test))
     return found
 
 

@@ -29,15 +29,13 @@ def run_study(study: Study, root: Path, execution: Execution, say: Callable[[str
         plan.chosen = {row: choose(tried, found) for row, tried in searches}
         for row, values in plan.chosen.items():
             say(f"chosen for {' · '.join(row)}: {', '.join(f'{key}={value}' for key, value in values.items())}")
-    jobs = [cell.job for cell in (*plan.cells(), *plan.probes())]
-    run_jobs(jobs, root, execution, say)
+    run_jobs(plan.jobs(), root, execution, say)
     return write_tables(plan, root)
 
 
 def write_tables(plan: Plan, root: Path) -> tables.Table:
     """Write table.md, table.csv, table.tex, per_class.md and scores.json of all cells that are done."""
-    jobs = [cell.job for cell in (*plan.cells(), *plan.probes())]
-    found = scores(plan, results(jobs, root))
+    found = scores(plan, results(plan.jobs(), root))
     accuracy = tables.summarise(found, "accuracy", paper_figures(plan.study))
     f1 = tables.summarise(found, "macro_f1")
     title = f"# {plan.study.title}\n\n" if plan.study.title else ""

@@ -83,12 +83,27 @@ class Stage(Settings):
     training: Table = Field(default_factory=dict, description="optimizer, lr, epochs, ...")
 
 
+class Queried(Settings):
+    """Active learning on frozen features: queries ask for labels, round by round."""
+
+    queries: list[str] = Field(min_length=1, description="which ones; random is what they are compared with")
+    first: int = Field(20, ge=2, description="labels drawn at random, the same for every query")
+    step: int = Field(20, ge=1, description="labels that a query asks for in a round")
+    rounds: int = Field(8, ge=1, description="rounds")
+
+    def sizes(self) -> list[int]:
+        """Return the numbers of labels after each round, that of the beginning first."""
+        return [self.first + self.step * number for number in range(self.rounds + 1)]
+
+
 class Study(Settings):
     """A comparison of starts; every combination of data, encoder, start, setting, labels and seed is a cell."""
 
     title: str = Field("", description="shown above the table")
     seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1, description="of weights, order, augmentation and labels")
-    labels: list[str | int] = Field(min_length=1, description="columns: '25 %' of the labels, or so many per class")
+    labels: list[str | int] = Field(
+        default_factory=list, description="columns: '25 %' of the labels, or so many per class"
+    )
     probes: bool = Field(True, description="also classify frozen features: linear and kNN")
     scale: float = Field(1.0, gt=0, description="factor on simulated subtomograms per class and on all epochs")
     split: Table = Field(default_factory=dict, description="fractions, seed")
@@ -96,7 +111,8 @@ class Study(Settings):
     encoders: dict[str, Table] = Field(min_length=1, description="name -> encoder and its parameters")
     pretrain: Stage = Field(default_factory=Stage, description="of all methods")
     starts: dict[str, Start] = Field(min_length=1, description="name -> method; 'random' has none")
-    settings: dict[str, Setting] = Field(min_length=1, description="name -> how to fine-tune")
+    settings: dict[str, Setting] = Field(default_factory=dict, description="name -> how to fine-tune")
+    queried: Queried | None = Field(None, description="queries to compare on frozen features")
     paper: dict[str, dict[str, dict[str, float]]] = Field(
         default_factory=dict, description="data -> start -> labels -> the accuracy that the paper reports, percent"
     )
@@ -109,6 +125,14 @@ class Study(Settings):
         few = [setting.search_labels for setting in self.settings.values()]
         for each in (*self.labels, *few):
             parse_labels(each)
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_compare(self) -> Study:
+        if not self.settings and self.queried is None:
+            raise ValueError("there are no settings to fine-tune with, and no queries")
+        if not self.labels and (self.settings or self.probes):
+            raise ValueError("labels: say with how many is fine-tuned, and probed (or probes = false)")
         return self
 
     @model_validator(mode="after")

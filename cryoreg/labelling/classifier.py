@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +12,9 @@ from sklearn.preprocessing import normalize
 
 from cryoreg.contracts import Pool
 from cryoreg.learners.logistic_regression import FOLDS, STRENGTHS, Fitted, fit
+from cryoreg.proportions import Proportion
 
 Floats = NDArray[np.float64]
-
-
-class Share(NamedTuple):
-    """How many of some are right."""
-
-    right: int
-    tried: int
-
-    @property
-    def value(self) -> float:
-        """The share."""
-        return self.right / self.tried
-
-    def interval(self) -> tuple[float, float]:
-        """Return Wilson's 95 % interval (1927): wide where few were tried."""
-        from scipy.stats import binomtest
-
-        found = binomtest(self.right, self.tried).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
 
 
 def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -68,7 +49,7 @@ def probabilities(taught: Fitted, features: NDArray[np.floating], classes: int) 
     return found
 
 
-def cross_validated(pool: Pool, taught: Fitted) -> Share | None:
+def cross_validated(pool: Pool, taught: Fitted) -> Proportion | None:
     """Return how many labels are guessed from the others: in up to five parts, each by all that is not in it.
 
     Classes with a single label are learnt from and not guessed; None where there are not two with more.
@@ -85,4 +66,4 @@ def cross_validated(pool: Pool, taught: Fitted) -> Share | None:
         rest = np.setdiff1d(np.arange(len(y)), guessed[test])
         model = LogisticRegression(C=taught.strength, max_iter=1000).fit(x[rest], y[rest])
         right += int((model.predict(x[guessed[test]]) == y[guessed[test]]).sum())
-    return Share(right, len(guessed))
+    return Proportion(right, len(guessed))

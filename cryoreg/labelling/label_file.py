@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from cryoreg.errors import DataError, OutputError
-from cryoreg.files import cell, require_file, sync_folder, text_of_cell
+from cryoreg.files import cell, sync_folder, text_of_cell
 
 COLUMNS = ("id", "class", "when", "source")
 """``when`` is in UTC; ``source`` is how the label came about. An empty class takes a label back."""
@@ -27,22 +27,6 @@ class Change(NamedTuple):
     """The class; empty: none any more."""
     was: str | None = None
     """The class that it had for who says so, empty for none; None: whatever it was."""
-
-
-def read_labels(path: Path) -> dict[str, str]:
-    """Return id -> class of a table with the columns id and class; of several rows with one id, the last counts.
-
-    Raises `DataError`, one line, where it is no such table.
-    """
-    require_file(path, DataError)
-    try:
-        labels, _ = _absorb({}, _rows(path, path.read_bytes()))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise DataError(
-            f"{path}: cannot be read as labels ({reason}); give a CSV with the columns id and class"
-        ) from None
-    return labels
 
 
 class LabelFile:
@@ -108,7 +92,7 @@ class LabelFile:
             file.seek(self._read)
             file.write(whole)
         rows = whole if self._read else whole.partition(b"\n")[2]
-        self.labels, changed = _absorb(self.labels, _named_rows(COLUMNS, rows))
+        self.labels, changed = _absorb(self.labels, _rows(rows))
         self.history += changed
         self._read += len(whole)
         file.seek(0, os.SEEK_END)
@@ -119,8 +103,8 @@ class LabelFile:
         found, ours = header.decode(errors="replace").strip(), ",".join(COLUMNS)
         if not (found == ours or (not end and ours.startswith(found))):
             raise DataError(
-                f"{self.path}: has other columns than {', '.join(COLUMNS)}; say --output another file, and --labels "
-                "this one where it has labels to begin with"
+                f"{self.path}: has other columns than {', '.join(COLUMNS)}; say --output another file, and "
+                "--labels-from this one where it has labels to begin with"
             )
 
 
@@ -152,19 +136,9 @@ class _Locked:
         self.file.close()
 
 
-def _rows(path: Path, data: bytes) -> Iterator[Mapping[str, str]]:
-    """Yield the rows of a table that begins with a header; raise `DataError` where that has no id or class."""
-    header, _, rest = data.decode("utf-8-sig").partition("\n")
-    names = [name.strip().lower() for name in next(csv.reader([header]), [])]
-    if not {"id", "class"} <= set(names):
-        found = ", ".join(names) or "nothing"
-        raise DataError(f"{path}: is no table of labels, with columns id and class (its first line has {found})")
-    yield from _named_rows(names, rest.encode())
-
-
-def _named_rows(names: Sequence[str], data: bytes) -> Iterator[Mapping[str, str]]:
+def _rows(data: bytes) -> Iterator[Mapping[str, str]]:
     for values in csv.reader(io.StringIO(data.decode(), newline="")):
-        yield dict(zip(names, map(text_of_cell, values), strict=False))
+        yield dict(zip(COLUMNS, map(text_of_cell, values), strict=False))
 
 
 def _absorb(labels: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, str], list[str]]:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.label_lists import with_labels
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import write_atomically
 from cryoreg.inference.trained import Trained
-from cryoreg.labelling.label_file import read_labels
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.session import Row, Session, is_name
-from cryoreg.labelling.suggestions import labels_of, query_of
+from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.outputs import check_file
 from cryoreg.specs import DatasetSpec
@@ -99,18 +99,12 @@ def said_by_data(dataset: Subtomograms) -> dict[int, str]:
     return {row: dataset.classes[label] for row, label in enumerate(dataset.labels) if label is not None}
 
 
-def said_by_table(dataset: Subtomograms, table: Path) -> dict[int, str]:
-    """Return row -> class of a table with the columns id and class; raise `DataError` where it is of other data."""
-    known = labels_of(dataset, read_labels(table), str(table))
-    return {row: known.classes[label] for row, label in enumerate(known.labels.tolist()) if label >= 0}
-
-
 def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
     """Write labels as a list, by the ending of its name; return how many there are."""
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_file(output, overwrite, {*trained.inputs(), str(labels)})
-    said = said_by_table(trained.dataset, labels)
+    said = said_by_data(with_labels(trained.dataset, labels))
     data = listed(trained.dataset, said, output)
     write_atomically(output, lambda file: file.write(data))
     return len(said)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cryoreg.config import Layer, build_spec
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
-from cryoreg.errors import ConfigError, DataError
-from cryoreg.files import readable, write_atomically
+from cryoreg.errors import ConfigError
+from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import places, write_csv
 from cryoreg.inference.trained import Trained
-from cryoreg.labelling.classifier import Share, cross_validated, pool_of
-from cryoreg.labelling.label_file import read_labels
+from cryoreg.labelling.classifier import cross_validated, pool_of
 from cryoreg.outputs import check_file
+from cryoreg.proportions import Proportion
 from cryoreg.specs import QuerySpec
 
 
@@ -34,16 +34,8 @@ class Suggested(NamedTuple):
     """(n,)."""
     labelled: int
     """How many subtomograms have a label."""
-    accuracy: Share | None
+    accuracy: Proportion | None
     """Cross-validated on the labels; None where these are too few."""
-
-
-class Known(NamedTuple):
-    """Labels of a data set, as numbers."""
-
-    classes: list[str]
-    labels: NDArray[np.int64]
-    """(N,): -1 where there is none."""
 
 
 def suggest(
@@ -59,13 +51,14 @@ def suggest(
 ) -> Suggested:
     """Return subtomograms to label next, of a run's data set or another one, by a query.
 
-    ``labels`` is a table with the columns id and class; without it they are those of the data set. ``parameters`` are
-    the query's; ``dataset`` and ``settings`` as for `cryoreg.evaluate`. Raises a `CryoregError` where the query needs
-    labels of two classes and there are none, or ids are of other data.
+    ``labels`` is a list of ids and classes, as `cryoreg.finetune` takes it; without it they are those of the data set.
+    ``parameters`` are the query's; ``dataset`` and ``settings`` as for `cryoreg.evaluate`. Raises a
+    `CryoregError` where the query needs labels of two classes and there are none, or ids are of other data.
     """
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
-    file = None if labels is None else Path(labels)
-    return run_suggest(run, layers, query_of(query, parameters or {}), count, file, seed=seed)
+    if labels is not None:
+        layers.append(Layer("argument", {"input": {"labels_from": labels}}))
+    return run_suggest(run, layers, query_of(query, parameters or {}), count, seed=seed)
 
 
 def run_suggest(
@@ -73,7 +66,6 @@ def run_suggest(
     layers: Sequence[Layer],
     query: QuerySpec,
     count: int,
-    labels: Path | None = None,
     output: Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -85,10 +77,10 @@ def run_suggest(
             raise ConfigError(f"{output}: suggestions are written as .csv")
         check_file(output, overwrite)
     trained = Trained.open(run, layers, "encoder", labels=False)
-    known = known_labels(trained.dataset, labels)
+    known = known_labels(trained.dataset)
     require_labels(query, known)
     if output is not None:
-        check_file(output, overwrite, {*trained.inputs(), *([str(labels)] if labels else [])})
+        check_file(output, overwrite, trained.inputs())
     for line in trained.remarks():
         say(line)
     found = _suggested(trained, known, query, count, seed)
@@ -108,42 +100,26 @@ def query_of(name: str, parameters: Mapping[str, object]) -> QuerySpec:
     return spec
 
 
-def known_labels(dataset: Subtomograms, table: Path | None) -> Known:
-    """Return the labels of a table, or those that the data say; raise `DataError` where a table is of other data."""
-    if table is None:
-        return Known(list(dataset.classes), np.array([-1 if one is None else one for one in dataset.labels], np.int64))
-    return labels_of(dataset, read_labels(table), str(table))
+def known_labels(dataset: Subtomograms) -> NDArray[np.int64]:
+    """Return the class of each subtomogram (N,), -1 where it has no label."""
+    return np.array([-1 if label is None else label for label in dataset.labels], dtype=np.int64)
 
 
-def labels_of(dataset: Subtomograms, said: Mapping[str, str], path: str) -> Known:
-    """Return labels by id as numbers, classes in the order of their first label."""
-    rows = {readable(name): row for row, name in enumerate(dataset.ids)}
-    found = {rows[one]: name for one, name in said.items() if one in rows}
-    if said and not found:
-        example = next(iter(said))
-        raise DataError(
-            f"{path}: has no label of these subtomograms (its first is of '{example}'); check which data it is of"
-        )
-    classes = list(dict.fromkeys(found.values()))
-    labels = np.full(len(rows), -1, dtype=np.int64)
-    labels[list(found)] = [classes.index(name) for name in found.values()]
-    return Known(classes, labels)
-
-
-def require_labels(query: QuerySpec, known: Known) -> None:
+def require_labels(query: QuerySpec, known: NDArray[np.int64]) -> None:
     """Raise `ConfigError` where a query goes by labels of two classes, and there are none."""
-    if query.needs_labels and len(np.unique(known.labels[known.labels >= 0])) < 2:
+    if query.needs_labels and len(np.unique(known[known >= 0])) < 2:
         raise ConfigError(
-            "this query goes by labels of two or more classes, of which there are none yet; say --labels FILE, or "
+            "this query goes by labels of two or more classes, of which there are none yet; say --labels-from FILE, or "
             "begin with --query typiclust"
         )
 
 
-def _suggested(trained: Trained, known: Known, query: QuerySpec, count: int, seed: int) -> Suggested:
-    pool, taught = pool_of(trained.features(), known.labels, len(known.classes))
+def _suggested(trained: Trained, known: NDArray[np.int64], query: QuerySpec, count: int, seed: int) -> Suggested:
+    classes = trained.dataset.classes
+    pool, taught = pool_of(trained.features(), known, len(classes))
     samples = query.build().choose(pool, count, np.random.default_rng(seed))
     best = pool.probabilities[samples]
-    names = [known.classes[each] for each in best.argmax(axis=1)] if taught else [None] * len(samples)
+    names = [classes[each] for each in best.argmax(axis=1)] if taught else [None] * len(samples)
     return Suggested(
         [trained.dataset.ids[sample] for sample in samples],
         samples,

@@ -169,7 +169,7 @@ class Teacher:
         order = np.sort(pool.probabilities, axis=1)
         best = pool.probabilities.argmax(axis=1)
         if (share := cross_validated(pool, fitted)) is not None:
-            point = Point(len(given), share.value, *share.interval())
+            point = Point(len(given), share.value, *share.interval)
             self.course = [*(each for each in self.course if each.labels < len(given)), point]
         self.taught = Taught(classes, best, order[:, -1], 1 - (order[:, -1] - order[:, -2]), len(given))
 

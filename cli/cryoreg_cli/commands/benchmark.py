@@ -57,7 +57,7 @@ class _Given(TypedDict):
 )
 @click.option("--dry-run", is_flag=True, help="List the jobs and which of them are done, and stop.")
 def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_Given]) -> None:
-    """Run STUDY: gupta2022, gupta2022-real, smoke, or a TOML file of yours; print its table beside the paper's.
+    """Run STUDY: gupta2022, gupta2022-real, du2021, smoke, or a TOML file of yours; print its table beside the paper's.
 
     Every cell is a job that is run once: the same command goes on where an interrupted one stopped.
     """
@@ -142,13 +142,12 @@ def _chosen(study: Study, starts: str | None, seeds: int | None) -> Study:
 
 def _list(study: Study, root: Path) -> None:
     """Print every job that the study would run, and which of them are done."""
-    from cryoreg.benchmark.jobs import results
+    from cryoreg.benchmark.jobs import results, with_needs
     from cryoreg.benchmark.plan import Plan
 
     plan = Plan(study)
     searched = [job for _, tried in plan.searches() for candidate in tried for job in candidate.jobs]
-    last = [cell.job for cell in (*plan.cells(), *plan.probes())]
-    jobs = {job.key: job for each in (*searched, *last) for job in (*each.needs, each)}
+    jobs = {job.key: job for job in with_needs([*searched, *plan.jobs()])}
     done = results(jobs.values(), root)
     for key, job in jobs.items():
         click.echo(f"{'done' if key in done else 'open'}  {key}  {job.name}")

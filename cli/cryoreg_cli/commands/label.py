@@ -23,7 +23,13 @@ _OPTIONS = (DATASET, DEVICE)
     metavar="CSV",
     help="Every label is added to it at once; labels in it are gone on with.",
 )
-@click.option("--labels", type=run_options.PATH, metavar="CSV", help="Labels to begin with: columns id and class.")
+@click.option(
+    "--labels-from",
+    "labels",
+    type=run_options.PATH,
+    metavar="PATH",
+    help="Labels to begin with: a table (.csv, .star) of ids and classes, or a folder of lists of ids.",
+)
 @click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
 @click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
 @click.option(
@@ -68,6 +74,7 @@ def label(
     SOURCE is a store, a particle list, a folder, or a run with its own data. The page is served on this machine alone.
     Suggestions are learnt from the labels as they come.
     """
+    from cryoreg.datasets.label_lists import with_labels
     from cryoreg.labelling import opening
 
     if export is None:
@@ -83,7 +90,7 @@ def label(
     names = [name.strip() for name in classes.split(",") if name.strip()]
     session = opening.open_session(trained, output, source.absolute().name, names, query)
     if labels is not None:
-        opening.begin_with(session, opening.said_by_table(session.dataset, labels), "list")
+        opening.begin_with(session, opening.said_by_data(with_labels(session.dataset, labels)), "list")
     if data_classes:
         opening.begin_with(session, opening.said_by_data(session.dataset), "data")
     opening.serve(session, port, not no_browser, click.echo)

@@ -9,25 +9,21 @@ import click
 
 from cryoreg_cli import run_options
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import EXPLORE
+from cryoreg_cli.run_options import EXPLORE, LABELS_FROM
 
 if TYPE_CHECKING:
     from cryoreg.labelling.suggestions import Suggested
 
+_OPTIONS = (*EXPLORE, LABELS_FROM)
+
 
 @click.command()
 @run_options.network
-@run_options.options(EXPLORE)
+@run_options.options(_OPTIONS)
 @click.option(
     "--query", type=COMPONENT["query"], default="margin", show_default=True, metavar="NAME", help="How to choose."
 )
 @click.option("--count", type=click.IntRange(1), default=20, show_default=True, help="How many to suggest.")
-@click.option(
-    "--labels",
-    type=run_options.PATH,
-    metavar="FILE",
-    help="A CSV with the columns id and class. [the classes that the data say]",
-)
 @click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of what is drawn.")
 @click.option("--output", type=run_options.PATH, metavar="CSV", help="Write what is suggested as a table.")
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
@@ -36,7 +32,6 @@ def suggest(
     start: str | None,
     query: str,
     count: int,
-    labels: Path | None,
     seed: int,
     output: Path | None,
     overwrite: bool,
@@ -52,9 +47,9 @@ def suggest(
 
     chosen, rest = _of_query(assignments)
     spec = query_of(query, chosen)
-    layers = run_options.layers(EXPLORE, given, rest)
+    layers = run_options.layers(_OPTIONS, given, rest)
     network = run_options.network_of(run, start)
-    found = run_suggest(network, layers, spec, count, labels, output, seed, overwrite, run_options.warn)
+    found = run_suggest(network, layers, spec, count, output, seed, overwrite, run_options.warn)
     _print(found)
     if output:
         click.echo(f"suggestions {output}")
@@ -76,6 +71,5 @@ def _print(found: Suggested) -> None:
         click.echo(name if said is None else f"{name}  {said} {100 * sure:.0f} %")
     accuracy = ""
     if found.accuracy is not None:
-        low, high = found.accuracy.interval()
-        accuracy = f"; cross-validated accuracy {100 * found.accuracy.value:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+        accuracy = f"; cross-validated accuracy {found.accuracy.said_of('labels')}"
     run_options.warn(f"note: {found.labelled} labels so far{accuracy}")
