@@ -1,11 +1,9 @@
-"""`cryoreg label`: the server's manners, labels that survive it, the page in a browser with clicks and keys."""
+"""`cryoreg label`: the server's manners, labels that survive it, what labels teach, lists in and out."""
 
 from __future__ import annotations
 
 import csv
 import io
-import socket
-import threading
 import time
 
 import numpy as np
@@ -13,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from support.browsing import open_browser
 from support.particle_writing import write_star
 from support.synthetic import write_classes
 from support.tomograms import write_tomogram
@@ -294,68 +291,3 @@ def test_labels_of_other_data_are_not_gone_on_with(trained, tmp_path):
     (tmp_path / "labels.csv").write_text("id,class,when,source\nelsewhere,ring,2026,me\n")
     with pytest.raises(CryoregError, match=r"labels of other data.*elsewhere"):
         open_session(trained, tmp_path / "labels.csv", "run")
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def served(trained, tmp_path_factory):
-    """A session on a port of its own, its address, and a browser that has opened it."""
-    import uvicorn
-
-    from cryoreg.labelling.server import make_app
-
-    folder = tmp_path_factory.mktemp("served")
-    browser = open_browser(folder)
-    session = open_session(trained, folder / "labels.csv", "my particles", ["ring", "rod"])
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(make_app(session, TOKEN), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    session.teacher.start()
-    browser.get(f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/")
-    wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "true")
-    yield session, browser
-    browser.quit()
-    session.teacher.stop()
-    server.should_exit = True
-    thread.join(timeout=20)
-
-
-@pytest.mark.slow
-def test_in_a_browser_keys_label_undo_and_go_on(served):
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.keys import Keys
-
-    session, browser = served
-
-    def press(*keys):
-        for key in keys:
-            ActionChains(browser).send_keys(key).perform()
-
-    def focused():
-        return browser.execute_script(
-            "return document.querySelector('.cell.at:not([hidden])').getAttribute('aria-label')"
-        )
-
-    press("1", "2", "j")
-    wait(lambda: session.labels() == {0: "ring", 1: "rod", 2: "junk"})
-    wait(lambda: focused().startswith(session.ids[3]))
-    press("u")
-    wait(lambda: session.labels() == {0: "ring", 1: "rod"})
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).key_up(
-        Keys.SHIFT
-    ).perform()
-    wait(lambda: "3 selected" in browser.find_element("id", "chosen").text)
-    press("c")
-    wait(lambda: browser.switch_to.active_element.get_attribute("id") == "new-name")
-    press(*"tube 5", Keys.ENTER)
-    wait(lambda: session.labels() == {0: "ring", 1: "rod", 3: "tube 5", 4: "tube 5", 5: "tube 5"})
-    assert session.file.path.read_text().count("several at once") == 3
-    press("3")
-    wait(lambda: session.labels().get(5) == "tube 5" and len(session.labels()) == 5)
-    script = "return [...document.querySelectorAll('#classes .name')].map((each) => each.textContent)"
-    wait(lambda: browser.execute_script(script) == ["ring", "rod", "tube 5", "junk"])
-    assert browser.get_log("browser") == []

@@ -31,8 +31,9 @@ async function similar() {
 }
 
 function next() {
-  if (!state.taught?.next.length) return;
-  state.focus = state.taught.next[0];
+  const open = state.taught?.next.filter((row) => !state.labels[row]) ?? [];
+  if (!open.length) return;
+  state.focus = open[0];
   order.show("all", "next");
   select([], state.focus);
   tell("focus");

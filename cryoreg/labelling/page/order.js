@@ -17,7 +17,7 @@ function arranged(rows) {
     return byKey(rows, (row) => 2 * rank(row) + (state.labels[row] ? 0 : 1));
   }
   if (how === "doubt" && known) return byKey(rows, (row) => (state.labels[row] ? 1000 : 0) - known.doubts[row]);
-  if (how === "next" && taught) return first(taught.next, known ? byKey(rows, (row) => (state.labels[row] ? 1000 : 0) - known.doubts[row]) : rows);
+  if (how === "next" && taught) return first(taught.next.filter((row) => !state.labels[row]), known ? byKey(rows, (row) => (state.labels[row] ? 1000 : 0) - known.doubts[row]) : rows);
   if (how === "similar") return first(state.similar, rows);
   return rows;
 }
@@ -55,20 +55,30 @@ export function show(value, how) {
   arrange();
 }
 
+function choices() {
+  const groups = state.taught?.groups, numbers = groups ? [...new Set(groups)].sort((a, b) => a - b) : [];
+  const plain = [["all", "all"], ["open", "not labelled"], ["labelled", "labelled"]];
+  return [
+    ["", state.lasso.size ? [...plain, ["lasso", "drawn around in the map"]] : plain],
+    ["class", state.classes.map((name) => [`class:${name}`, name])],
+    ["suggested", (state.taught?.known?.classes ?? []).map((name) => [`suggested:${name}`, `perhaps ${name}`])],
+    ["look alike", numbers.map((number) => [`group:${number}`, `group ${number + 1}`])],
+    ["class in the data", (data.said?.names ?? []).map((name, number) => [`said:${number}`, name])],
+  ];
+}
+
+let filled = "";
+
+// The menu is left alone while its choices are the same: somebody may have it open.
 function fillShow() {
-  const menu = find("#show"), before = menu.value || "all";
+  const menu = find("#show"), before = menu.value, found = choices();
+  if (JSON.stringify(found) === filled) return;
+  filled = JSON.stringify(found);
   menu.replaceChildren();
-  const option = (parent, value, text) => make(parent, "option", text, { value });
-  option(menu, "all", "all");
-  option(menu, "open", "not labelled");
-  option(menu, "labelled", "labelled");
-  if (state.lasso.size) option(menu, "lasso", "drawn around in the map");
-  const group = (name, options) => { if (options.length) { const made = make(menu, "optgroup", null, { label: name }); for (const [value, text] of options) option(made, value, text); } };
-  group("class", state.classes.map((name) => [`class:${name}`, name]));
-  group("suggested", (state.taught?.known?.classes ?? []).map((name) => [`suggested:${name}`, `perhaps ${name}`]));
-  const groups = state.taught?.groups;
-  group("look alike", groups ? [...new Set(groups)].sort((a, b) => a - b).map((number) => [`group:${number}`, `group ${number + 1}`]) : []);
-  group("class in the data", (data.said?.names ?? []).map((name, number) => [`said:${number}`, name]));
+  for (const [name, options] of found) {
+    const parent = name && options.length ? make(menu, "optgroup", null, { label: name }) : menu;
+    for (const [value, text] of options) make(parent, "option", text, { value });
+  }
   menu.value = before;
   if (!menu.value) menu.value = "all";
 }
