@@ -28,7 +28,7 @@ STEPS = (
     ),
     Step(
         "Use",
-        ("predict", "select", "cluster", "embed", "export"),
+        ("predict", "select", "average", "cluster", "embed", "export"),
         "cryoreg predict runs/few --data particles.star --output classes.star",
     ),
     Step(

@@ -1,0 +1,59 @@
+"""`cryoreg average`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cryoreg_cli import run_options
+from cryoreg_cli.completion_values import SETTING
+from cryoreg_cli.run_options import PATH
+
+
+@click.command()
+@click.argument("name", metavar="CLASS")
+@click.option("--data", type=PATH, metavar="PATH", help="Subtomograms, or a particle list. [those of RUN]")
+@run_options.READER
+@click.option("--run", type=PATH, metavar="RUN", help="A fine-tuning run, whose classifier says who is of the class.")
+@click.option("--classes", type=PATH, metavar="FILE", help="A file that says so: predictions, clusters, a list. [data]")
+@click.option("--output", type=PATH, required=True, metavar="MRC", help="Beside it: _half1.mrc, _half2.mrc, a .png.")
+@click.option("--most", type=click.IntRange(8), default=500, show_default=True, help="Draw so many of more.")
+@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of halves and beginnings.")
+@click.option("--set", "assignments", type=SETTING, multiple=True, metavar="dataset.KEY=VALUE", help="Of the data set.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+def average(
+    name: str,
+    data: Path | None,
+    dataset: str | None,
+    run: Path | None,
+    classes: Path | None,
+    output: Path,
+    most: int,
+    seed: int,
+    assignments: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    """Average the particles of CLASS, turned and shifted onto each other: is it one structure?
+
+    Two halves are aligned independently of each other, with the missing wedge taken into account; their Fourier shell
+    correlation says what is alike in both. Who is of the class say --run, --classes, or the labels of the data.
+    """
+    if data is None and run is None:
+        raise click.UsageError("which subtomograms? say --data PATH, or --run RUN")
+    if run is not None and classes is not None:
+        raise click.UsageError("who says the class? --run or --classes, not both")
+    from cryoreg.analysis.averaging.class_average import run_average
+    from cryoreg.analysis.averaging.sources import of_data, of_run
+
+    settings = run_options.dataset_settings(assignments, "average")
+    if run is not None:
+        source = of_run(run, name, data, dataset, settings, run_options.warn)
+    else:
+        assert data is not None
+        source = of_data(data, name, dataset, settings, classes)
+    found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, run_options.warn)
+    for line in found.lines():
+        click.echo(line)
+    for path in found.files:
+        click.echo(f"written   {path}")

@@ -1,0 +1,62 @@
+"""Where the particles of a class come from: a run's predictions, a file that says classes, or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from cryoreg.analysis.averaging.class_average import members
+from cryoreg.config import Layer, absolute, build_spec, sniffing
+from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.origins import inputs_of
+from cryoreg.errors import ConfigError
+from cryoreg.inference.predict import classify
+from cryoreg.inference.trained import Trained
+from cryoreg.selection.listed import SUFFIXES
+
+
+class Source(NamedTuple):
+    """A data set, and who of it is of a class."""
+
+    dataset: Subtomograms
+    indices: list[int]
+    inputs: set[str]
+
+
+def of_data(
+    data: Path,
+    name: str,
+    reader: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    told: Path | None = None,
+) -> Source:
+    """Open data, whose particles of a class are those that a file (``told``) says, or the data themselves."""
+    root = absolute(data)
+    spec = build_spec("dataset", reader or sniffing.choose(root).name, {"root": root, **(settings or {})}).spec
+    dataset = spec.load()
+    own = root if root.is_file() and root.suffix.lower() in SUFFIXES and "label" not in (settings or {}) else None
+    inputs = inputs_of(dataset, spec) | ({str(told)} if told else set())
+    return Source(dataset, members(dataset, name, told or own), inputs)
+
+
+def of_run(
+    run: Path,
+    name: str,
+    data: Path | None = None,
+    reader: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Source:
+    """Open data for the classifier of a run, or its own, and ask it who is of a class."""
+    chosen = dict(settings or {}) | ({"root": absolute(data)} if data else {}) | ({"name": reader} if reader else {})
+    trained = Trained.open(run, [Layer("--data", {"dataset": chosen})] if chosen else [], "classifier", labels=False)
+    for line in trained.remarks():
+        say(line)
+    predictions = classify(trained)
+    if name not in predictions.classes:
+        raise ConfigError(f"{run}: tells no class '{name}' apart (but: {', '.join(predictions.classes)}); name another")
+    wanted = predictions.classes.index(name)
+    index = {each: place for place, each in enumerate(trained.dataset.ids)}
+    found = [index[each] for each, said in zip(predictions.ids, predictions.predictions, strict=True) if said == wanted]
+    return Source(trained.dataset, found, trained.inputs())
