@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from torch import Tensor
@@ -145,9 +146,11 @@ def draw(averaged: Averaged, title: str, count: int, voxel_size: float | None) -
     grid = figure.add_gridspec(3, 5)
     rows = {"all": averaged.volume, "half 1": averaged.halves[0], "half 2": averaged.halves[1]}
     for row, (name, volume) in enumerate(rows.items()):
-        for column, cut in enumerate(slices.central_slices(z_score(volume.numpy()))):
+        density = z_score(volume.numpy())
+        greys = Normalize(*np.percentile(density, (0.5, 99.9)))
+        for column, cut in enumerate(slices.central_slices(density)):
             axes = figure.add_subplot(grid[row, column])
-            slices.show(axes, cut.image)
+            slices.show(axes, cut.image, norm=greys)
             if row == 0:
                 axes.set_title(f"across {cut.normal}", fontsize=9)
             if column == 0:
