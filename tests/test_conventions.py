@@ -60,6 +60,7 @@ class Defaults(Bare, Subtomograms):
 
 
 KNOWN = {
+    "positions": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
     "contrast": "bright",
     "tilt_range": (-50.0, 40.0),
     "tilt_axis": "x",
