@@ -342,6 +342,10 @@ class Subtomograms(ABC):
     """Lines for the user on what was assumed or read around: units, boxes that reach beyond a tomogram, ..."""
     simulated: bool = False
     """Whether subtomograms are made when they are read; training then starts before all of them are there."""
+    weighted: bool = False
+    """Whether each sample says which part of each Fourier coefficient was measured: `Sample.weight`."""
+    optimisation_set: str | None = None
+    """The file of RELION that names the list of these subtomograms beside others that belong to it."""
 
     @cached_property
     def clean(self) -> SubtomogramDataset | None:

@@ -195,6 +195,8 @@ class AugmentationSpec(Spec):
     kind: ClassVar[Kind] = "augmentation"
     deterministic: ClassVar[bool] = False
     """Whether views of a subtomogram are all alike: nothing is drawn."""
+    uses_weights: ClassVar[bool] = False
+    """Whether the augmentation takes `Sample.weight` (B, 1, D, H, W // 2 + 1), too, as a third argument."""
 
     def check_data(self, dataset: Subtomograms) -> None:
         """Raise `ConfigError` where the transformation contradicts what is known of the data; by default, never."""

@@ -24,7 +24,8 @@ class Wrapped(Subtomograms):
         self.tilt_range, self.tilt_axis = getattr(dataset, "tilt_range", None), getattr(dataset, "tilt_axis", None)
         self.positions = getattr(dataset, "positions", None)
         self.notes = getattr(dataset, "notes", ())
-        self.simulated = getattr(dataset, "simulated", False)
+        self.simulated, self.weighted = getattr(dataset, "simulated", False), getattr(dataset, "weighted", False)
+        self.optimisation_set = getattr(dataset, "optimisation_set", None)
 
     @cached_property
     def clean(self) -> SubtomogramDataset | None:

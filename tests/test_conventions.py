@@ -66,6 +66,8 @@ KNOWN = {
     "tilt_axis": "x",
     "notes": ["odd"],
     "simulated": True,
+    "weighted": True,
+    "optimisation_set": "optimisation_set.star",
     "clean": None,
     "duplicates": ["a", None],
     "columns": {"score": np.arange(2)},

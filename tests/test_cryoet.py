@@ -160,6 +160,35 @@ def test_nothing_is_left_in_the_laboratorys_wedge_whatever_the_rotation(rotation
     assert (power[:, measured][:, 1:] > 0).all()  # but for the mean
 
 
+def test_a_weight_stands_in_for_the_wedge_that_is_assumed():
+    """The wedge of ±60° itself, given as the weight, changes nothing; another one is imposed as it is."""
+    x, bare = particles(), BARE | {"rotation": "so3", "wedge_p": 1, "tilt_jitter": 0, "noise_p": 1}
+    augmentation = create("cryoet", **bare)
+    sixty = torch.from_numpy(optics.wedge(optics.frequencies((24, 24, 24), 1.0), 60)).float()
+    assumed, same = (augmentation(x, streams(torch.arange(4)), *given) for given in ((), (fourier_wedge(x, sixty),)))
+    inside = power(assumed - same) / power(assumed)
+    assert float(inside.max()) < 1e-2, "but for frequencies at Nyquist, which the one counts for half"
+    mine = torch.zeros(len(x), 1, 24, 24, 13)
+    mine[:, :, :, :, 2:5] = 1
+    spectrum = torch.fft.rfftn(augmentation(x, streams(torch.arange(4)), mine), dim=(-3, -2, -1)).abs()
+    assert float(spectrum[..., :2].max()) < 1e-3 * float(spectrum.max())
+    assert float(spectrum[..., 5:].max()) < 1e-3 * float(spectrum.max())
+
+
+def test_a_weight_is_left_out_as_often_as_a_wedge():
+    x, nothing = particles(), torch.zeros(4, 1, 24, 24, 13)
+    one, other = (create("cryoet", **BARE)(x, streams(torch.arange(4)), *given) for given in ((nothing,), ()))
+    assert torch.equal(one, other)
+
+
+def fourier_wedge(x, wedge):
+    return wedge.expand(len(x), 1, *wedge.shape)
+
+
+def power(volumes):
+    return volumes.square().mean(dim=(1, 2, 3, 4))
+
+
 def test_about_x_the_wedge_is_across_x():
     out = views(particles(4), wedge_p=1, tilt_axis="x", tilt_jitter=0)
     measured = optics.wedge(optics.frequencies((24, 24, 24), 1.0), 60)

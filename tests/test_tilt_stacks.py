@@ -1,4 +1,5 @@
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,22 @@ import numpy as np
 import pytest
 import starfile
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from support.tilt_stacks import DIALECTS, EDGE, PIXEL, TILTS, Made, rotations, write_set
 
+import cryoreg
+from cryoreg.config.settings import InputSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Origin
+from cryoreg.datasets.adaptation import adapt
 from cryoreg.datasets.readers.tilt_stack import TiltStack
 from cryoreg.datasets.specs import TiltStackSpec
 from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector
 from cryoreg.datasets.tilt_stacks.series import TiltSeries
 from cryoreg.errors import DataError
+from cryoreg.training.loading import BatchOrder, VolumeLoader
+from cryoreg_cli.main import cryoreg as cryoreg_command
 
 ALL_SEEN = str([1] * len(TILTS)).replace(" ", "")
 
@@ -237,3 +244,64 @@ def test_coordinates_outside_ask_for_their_unit(tmp_path: Path) -> None:
     made = write_set(tmp_path / "set", "warp")
     with pytest.raises(DataError, match=r"rlnCoordinate[XYZ] in row 0 that lies outside .*dataset.coordinate_size"):
         TiltStack(made.path, coordinate_size=12.0)
+
+
+def test_weights_go_with_volumes_to_another_grid(tmp_path: Path) -> None:
+    """A box cut to its half has every other frequency; larger voxels lose the finest ones."""
+    made = write_set(tmp_path / "set")
+    known = TiltStack(made.path)
+    weight = known[0].weight
+    assert weight is not None
+    for wanted, expected in (
+        (InputSettings(box=EDGE // 2), weight[:, ::2, ::2, ::2]),
+        (InputSettings(voxel_size=2 * PIXEL, box=EDGE // 2), None),
+    ):
+        served = adapt(known, wanted)
+        other = served[0].weight
+        assert served.weighted
+        assert other is not None
+        assert other.shape == (1, EDGE // 2, EDGE // 2, EDGE // 4 + 1)
+        if expected is None:
+            low = [*range(-EDGE // 4 + 1, EDGE // 4)]
+            expected, other = (part[0][low][:, low][:, :, : EDGE // 4] for part in (weight, other))
+        torch.testing.assert_close(other, expected)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_the_loader_serves_weights_where_they_are_wanted(resident: bool, tmp_path: Path) -> None:
+    dataset = TiltStackSpec(root=write_set(tmp_path / "set", particles=3).path).load()
+    order = BatchOrder(torch.arange(3), 2, seed=0, drop_last=False)
+    for wanted in (True, False):
+        loader = VolumeLoader(dataset, order, torch.device("cpu"), resident, workers=0, weights=wanted)
+        for batch in loader.epoch():
+            assert (batch.weights is not None) is wanted
+            if batch.weights is not None:
+                for index, weight in zip(batch.samples.tolist(), batch.weights, strict=True):
+                    torch.testing.assert_close(weight, dataset[index].weight)
+
+
+@pytest.mark.slow
+def test_a_set_is_pretrained_on_converted_and_classified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All commands take an optimisation set; what they write is one again, with all that it had."""
+    monkeypatch.chdir(tmp_path)
+    made = write_set(tmp_path / "set", particles=24, tomograms=6)
+    change(tmp_path / "set" / "particles.star", "particles", "rlnOurs", [f"{number % 2}" for number in range(24)])
+    before = (tmp_path / "set" / "particles.star").read_text()
+    command("inspect", str(made.path))
+    command("convert", "--data", str(made.path), "--output", "set.h5")
+    cpu: dict[str, Any] = {"device": "cpu", "workers": 0, "precision": "fp32"}
+    fast = {**cpu, "epochs": 1, "batch_size": 4, "augmentation": "cryoet"}
+    data = {"name": "tilt_stack", "root": made.path, "label": "rlnOurs"}
+    cryoreg.pretrain("p", dataset=data, method="simclr", encoder={"name": "rb3d", "width": 4}, **fast)
+    cryoreg.finetune("f", pretrained="p", dataset=data, **fast)
+    command("predict", "f", "--data", str(made.path), "--output", "set/new.star", "--device", "cpu")
+    after = (tmp_path / "set" / "new.star").read_text()
+    assert "_rlnClassNumber" in after
+    plain = re.sub(r"_(rlnClassNumber|cryoreg\w+) #\d+\n", "", after)
+    assert re.sub(r" [12] [01] [01]\.\d{4} [01]( [01]\.\d{4} [01])?(?=\n|$)", "", plain) == before
+    assert choose(Path("set/new_optimisation_set.star")).name == "tilt_stack"
+
+
+def command(*words: str) -> None:
+    result = CliRunner().invoke(cryoreg_command, words)
+    assert result.exit_code == 0, result.output

@@ -16,6 +16,7 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
+from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import prepare_writer, suffixes
@@ -52,7 +53,8 @@ def run_cluster(
     """
     trained = Trained.open(run, layers, "encoder", labels=False)
     dataset = trained.dataset
-    check_files([output, *([montage] if montage else [])], overwrite, trained.inputs())
+    others = [*([montage] if montage else []), *new_sets(output, dataset)]
+    check_files([output, *others], overwrite, trained.inputs())
     write = _writer(output, dataset)
     if montage is not None and montage.suffix.lower() != ".png":
         raise ConfigError(f"{montage}: the montage is a .png")
@@ -65,6 +67,7 @@ def run_cluster(
         write_montage(montage, dataset, clustering)
     data = write(clustering)
     write_atomically(output, lambda file: file.write(data))
+    write_sets(output, dataset)
     found = agreement(clustering.clusters, dataset.labels, len(dataset.classes))
     return Clustered(dataset, clustering, found, "classes" in trained.card)
 

@@ -77,10 +77,14 @@ class CryoET:
     noise: float
     noise_colour: float
 
-    def __call__(self, x: Tensor, rng: SampleRng) -> Tensor:
-        """Augment ``x`` (B, 1, D, H, W); each view has mean 0 and standard deviation 1."""
+    def __call__(self, x: Tensor, rng: SampleRng, weight: Tensor | None = None) -> Tensor:
+        """Augment ``x`` (B, 1, D, H, W); each view has mean 0 and standard deviation 1.
+
+        Where the part of each Fourier coefficient that was measured is known, ``weight`` (B, 1, D, H, W // 2 + 1), that
+        is imposed again instead of the wedge of ``tilt``.
+        """
         depth, height, width = x.shape[2:]
-        return self.apply(x, self.draw(rng), fourier.white_noise(rng, (depth, height, width)))
+        return self.apply(x, self.draw(rng), fourier.white_noise(rng, (depth, height, width)), weight)
 
     def draw(self, rng: SampleRng) -> Parameters:
         """Draw the parameters of a batch."""
@@ -121,23 +125,25 @@ class CryoET:
         signs[:, 2] = 1 - 2 * mirrored.to(rotation.dtype)
         return rotation * signs[:, None, :]
 
-    def apply(self, x: Tensor, parameters: Parameters, white: Tensor) -> Tensor:
+    def apply(self, x: Tensor, parameters: Parameters, white: Tensor, weight: Tensor | None = None) -> Tensor:
         """Transform ``x`` (B, 1, D, H, W) by the given parameters, with noise made of ``white``, of the same shape."""
         p = Parameters(*(value.to(x.device, non_blocking=True) for value in parameters))
         depth, height, width = x.shape[2:]
         box = (depth, height, width)
         moved = batched.resample(x, batched.similarity(p.rotation, p.zoom, p.shift)) if self._moves() else x
         spectra = fourier.transform(torch.cat([moved, white.to(x.device, x.dtype)])).chunk(2)
-        signal, noise = (fourier.filtered(s, by) for s, by in zip(spectra, self.filters(p, box), strict=True))
+        signal, noise = (fourier.filtered(s, by) for s, by in zip(spectra, self.filters(p, box, weight), strict=True))
         view = signal + fourier.filtered(noise, _as_volumes(p.noise.float() * _sd(signal, box) / _sd(noise, box)))
         return fourier.inverse(view, box) / _as_volumes(_sd(view, box))
 
-    def filters(self, p: Parameters, box: Box) -> tuple[Tensor, Tensor]:
+    def filters(self, p: Parameters, box: Box, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what multiplies the spectra of the moved volumes, and of white noise: (B, 1, D, H, W // 2 + 1)."""
         k, _ = radii = fourier.radii(box, p.low.device)
         bandpass = fourier.gaussian(k, p.inverse_lowpass) * fourier.highpass(k, p.highpass)
         particle = bandpass * fourier.thon_rings(k, p.rings, p.depth)
         wedge = fourier.wedge(box, p.low, p.high, self.tilt_axis, self.tilt_edge)
+        if weight is not None:
+            wedge = torch.where(_as_volumes(p.high < _EVERYTHING), weight, 1.0)
         without_mean = k > 0
         return (
             wedge * radii.spread(particle * without_mean),

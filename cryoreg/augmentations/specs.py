@@ -85,11 +85,14 @@ class CryoETSpec(AugmentationSpec):
     them. `in_plane` turns about the beam, by any angle. No mirror by default: it changes the handedness.
 
     `tilt_axis` is y in cryoreg's simulator, x in the lab's data as `lab` reads them. `tilt` is the data's own tilt
-    range; the ends of it are jittered one by one. The band-pass is Gaussian (1/e at the cut-off); `ctf_rings` is
-    λ·defocus / (2·voxel)², 1.5 for 3 µm at 300 kV and 10 Å, and modulates by up to `ctf_depth` without reversing a
-    phase, since the data have their own CTF already. The noise passes the same wedge, as a real one does, and is
-    measured in standard deviations of the view before it.
+    range; the ends of it are jittered one by one. Where data know which part of each Fourier coefficient was measured
+    (`tilt_stack`), that is imposed again instead, as each particle has it. The band-pass is Gaussian (1/e at the
+    cut-off); `ctf_rings` is λ·defocus / (2·voxel)², 1.5 for 3 µm at 300 kV and 10 Å, and modulates by up to
+    `ctf_depth` without reversing a phase, since the data have their own CTF already. The noise passes the same wedge,
+    as a real one does, and is measured in standard deviations of the view before it.
     """
+
+    uses_weights: ClassVar[bool] = True
 
     rotation: Literal["so3", "wedge_preserving", "in_plane", "none"] = Field(
         "so3", description="uniform over all rotations; or only those that keep the wedge; or about the beam"
@@ -131,7 +134,7 @@ class CryoETSpec(AugmentationSpec):
     def check_data(self, dataset: Subtomograms) -> None:
         """Raise `ConfigError` where the wedge would be imposed across another axis than the data's own."""
         axis = dataset.tilt_axis
-        if axis not in (None, self.tilt_axis):
+        if axis not in (None, self.tilt_axis) and not getattr(dataset, "weighted", False):
             raise ConfigError(
                 f"the data's tilt axis is {axis}, but the augmentation would impose its missing wedge across that of a "
                 f"series about {self.tilt_axis}; say --set augmentation.tilt_axis={axis}"

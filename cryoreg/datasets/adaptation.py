@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import Box, Contrast, Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.io.voxel_sizes import same_size
-from cryoreg.datasets.resampling import sample_box
+from cryoreg.datasets.resampling import resampled_weight, sample_box
 from cryoreg.errors import DataError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec
 from cryoreg.wrapped import Wrapped, with_defaults
@@ -62,7 +62,8 @@ class Adapted(Wrapped):
         """Read one subtomogram."""
         sample = self.dataset[index]
         volume = torch.from_numpy(self._brought(sample.volume[0].numpy()))
-        return Sample(self._sign * volume[None], sample.label, sample.id, sample.group)
+        weight = resampled_weight(sample.weight, self.dataset.box, self.box, self._step)
+        return Sample(self._sign * volume[None], sample.label, sample.id, sample.group, weight)
 
     def _brought(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._step == 1 and volume.shape == self.box:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
-from cryoreg.datasets.resampling import resample
+from cryoreg.datasets.resampling import resample, resampled_weight
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
 from cryoreg.wrapped import Wrapped
@@ -83,8 +83,9 @@ class Conventional(Wrapped):
         sample = self.dataset[index]
         if self._sign == 1 and self._rescale_to is None:
             return sample
-        volume = sample.volume * self._sign
+        volume, weight = sample.volume * self._sign, sample.weight
         if self._rescale_to is not None:
             factor = self._factor(index, self._rescale_to)
             volume = torch.from_numpy(resample(volume[0].numpy(), factor, self.box))[None]
-        return Sample(volume, sample.label, sample.id, sample.group)
+            weight = resampled_weight(weight, self.dataset.box, self.box, 1 / factor)
+        return Sample(volume, sample.label, sample.id, sample.group, weight)

@@ -150,11 +150,9 @@ def hdf5_keys(path: Path) -> tuple[list[str], list[str]] | None:
 
 def star_columns(path: Path) -> set[str]:
     """Return the columns of all tables of a STAR file; none of other files. Raise `DataError` where it is damaged."""
-    from cryoreg.datasets.io.star_blocks import read_lines, scan
+    from cryoreg.datasets.io.star_blocks import first_values
 
-    if not path.is_file() or ending(path.name) != ".star":
-        return set()
-    return {label for block in scan(path, read_lines(path)) for label in (*block.labels, *block.items)}
+    return set(first_values(path)) if path.is_file() and ending(path.name) == ".star" else set()
 
 
 def tilt_stacks(path: Path) -> str | None:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
 
 from cryoreg.contracts import Box
 
@@ -77,3 +80,19 @@ def _kernel(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the windowed sinc at distances in units of the coarser grid."""
     window = np.i0(_KAISER * np.sqrt((1 - (distance / _LOBES) ** 2).clip(0))) / np.i0(_KAISER)
     return np.sinc(distance) * np.where(np.abs(distance) < _LOBES, window, 0)
+
+
+def resampled_weight(weight: Tensor | None, box: Box, new_box: Box, step: float) -> Tensor | None:
+    """Return the weight of Fourier coefficients (1, D, H, W // 2 + 1) in another box, of voxels of ``step`` old ones.
+
+    Weights of frequencies between the old ones are interpolated; beyond the old Nyquist frequency they are 0.
+    """
+    if weight is None or (box == new_box and step == 1):
+        return weight
+    depth, height, width = new_box
+    edges = (np.fft.fftfreq(depth), np.fft.fftfreq(height), np.fft.rfftfreq(width))
+    frequencies = np.meshgrid(*(edge / step for edge in edges), indexing="ij")
+    places = [frequency * edge for frequency, edge in zip(frequencies, box, strict=True)]
+    found = ndimage.map_coordinates(weight[0].numpy(), places, order=1, mode="grid-wrap")
+    found[np.max(np.abs(frequencies), axis=0) > 0.5] = 0
+    return torch.from_numpy(found)[None]

@@ -16,9 +16,10 @@ from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.inference.doubts import AUTO, Doubter, doubter_of
+from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import prepare_writer
-from cryoreg.outputs import check_file
+from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
@@ -70,7 +71,7 @@ def run_prediction(
     trained = Trained.with_data(network, layers, labels=False)
     threshold, doubter = threshold_of(trained.card, unsure), doubter_of(trained, none_of_these)
     if output is not None:
-        check_file(output, overwrite, trained.inputs())
+        check_files([output, *new_sets(output, trained.dataset)], overwrite, trained.inputs())
     write = None if output is None else prepare_writer(output, form, trained.dataset, trained.card["classes"])
     for line in [*remarks(trained), *remarks_on(doubter)]:
         say(line)
@@ -80,6 +81,7 @@ def run_prediction(
     if write is not None and output is not None:
         content = write(predictions)
         write_atomically(output, lambda file: file.write(content))
+        write_sets(output, trained.dataset)
     return predictions
 
 

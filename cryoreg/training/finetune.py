@@ -44,6 +44,7 @@ from cryoreg.training.optimization import trains
 from cryoreg.training.passes import run_over
 from cryoreg.training.progress import show, show_notes, show_start
 from cryoreg.training.small_batches import fewest_at_the_end, require_batch
+from cryoreg.training.views import wants_weights
 
 _AVERAGED = "averaged"
 
@@ -112,7 +113,8 @@ class FinetuningPlan(TrainingPlan):
         resident = residency(dataset, settings)
 
         def serve(order: BatchOrder) -> VolumeLoader:
-            return VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
+            weights = wants_weights(config)
+            return VolumeLoader(dataset, order, fabric.device, resident, settings.workers, weights=weights)
 
         fewest = config.spec("learner").min_batch
         require_batch(settings.batch_size, fabric.world_size, self.module, fewest)

@@ -41,6 +41,8 @@ class Batch(NamedTuple):
     """float32 (b, 1, D, H, W): noise-free copies of the volumes, normalised likewise, where they are served."""
     epoch: int = 0
     """The pass over the samples that the batch belongs to, counted from 0: views are drawn by it."""
+    weights: Tensor | None = None
+    """float32 (b, 1, D, H, W // 2 + 1): the measured part of each Fourier coefficient, where that is served."""
     others: Batch | None = None
     """Subtomograms whose labels are not shown, for a learner that asks for them."""
 
@@ -107,7 +109,8 @@ class VolumeLoader:
     With ``workers`` other processes read ahead, with none this one does, batch by batch. A data set that can prefetch
     is told of each batch one step before. A simulated set that fits is streamed at first, then held.
 
-    With ``clean`` it also serves the data set's noise-free copies, where it has any.
+    With ``clean`` it also serves the data set's noise-free copies, where it has any, with ``weights`` the weights of
+    their Fourier coefficients.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class VolumeLoader:
         resident: bool | None = None,
         workers: int = 2,
         clean: bool = False,
+        weights: bool = False,
     ) -> None:
         copies = dataset.clean if clean else None
         self._clean = VolumeLoader(with_defaults(copies), order, device, resident, workers) if copies else None
@@ -126,13 +130,16 @@ class VolumeLoader:
         self.device = device
         self.workers = workers
         self._labels = torch.tensor([UNLABELLED if label is None else label for label in dataset.labels])
+        self._weighted = weights and dataset.weighted
         self._volumes: Tensor | None = None
-        if fits(len(order.samples), dataset.box, device) if resident is None else resident:
+        self._weights: Tensor | None = None
+        halves = 3 if self._weighted else 2
+        if fits(halves * len(order.samples) // 2, dataset.box, device) if resident is None else resident:
             self._position = torch.full((len(dataset),), -1).index_copy_(
                 0, order.samples, torch.arange(len(order.samples))
             )
             self._held = torch.full((len(order.samples),), not dataset.simulated)
-            self._volumes = self._empty().to(device) if dataset.simulated else self._read_all()
+            self._make_room()
 
     def __len__(self) -> int:
         return self.order.steps()
@@ -143,9 +150,10 @@ class VolumeLoader:
 
     def _batches(self, batches: list[Tensor], epoch: int) -> Iterator[Batch]:
         copies = self._clean._serve(batches) if self._clean else repeat(None)
-        for samples, volumes, clean in zip(batches, self._serve(batches), copies, strict=False):
+        for samples, (volumes, weights), clean in zip(batches, self._serve(batches), copies, strict=False):
             labels = self._labels[samples].to(self.device, non_blocking=True)
-            yield Batch(volumes, labels, samples.to(self.device, non_blocking=True), clean, epoch)
+            samples = samples.to(self.device, non_blocking=True)
+            yield Batch(volumes, labels, samples, None if clean is None else clean[0], epoch, weights)
 
     def labels(self) -> Tensor:
         """Return the labels (N,) of all that is served, in the order given; -1 where unknown."""
@@ -155,13 +163,16 @@ class VolumeLoader:
         """Yield all that is served, once, in the order given, on every process alike."""
         yield from self._batches(in_order(self.order.samples).batches(0), 0)
 
-    def _serve(self, batches: list[Tensor]) -> Iterator[Tensor]:
+    def _serve(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield normalised volumes, and their weights where these are served."""
         if self._volumes is None:
-            for volumes in self._stream(batches):
-                yield normalise(volumes.to(self.device, non_blocking=True))
+            for volumes, *weights in self._stream(batches):
+                served = normalise(volumes.to(self.device, non_blocking=True))
+                yield served, weights[0].to(self.device, non_blocking=True) if weights else None
         else:
             for rows in self._arriving([self._position[batch] for batch in batches]):
-                yield self._volumes[rows.to(self.device)]
+                chosen = rows.to(self.device)
+                yield self._volumes[chosen], None if self._weights is None else self._weights[chosen]
 
     def _arriving(self, batches: list[Tensor]) -> Iterator[Tensor]:
         """Yield batches of rows, each once its volumes are held."""
@@ -172,16 +183,19 @@ class VolumeLoader:
                 self._hold(absent, next(arrivals))
             yield rows
 
-    def _hold(self, rows: Tensor, volumes: Tensor) -> None:
+    def _hold(self, rows: Tensor, read: Sequence[Tensor]) -> None:
         """Keep volumes, normalised one by one: the last bits of a batch's might depend on its size."""
         assert self._volumes is not None, "room was made for them"
-        for row, volume in zip(rows.tolist(), volumes, strict=True):
+        for row, volume in zip(rows.tolist(), read[0], strict=True):
             self._volumes[row] = normalise(volume[None])[0]
+        if self._weights is not None:
+            self._weights[rows] = read[1].to(self.device)
         self._held[rows] = True
 
-    def _stream(self, batches: list[Tensor]) -> Iterator[Tensor]:
+    def _stream(self, batches: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Yield volumes, and their weights where these are served, as they are read."""
         loader = DataLoader(
-            _Reader(self.dataset),
+            _Reader(self.dataset, self._weighted),
             batch_sampler=_Announced(batches, self.dataset.prefetch),
             collate_fn=_collate,
             num_workers=self.workers,
@@ -191,19 +205,27 @@ class VolumeLoader:
         )
         with safe_path():
             batches_read = iter(loader)
-        for volumes in batches_read:
-            if isinstance(volumes, CryoregError):
-                raise volumes
-            yield volumes
+        for read in batches_read:
+            if isinstance(read, CryoregError):
+                raise read
+            yield read
 
-    def _read_all(self) -> Tensor:
-        volumes = self._empty()
+    def _make_room(self) -> None:
+        """Make room for all volumes, and fill it at once unless they are simulated as they are read."""
+        simulated, (depth, height, width) = self.dataset.simulated, self.dataset.box
+        place = self.device if simulated else torch.device("cpu")
+        self._volumes = torch.empty(len(self.order.samples), 1, depth, height, width, device=place)
+        if self._weighted:
+            self._weights = torch.empty(len(self.order.samples), 1, depth, height, width // 2 + 1, device=place)
+        if simulated:
+            return
         for row, index in enumerate(self.order.samples.tolist()):
-            volumes[row] = normalise(_read(self.dataset, index)[None])[0]
-        return volumes.to(self.device)
-
-    def _empty(self) -> Tensor:
-        return torch.empty(len(self.order.samples), 1, *self.dataset.box)
+            volume, *weight = _read(self.dataset, index, self._weighted)
+            self._volumes[row] = normalise(volume[None])[0]
+            if self._weights is not None:
+                self._weights[row] = weight[0]
+        self._volumes = self._volumes.to(self.device)
+        self._weights = None if self._weights is None else self._weights.to(self.device)
 
 
 def residency(dataset: Subtomograms, settings: TrainingSettings, clean: bool = False) -> bool | None:
@@ -232,11 +254,16 @@ def _free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _read(dataset: Subtomograms, index: int) -> Tensor:
+def _read(dataset: Subtomograms, index: int, weighted: bool) -> list[Tensor]:
+    """Return a volume, and its weight where that is asked for."""
     sample = dataset[index]
     if sample.volume.shape != (1, *dataset.box):
         raise DataError(f"{sample.id} has shape {tuple(sample.volume.shape)}, but its set has boxes of {dataset.box}")
-    return sample.volume
+    if not weighted:
+        return [sample.volume]
+    if sample.weight is None:
+        raise DataError(f"{sample.id} has no weight, though its set says that all have one")
+    return [sample.volume, sample.weight]
 
 
 class _Announced:
@@ -255,22 +282,23 @@ class _Announced:
             yield batch.tolist()
 
 
-class _Reader(Dataset[Tensor | CryoregError]):
+class _Reader(Dataset[list[Tensor] | CryoregError]):
     """Reads volumes in a worker, and hands a user's error over as a value: raised, it would gain a traceback."""
 
-    def __init__(self, dataset: Subtomograms) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Subtomograms, weighted: bool) -> None:
+        self.dataset, self.weighted = dataset, weighted
 
-    def __getitem__(self, index: int) -> Tensor | CryoregError:
+    def __getitem__(self, index: int) -> list[Tensor] | CryoregError:
         try:
-            return _read(self.dataset, index)
+            return _read(self.dataset, index, self.weighted)
         except CryoregError as error:
             return error
 
 
-def _collate(volumes: Sequence[Tensor | CryoregError]) -> Tensor | CryoregError:
-    errors = (volume for volume in volumes if isinstance(volume, CryoregError))
-    return next(errors, None) or torch.stack([volume for volume in volumes if isinstance(volume, Tensor)])
+def _collate(samples: Sequence[list[Tensor] | CryoregError]) -> list[Tensor] | CryoregError:
+    errors = (sample for sample in samples if isinstance(sample, CryoregError))
+    read = [sample for sample in samples if not isinstance(sample, CryoregError)]
+    return next(errors, None) or [torch.stack(parts) for parts in zip(*read, strict=True)]
 
 
 def _default_signals(worker: int) -> None:

@@ -31,7 +31,7 @@ from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader
 from cryoreg.training.probe import Probe
 from cryoreg.training.progress import show_notes, show_start
 from cryoreg.training.small_batches import require_batch
-from cryoreg.training.views import Views
+from cryoreg.training.views import Views, wants_weights
 
 
 class PretrainResult(NamedTuple):
@@ -73,7 +73,9 @@ class PretrainingPlan(TrainingPlan):
         )
         clean = self.views.plan.clean > 0
         resident = residency(dataset, settings, clean)
-        self.loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers, clean)
+        self.loader = VolumeLoader(
+            dataset, order, fabric.device, resident, settings.workers, clean, weights=wants_weights(config)
+        )
         self.shown = shown_labels(config, dataset).to(fabric.device) if spec.uses_labels else None
         self.probe = Probe.of_run(config, dataset, fabric) if fabric.is_global_zero else None
         self.probed_epochs = probed_epochs(settings)

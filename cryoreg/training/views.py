@@ -36,7 +36,8 @@ class Views:
         """
         self.plan, self._denoise = plan, denoise
         self.seed: int = config.training.seed
-        self.recipes = [spec.build() for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
+        specs = augmentations_of(config)
+        self.recipes, self._weighted = [spec.build() for spec in specs], [spec.uses_weights for spec in specs]
         self.local_box = local_box(self.plan, box, config.spec("encoder")) if self.plan.local else box
 
     def draw(self, batch: Batch) -> list[Tensor]:
@@ -63,8 +64,21 @@ class Views:
         return normalise(self._denoise(batch.volumes))
 
     def _augment(self, volumes: Tensor, batch: Batch, view: int) -> Tensor:
-        recipe = self.recipes[view % len(self.recipes)]
-        return recipe(volumes, SampleRng.for_batch(self.seed, batch.epoch, batch.samples, view))
+        recipe = view % len(self.recipes)
+        rng = SampleRng.for_batch(self.seed, batch.epoch, batch.samples, view)
+        if batch.weights is not None and self._weighted[recipe]:
+            return self.recipes[recipe](volumes, rng, batch.weights)  # type: ignore[call-arg]  # as its spec says
+        return self.recipes[recipe](volumes, rng)
+
+
+def augmentations_of(config: AnyConfig) -> list[AugmentationSpec]:
+    """Return the recipes of a run: one, or one for every other view."""
+    return [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
+
+
+def wants_weights(config: AnyConfig) -> bool:
+    """Tell whether a recipe of a run takes the weights of Fourier coefficients."""
+    return any(spec.uses_weights for spec in augmentations_of(config))
 
 
 def local_box(plan: ViewPlan, box: Box, encoder: EncoderSpec) -> Box:

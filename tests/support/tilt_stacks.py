@@ -96,6 +96,7 @@ def write_set(
     only_seen: bool = False,
     origin: Sequence[float] = (0.0, 0.0, 0.0),
     particles: int = 1,
+    tomograms: int = 1,
     dtype: type[np.floating] = np.float16,
 ) -> Made:
     """Write an optimisation set with its files; particles lie far from the centre, where depth changes the CTF.
@@ -116,9 +117,10 @@ def write_set(
         with mrcfile.new(root / name, stack.astype(dtype)) as file:
             file.set_image_stack()
             file.voxel_size = PIXEL
-    tomogram = "TS_01.tomostar" if dialect.startswith("warp") else "TS_01"
+    ending = ".tomostar" if dialect.startswith("warp") else ""
+    known = [f"TS_{number:02d}{ending}" for number in range(1, tomograms + 1)]
     rows = {
-        "rlnTomoName": [tomogram] * particles,
+        "rlnTomoName": [known[number % tomograms] for number in range(particles)],
         "rlnImageName": names,
         "rlnOpticsGroup": 1,
         **{f"rlnOrigin{axis}Angst": shift for axis, shift in zip("XYZ", origin, strict=True)},
@@ -134,7 +136,7 @@ def write_set(
     }
     blocks = {"general": {"rlnTomoSubTomosAre2DStacks": 1}, "optics": _table(optics), "particles": _table(rows)}
     starfile.write(blocks, root / "particles.star")
-    _write_tomograms(root, dialect, tomogram, turns, hand, exposure)
+    _write_tomograms(root, dialect, known, turns, hand, exposure)
     named = {"rlnTomoParticlesFile": "particles.star", "rlnTomoTomogramsFile": "tomograms.star"}
     starfile.write({"": named}, root / "optimisation_set.star")
     return Made(root / "optimisation_set.star", volume)
@@ -149,18 +151,18 @@ def _coordinates(dialect: str, position: NDArray[np.float64]) -> dict[str, float
 
 
 def _write_tomograms(
-    root: Path, dialect: str, name: str, turns: NDArray[np.float64], hand: int, exposure: NDArray[np.float64]
+    root: Path, dialect: str, names: list[str], turns: NDArray[np.float64], hand: int, exposure: NDArray[np.float64]
 ) -> None:
     unit = PIXEL if dialect == "warp_same_unit" else UNBINNED
     size = SIZE * UNBINNED / unit
     overview: dict[str, Any] = {
-        "rlnTomoName": [name],
-        "rlnTomoHand": [float(hand)],
-        "rlnTomoTiltSeriesPixelSize": [unit],
-        **{f"rlnTomoSize{axis}": [int(edge)] for axis, edge in zip("XYZ", size, strict=True)},
-        "rlnVoltage": [VOLTAGE],
-        "rlnSphericalAberration": [CS],
-        "rlnAmplitudeContrast": [CONTRAST],
+        "rlnTomoName": names,
+        "rlnTomoHand": float(hand),
+        "rlnTomoTiltSeriesPixelSize": unit,
+        **{f"rlnTomoSize{axis}": int(edge) for axis, edge in zip("XYZ", size, strict=True)},
+        "rlnVoltage": VOLTAGE,
+        "rlnSphericalAberration": CS,
+        "rlnAmplitudeContrast": CONTRAST,
     }
     tilts: dict[str, Any] = {
         **_projections(dialect, turns),
@@ -170,13 +172,15 @@ def _write_tomograms(
         "rlnMicrographPreExposure": exposure,
     }
     if dialect == "relion5":
-        overview["rlnTomoTiltSeriesStarFile"] = ["tilt_series/TS_01.star"]
+        overview["rlnTomoTiltSeriesStarFile"] = [f"tilt_series/{name}.star" for name in names]
         (root / "tilt_series").mkdir()
-        starfile.write({name: _table(tilts)}, root / "tilt_series" / "TS_01.star")
+        for name in names:
+            starfile.write({name: _table(tilts)}, root / "tilt_series" / f"{name}.star")
         starfile.write({"global": _table(overview)}, root / "tomograms.star")
     else:
-        overview["rlnTomoFrameCount"] = [len(turns)]
-        starfile.write({"global": _table(overview), name: _table(tilts)}, root / "tomograms.star")
+        overview["rlnTomoFrameCount"] = len(turns)
+        tables = dict.fromkeys(names, _table(tilts))
+        starfile.write({"global": _table(overview), **tables}, root / "tomograms.star")
 
 
 def _projections(dialect: str, turns: NDArray[np.float64]) -> dict[str, Any]:

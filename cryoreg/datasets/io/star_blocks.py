@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryoreg.datasets.io.star_text import BLANKS, is_plain, spans, unquoted
 from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,26 @@ class StarBlock:
 def read_lines(path: str | Path) -> list[str]:
     """Return the lines of a STAR file with their ends; raise `DataError` where it is not UTF-8 text."""
     return read_text_lines(path, "a STAR file")
+
+
+def first_values(path: str | Path) -> dict[str, str]:
+    """Return each label of a STAR file with the first value that it has in the first block with it, "" where none.
+
+    Every reader asks: a file is gone through once while it does not change. Raises `DataError` as `scan` does.
+    """
+    with one_line(path, "a STAR file"):
+        state = os.stat(path)
+    return dict(_first_values(os.fspath(path), state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=8)
+def _first_values(path: str, changed: int, size: int) -> dict[str, str]:
+    lines, found = read_lines(path), dict[str, str]()
+    for block in scan(path, lines):
+        cells = map(unquoted, tokens(lines[block.rows[0]])) if block.rows else ()
+        row = {**dict.fromkeys(block.labels, ""), **dict(zip(block.labels, cells, strict=False))}
+        found = {**row, **block.items, **found}
+    return found
 
 
 def scan(path: str | Path, lines: Sequence[str]) -> list[StarBlock]:

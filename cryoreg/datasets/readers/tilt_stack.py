@@ -43,6 +43,7 @@ class TiltStack(FileDataset):
 
     contrast: Contrast | None = "bright"
     """RELION and WarpTools invert images as they cut them, unless told otherwise."""
+    weighted = True
 
     def __init__(
         self,

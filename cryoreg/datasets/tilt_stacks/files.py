@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.star_blocks import StarBlock, read_lines, scan, tokens
-from cryoreg.datasets.io.star_text import unquoted
+from cryoreg.datasets.io.star_blocks import first_values
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tomograms.names import find_above
 
@@ -57,22 +56,14 @@ def particles_of(path: Path) -> Path:
 
 def references(path: Path) -> dict[str, str]:
     """Return what an optimisation set points to, by RELION's words; nothing of any other STAR file."""
-    named: dict[str, str] = {}
-    lines = read_lines(path)
-    for block in scan(path, lines):
-        named |= _first_row(lines, block)
+    named = first_values(path)
     return named if relion.PARTICLES_FILE in named else {}
 
 
 def says_flat(path: Path) -> str | None:
     """Return the word by which a STAR file says that its particles are stacks of 2D images; None where none does."""
-    lines = read_lines(path)
-    for block in scan(path, lines):
-        told = _first_row(lines, block)
-        for word, value in _FLAT:
-            if _is(told.get(word), value):
-                return word
-    return None
+    told = first_values(path)
+    return next((word for word, value in _FLAT if _is(told.get(word), value)), None)
 
 
 def _is(cell: str | None, value: float) -> bool:
@@ -80,13 +71,6 @@ def _is(cell: str | None, value: float) -> bool:
         return cell is not None and float(cell) == value
     except ValueError:
         return False
-
-
-def _first_row(lines: list[str], block: StarBlock) -> dict[str, str]:
-    if not block.rows:
-        return block.items
-    cells = [unquoted(cell) for cell in tokens(lines[block.rows[0]])]
-    return dict(zip(block.labels, cells, strict=False))
 
 
 def _follow(root: Path, named: dict[str, str], word: str) -> str:
