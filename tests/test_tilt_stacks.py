@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import mrcfile
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from cryoreg.config.settings import InputSettings
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Origin
 from cryoreg.datasets.adaptation import adapt
+from cryoreg.datasets.conversion.convert import convert
 from cryoreg.datasets.readers.tilt_stack import TiltStack
-from cryoreg.datasets.specs import TiltStackSpec
+from cryoreg.datasets.specs import StoreSpec, TiltStackSpec
 from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector
 from cryoreg.datasets.tilt_stacks.series import TiltSeries
 from cryoreg.errors import DataError
@@ -278,6 +280,22 @@ def test_the_loader_serves_weights_where_they_are_wanted(resident: bool, tmp_pat
             if batch.weights is not None:
                 for index, weight in zip(batch.samples.tolist(), batch.weights, strict=True):
                     torch.testing.assert_close(weight, dataset[index].weight)
+
+
+def test_a_store_keeps_weights(tmp_path: Path) -> None:
+    known = TiltStackSpec(root=write_set(tmp_path / "set", particles=2).path).load()
+    convert(known, tmp_path / "set.h5")
+    store = StoreSpec(root=tmp_path / "set.h5").load()
+    assert store.weighted
+    for index in (0, 1):
+        torch.testing.assert_close(store[index].volume, known[index].volume, rtol=0, atol=0)
+        torch.testing.assert_close(store[index].weight, known[index].weight, rtol=1e-3, atol=1e-4)
+    content = bytearray((tmp_path / "set.h5").read_bytes())
+    with h5py.File(tmp_path / "set.h5") as file:
+        content[file["weight"].id.get_offset() + 99] ^= 1
+    (tmp_path / "bad.h5").write_bytes(content)
+    with pytest.raises(DataError, match="is not as it was written"):
+        StoreSpec(root=tmp_path / "bad.h5").load()[0]
 
 
 @pytest.mark.slow

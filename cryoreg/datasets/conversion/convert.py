@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -50,7 +48,7 @@ def convert(
     ``settings`` tell how the data set was opened, and are kept. A subtomogram that cannot be read ends the call with a
     `DataError` that names it, unless ``skip_bad`` leaves it out; what was written stays in ``.<name>.part``.
     """
-    layout = layout_of(dataset, settings or {}, clean=to == "store")
+    layout = layout_of(dataset, settings or {}, extra=to == "store")
     copies = dataset.clean if layout.clean else None  # the demo set reads its file for this
     left_out: dict[str, str] = {}
     with _WRITERS[to](path, layout, overwrite=overwrite) as writer:
@@ -70,8 +68,8 @@ def convert(
     return Conversion(path, total - len(left_out), total - len(missing), left_out)
 
 
-def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], clean: bool = True) -> StoreLayout:
-    """Return what is known of a data set without reading a volume; with ``clean``, of its noise-free copies too."""
+def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], extra: bool = True) -> StoreLayout:
+    """Return what is known of a data set without reading a volume; ``extra``: of noise-free copies and weights, too."""
     origins = [origin for index in range(len(dataset)) if (origin := dataset.origin(index))]
     return StoreLayout(
         ids=dataset.ids,
@@ -86,18 +84,19 @@ def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], clean: bool = 
         origins=origins or None,
         columns={name: (column.dtype.str, column.shape[1:]) for name, column in dataset.columns.items()},
         settings=settings,
-        clean=clean and dataset.clean is not None,
+        clean=extra and dataset.clean is not None,
+        weighted=extra and dataset.weighted,
     )
 
 
-def _read(
-    dataset: Subtomograms, copies: SubtomogramDataset | None, row: int, layout: StoreLayout
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, Any]]:
-    """Return a volume, its noise-free copy where that is wanted, and what else is known of it."""
-    volume = layout.voxels(row, dataset[row].volume)
+def _read(dataset: Subtomograms, copies: SubtomogramDataset | None, row: int, layout: StoreLayout) -> tuple[Any, ...]:
+    """Return a volume, its noise-free copy where wanted, what else is known of it, and its weight where kept."""
+    sample = dataset[row]
+    volume = layout.voxels(row, sample.volume)
     noise_free = None if copies is None else layout.voxels(row, copies[row].volume)
     columns = dataset.columns if layout.columns else {}
-    return volume, noise_free, {name: column[row] for name, column in columns.items()}
+    known = volume, noise_free, {name: column[row] for name, column in columns.items()}
+    return (*known, sample.weight) if layout.weighted else known
 
 
 def _shown(rows: list[int], path: Path) -> Iterator[int]:

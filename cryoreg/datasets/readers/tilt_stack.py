@@ -68,6 +68,7 @@ class TiltStack(FileDataset):
         edge = _common_edge(headers)
         size = voxel_size or _common_size(self.path, table, headers)
         self._particles = read_particles(self.path, table, self._series, size, coordinate_size)
+        self.positions = self._particles.positions + self._particles.shifts
         for row, file in enumerate(files):
             self._check_stack(row, headers[file].stored[0])
         classes, labels = class_labels(self.path, table, label)

@@ -29,6 +29,7 @@ from cryoreg.errors import DataError
 VERSION = 1
 VOLUMES, CRC32 = "volumes", "crc32"
 CLEAN, CLEAN_CRC32 = "clean", "clean_crc32"
+WEIGHT, WEIGHT_CRC32 = "weight", "weight_crc32"
 STATE, HASH, COLUMNS = "state", "content_hash", "columns"
 HASH_BYTES = 16
 MISSING, WRITTEN, LEFT_OUT = 0, 1, 2
@@ -59,6 +60,8 @@ class StoreLayout:
     """How the volumes were made, as JSON can hold it."""
     clean: bool = False
     """Whether each volume has a noise-free copy."""
+    weighted: bool = False
+    """Whether each has the weight of its Fourier coefficients, float16 (D, H, W // 2 + 1)."""
 
     def __post_init__(self) -> None:
         labels = [None if label is None else int(label) for label in self.labels]
@@ -95,6 +98,14 @@ class StoreLayout:
         if not np.isfinite(voxels).all():
             raise DataError(f"{self.ids[row]}: holds NaN or infinite voxels; remove it or make it again")
         return voxels.reshape(self.box)
+
+    def weight(self, row: int, weight: Any) -> NDArray[np.float16]:
+        """Return a row's weight; raise `DataError`, which names the id, where it is none of its box."""
+        values = np.ascontiguousarray(0 if weight is None else weight, dtype="<f2")
+        depth, height, width = self.box
+        if values.size != depth * height * (width // 2 + 1):
+            raise DataError(f"{self.ids[row]}: has no weight of its Fourier coefficients, though the others have one")
+        return values.reshape(depth, height, width // 2 + 1)
 
     def digest(self) -> str:
         """Return a hash of everything: equal for the same rows made by the same settings."""
@@ -134,6 +145,7 @@ def create(path: Path, layout: StoreLayout) -> None:
 def places(file: h5py.File) -> dict[str, Place]:
     """Return the places of the arrays that are filled row by row; raise `ValueError` where one has been moved."""
     names = [VOLUMES, CRC32, STATE, HASH, *([CLEAN, CLEAN_CRC32] if CLEAN in file else [])]
+    names += [WEIGHT, WEIGHT_CRC32] if WEIGHT in file else []
     names += [f"{COLUMNS}/{name}" for name in file.get(COLUMNS, ())]
     return {name: _place(file[name]) for name in names}
 
@@ -216,6 +228,9 @@ def _row_arrays(layout: StoreLayout) -> dict[str, tuple[str, tuple[int, ...]]]:
         **{CRC32: ("<u4", ()), STATE: ("u1", ()), HASH: ("u1", (HASH_BYTES,)), VOLUMES: ("<f4", layout.box)},
         **({CLEAN: ("<f4", layout.box), CLEAN_CRC32: ("<u4", ())} if layout.clean else {}),
     }
+    if layout.weighted:
+        depth, height, width = layout.box
+        arrays |= {WEIGHT: ("<f2", (depth, height, width // 2 + 1)), WEIGHT_CRC32: ("<u4", ())}
     return arrays | {f"{COLUMNS}/{name}": column for name, column in layout.columns.items()}
 
 

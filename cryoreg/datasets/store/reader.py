@@ -96,17 +96,23 @@ class Store(Subtomograms):
 
     def __getitem__(self, index: int) -> Sample:
         """Read one subtomogram; raise `DataError` where it is not what was written."""
-        place, row = self._places[self._voxels], int(self._rows[index])
-        volume = np.empty(place.shape, place.dtype)
+        volume, weight = torch.from_numpy(self._read(self._voxels, self._sums, index))[None], None
+        if self._weight_sums is not None:
+            weight = torch.from_numpy(self._read(fmt.WEIGHT, self._weight_sums, index))[None].float()
+        return Sample(volume, self.labels[index], self.ids[index], self.groups[index], weight)
+
+    def _read(self, name: str, sums: NDArray[np.uint32], index: int) -> NDArray[Any]:
+        place, row = self._places[name], int(self._rows[index])
+        values = np.empty(place.shape, place.dtype)
         try:
-            count = os.preadv(self._open(), [volume.data], place.of(row))
+            count = os.preadv(self._open(), [values.data.cast("B")], place.of(row))
         except OSError as error:
             self._refuse(f"cannot be read ({error.strerror}); check its disk")
         if count < place.row_bytes:
             self._refuse("is truncated; copy it again")
-        if zlib.crc32(volume.data) != self._sums[index]:
+        if zlib.crc32(values.data) != sums[index]:
             self._refuse(f"subtomogram '{self.ids[index]}' is not as it was written (checksum); copy the file again")
-        return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
+        return values
 
     def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, float | None, bool]]:
         return Store, (self.root, self._overrule, self._voxels == fmt.CLEAN)
@@ -167,6 +173,8 @@ class Store(Subtomograms):
         written = file[fmt.STATE][()] == fmt.WRITTEN
         self._rows = np.flatnonzero(written)
         self._sums: NDArray[np.uint32] = file[self._checksums][()][written]
+        self.weighted = fmt.WEIGHT in self._places and self._voxels == fmt.VOLUMES
+        self._weight_sums = file[fmt.WEIGHT_CRC32][()][written] if self.weighted else None
         self._hashes: NDArray[np.uint8] = file[fmt.HASH][()][written]
         self._origins = self._read_origins(file) if "origin" in file else None
         self.left_out = [self.ids[row] for row in np.flatnonzero(~written).tolist()]

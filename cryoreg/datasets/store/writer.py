@@ -65,8 +65,10 @@ class StoreWriter:
         self._state[damaged] = fmt.MISSING
         return np.flatnonzero(self._state != fmt.WRITTEN).tolist()
 
-    def put(self, row: int, volume: Any, clean: Any = None, columns: Mapping[str, Any] | None = None) -> None:
-        """Write a row: its volume (D, H, W) or (1, D, H, W), its noise-free copy, and a value for each column.
+    def put(
+        self, row: int, volume: Any, clean: Any = None, columns: Mapping[str, Any] | None = None, weight: Any = None
+    ) -> None:
+        """Write a row: its volume (D, H, W) or (1, D, H, W), its noise-free copy, a value for each column, its weight.
 
         Raises `DataError`, which names the id, for another shape, voxels that are not finite, or missing values.
         """
@@ -81,6 +83,10 @@ class StoreWriter:
             copy = self.layout.voxels(row, clean)
             self._put(fmt.CLEAN, row, copy)
             self._put(fmt.CLEAN_CRC32, row, zlib.crc32(copy.data))
+        if self.layout.weighted:
+            measured = self.layout.weight(row, weight)
+            self._put(fmt.WEIGHT, row, measured)
+            self._put(fmt.WEIGHT_CRC32, row, zlib.crc32(measured.data))
         for name, value in values.items():
             self._put(f"{fmt.COLUMNS}/{name}", row, value)
         self._note(row, fmt.WRITTEN)
@@ -151,6 +157,7 @@ class StoreWriter:
 
     def _require_room(self) -> None:
         needed = len(self.layout.ids) * 4 * int(np.prod(self.layout.box)) * (1 + self.layout.clean)
+        needed += needed // 3 if self.layout.weighted else 0
         disk = os.statvfs(self.path.parent)
         free = disk.f_bavail * disk.f_frsize
         if needed > free:
@@ -196,6 +203,7 @@ class StoreWriter:
 
     def _sound(self, row: int) -> bool:
         pairs = [(fmt.VOLUMES, fmt.CRC32), *([(fmt.CLEAN, fmt.CLEAN_CRC32)] if self.layout.clean else [])]
+        pairs += [(fmt.WEIGHT, fmt.WEIGHT_CRC32)] if self.layout.weighted else []
         return all(zlib.crc32(self._read(voxels, row).data) == self._read(sums, row)[0] for voxels, sums in pairs)
 
     def _note(self, row: int, state: int) -> None:
