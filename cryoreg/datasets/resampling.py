@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from cryoreg.contracts import Box
@@ -89,6 +88,8 @@ def resampled_weight(weight: Tensor | None, box: Box, new_box: Box, step: float)
     """
     if weight is None or (box == new_box and step == 1):
         return weight
+    from scipy import ndimage
+
     depth, height, width = new_box
     edges = (np.fft.fftfreq(depth), np.fft.fftfreq(height), np.fft.rfftfreq(width))
     frequencies = np.meshgrid(*(edge / step for edge in edges), indexing="ij")

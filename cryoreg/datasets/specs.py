@@ -164,8 +164,8 @@ class LabSpec(FileDatasetSpec):
 class StarSpec(FileDatasetSpec):
     """Subtomograms listed in a STAR file of RELION 3, 4 or 5 or of Warp or M, each a 3D image.
 
-    ``rlnImageName`` names the volume, also as ``slot@stack``; optics groups give voxel sizes. Pseudo-subtomograms that
-    are stacks of 2D images (RELION 5) are refused: reconstruct volumes, or use ``tomogram`` to cut them.
+    ``rlnImageName`` names the volume, also as ``slot@stack``; optics groups give voxel sizes. Stacks of
+    2D tilt images, the default of RELION 5 and WarpTools, are read by `tilt_stack`.
     """
 
     folder: Path | None = Field(
