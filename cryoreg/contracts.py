@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,7 +74,8 @@ class StepOutput(NamedTuple):
 class Method(nn.Module, ABC):
     """A self-supervised method around an encoder.
 
-    All that the method needs to go on lives in its ``state_dict``: queues, pointers, prototypes, momentum encoders.
+    All that the method needs to go on lives in its ``state_dict``: queues, pointers, prototypes, momentum encoders. A
+    projection head is best called ``head``: learners may go on from its first layer.
     """
 
     encoder: Encoder
@@ -142,7 +143,9 @@ class Learner(nn.Module, ABC):
     """
 
     encoder: Encoder
-    """The network whose features it answers with, of the kind that was given to it: kept, and explained."""
+    """The network whose features it answers with, kept and explained: of the kind that was given to it, unless its spec
+    says that it `answers_with` another.
+    """
     turns: Turns = 1
     """Over how many turned copies of each volume `answer` takes the mean; see `Encoder.turns`.
 
@@ -152,6 +155,14 @@ class Learner(nn.Module, ABC):
     def lesson_plan(self) -> LessonPlan:
         """Return what it wants to be shown at each step; by default, one view of each labelled subtomogram."""
         return LessonPlan()
+
+    def take_up(self, left: Callable[[], Mapping[str, Tensor]]) -> str:
+        """Go on from what the start has beside its encoder; return what the user should know of it, one line or none.
+
+        ``left()`` is the state_dict of the method of a pretraining run, empty where the start is none. Called once,
+        before the first step; a resume has it in its own state.
+        """
+        return ""
 
     def begin_epoch(self, epoch: int, epochs: int, material: Material) -> None:
         """Do what is done between epochs, which count from 0: fit in closed form, unfreeze, label, begin to distil."""

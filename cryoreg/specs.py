@@ -11,7 +11,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -22,6 +22,8 @@ from cryoreg.plans import ViewPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
     from cryoreg.contracts import Augmentation, Box, Encoder, Learner, Method, Query, SubtomogramDataset, Subtomograms
 
@@ -259,6 +261,8 @@ class WeightsSpec(Spec):
     """On what the encoder was evaluated and how it did, in a sentence or two."""
     recipe: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Good settings for fine-tuning from these weights: section -> key -> value. Whatever a user says goes before."""
+    learners: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Good settings of other learners than the recipe's, where one of them is chosen: name -> key -> value."""
 
     @classmethod
     def path(cls) -> Path:
@@ -300,12 +304,25 @@ class LearnerSpec(TurnedSpec):
     """The fewest subtomograms in each process from which the learner learns: 2 where it compares those of a batch."""
     recipe: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Good settings for fine-tuning by it: section -> key -> value. Whatever a user says goes before."""
+    in_phases: ClassVar[bool] = False
+    """Whether there are steps at which not all that it trains gets a gradient, as where one part learns after another.
+
+    What does not learn says ``requires_grad_(False)`` meanwhile, from `Learner.train` on.
+    """
 
     turns: Literal[1, 4, 8, 24] = Field(
         1,
         description="turned copies of a volume that class probabilities are the mean of, outside training: "
         "4 about the beam, 8 with those upside down, 24 of the cube",
     )
+
+    def for_start(self, left: Callable[[], Mapping[str, Tensor]]) -> Self:
+        """Return the spec with what depends on the start filled in, for the run to record; see `Learner.take_up`."""
+        return self
+
+    def answers_with(self, encoder: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the encoder that answers, and is kept, by name and parameters; by default the one that is given."""
+        return encoder
 
     @abstractmethod
     def build(self, encoder: Encoder, classes: int) -> Learner:

@@ -206,6 +206,22 @@ def test_recipes_and_options_go_before_the_weights_recipe() -> None:
     assert started(layer(training={"lr": 0.5}), recipe=[recipe_layer("best", "finetune")]).training.lr == 0.5
 
 
+def test_weights_may_say_what_suits_another_learner_than_their_recipe_s() -> None:
+    """Features of rb3d_universe were taught by cosines: its probe sees them of unit length."""
+    config = started(layer(learner={"name": "linear_probe"}))
+    assert config.to_dict()["learner"] == {**resolve_learner("linear_probe"), "unit_length": True}
+    assert config.sources["learner.unit_length"] == f"recipe of {NAME}"
+    assert config.training.epochs == 1, "the learner's own recipe holds, too"
+    assert started(layer(learner={"name": "linear_probe", "unit_length": False})).spec("learner").unit_length is False
+    assert started(layer(learner={"name": "prototypes"})).to_dict()["learner"] == resolve_learner("prototypes")
+    scratch = started(layer(learner={"name": "linear_probe"}, training={"pretrained": "scratch"}))
+    assert scratch.spec("learner").unit_length is False
+
+
+def resolve_learner(name: str) -> dict[str, object]:
+    return resolve("finetune", [layer(learner={"name": name})]).to_dict()["learner"]
+
+
 def test_pretraining_goes_on_only_where_told() -> None:
     assert started(task="pretrain").training.pretrained is None
     assert "pretrained" not in started(task="pretrain").to_dict()["training"], "as runs of earlier versions recorded it"

@@ -206,16 +206,20 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
 
 def learner_recipe(task: str, layers: Iterable[Layer]) -> list[Layer]:
     """Return the layer of what the learner that layers choose is best trained with, for below them; none without."""
-    if "learner" not in TASKS[task].components:
-        return []
-    layers = list(layers)
-    chosen = [layer.values.get("learner") for layer in layers]
-    named = [table["name"] for table in chosen if isinstance(table, Mapping) and "name" in table]
-    name = named[-1] if named else TASKS[task].components["learner"]
-    if not isinstance(name, str):
+    name = chosen_learner(task, layers)
+    if name is None:
         return []
     _, spec = registry.find_spec("learner", name)
     return [Layer(f"recipe of learner {name}", spec.recipe)] if issubclass(spec, LearnerSpec) and spec.recipe else []
+
+
+def chosen_learner(task: str, layers: Iterable[Layer]) -> str | None:
+    """Return the name of the learner that layers choose, the task's own without; None where it has none."""
+    chosen = [layer.values.get("learner") for layer in layers]
+    named = [table["name"] for table in chosen if isinstance(table, Mapping) and "name" in table]
+    default = TASKS[task].components.get("learner")
+    name = named[-1] if named and default else default
+    return name if isinstance(name, str) else None
 
 
 def _started_from(training: TrainingSettings, layers: list[Layer]) -> str | None:

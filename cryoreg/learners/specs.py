@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from cryoreg.errors import ConfigError
 from cryoreg.specs import LearnerSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cryoreg.contracts import Encoder
     from cryoreg.learners.fixmatch import FixMatch
     from cryoreg.learners.full import FullFineTuning
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from cryoreg.learners.partial import PartialFineTuning
     from cryoreg.learners.prototypes import Prototypes
     from cryoreg.learners.s4l import S4L
+    from cryoreg.learners.simclr_v2 import SimCLRv2
 
 _Recipe = Mapping[str, Mapping[str, object]]
 _ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
@@ -204,3 +207,62 @@ class S4LSpec(LinearLayerSpec):
             head=self.head,
             unit_length=self.unit_length,
         )
+
+
+class SimCLRv2Spec(LinearLayerSpec):
+    """SimCLR v2: fine-tune from within the projection head, then distil into the same or another encoder.
+
+    Chen et al. 2020 (arXiv 2006.10029). First a teacher learns from the labels by cross-entropy: the encoder, the first
+    layer of the projection head that it was pretrained with (a BatchNorm after it folded in, then ReLU) and a linear
+    layer. Then it stays, and a student learns from all subtomograms, with or without a label: −Σ_y P_T(y|x; τ) log
+    P_S(y|x; τ), P(y|x; τ) = softmax(logits / τ)_y. The student is the encoder as the start has it, or another one, with
+    a linear layer of its own; it answers and is kept. Starts of other kinds than a run's directory bring no head.
+    """
+
+    in_phases: ClassVar[bool] = True
+
+    student: str | None = Field(
+        None,
+        description="name of the encoder to distil into (`cryoreg list --kind encoder`), from random weights; unset: "
+        "the same as the teacher's, from the weights that this started from",
+    )
+    student_settings: dict[str, JsonValue] = Field(
+        default_factory=dict, description="its hyper-parameters, as a table: {width = 8}"
+    )
+    hidden_dim: int | None = Field(
+        None, ge=0, description="width of the projection head's first layer; unset: what the start's has; 0: no layer"
+    )
+    finetuning: float = Field(0.5, gt=0, lt=1, description="share of the epochs in which the teacher learns")
+    temperature: float = Field(0.1, gt=0, description="τ; the paper has 0.1 with few labels, 1 with all")
+    weight: float = Field(
+        1.0, ge=0, le=1, description="α: the student's loss is α · distillation + (1 − α) · cross-entropy on the labels"
+    )
+    ratio: int = Field(3, ge=1, description="subtomograms without a label for each with one, in a batch")
+
+    @model_validator(mode="after")
+    def _settings_are_of_a_student(self) -> Self:
+        if self.student_settings and self.student is None:
+            raise ValueError("student_settings are those of the encoder that `student` names; name it")
+        return self
+
+    def for_start(self, left: Callable[[], Mapping[str, Tensor]]) -> Self:
+        """Return the spec with the width of the start's projection head, where none is given."""
+        if self.hidden_dim is not None:
+            return self
+        from cryoreg.learners.simclr_v2 import first_layer
+
+        layer = first_layer(left())
+        return self.model_copy(update={"hidden_dim": len(layer.bias) if layer else 0})
+
+    def answers_with(self, encoder: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the student."""
+        return encoder if self.student is None else {"name": self.student, **self.student_settings}
+
+    def build(self, encoder: Encoder, classes: int) -> SimCLRv2:
+        """Return the learner around ``encoder``."""
+        from cryoreg.config import build_spec
+        from cryoreg.learners.simclr_v2 import SimCLRv2
+
+        given = self.model_dump(exclude={"student", "student_settings", "hidden_dim"})
+        student = self.student and build_spec("encoder", self.student, self.student_settings).spec.build()
+        return SimCLRv2(encoder, classes, student=student or None, hidden_dim=self.hidden_dim or 0, **given)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from cryoreg.config import TASKS, AnyConfig, build_spec
-from cryoreg.config.starts import SCRATCH, Start
+from cryoreg.config import TASKS, AnyConfig, Choice, RunConfig, build_spec
+from cryoreg.config.settings import FinetuneSettings
+from cryoreg.config.starts import SCRATCH, Start, place_of
 from cryoreg.contracts import Answer, Encoder, Learner
 from cryoreg.errors import CheckpointError
 from cryoreg.runs.cards import Card
+from cryoreg.runs.checkpoint import load_checkpoint
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
+from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.weights import (
     CLASSIFIER_FILE,
     ENCODER_FILE,
@@ -81,7 +86,7 @@ def open_network(run: Start, wanted: Wanted = "either") -> Network:
         raise _no_classifier(run)
     encoder = build_encoder(weights.card)
     learner = build_learner(weights.card, encoder) if classifies else None
-    network = Network(path, weights.card, weights.tensors, encoder, learner)
+    network = Network(path, weights.card, weights.tensors, learner.encoder if learner else encoder, learner)
     network.load(weights.tensors)
     network.module.eval()
     return network
@@ -136,6 +141,32 @@ def first_encoder(config: AnyConfig, resumes: bool = False) -> Encoder:
     if start is not None and start != SCRATCH:
         load_pretrained(encoder, config.to_dict()["encoder"], start)
     return encoder
+
+
+def left_by(start: Start | None) -> dict[str, Tensor]:
+    """Return the state of the method that a pretraining run left; empty where the start is no such run's directory."""
+    if start is None or start == SCRATCH:
+        return {}
+    last = RunFolder(place_of(start)).last
+    state = load_checkpoint(last) if last.exists() else {}
+    return dict(state["module"]) if state.get("config", {}).get("task") == "pretrain" else {}
+
+
+def fitted_to_start(config: RunConfig[FinetuneSettings]) -> RunConfig[FinetuneSettings]:
+    """Return a config with what its learner takes from the start filled in."""
+    component, _ = config.choices["learner"]
+    fitted = config.spec("learner").for_start(partial(left_by, config.training.pretrained))
+    return replace(config, choices={**config.choices, "learner": Choice(component, fitted)})
+
+
+def answering_config(config: RunConfig[FinetuneSettings]) -> RunConfig[FinetuneSettings]:
+    """Return a config with the encoder that its learner answers with: that of what the run keeps."""
+    given = config.to_dict()["encoder"]
+    kept = dict(config.spec("learner").answers_with(given))
+    if kept == given:
+        return config
+    chosen = build_spec("encoder", str(kept.pop("name")), kept)
+    return replace(config, choices={**config.choices, "encoder": chosen})
 
 
 def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: Start) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, Layer, absolute, learner_recipe, resolve
+from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM, Layer, absolute, chosen_learner, learner_recipe, resolve
 from cryoreg.config.starts import SCRATCH, require_known, start_of
 from cryoreg.errors import UnknownComponentError
 
@@ -67,12 +67,20 @@ def _from_registered(weights: Registered, task: str, layers: Sequence[Layer], re
 
     name, card = weights.component.reference, weights.card
     config = card["config"]
-    advice = [Layer(f"recipe of {name}", weights.spec.recipe)] if task == "finetune" else []
-    advice += learner_recipe(task, [*recipe, *layers])
+    advice = _advice(weights, [*recipe, *layers]) if task == "finetune" else []
     packages = {"encoder": config[PROVENANCE_SECTION].get("encoder", "")}
     told = {"encoder": config["encoder"], "input": input_of(card), PROVENANCE_SECTION: packages}
     package = Layer(f"weights {name}", {PROVENANCE_SECTION: {STARTED_FROM: weights.package}})
     return [*advice, *recipe, Layer(f"weights {name}", told), *layers, package]
+
+
+def _advice(weights: Registered, layers: Sequence[Layer]) -> list[Layer]:
+    """Return what suits the weights, what suits the learner that layers choose, and what suits it on these weights."""
+    spec, source = weights.spec, f"recipe of {weights.component.reference}"
+    own = Layer(source, spec.recipe)
+    name = chosen_learner("finetune", [own, *layers]) or ""
+    special = [Layer(source, {"learner": {"name": name, **spec.learners[name]}})] if name in spec.learners else []
+    return [own, *learner_recipe("finetune", layers), *special]
 
 
 def _own_weights(task: str, layers: Sequence[Layer]) -> Registered | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, Optimizer
 
-from cryoreg.contracts import Answer, Learner, Lesson, Material, StepOutput
+from cryoreg.contracts import Answer, Encoder, Learner, Lesson, Material, StepOutput
 from cryoreg.plans import ViewPlan
 from cryoreg.specs import LearnerSpec
 from cryoreg.testing.checks import NotApplicable, require
@@ -136,19 +137,21 @@ def _require_steps(learner: Learner) -> None:
 
 
 def check_build_returns_a_learner(spec: LearnerSpec) -> None:
-    """`build` returns a `cryoreg.contracts.Learner` with an ``encoder`` of the kind that it was given."""
-    learner = spec.build(TinyEncoder(), CLASSES)
+    """`build` returns a `cryoreg.contracts.Learner` with an ``encoder`` of the kind that it is to answer with."""
+    learner, given = spec.build(TinyEncoder(), CLASSES), {"name": "tiny"}
     require(isinstance(learner, Learner), f"build returns {type(learner).__name__}; derive it from contracts.Learner")
     encoder = getattr(learner, "encoder", None)
-    require(isinstance(encoder, TinyEncoder), "learner.encoder is no encoder of the kind given; it is exported")
+    kind = TinyEncoder if spec.answers_with(given) == given else Encoder
+    require(isinstance(encoder, kind), "learner.encoder is no encoder of the kind given; it is exported")
 
 
 def check_loss_is_a_finite_float32_scalar(spec: LearnerSpec) -> None:
     """The loss is one finite number in float32, under bf16 autocast, and where there are no subtomograms unlabelled."""
     learner = learner_of(spec)
-    train(learner, None, [0])
     full = lesson_of(learner)
-    for lesson, autocast in ((full, False), (full, True), (full._replace(unlabelled=()), False)):
+    situations = ((full, False), (full, True), (full._replace(unlabelled=()), False))
+    for epoch, (lesson, autocast) in itertools.product(range(STEPS // _EPOCH), situations):
+        train(learner, None, [epoch * _EPOCH])
         with torch.autocast("cpu", torch.bfloat16, autocast):
             loss = output_of(learner, lesson).loss
         where = "under bf16 autocast the loss" if autocast else "the loss"
@@ -169,8 +172,10 @@ def check_lesson_is_left_alone(spec: LearnerSpec) -> None:
 
 def check_answers_have_their_shapes(spec: LearnerSpec) -> None:
     """`classify` gives finite logits (B, classes) and the features (B, num_features)."""
-    logits, features = answers_of(trained(spec), taught()[0])
-    shapes, wanted = (tuple(logits.shape), tuple(features.shape)), ((BATCH, CLASSES), (BATCH, TinyEncoder.num_features))
+    learner = trained(spec)
+    logits, features = answers_of(learner, taught()[0])
+    shapes = tuple(logits.shape), tuple(features.shape)
+    wanted = (BATCH, CLASSES), (BATCH, learner.encoder.num_features)
     require(shapes == wanted, f"classify returns logits and features of {shapes}; return {wanted}")
     finite = bool(logits.isfinite().all() and features.isfinite().all())
     require(finite, "classify returns numbers that are not finite; give classes without a label a low logit")
@@ -218,10 +223,22 @@ def check_validation_labels_are_not_learnt_from(spec: LearnerSpec) -> None:
 
 
 def check_no_parameter_is_idle(spec: LearnerSpec) -> None:
-    """The loss depends on every parameter that asks for gradients: DDP waits for all of them."""
+    """The loss depends on every parameter that asks for gradients, in each epoch: DDP waits for all of them."""
     learner = learner_of(spec)
     _require_steps(learner)
-    train(learner, optimizer_of(learner), range(2))  # what begins at zero may hide what it is multiplied by
+    optimizer, asking = optimizer_of(learner), _asking(learner)
+    for steps in (range(2), range(2, STEPS - 1)):  # what begins at zero may hide what it is multiplied by
+        train(learner, optimizer, steps)
+        _require_gradients(learner)
+        told = spec.in_phases or _asking(learner) == asking
+        require(told, "other parameters ask for gradients than at first; say in_phases = True in the spec")
+
+
+def _asking(learner: Learner) -> list[str]:
+    return [name for name, parameter in learner.named_parameters() if parameter.requires_grad]
+
+
+def _require_gradients(learner: Learner) -> None:
     learner.zero_grad()
     output_of(learner, lesson_of(learner)).loss.backward()
     sizes = {
@@ -286,18 +303,21 @@ def check_saved_state_answers(spec: LearnerSpec) -> None:
 
 def check_two_processes_keep_one_state(spec: LearnerSpec) -> None:
     """After some steps under DDP, each process with its own subtomograms, both have the same state."""
-    first, second = on_two_ranks(_train_on_rank, spec)
-    require_one_state(first, second, _EPOCH)
+    first, second = on_two_ranks(_train_on_rank, spec, STEPS)
+    require_one_state(first, second, STEPS)
 
 
-def _train_on_rank(rank: int, spec: LearnerSpec) -> dict[str, Tensor]:
+def _train_on_rank(rank: int, spec: LearnerSpec, steps: int = _EPOCH) -> dict[str, Tensor]:
     """Return what a few steps on one half of each batch make of the state, but for BatchNorm's own statistics."""
     learner = learner_of(spec)
-    train(learner, None, [0])
-    if trains(learner):
-        # Idle parameters have a check of their own.
-        parallel = DistributedDataParallel(learner, broadcast_buffers=False, find_unused_parameters=True)
-        optimizer, half = Adam([p for p in learner.parameters() if p.requires_grad], 3e-3), BATCH // 2
-        for step in range(_EPOCH):
-            _descend(parallel, learner, optimizer, step, STEPS, slice(rank * half, (rank + 1) * half))
+    if not trains(learner):
+        train(learner, None, [0])
+        return shared_state(learner)
+    # Idle parameters have a check of their own.
+    parallel = DistributedDataParallel(learner, broadcast_buffers=False, find_unused_parameters=True)
+    optimizer, half = Adam([p for p in learner.parameters() if p.requires_grad], 3e-3), BATCH // 2
+    for step in range(steps):
+        if step % _EPOCH == 0:
+            train(learner, None, [step])
+        _descend(parallel, learner, optimizer, step, STEPS, slice(rank * half, (rank + 1) * half))
     return shared_state(learner)

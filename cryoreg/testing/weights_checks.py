@@ -71,11 +71,13 @@ def check_deterministic(spec: WeightsSpec) -> None:
 
 
 def check_recipe_resolves(spec: WeightsSpec) -> None:
-    """The recipe for fine-tuning, where there is one, names sections, components and settings that there are."""
-    if not spec.recipe:
+    """The recipe for fine-tuning, and those of learners, name sections, components and settings that there are."""
+    if not (spec.recipe or spec.learners):
         raise NotApplicable("there is no recipe")
+    others = [[Layer("recipe", {"learner": {"name": name, **values}})] for name, values in spec.learners.items()]
     try:
-        resolve("finetune", [Layer("recipe", spec.recipe)])
+        for special in [[], *others]:
+            resolve("finetune", [Layer("recipe", spec.recipe), *special])
     except CryoregError as error:
         require(False, f"the recipe cannot be used: {error}; mend it")
 

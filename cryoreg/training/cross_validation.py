@@ -18,7 +18,7 @@ from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.divisions import folds_of
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.errors import CheckpointError, ConfigError
-from cryoreg.runs.networks import open_network
+from cryoreg.runs.networks import answering_config, open_network
 from cryoreg.runs.run_folder import RunFolder, fold_of
 from cryoreg.runs.weights import CLASSIFIER_FILE, load_trained
 from cryoreg.training.calibration import calibrate
@@ -82,7 +82,7 @@ def cross_validate(config: Config, run_dir: Path, train: _Train) -> CrossValidat
     for number in range(1, count + 1):
         print(f"fold {number} of {count}", file=sys.stderr)
         _train_fold(_of_fold(config, number), fold_of(run_dir, number), train)
-    found = held_out(config, run_dir, dataset)
+    found = held_out(answering_config(config), run_dir, dataset)
     labels = np.array([dataset.labels[index] for index in found.samples.tolist()])
     cards = [load_trained(fold_of(run_dir, number) / CLASSIFIER_FILE).card for number in range(1, count + 1)]
     return CrossValidated(

@@ -32,11 +32,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
 
 
-def make_fabric(settings: TrainingSettings, alone: bool = False) -> Fabric:
+def make_fabric(settings: TrainingSettings, alone: bool = False, in_phases: bool = False) -> Fabric:
     """Return the Lightning Fabric for this process, joined to the others of its run unless it works ``alone``.
 
-    Raises `ConfigError` where the device is absent, or where the settings and torchrun or SLURM disagree on the number
-    of processes.
+    ``in_phases``: not all that is trained gets a gradient at each step. Raises `ConfigError` where the device is
+    absent, or where the settings and torchrun or SLURM disagree on the number of processes.
     """
     device = _device(settings.device)
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
@@ -46,7 +46,7 @@ def make_fabric(settings: TrainingSettings, alone: bool = False) -> Fabric:
         accelerator=device,
         precision="bf16-mixed" if bf16 else "32-true",
         plugins=None if world and not started_by_us() else LightningEnvironment(),
-        **(_joined(settings, device, world) if world > 1 else {"devices": 1}),
+        **(_joined(settings, device, world, in_phases) if world > 1 else {"devices": 1}),
     )
     fabric.launch()
     if device == "cpu":
@@ -54,7 +54,7 @@ def make_fabric(settings: TrainingSettings, alone: bool = False) -> Fabric:
     return fabric
 
 
-def _joined(settings: TrainingSettings, device: str, world: int) -> dict[str, Any]:
+def _joined(settings: TrainingSettings, device: str, world: int, in_phases: bool) -> dict[str, Any]:
     """Return what Fabric must know of a run in ``world`` processes."""
     wanted = settings.devices * settings.num_nodes
     if wanted not in (1, world):
@@ -73,7 +73,8 @@ def _joined(settings: TrainingSettings, device: str, world: int) -> dict[str, An
     # Buffers agree by what the methods do, but for BatchNorm's statistics, which each process may keep.
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    strategy = DDPStrategy(timeout=_COLLECTIVE_TIMEOUT, **{sync_buffers: False})
+    options = {sync_buffers: False, "find_unused_parameters": in_phases}
+    strategy = DDPStrategy(timeout=_COLLECTIVE_TIMEOUT, **options)
     return {"devices": here, "num_nodes": world // here, "strategy": strategy}
 
 

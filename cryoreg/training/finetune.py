@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,14 @@ from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.proportions import Proportion
 from cryoreg.runs.checkpoint import State, load_checkpoint
-from cryoreg.runs.networks import first_encoder, save_encoder, save_learner
+from cryoreg.runs.networks import (
+    answering_config,
+    first_encoder,
+    fitted_to_start,
+    left_by,
+    save_encoder,
+    save_learner,
+)
 from cryoreg.runs.run_folder import RunFolder, with_run
 from cryoreg.runs.run_log import require_loggers
 from cryoreg.runs.starts import with_start
@@ -92,6 +100,9 @@ class FinetuningPlan(TrainingPlan):
             config.training.seed,
             lambda: config.spec("learner").build(first_encoder(config, resumes), len(dataset.classes)),
         )
+        self.taken_up = "" if resumes else self.learner.take_up(partial(left_by, config.training.pretrained))
+        self.answering_config = answering_config(config)
+        self.answering_config.check_data(dataset)
         self.averaged = None
         if config.training.ema and trains(self.learner):
             self.averaged = Averaged(self.learner, config.training.ema)
@@ -244,6 +255,7 @@ def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: b
     """
     RunFolder(run_dir).require(resume)
     require_loggers(config.training.loggers)
+    config = config if resume else fitted_to_start(config)
     if not cross_validates(config):
         return _train(config, run_dir, resume)
     found = cross_validate(config, run_dir, _train)
@@ -260,7 +272,7 @@ def _finetune(
     config: RunConfig[FinetuneSettings], run_dir: Path, resume: bool, found: CrossValidated | None
 ) -> FinetuneResult:
     """Be one of the run's processes."""
-    fabric, folds = make_fabric(config.training), found is not None
+    fabric, folds = make_fabric(config.training, in_phases=config.spec("learner").in_phases), found is not None
     speaks = not folds and (config.split.fold or 1) == 1  # of a cross-validation, the first run says it for all
     if not resume and speaks:
         show_start(config, fabric)
@@ -268,8 +280,9 @@ def _finetune(
     if speaks:
         show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = FinetuningPlan(config, dataset, fabric, resume, found)
-    if plan.division.warning and speaks:
-        show([f"warning: {plan.division.warning}"], fabric)
+    if speaks:
+        show([f"warning: {plan.division.warning}"] if plan.division.warning else [], fabric)
+        show([f"note: {plan.taken_up}"] if plan.taken_up else [], fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier, folds) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         if plan.best["epoch"] >= 0:
@@ -291,7 +304,7 @@ def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     learner.load_state_dict(load_checkpoint(folder.best)["module"])
     validation = plan.shown(plan.val_loader) if plan.validates else None
     known = {"classes": list(dataset.classes), **plan.measured(validation)}
-    card = make_card(plan.config, dataset, learner.encoder.num_features, **known)
+    card = make_card(plan.answering_config, dataset, learner.encoder.num_features, **known)
     save_encoder(folder.path, learner.encoder, card)
     classifier = save_learner(folder.path, learner, card)
     if validation is not None:

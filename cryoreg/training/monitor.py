@@ -71,7 +71,8 @@ class Monitor:
     def count(self, features: Tensor, figures: Sequence[float]) -> None:
         """Take a step's features (B, num_features), those of all processes, and its `FeatureFigures`."""
         fresh = features.detach().float().cpu()
-        self.latest = torch.cat([self.latest, fresh])[-KEPT:] if len(self.latest) else fresh[-KEPT:]
+        alike = self.latest.shape[1:] == fresh.shape[1:]  # a learner may turn to another network
+        self.latest = torch.cat([self.latest, fresh])[-KEPT:] if alike else fresh[-KEPT:]
         self.sums = [total + value for total, value in zip(self.sums, figures, strict=True)]
         self.steps += 1
 

@@ -37,3 +37,4 @@ class RB3DUniverseSpec(FileWeightsSpec):
         "augmentation": {"name": "cryoet"},
         "training": {"optimizer": "adamw", "lr": 3e-4},
     }
+    learners: ClassVar[Mapping[str, Mapping[str, object]]] = {"linear_probe": {"unit_length": True}}
