@@ -152,6 +152,9 @@ def test_set_up_files_name_no_registry_and_no_path_of_a_machine(name: str) -> No
 
 def test_every_entry_point_names_a_module_of_ours() -> None:
     for group, entries in PROJECT["entry-points"].items():
-        package = "cryoreg_cli." if group == "cryoreg.commands" else f"{group}."
+        kinds = {
+            f"cryoreg.{kind}" for kind in ("encoders", "methods", "augmentations", "datasets", "weights", "learners")
+        }
+        package = f"{group}." if group in kinds else "cryoreg_cli." if group == "cryoreg.commands" else "cryoreg."
         assert all(target.startswith(package) for target in entries.values()), group
         assert list(entries) == sorted(entries), f"keep [{group}] sorted"
