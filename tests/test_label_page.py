@@ -19,9 +19,9 @@ from support.untrained import make_run
 from cryoreg.config import Layer
 from cryoreg.datasets.io import relion
 from cryoreg.errors import CryoregError
-from cryoreg.labelling.opening import begin_with, export, open_session, open_source, said_by_data, shown
+from cryoreg.labelling.opening import begin_with, export, open_session, open_source, prepare, shown
 from cryoreg.labelling.pictures import Pictures
-from cryoreg.labelling.session import Row, Session
+from cryoreg.labelling.session import Row, Session, said_by
 from cryoreg.labelling.whereabouts import whereabouts_of
 from cryoreg_cli.main import cryoreg as command
 
@@ -224,9 +224,27 @@ def wait(happens, seconds=60):
 
 def test_classes_of_the_data_and_of_a_table_can_be_taken_over(session):
     session.label([Row(0, "mine", "")], "one by one")
-    assert begin_with(session, said_by_data(session.dataset), "data") == 59
+    assert begin_with(session, said_by(session.dataset), "data") == 59
     assert session.labels()[0] == "mine"
     assert session.labels()[59] == "class1"
+
+
+def test_clusters_are_groups_and_no_labels(session, client, tmp_path):
+    rows = [f"{name},{1 + row % 3}" for row, name in enumerate(session.ids)]
+    (tmp_path / "clusters.csv").write_text("\n".join(["id,cluster", *rows]) + "\n")
+    prepare(session, None, tmp_path / "clusters.csv", data_classes=False)
+    said = client.get(f"/{TOKEN}/data").json()["said"]
+    assert [said["names"][code] for code in said["codes"][:4]] == ["1", "2", "3", "1"]
+    assert session.labels() == {}
+    (tmp_path / "some.csv").write_text(f"id,class\n{session.ids[5]},ring\n")
+    prepare(session, tmp_path / "some.csv", None, data_classes=False)
+    assert session.labels() == {5: "ring"}
+
+
+def test_a_file_that_cannot_be_added_to_is_refused_before_any_work(trained, tmp_path):
+    for path in (tmp_path / "no" / "labels.csv", tmp_path, trained.path):
+        with pytest.raises(CryoregError, match=r"no folder|is a folder|never changed"):
+            open_session(trained, path, "run")
 
 
 @pytest.fixture

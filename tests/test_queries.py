@@ -14,7 +14,7 @@ from support.untrained import make_run
 
 from cryoreg.contracts import Pool
 from cryoreg.errors import CryoregError
-from cryoreg.labelling.classifier import cross_validated, pool_of
+from cryoreg.labelling.classifier import UNVALIDATED, pool_of
 from cryoreg.labelling.suggestions import suggest
 from cryoreg.queries.specs import (
     CoreSetSpec,
@@ -130,17 +130,38 @@ def test_the_classifier_finds_its_probabilities_as_scikit_learn_does():
     np.testing.assert_allclose(pool.probabilities, model.predict_proba(x), atol=1e-3)
     parts = StratifiedKFold(5, shuffle=True, random_state=0)
     scores = cross_val_score(LogisticRegression(C=taught.strength, max_iter=1000), x[known], which[known], cv=parts)
-    assert cross_validated(pool, taught).value == pytest.approx(scores.mean())  # 40 labels: parts of 8, alike
+    assert taught.accuracy.value == pytest.approx(scores.mean())  # 40 labels: parts of 8, alike
 
 
 def test_a_class_of_a_single_label_is_learnt_but_not_guessed():
     points, which = groups([10, 10, 10])
     labels = np.where(np.isin(np.arange(30), [0, 1, 2, 10, 11, 20]), which, -1)
     pool, taught = pool_of(points, labels, 4)
-    guessed = cross_validated(pool, taught)
-    assert (guessed.right, guessed.total) == (5, 5)
+    assert (taught.accuracy.right, taught.accuracy.total) == (5, 5)
     assert (pool.probabilities.argmax(1) == which).all()
     assert (pool.probabilities[:, 3] == 0).all()
+
+
+def test_a_single_label_of_a_new_class_does_not_spoil_what_is_known():
+    """With a C of 1 on features of length 1, the commonest class would be answered throughout."""
+    points, which = groups([60, 60, 60], spread=3.0)
+    few = [*range(8), *range(60, 64)]
+    before, after = np.full(180, -1), np.full(180, -1)
+    before[few] = after[few] = which[few]
+    after[120] = 2
+    known, right = which < 2, []
+    for labels in (before, after):
+        pool, taught = pool_of(points, labels, 3)
+        right.append((pool.probabilities.argmax(1) == which)[known].mean())
+        assert taught.strength > 1
+    assert right[1] > right[0] - 0.05
+
+
+def test_two_labels_are_learnt_from_though_nothing_can_be_validated():
+    points, which = groups([10, 10])
+    pool, taught = pool_of(points, np.where(np.isin(np.arange(20), [0, 10]), which, -1), 2)
+    assert (taught.strength, taught.accuracy) == (UNVALIDATED, None)
+    assert (pool.probabilities.argmax(1) == which).all()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from cryoreg.benchmark.cells import Figures, RunPayload, encoder_of, figures, la
 from cryoreg.config import resolve
 from cryoreg.datasets.splits import label_fraction, split
 from cryoreg.files import write_atomically
-from cryoreg.labelling.classifier import pool_of, probabilities, unit_length
+from cryoreg.labelling.classifier import pool_of, unit_length
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.runs.starts import with_start
 
@@ -61,7 +61,7 @@ def ask(folder: Path, payload: AskingPayload, needs: list[Path]) -> dict[str, Fi
         labels[chosen] = truth[chosen]
         pool, taught = pool_of(features, labels, len(classes))
         known = len(pool.labelled)
-        answers = np.zeros(len(test)) if taught is None else probabilities(taught, test, len(classes)).argmax(axis=1)
+        answers = np.zeros(len(test)) if taught is None else taught.probabilities(test, len(classes)).argmax(axis=1)
         found[f"{known} labels"] = figures(test_labels, answers, classes)
         chosen = query.choose(pool, max(0, size - known), rng)
     return found

@@ -19,7 +19,7 @@ from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import write_atomically
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.lists import FORMS, listed
-from cryoreg.labelling.session import Row, Session, is_name
+from cryoreg.labelling.session import Row, Session, is_name, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.outputs import check_file
@@ -76,10 +76,21 @@ def open_session(
     for name in classes:
         if not is_name(name):
             raise ConfigError(f"--classes: '{name}' can be no class; take up to 60 letters, without blanks at the ends")
+    check_file(output, overwrite=True, inputs=trained.inputs())  # which labels are added to
     chosen, first = query_of(query, {}), query_of(FIRST_QUERY, {})
     session = Session(shown(trained), output, title, classes)
     session.teacher = Teacher(trained, chosen, first, session.labels)
     return session
+
+
+def prepare(session: Session, labels: Path | None, groups: Path | None, data_classes: bool) -> None:
+    """Take over labels of a list, or the data's own, and show ``groups`` of a list; see `with_labels`."""
+    if groups is not None:
+        session.said = said_by(with_labels(session.dataset, groups))
+    if labels is not None:
+        begin_with(session, said_by(with_labels(session.dataset, labels)), "list")
+    if data_classes:
+        begin_with(session, said_by(session.dataset), "data")
 
 
 def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
@@ -94,17 +105,12 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     return len(rows)
 
 
-def said_by_data(dataset: Subtomograms) -> dict[int, str]:
-    """Return row -> the name of the class that the data say."""
-    return {row: dataset.classes[label] for row, label in enumerate(dataset.labels) if label is not None}
-
-
 def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
     """Write labels as a list, by the ending of its name; return how many there are."""
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_file(output, overwrite, {*trained.inputs(), str(labels)})
-    said = said_by_data(with_labels(trained.dataset, labels))
+    said = said_by(with_labels(trained.dataset, labels))
     data = listed(trained.dataset, said, output)
     write_atomically(output, lambda file: file.write(data))
     return len(said)
@@ -134,6 +140,8 @@ def serve(session: Session, port: int, browser: bool, say: Callable[[str], objec
             if session.teacher is not None:
                 session.teacher.start()
             _run(make_app(session, token), listener)
+            if session.teacher is not None:
+                session.teacher.stop()
 
 
 def _run(app: Starlette, listener: socket.socket) -> None:

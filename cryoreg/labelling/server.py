@@ -151,7 +151,6 @@ def _read(session: Session, body: bytes) -> tuple[list[Row], str]:
 def _data(session: Session, request: Request) -> Response:
     """Answer what never changes."""
     dataset, where = session.dataset, session.whereabouts
-    said = [None if label is None else dataset.classes[label] for label in dataset.labels]
     tomograms = [] if where is None else list(zip(where.names, where.tomograms, strict=True))
     return JSONResponse(
         {
@@ -159,7 +158,7 @@ def _data(session: Session, request: Request) -> Response:
             "file": session.file.path.name,
             "ids": session.ids,
             "tomogram": coded(dataset.groups),
-            "said": coded(said) if any(said) else None,
+            "said": coded([session.said.get(row) for row in range(len(dataset))]) if session.said else None,
             "box": list(dataset.box),
             "voxel_size": dataset.voxel_size,
             "sheet": {"tiles": TILES, "columns": COLUMNS, "tile": session.pictures.tile},

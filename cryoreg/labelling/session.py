@@ -50,6 +50,8 @@ class Session:
             first = next(iter(self.file.labels))
             raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
         self.first_classes = list(classes)
+        self.said: Mapping[int, str] = said_by(dataset)
+        """Row -> the class that the data, or a file of clusters, say; shown, and no label."""
         self.pictures = Pictures(dataset)
         self.whereabouts: Whereabouts | None = whereabouts_of(dataset)
         self.teacher: Teacher | None = None
@@ -92,6 +94,11 @@ class Session:
         scaled = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
         order: list[int] = np.argsort(-(scaled @ scaled[row]), kind="stable")[:count].tolist()
         return order
+
+
+def said_by(dataset: Subtomograms) -> dict[int, str]:
+    """Return row -> the name of the class that the data say."""
+    return {row: dataset.classes[label] for row, label in enumerate(dataset.labels) if label is not None}
 
 
 def is_name(name: object) -> bool:

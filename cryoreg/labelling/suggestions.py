@@ -16,7 +16,7 @@ from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
 from cryoreg.inference.subtomogram_table import places, write_csv
 from cryoreg.inference.trained import Trained
-from cryoreg.labelling.classifier import cross_validated, pool_of
+from cryoreg.labelling.classifier import pool_of
 from cryoreg.outputs import check_file
 from cryoreg.proportions import Proportion
 from cryoreg.specs import QuerySpec
@@ -126,5 +126,5 @@ def _suggested(trained: Trained, known: NDArray[np.int64], query: QuerySpec, cou
         names,
         best.max(axis=1),
         len(pool.labelled),
-        cross_validated(pool, taught) if taught else None,
+        taught.accuracy if taught else None,
     )

@@ -14,8 +14,7 @@ from sklearn.decomposition import PCA
 from cryoreg.analysis.report.layout import umap
 from cryoreg.errors import CryoregError, message_of
 from cryoreg.inference.trained import Trained
-from cryoreg.labelling.classifier import cross_validated, pool_of, unit_length
-from cryoreg.learners.logistic_regression import STRENGTHS
+from cryoreg.labelling.classifier import STRENGTHS, pool_of, unit_length
 from cryoreg.specs import QuerySpec
 
 NEXT = 20
@@ -98,7 +97,7 @@ class Teacher:
         self._stopped.set()
         self._wake.set()
         for thread in self._threads:
-            thread.join(timeout=60)
+            thread.join(timeout=10)
 
     def _run(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
@@ -168,7 +167,7 @@ class Teacher:
         self._strength = fitted.strength
         order = np.sort(pool.probabilities, axis=1)
         best = pool.probabilities.argmax(axis=1)
-        if (share := cross_validated(pool, fitted)) is not None:
+        if (share := fitted.accuracy) is not None:
             point = Point(len(given), share.value, *share.interval)
             self.course = [*(each for each in self.course if each.labels < len(given)), point]
         self.taught = Taught(classes, best, order[:, -1], 1 - (order[:, -1] - order[:, -2]), len(given))

@@ -30,6 +30,13 @@ _OPTIONS = (DATASET, DEVICE)
     metavar="PATH",
     help="Labels to begin with: a table (.csv, .star) of ids and classes, or a folder of lists of ids.",
 )
+@click.option(
+    "--groups-from",
+    "groups",
+    type=run_options.PATH,
+    metavar="PATH",
+    help="Groups to arrange and show particles by, as `cryoreg cluster` writes them.",
+)
 @click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
 @click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
 @click.option(
@@ -58,6 +65,7 @@ def label(
     source: Path,
     output: Path,
     labels: Path | None,
+    groups: Path | None,
     data_classes: bool,
     classes: str,
     start: str | None,
@@ -74,7 +82,6 @@ def label(
     SOURCE is a store, a particle list, a folder, or a run with its own data. The page is served on this machine alone.
     Suggestions are learnt from the labels as they come.
     """
-    from cryoreg.datasets.label_lists import with_labels
     from cryoreg.labelling import opening
 
     if export is None:
@@ -89,9 +96,6 @@ def label(
         return
     names = [name.strip() for name in classes.split(",") if name.strip()]
     session = opening.open_session(trained, output, source.absolute().name, names, query)
-    if labels is not None:
-        opening.begin_with(session, opening.said_by_data(with_labels(session.dataset, labels)), "list")
-    if data_classes:
-        opening.begin_with(session, opening.said_by_data(session.dataset), "data")
+    opening.prepare(session, labels, groups, data_classes)
     opening.serve(session, port, not no_browser, click.echo)
     click.echo(f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")

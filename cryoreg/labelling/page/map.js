@@ -5,7 +5,7 @@ import { bringIntoView } from "./grid.js";
 
 const MARGIN = 12, CLICK = 4;
 const canvas = find("#points"), context = canvas.getContext("2d");
-const COLOURS = { class: "class", groups: "looks alike", tomogram: "tomogram", said: "class in the data", doubt: "doubt" };
+const COLOURS = { class: "class", groups: "looks alike", tomogram: "tomogram", said: "class or cluster in the data", doubt: "doubt" };
 let places = null, path = [], wanted = 0;
 
 const extent = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);

@@ -63,7 +63,7 @@ function choices() {
     ["class", state.classes.map((name) => [`class:${name}`, name])],
     ["suggested", (state.taught?.known?.classes ?? []).map((name) => [`suggested:${name}`, `perhaps ${name}`])],
     ["look alike", numbers.map((number) => [`group:${number}`, `group ${number + 1}`])],
-    ["class in the data", (data.said?.names ?? []).map((name, number) => [`said:${number}`, name])],
+    ["class or cluster in the data", (data.said?.names ?? []).map((name, number) => [`said:${number}`, name])],
   ];
 }
 
