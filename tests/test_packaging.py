@@ -15,6 +15,8 @@ import pytest
 from support.building import ROOT, CleanEnvironment, build_sdist, build_wheel
 
 import cryoreg
+from cryoreg.kinds import KINDS
+from cryoreg.registry import group_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INFO = f"cryoreg-{cryoreg.__version__}.dist-info"
@@ -151,10 +153,8 @@ def test_set_up_files_name_no_registry_and_no_path_of_a_machine(name: str) -> No
 
 
 def test_every_entry_point_names_a_module_of_ours() -> None:
+    kinds = {group_of(kind) for kind in KINDS}
     for group, entries in PROJECT["entry-points"].items():
-        kinds = {
-            f"cryoreg.{kind}" for kind in ("encoders", "methods", "augmentations", "datasets", "weights", "learners")
-        }
         package = f"{group}." if group in kinds else "cryoreg_cli." if group == "cryoreg.commands" else "cryoreg."
         assert all(target.startswith(package) for target in entries.values()), group
         assert list(entries) == sorted(entries), f"keep [{group}] sorted"
