@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "rb3d_universe"
 """Whose features are asked where the source is no run."""
-FIRST_QUERY = "typiclust"
+FIRST_QUERY, LATER_QUERY, FEW = "typiclust", "margin", 10
+"""What did best in the study du2021: the first up to so many labels a class, then the other."""
 _RUN_FILES = ("config.toml", "encoder.safetensors")
 _BOXES = (24, 64)
 """Voxels of the smallest and the largest box that is cut for pictures."""
@@ -70,16 +71,16 @@ def _own_boxes(trained: Trained, spec: DatasetSpec) -> Subtomograms:
 
 
 def open_session(
-    trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str = "margin"
+    trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str | None = None
 ) -> Session:
     """Return a session whose teacher waits to be started; ``classes`` are names to begin with."""
     for name in classes:
         if not is_name(name):
             raise ConfigError(f"--classes: '{name}' can be no class; take up to 60 letters, without blanks at the ends")
     check_file(output, overwrite=True, inputs=trained.inputs())  # which labels are added to
-    chosen, first = query_of(query, {}), query_of(FIRST_QUERY, {})
+    chosen, first = query_of(query or LATER_QUERY, {}), query_of(FIRST_QUERY, {})
     session = Session(shown(trained), output, title, classes)
-    session.teacher = Teacher(trained, chosen, first, session.labels)
+    session.teacher = Teacher(trained, chosen, first, session.labels, 0 if query else FEW)
     return session
 
 

@@ -63,12 +63,14 @@ class Teacher:
         query: QuerySpec,
         first: QuerySpec,
         labels: Callable[[], Mapping[int, str]],
+        few: int = 0,
     ) -> None:
-        """Take a network and its data; ``query`` chooses whom to label next, ``first`` before two classes have labels.
+        """Take a network and its data; ``query`` chooses whom to label next, ``first`` while labels are few.
 
-        ``labels`` returns row -> class, in the order in which they were given.
+        They are before two classes have any, and as long as there are fewer than ``few`` for each class. ``labels``
+        returns row -> class, in the order in which they were given.
         """
-        self._trained, self._query, self._first, self._labels = trained, query, first, labels
+        self._trained, self._query, self._first, self._labels, self._few = trained, query, first, labels, few
         self.features: NDArray[np.float32] | None = None
         self.groups: NDArray[np.int64] | None = None
         self.layouts: dict[str, NDArray[np.float32]] = {}
@@ -159,7 +161,8 @@ class Teacher:
         labels = np.full(len(features), -1, dtype=np.int64)
         labels[[row for row, _ in given]] = [classes.index(name) for _, name in given]
         pool, fitted = pool_of(features, labels, len(classes), self._strengths(len(given)))
-        query = self._first if fitted is None else self._query
+        few = fitted is None or len(given) < self._few * len(classes)
+        query = self._first if few else self._query
         self.next = query.build().choose(pool, NEXT, np.random.default_rng(len(given))).tolist()
         if fitted is None:
             self.taught = None

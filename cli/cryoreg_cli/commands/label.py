@@ -49,10 +49,8 @@ _OPTIONS = (DATASET, DEVICE)
 @click.option(
     "--query",
     type=COMPONENT["query"],
-    default="margin",
-    show_default=True,
     metavar="NAME",
-    help="How to choose whom to label next.",
+    help="How to choose whom to label next. [typiclust up to ten labels a class, then margin]",
 )
 @run_options.options(_OPTIONS)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of the page. [a free one]")
@@ -69,7 +67,7 @@ def label(
     data_classes: bool,
     classes: str,
     start: str | None,
-    query: str,
+    query: str | None,
     port: int,
     no_browser: bool,
     export: Path | None,

@@ -6,7 +6,7 @@ import { bringIntoView } from "./grid.js";
 const MARGIN = 12, CLICK = 4;
 const canvas = find("#points"), context = canvas.getContext("2d");
 const COLOURS = { class: "class", groups: "looks alike", tomogram: "tomogram", said: "class or cluster in the data", doubt: "doubt" };
-let places = null, path = [], wanted = 0;
+let places = null, path = [], wanted = 0, seen = false;
 
 const extent = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 
@@ -29,6 +29,26 @@ function colours() {
   return (row) => named.get(state.labels[row] || suggestion(row)?.name || "");
 }
 
+// All points that look the same are one path: ten thousand are drawn as quickly as a few.
+function drawPoints() {
+  const colour = colours(), shown = new Set(state.order), many = places.length > 3000, paths = new Map();
+  const ink = style("--ink");
+  places.forEach(([x, y], row) => {
+    const sure = !!state.labels[row], chosen = state.selected.has(row), there = shown.has(row);
+    const alpha = there ? (sure || chosen ? 1 : 0.6) : 0.1, radius = (many ? 1.5 : 2.5) + sure + chosen;
+    const key = `${chosen ? ink : colour(row)} ${alpha}`;
+    if (!paths.has(key)) paths.set(key, new Path2D());
+    if (many) paths.get(key).rect(x - radius, y - radius, 2 * radius, 2 * radius);
+    else { paths.get(key).moveTo(x + radius, y); paths.get(key).arc(x, y, radius, 0, 7); }
+  });
+  for (const [key, points] of paths) {
+    const cut = key.lastIndexOf(" ");
+    context.fillStyle = key.slice(0, cut);
+    context.globalAlpha = Number(key.slice(cut));
+    context.fill(points);
+  }
+}
+
 function draw() {
   const ratio = devicePixelRatio;
   canvas.width = canvas.clientWidth * ratio;
@@ -36,19 +56,12 @@ function draw() {
   context.scale(ratio, ratio);
   places = project();
   if (!places) { context.fillStyle = style("--soft"); context.fillText("it comes once all particles have been looked at", MARGIN, 24); return; }
-  const colour = colours(), shown = new Set(state.order), small = places.length > 3000 ? 1.5 : 2.5;
-  const dot = (row, radius) => { context.beginPath(); context.arc(...places[row], radius, 0, 7); };
-  places.forEach((_, row) => {
-    context.globalAlpha = shown.has(row) ? (state.labels[row] ? 1 : 0.6) : 0.08;
-    context.fillStyle = colour(row);
-    dot(row, state.labels[row] ? small + 1 : small);
-    context.fill();
-  });
+  drawPoints();
   context.globalAlpha = 1;
   context.strokeStyle = style("--ink");
-  for (const row of state.selected) { dot(row, small + 2); context.stroke(); }
   context.lineWidth = 2;
-  dot(state.focus, 7);
+  context.beginPath();
+  context.arc(...places[state.focus], 7, 0, 7);
   context.stroke();
   context.lineWidth = 1;
   if (path.length > 1) {
@@ -58,7 +71,7 @@ function draw() {
   }
 }
 
-const redraw = () => { cancelAnimationFrame(wanted); wanted = requestAnimationFrame(draw); };
+const redraw = () => { if (seen) { cancelAnimationFrame(wanted); wanted = requestAnimationFrame(draw); } };
 
 // Whether a point lies within a closed path: a ray to the right crosses it an odd number of times.
 function within([x, y], corners) {
@@ -108,6 +121,7 @@ export function start() {
   canvas.addEventListener("pointermove", (event) => { if (path.length) { path.push(at(event)); redraw(); } });
   canvas.addEventListener("pointerup", released);
   new ResizeObserver(redraw).observe(canvas);
+  new IntersectionObserver(([entry]) => { seen = entry.isIntersecting; redraw(); }).observe(canvas);
   on("taught", fill);
   on("labels taught selection focus order theme", redraw);
 }
