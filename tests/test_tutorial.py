@@ -12,6 +12,7 @@ from support.console_blocks import run_page
 pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 ADDED = ["rlnClassNumber", "cryoregClassName", "cryoregConfidence", "cryoregUnsure"]
+DOUBTS = ["cryoregFamiliarity", "cryoregNoneOfThese"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "added"), [("classes.star", ADDED), ("clusters.star", ADDED)])
+@pytest.mark.parametrize(("name", "added"), [("classes.star", [*ADDED, *DOUBTS]), ("clusters.star", ADDED)])
 def test_the_list_comes_back_with_classes_and_all_that_it_had(project, name, added):
     old, new = starfile.read(project / "particles.star"), starfile.read(project / name)
     assert list(new) == list(old) == ["optics", "particles"]
