@@ -9,7 +9,7 @@ SOURCES := $(subst $() ,:,$(PLUGINS:%=%/src))
 # Two test processes with one thread each keep two cores busy; torch's own threads would only get in the way.
 # More processes need more memory (each holds torch), so four at most.
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && echo 4 || echo $$cores)
-PYTEST := PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := MAKEFLAGS= PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast pytest lint format reference weights docs gpu clean

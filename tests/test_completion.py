@@ -64,7 +64,7 @@ CASES = {
     "weights to go on from": ("cryoreg pretrain --from rb3", ["rb3d_universe"]),
     "weights to check": ("cryoreg check rb3d_u", ["rb3d_universe"]),
     "recipe": ("cryoreg pretrain --recipe ", ["best", "gupta2022"]),
-    "study": ("cryoreg benchmark ", ["gupta2022", "gupta2022-real", "smoke"]),
+    "study": ("cryoreg benchmark ", ["du2021", "gupta2022", "gupta2022-real", "smoke"]),
     "default component": ("cryoreg pretrain --set method.temp", ["method.temperature="]),
     "chosen component": ("cryoreg pretrain --method vicreg --set method.va", ["method.variance="]),
     "chosen by --set": ("cryoreg pretrain --set method.name=vicreg --set method.va", ["method.variance="]),

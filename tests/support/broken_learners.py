@@ -41,6 +41,7 @@ class PupilOfAnotherEncoder(Pupil):
     def __init__(self, encoder: Encoder, classes: int, smoothing: float) -> None:
         super().__init__(encoder, classes, smoothing)
         self.encoder = nn.Sequential(encoder)
+        self.encoder.num_features = encoder.num_features
 
 
 class PupilOfDoubles(Pupil):
