@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryoreg import registry
 from cryoreg.config import build_spec
+from cryoreg.config.settings import InputSettings
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.specs import EncoderSpec
 
@@ -66,6 +67,11 @@ def create_augmentation(name: str, **parameters: object) -> Augmentation:
     return build_spec("augmentation", name, parameters).spec.build()
 
 
-def create_dataset(name: str, **parameters: object) -> Subtomograms:
-    """Open a data set."""
-    return build_spec("dataset", name, parameters).spec.load()
+def create_dataset(name: str, *, like: Subtomograms | None = None, **parameters: object) -> Subtomograms:
+    """Open a data set; ``like`` another one: brought to its voxel size, box and contrast, of which notes tell."""
+    spec = build_spec("dataset", name, parameters).spec
+    if like is None:
+        return spec.load()
+    from cryoreg.datasets.adaptation import load_adapted
+
+    return load_adapted(spec, InputSettings(voxel_size=like.voxel_size, box=like.box, contrast=like.contrast))

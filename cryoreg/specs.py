@@ -320,6 +320,10 @@ class LearnerSpec(TurnedSpec):
         """Return the spec with what depends on the start filled in, for the run to record; see `Learner.take_up`."""
         return self
 
+    def for_data(self, dataset: Subtomograms) -> Self:
+        """Return the spec with what depends on the data filled in; raise a `CryoregError` where it cannot take them."""
+        return self
+
     def answers_with(self, encoder: Mapping[str, object]) -> Mapping[str, object]:
         """Return the encoder that answers, and is kept, by name and parameters; by default the one that is given."""
         return encoder

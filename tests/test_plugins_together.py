@@ -16,6 +16,7 @@ PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.to
 CHECKED = {
     "cryoreg-autoencoder": ["--set", "method.width=4"],
     "cryoreg-barlowtwins": ["--set", "method.hidden_dim=16", "--set", "method.output_dim=6"],
+    "cryoreg-liu2019": ["--set", "learner.width=4"],
 }
 """Packages that need nothing else, and small settings for them. copick's own tests check it where it is installed."""
 PRETRAIN = ["pretrain", "--encoder", "rb3d", "--dataset", "demo", "--set", "dataset.per_class=4"]
@@ -42,7 +43,9 @@ def test_nothing_clashes_and_nothing_is_broken(environment: CleanEnvironment) ->
         ("cryoreg-autoencoder", "autoencoder"),
         ("cryoreg-barlowtwins", "barlow_twins"),
         ("cryoreg-copick", "copick"),
+        ("cryoreg-liu2019", "autoencoding_classifier"),
         ("cryoreg-mlflow", "mlflow"),
+        ("cryoreg-yu2020", "few_shot_adaptation"),
     }
     assert "(broken)" not in environment.run("cryoreg", "list").stdout
 
@@ -72,3 +75,26 @@ def test_autoencoder_pretrains_an_encoder(environment: CleanEnvironment, tmp_pat
     assert losses
     assert all(math.isfinite(loss) for loss in losses)
     assert "cryoreg-autoencoder 0.1.0" in (tmp_path / "run" / "card.json").read_text(encoding="utf-8")
+
+
+LEARNERS = {
+    "autoencoding_classifier": ["--set", "learner.width=4"],
+    "few_shot_adaptation": ["--set", 'learner.source_data={name = "demo", per_class = 6, box = 20}'],
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_of_plugins_fine_tune_and_predict(environment: CleanEnvironment, tmp_path: Path, name: str) -> None:
+    run, data = tmp_path / "run", PRETRAIN[PRETRAIN.index("--dataset") : PRETRAIN.index("--epochs")]
+    rest = ["--from", "scratch", "--epochs", "3", "--device", "cpu", *data, *LEARNERS[name]]
+    tuned = environment.run(
+        "cryoreg", "finetune", "--learner", name, "--run-dir", run, "--set", "encoder.width=4", *rest
+    )
+    assert tuned.returncode == 0, tuned.stdout + tuned.stderr
+    assert ("boxes of 20 voxels" in tuned.stderr) == (name == "few_shot_adaptation"), (
+        "its source is cut as the data are"
+    )
+    predicted = environment.run("cryoreg", "predict", run, "--output", tmp_path / "p.csv")
+    assert predicted.returncode == 0, predicted.stdout + predicted.stderr
+    with (tmp_path / "p.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) > 0

@@ -96,9 +96,9 @@ class FinetuningPlan(TrainingPlan):
         self.config, self.fabric, self.found = config, fabric, found
         require_classes(dataset)
         config.check_data(dataset)
+        spec = config.spec("learner").for_data(dataset)
         self.module = self.learner = build_seeded(
-            config.training.seed,
-            lambda: config.spec("learner").build(first_encoder(config, resumes), len(dataset.classes)),
+            config.training.seed, lambda: spec.build(first_encoder(config, resumes), len(dataset.classes))
         )
         self.taken_up = "" if resumes else self.learner.take_up(partial(left_by, config.training.pretrained))
         self.answering_config = answering_config(config)
