@@ -100,7 +100,8 @@ def tar_that_climbs(folder):
 @attack
 def zip_bomb(folder):
     with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"../../{MARK}", bytes(10_000_000))
+        # A ZipInfo has no clock: bytes of the hour would decide on what a reader of pickles stumbles.
+        archive.writestr(zipfile.ZipInfo(f"../../{MARK}"), bytes(10_000_000), zipfile.ZIP_DEFLATED)
     return "lab", folder / "a.zip", "pickle"
 
 
