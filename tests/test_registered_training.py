@@ -87,7 +87,9 @@ def test_a_registered_optimizer_moves_the_weights_by_its_own_rule() -> None:
 
 
 def test_where_nothing_is_trained_it_has_nothing_to_move() -> None:
-    create_optimizer(nn.Identity(), settings()).step()
+    optimizer = create_optimizer(nn.Identity(), settings())
+    optimizer.step()
+    assert sum(each.numel() for group in optimizer.param_groups for each in group["params"]) == 0
 
 
 def test_what_returns_no_optimizer_is_broken() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.split_search import Search
-from cryoreg.datasets.subsets import Listed, Some, labelled_of, units_of
+from cryoreg.datasets.subsets import Divisible, Some, labelled_of, units_of
 from cryoreg.errors import ConfigError, DataError
 
 _STARTS = 16
@@ -52,7 +52,7 @@ def require_classes(dataset: Subtomograms) -> None:
         raise DataError(f"the data set has a single class ('{name}'); a classifier needs two or more")
 
 
-def split(dataset: Listed, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
+def split(dataset: Divisible, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:
     """Split a data set into train, val and test by ``fractions``, stratified by class.
 
     Each class is within one subtomogram of its share, and so is the whole. Where tomograms (``groups``) are known,
@@ -73,7 +73,7 @@ def split(dataset: Listed, fractions: tuple[float, float, float] = (0.6, 0.2, 0.
     return with_unlabelled(dataset, Split(*(labelled[part] for part in parts)), seed)
 
 
-def divided(dataset: Listed, shares: Sequence[float], seed: int, names: Sequence[str]) -> list[np.ndarray]:
+def divided(dataset: Divisible, shares: Sequence[float], seed: int, names: Sequence[str]) -> list[np.ndarray]:
     """Return the indices of each part, as `split` does, of parts of any number; ``names`` are for messages."""
     order = _hashed_order(dataset.ids, seed)
     labels = [dataset.labels[i] for i in order]
@@ -84,7 +84,7 @@ def divided(dataset: Listed, shares: Sequence[float], seed: int, names: Sequence
     return [order[parts == part] for part in range(len(shares))]
 
 
-def spread(dataset: Listed) -> list[int]:
+def spread(dataset: Divisible) -> list[int]:
     """Return in how many units (tomograms; samples where none is known) each class is that the set has."""
     units, labels = _kept_whole(dataset), dataset.labels
     found: dict[int | None, set[str]] = {}
@@ -93,7 +93,7 @@ def spread(dataset: Listed) -> list[int]:
     return [len(found[label]) for label in sorted(found, key=lambda label: -1 if label is None else label)]
 
 
-def with_unlabelled(dataset: Listed, parts: Split, seed: int) -> Split:
+def with_unlabelled(dataset: Divisible, parts: Split, seed: int) -> Split:
     """Return the parts with the unlabelled samples in train that share no tomogram or voxels with another part."""
     held_out = {*parts.val.tolist(), *parts.test.tolist()}
     tomograms = {dataset.groups[index] for index in held_out} - {None}
@@ -128,7 +128,7 @@ def label_fraction(
     return order[np.sort(np.concatenate(chosen))]
 
 
-def _require_members(dataset: Listed, members: dict[int | None, np.ndarray], per_class: int) -> None:
+def _require_members(dataset: Divisible, members: dict[int | None, np.ndarray], per_class: int) -> None:
     for label, part in members.items():
         if len(part) < per_class:
             raise DataError(
@@ -161,7 +161,7 @@ def _positions(keys: Iterable[K]) -> dict[K, np.ndarray]:
     return {key: np.array(positions) for key, positions in found.items()}
 
 
-def _copies(dataset: Listed) -> list[list[int]]:
+def _copies(dataset: Divisible) -> list[list[int]]:
     """Return the subtomograms known to be identical; raise `DataError` where such have different labels."""
     known = dataset.duplicates or ()
     found = _positions(known)
@@ -177,17 +177,17 @@ def _copies(dataset: Listed) -> list[list[int]]:
     return copies
 
 
-def _strata(dataset: Listed) -> list[int | None]:
+def _strata(dataset: Divisible) -> list[int | None]:
     """Return every label that the split balances: all classes, and None where some samples have no label."""
     return [*([None] if None in dataset.labels else []), *range(len(dataset.classes))]
 
 
-def _name(dataset: Listed, label: int | None) -> str:
+def _name(dataset: Divisible, label: int | None) -> str:
     return "the unlabelled part" if label is None else f"class '{dataset.classes[label]}'"
 
 
 def _one_by_one(
-    dataset: Listed,
+    dataset: Divisible,
     order: np.ndarray,
     labels: list[int | None],
     copies: list[list[int]],
@@ -204,7 +204,7 @@ def _one_by_one(
     return parts[leader]
 
 
-def _stratified(dataset: Listed, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
+def _stratified(dataset: Divisible, labels: list[int | None], shares: np.ndarray) -> np.ndarray:
     """Return the part of each sample, class by class; what rounding owes a part is carried to the next class."""
     parts = np.empty(len(labels), dtype=np.int64)
     owed = np.zeros(len(shares))
@@ -240,7 +240,7 @@ def _apportion(total: int, shares: np.ndarray, owed: np.ndarray) -> np.ndarray:
 
 
 def _grouped(
-    dataset: Listed,
+    dataset: Divisible,
     order: np.ndarray,
     labels: list[int | None],
     shares: np.ndarray,
@@ -265,12 +265,12 @@ def _grouped(
     return parts
 
 
-def _kept_whole(dataset: Listed) -> list[str]:
+def _kept_whole(dataset: Divisible) -> list[str]:
     """Return for each sample the name of what it stays together with."""
     return _joined([_unit(dataset, index) for index in range(len(dataset))], _copies(dataset))
 
 
-def _unit(dataset: Listed, index: int) -> str:
+def _unit(dataset: Divisible, index: int) -> str:
     """Return the name of what must stay together: the tomogram, or the sample itself where none is known."""
     group = dataset.groups[index]
     return f"sample\0{dataset.ids[index]}" if group is None else f"tomogram\0{group}"
@@ -291,7 +291,7 @@ def _joined(units: list[str], copies: list[list[int]]) -> list[str]:
     return [root(unit) for unit in units]
 
 
-def _require_spread(dataset: Listed, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
+def _require_spread(dataset: Divisible, strata: list[int | None], tallies: np.ndarray, needed: int) -> None:
     for label, count in zip(strata, np.count_nonzero(tallies, axis=0), strict=True):
         if count < needed:
             raise DataError(
@@ -301,7 +301,7 @@ def _require_spread(dataset: Listed, strata: list[int | None], tallies: np.ndarr
 
 
 def _require_everywhere(
-    dataset: Listed, strata: list[int | None], have: np.ndarray, shares: np.ndarray, names: Sequence[str]
+    dataset: Divisible, strata: list[int | None], have: np.ndarray, shares: np.ndarray, names: Sequence[str]
 ) -> None:
     empty = np.argwhere((have == 0) & (shares[:, None] > 0))
     if len(empty):

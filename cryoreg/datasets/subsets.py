@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import numpy as np
 
 
-class Listed(Protocol):
+class Divisible(Protocol):
     """What a split looks at."""
 
     @property
@@ -52,7 +52,7 @@ class Some:
     units: str = "tomograms"
 
     @classmethod
-    def of(cls, dataset: Listed, chosen: Sequence[int]) -> Self:
+    def of(cls, dataset: Divisible, chosen: Sequence[int]) -> Self:
         """Return those of a data set that are chosen by index, in that order."""
         keys = dataset.duplicates
         return cls(
@@ -72,11 +72,11 @@ class Some:
         return len(self.ids)
 
 
-def units_of(dataset: Listed) -> str:
+def units_of(dataset: Divisible) -> str:
     """Return what the groups of a data set are, in the plural."""
     return dataset.units if isinstance(dataset, Some) else "tomograms"
 
 
-def labelled_of(dataset: Listed) -> np.ndarray:
+def labelled_of(dataset: Divisible) -> np.ndarray:
     """Return the indices of those that have a label, in the order of the data set."""
     return np.array([index for index, label in enumerate(dataset.labels) if label is not None], np.int64)

@@ -51,12 +51,13 @@ def of_run(
     """Open data for the classifier of a run, or its own, and ask it who is of a class."""
     chosen = dict(settings or {}) | ({"root": absolute(data)} if data else {}) | ({"name": reader} if reader else {})
     trained = Trained.open(run, [Layer("--data", {"dataset": chosen})] if chosen else [], "classifier", labels=False)
+    classes = trained.card["classes"]
+    if name not in classes:
+        raise ConfigError(f"{run}: tells no class '{name}' apart (but: {', '.join(classes)}); name another")
     for line in trained.remarks():
         say(line)
     predictions = classify(trained)
-    if name not in predictions.classes:
-        raise ConfigError(f"{run}: tells no class '{name}' apart (but: {', '.join(predictions.classes)}); name another")
-    wanted = predictions.classes.index(name)
+    wanted = classes.index(name)
     index = {each: place for place, each in enumerate(trained.dataset.ids)}
     found = [index[each] for each, said in zip(predictions.ids, predictions.predictions, strict=True) if said == wanted]
     return Source(trained.dataset, found, trained.inputs())
