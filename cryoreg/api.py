@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from cryoreg import registry
 from cryoreg.config import build_spec
@@ -65,6 +65,14 @@ def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
 def create_augmentation(name: str, **parameters: object) -> Augmentation:
     """Return an augmentation: (x, rng) -> x, both (B, 1, D, H, W)."""
     return build_spec("augmentation", name, parameters).spec.build()
+
+
+@overload
+def create_dataset(name: str, **parameters: object) -> Subtomograms: ...
+
+
+@overload
+def create_dataset(name: str, *, like: Subtomograms | None, **parameters: object) -> Subtomograms: ...
 
 
 def create_dataset(name: str, *, like: Subtomograms | None = None, **parameters: object) -> Subtomograms:
