@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cryoreg.version import PLUGIN_API, __version__
 
 if TYPE_CHECKING:
-    from cryoreg.api import create_augmentation, create_dataset, create_encoder, create_method
+    from cryoreg.api import create_augmentation, create_dataset, create_dataset_like, create_encoder, create_method
     from cryoreg.inference.evaluate import evaluate
     from cryoreg.inference.predict import predict
     from cryoreg.training.finetune import finetune
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "create_augmentation": "cryoreg.api",
     "create_dataset": "cryoreg.api",
+    "create_dataset_like": "cryoreg.api",
     "create_encoder": "cryoreg.api",
     "create_method": "cryoreg.api",
     "evaluate": "cryoreg.inference.evaluate",
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "create_augmentation",
     "create_dataset",
+    "create_dataset_like",
     "create_encoder",
     "create_method",
     "evaluate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from cryoreg import registry
 from cryoreg.config import build_spec
@@ -67,19 +67,14 @@ def create_augmentation(name: str, **parameters: object) -> Augmentation:
     return build_spec("augmentation", name, parameters).spec.build()
 
 
-@overload
-def create_dataset(name: str, **parameters: object) -> Subtomograms: ...
+def create_dataset(name: str, **parameters: object) -> Subtomograms:
+    """Open a data set."""
+    return build_spec("dataset", name, parameters).spec.load()
 
 
-@overload
-def create_dataset(name: str, *, like: Subtomograms | None, **parameters: object) -> Subtomograms: ...
-
-
-def create_dataset(name: str, *, like: Subtomograms | None = None, **parameters: object) -> Subtomograms:
-    """Open a data set; ``like`` another one: brought to its voxel size, box and contrast, of which notes tell."""
-    spec = build_spec("dataset", name, parameters).spec
-    if like is None:
-        return spec.load()
+def create_dataset_like(other: Subtomograms, name: str, **parameters: object) -> Subtomograms:
+    """Open a data set and bring it to the voxel size, box and contrast of ``other``; its notes tell what was done."""
     from cryoreg.datasets.adaptation import load_adapted
 
-    return load_adapted(spec, InputSettings(voxel_size=like.voxel_size, box=like.box, contrast=like.contrast))
+    wanted = InputSettings(voxel_size=other.voxel_size, box=other.box, contrast=other.contrast)
+    return load_adapted(build_spec("dataset", name, parameters).spec, wanted)

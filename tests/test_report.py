@@ -155,6 +155,7 @@ def test_pca_is_that_of_a_singular_value_decomposition():
     np.testing.assert_allclose(np.abs(plane), np.abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_umap_separates_what_is_apart_and_repeats_itself():
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(size=(30, 8)), rng.normal(size=(30, 8)) + 20]).astype(np.float32)

@@ -92,5 +92,7 @@ def _source(given: Mapping[str, JsonValue], target: Subtomograms | None = None) 
             "few_shot_adaptation learns from a labelled source data set; name it: "
             """--set learner.source_data='{name = "store", root = "simulated.h5"}'"""
         )
-    dataset = cryoreg.create_dataset(name, like=target, **parameters)
-    return Source(dataset, dataset.classes if target is None else target.classes)
+    if target is None:
+        dataset = cryoreg.create_dataset(name, **parameters)
+        return Source(dataset, dataset.classes)
+    return Source(cryoreg.create_dataset_like(target, name, **parameters), target.classes)
