@@ -38,7 +38,7 @@ def main() -> None:
     begun = time.monotonic()
     if not store.exists():
         counts = ("--universe", str(options.structures), "--per-class", str(options.per_class))
-        _cryoreg("simulate", *counts, "--workers", str(os.cpu_count()), "--output", str(store))
+        _cryoreg("simulate", *counts, "--processes", str(os.cpu_count()), "--output", str(store))
     simulated = time.monotonic()
     before = _steps(run)
     finished = _train(store, run, options)

@@ -201,7 +201,7 @@ def test_kill_and_go_on(tmp_path: Path, cryoreg_process: Callable[..., subproces
 def test_a_killed_worker_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated = SimulatedSet([Structure("a", np.zeros((1, 3)), np.ones(1))], make_settings("clean", ["box=12"]))
     monkeypatch.setattr(processes, "_simulate_batch", _die)
-    with pytest.raises(CryoregError, match=r"a worker was killed.*--workers"):
+    with pytest.raises(CryoregError, match=r"a worker was killed.*--processes"):
         list(simulated.scenes(simulated.indices, workers=2))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from cryoreg_cli import options as declared
 from cryoreg_cli.completion_values import COMPONENT, LOGGERS, SETTING, START
 
 if TYPE_CHECKING:
@@ -22,19 +23,7 @@ if TYPE_CHECKING:
 Command = Callable[..., object]
 
 
-class _Path(click.Path):
-    """A path that is not empty: an unset shell variable must not mean the current folder. ``~`` is the home folder."""
-
-    def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | bytes | os.PathLike[str]:
-        """Return the path."""
-        if value == "":
-            self.fail("the path is empty", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
-
-
-PATH = _Path(path_type=Path)
+PATH = declared.PATH
 
 
 @contextmanager
@@ -214,13 +203,16 @@ def layers(
     given: Mapping[str, object],
     assignments: tuple[str, ...],
     config: Path | None = None,
+    data: Path | None = None,
 ) -> list[Layer]:
-    """Return the layers in the order of their precedence: --config, shorthands, --set."""
+    """Return the layers in the order of their precedence: --config, the argument DATA, shorthands, --set."""
     from cryoreg.config import Layer, parse_assignment, read_toml
     from cryoreg.config.requirements import require_plugins
 
     found = [read_toml(config)] if config else []
     require_plugins(found)  # before torch is imported
+    if data is not None:
+        found.append(Layer("DATA", {"dataset": {"root": data}}))
     for shorthand in shorthands:
         if given[shorthand.parameter] is not None:
             section, key = shorthand.key.split(".")

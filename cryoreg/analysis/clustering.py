@@ -245,7 +245,7 @@ def _leiden(points: Floats, settings: ClusterSettings) -> _Plan:
         import igraph
         import leidenalg
     except ImportError as error:
-        raise ConfigError(f'--method leiden needs {error.name}; pip install "cryoreg[cluster]"') from None
+        raise ConfigError(f'--algorithm leiden needs {error.name}; pip install "cryoreg[cluster]"') from None
     edges, weights = neighbour_graph(points, settings.neighbours)
     graph = igraph.Graph(n=len(points), edges=edges)
 

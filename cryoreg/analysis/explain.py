@@ -72,7 +72,7 @@ def choose(trained: Trained, part: Part | None, number: int) -> tuple[list[int],
 def class_index(trained: Trained, name: str) -> int:
     """Return a class of the classifier by name; raise `ConfigError` where there is none."""
     if not trained.classifies:
-        raise ConfigError(f"{trained.path} is an encoder, which has no classes to explain; leave out --target")
+        raise ConfigError(f"{trained.path} is an encoder, which has no classes to explain; leave out --class")
     classes = list(trained.card["classes"])
     if name not in classes:
         raise ConfigError(f"there is no class '{name}'{suggestion(name, classes)}; known: {', '.join(classes)}")

@@ -66,7 +66,7 @@ def _in_processes(
             yield from waiting.popleft().result()
     except BrokenProcessPool as error:
         raise ProcessLostError(
-            "a worker was killed, perhaps for want of memory; repeat the command, with fewer --workers, to go on"
+            "a worker was killed, perhaps for want of memory; repeat the command, with fewer --processes, to go on"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -6,19 +6,34 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.completion_values import SETTING
 from cryoreg_cli.run_options import PATH
 
 
-@click.command()
+@options.command()
 @click.argument("name", metavar="CLASS")
 @click.option("--data", type=PATH, metavar="PATH", help="Subtomograms, or a particle list. [those of RUN]")
 @run_options.READER
 @click.option("--run", type=PATH, metavar="RUN", help="A fine-tuning run, whose classifier says who is of the class.")
-@click.option("--classes", type=PATH, metavar="FILE", help="A file that says so: predictions, clusters, a list. [data]")
+@options.option(
+    "--labels-from",
+    "classes",
+    type=PATH,
+    metavar="FILE",
+    older=("--classes",),
+    help="A list that says so: predictions, clusters, ids and classes. [the data]",
+)
 @click.option("--output", type=PATH, required=True, metavar="MRC", help="Beside it: _half1.mrc, _half2.mrc, a .png.")
-@click.option("--most", type=click.IntRange(8), default=500, show_default=True, help="Draw so many of more.")
+@options.option(
+    "--limit",
+    "most",
+    type=click.IntRange(8),
+    default=500,
+    show_default=True,
+    older=("--most",),
+    help="Draw so many of more.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of halves and beginnings.")
 @click.option("--set", "assignments", type=SETTING, multiple=True, metavar="dataset.KEY=VALUE", help="Of the data set.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
@@ -37,12 +52,12 @@ def average(
     """Average the particles of CLASS, turned and shifted onto each other: is it one structure?
 
     Two halves are aligned independently of each other, with the missing wedge taken into account; their Fourier shell
-    correlation says what is alike in both. Who is of the class say --run, --classes, or the labels of the data.
+    correlation says what is alike in both. Who is of the class say --run, --labels-from, or the labels of the data.
     """
     if data is None and run is None:
         raise click.UsageError("which subtomograms? say --data PATH, or --run RUN")
     if run is not None and classes is not None:
-        raise click.UsageError("who says the class? --run or --classes, not both")
+        raise click.UsageError("who says the class? --run or --labels-from, not both")
     from cryoreg.analysis.averaging.class_average import run_average
     from cryoreg.analysis.averaging.sources import of_data, of_run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.run_options import EXPLORE
 from cryoreg_cli.terminal import console
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from cryoreg.analysis.clustering import Agreement, Clustering, Method
 
 
-@click.command()
+@options.command()
 @run_options.network
 @run_options.options(EXPLORE)
-@click.option(
-    "--method", type=click.Choice(["kmeans", "gmm", "leiden"]), default="kmeans", show_default=True, help="Algorithm."
+@options.option(
+    "--algorithm",
+    "method",
+    type=click.Choice(["kmeans", "gmm", "leiden"]),
+    default="kmeans",
+    show_default=True,
+    older=("--method",),
+    help="How to cluster.",
 )
 @click.option(
     "--clusters",

@@ -8,56 +8,56 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
-from cryoreg_cli.run_options import DATA, DATASET
+from cryoreg_cli import options, run_options
+from cryoreg_cli.run_options import DATASET
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
     from cryoreg.datasets.conversion.convert import Target
 
-OPTIONS = (DATASET, DATA)
+OPTIONS = (DATASET,)
 
 
-@click.command()
+@options.command()
+@options.data(required=False)
 @run_options.options(OPTIONS)
 @click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
 @click.option("--output", type=run_options.PATH, required=True, metavar="PATH", help="The file or folder to write.")
-@click.option(
-    "--to", type=click.Choice(["store", "mrc_folder", "lab"]), default="store", show_default=True, help="What to write."
-)
+@options.FORMAT
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 @click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
 def convert(
+    data: Path | None,
     config: Path | None,
     output: Path,
-    to: Target,
+    form: Target,
     overwrite: bool,
     skip_bad: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
-    """Write any data set as a store: one HDF5 file, from which training streams what memory does not hold.
+    """Write DATA, any data set, as a store: one HDF5 file, from which training streams what memory does not hold.
 
     Also as a folder of MRC files by class, or in the layout of the paper's lab. The same command goes on where an
     interrupted one ended.
     """
     from cryoreg.config import resolve
 
-    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
+    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config, data))
     from cryoreg.datasets.conversion.convert import convert as write
     from cryoreg.outputs import check_file, check_folder
 
-    (check_file if to == "store" else check_folder)(output, overwrite)
+    (check_file if form == "store" else check_folder)(output, overwrite)
     dataset = resolved.spec("dataset").load()
     for note in dataset.notes:
         click.echo(f"note: {note}", err=True)
     with run_options.resumable():
-        done = write(dataset, output, to, resolved.to_dict()["dataset"], overwrite, skip_bad)
+        done = write(dataset, output, form, resolved.to_dict()["dataset"], overwrite, skip_bad)
     for reason in done.left_out.values():
         click.echo(f"left out  {reason}", err=True)
-    click.echo(f"{to:<10} {done.path}  {done.written:,} subtomograms" + _gone_on(done.resumed) + _lost(done.left_out))
-    if to != "store":
-        _tell_what_folders_cannot_hold(dataset, to)
+    click.echo(f"{form:<10} {done.path}  {done.written:,} subtomograms" + _gone_on(done.resumed) + _lost(done.left_out))
+    if form != "store":
+        _tell_what_folders_cannot_hold(dataset, form)
 
 
 def _tell_what_folders_cannot_hold(dataset: Subtomograms, to: Target) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.run_options import EXPLORE
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 
-@click.command()
+@options.command()
 @run_options.network
 @run_options.options(EXPLORE)
 @click.option("--ids", metavar="ID,ID,...", help="The subtomograms to explain. [some of each class]")
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     type=click.Choice(["test", "val", "train", "all"]),
     help="Of this part of the split, without --ids. [test; all where another data set is given]",
 )
-@click.option("--target", metavar="CLASS", help="The class to explain. [the predicted one]")
+@options.option(
+    "--class", "target", metavar="NAME", older=("--target",), help="The class to explain. [the predicted one]"
+)
 @click.option("--random", is_flag=True, help="Also write the Grad-CAM of an encoder with random weights.")
 @click.option("--output", type=run_options.PATH, required=True, metavar="DIR", help="The folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names in a folder that exists.")

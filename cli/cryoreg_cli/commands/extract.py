@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
 from cryoreg_cli.run_options import PATH, own_options
@@ -14,8 +15,8 @@ from cryoreg_cli.run_options import PATH, own_options
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
-@click.command()
-@click.option("--data", type=PATH, required=True, metavar="LIST", help="Particle list: STAR, .tbl, CSV or ndjson.")
+@options.command()
+@options.data(metavar="LIST")
 @click.option("--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms. [beside the list]")
 @click.option("--box", type=click.IntRange(min=2), default=32, show_default=True, help="Edge, voxels.")
 @click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
@@ -31,9 +32,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Any other setting of `tomogram`.",
 )
 @click.option("--output", type=PATH, required=True, metavar="PATH", help="The file or folder to write.")
-@click.option(
-    "--to", type=click.Choice(["store", "mrc_folder", "lab"]), default="store", show_default=True, help="What to write."
-)
+@options.FORMAT
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 @click.option("--skip-bad", is_flag=True, help="Leave out boxes that cannot be read, and list them at the end.")
 @click.pass_context
@@ -43,12 +42,12 @@ def extract(
     data: Path,
     assignments: tuple[str, ...],
     output: Path,
-    to: str,
+    form: str,
     overwrite: bool,
     skip_bad: bool,
     **settings: object,
 ) -> None:
-    """Cut boxes around the particles of a list out of their tomograms.
+    """Cut boxes around the particles of LIST (STAR, .tbl, CSV or ndjson) out of their tomograms.
 
     The same as `cryoreg convert --dataset tomogram`: `cryoreg show dataset tomogram` lists every setting. To train
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
@@ -57,14 +56,14 @@ def extract(
     with own_options(*settings):
         context.invoke(
             convert,
+            data=data,
             config=None,
             output=output,
-            to=to,
+            form=form,
             overwrite=overwrite,
             skip_bad=skip_bad,
             assignments=(*given, *assignments),
             dataset__name="tomogram",
-            dataset__root=data,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, run_options, terminal
+from cryoreg_cli import describing, options, run_options, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +22,8 @@ _ROWS = 20
 _PROBLEMS = 20
 
 
-@click.command()
-@click.argument("data", type=run_options.PATH)
+@options.command()
+@options.data(metavar="DATA|RUN")
 @run_options.options(())
 @run_options.READER
 @click.option("--all", "everything", is_flag=True, help="Look at the voxels of every subtomogram.")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.completion_values import COMPONENT, START
 from cryoreg_cli.run_options import DATASET, DEVICE
 
 _OPTIONS = (DATASET, DEVICE)
 
 
-@click.command()
-@click.argument("source", type=run_options.PATH)
+@options.command()
+@options.data(name="source", metavar="DATA|RUN")
 @click.option(
     "--output",
     type=run_options.PATH,
@@ -75,9 +75,9 @@ def label(
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
-    """Label the subtomograms of SOURCE by looking, on a page in the browser.
+    """Label the subtomograms of DATA by looking, on a page in the browser.
 
-    SOURCE is a store, a particle list, a folder, or a run with its own data. The page is served on this machine alone.
+    DATA are a store, a particle list or a folder; of a RUN, its own. The page is served on this machine alone.
     Suggestions are learnt from the labels as they come.
     """
     from cryoreg.labelling import opening

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, Unpack
 
 import click
 
+from cryoreg_cli import options
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import PATH, own_options
 
@@ -31,8 +32,10 @@ class _Settings(TypedDict):
     min_cc: float | None
 
 
-@click.command()
-@click.argument("tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...")
+@options.command()
+@options.argument(
+    "tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...", older=("--tomograms", "--data")
+)
 @click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles.")
 @click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius.")
 @click.option(
@@ -54,7 +57,14 @@ class _Settings(TypedDict):
 @click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [dog: 3, or 1 with a template]")
 @click.option("--distance", type=click.FloatRange(min=0), metavar="Å", help="Between picks. [the diameter]")
 @click.option("--margin", type=click.FloatRange(min=0), metavar="VOXELS", help="Left out at the faces. [the radius]")
-@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Keep so many in each tomogram. [all]")
+@options.option(
+    "--per-tomogram",
+    "top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    older=("--top",),
+    help="Keep the N best of each. [all]",
+)
 @click.option("--subvoxel", is_flag=True, help="Place picks between voxels; extraction then interpolates.")
 @click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright.")
 @click.option("--rotations", type=click.IntRange(min=1), default=500, show_default=True, help="Of the template.")

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
-from cryoreg_cli.run_options import AUGMENTATION, DATA, DATASET, SEED
+from cryoreg_cli import options, run_options
+from cryoreg_cli.run_options import AUGMENTATION, DATASET, SEED
 
 if TYPE_CHECKING:
     from cryoreg.contracts import TiltAxis
 
-OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
+OPTIONS = (AUGMENTATION, DATASET, SEED)
 
 
-@click.command()
+@options.command()
+@options.data(required=False)
 @run_options.options(OPTIONS)
 @click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
 @click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="Subtomograms to show.")
@@ -29,6 +30,7 @@ OPTIONS = (AUGMENTATION, DATASET, DATA, SEED)
 @click.option("--output", type=run_options.PATH, default="preview.png", show_default=True, help="The PNG to write.")
 @click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
 def preview(
+    data: Path | None,
     config: Path | None,
     count: int,
     views: int,
@@ -38,14 +40,14 @@ def preview(
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
-    """Draw a few subtomograms and their augmented views as a PNG.
+    """Draw a few subtomograms of DATA and their augmented views as a PNG.
 
     The views are those of pretraining's first epoch: central sections across and along the beam, and the power
     spectrum, in which the missing wedge is dark.
     """
     from cryoreg.config import resolve
 
-    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config))
+    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config, data))
     from cryoreg.analysis.preview import run_preview
 
     run_preview(resolved, output, count, views, tilt_axis, overwrite)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.run_options import PATH
 from cryoreg_cli.terminal import console
 
@@ -20,8 +20,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 _MARK = click.Choice(["keep", "drop", "only"])
 
 
-@click.command()
-@click.argument("list", type=PATH)
+@options.command()
+@options.data(name="list", metavar="LIST")
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="The list to write, of the same kind.")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="A class to keep, name or number; repeatable.")
 @click.option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.completion_values import SCENE_SETTING
 from cryoreg_cli.run_options import PATH
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRESETS = ("liu2020", "clean", "hard", "extreme")
 
 
-@click.command()
+@options.command()
 @click.option("--preset", type=click.Choice(PRESETS), default="liu2020", show_default=True, help="Settings of scenes.")
 @click.option(
     "--set",
@@ -75,12 +75,12 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 @click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well.")
 @click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well.")
 @click.option("--montage", type=PATH, metavar="PNG", help="Draw the first subtomogram of each class.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@options.PROCESSES
 def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | None, **given: Any) -> None:
     """Simulate subtomograms of known classes.
 
     A target among random neighbours, seen through a microscope with CTF, missing wedge and noise. The same command goes
-    on where an interrupted one ended; the same seed gives the same bits with any number of workers.
+    on where an interrupted one ended; the same seed gives the same bits with any number of processes.
     """
     from cryoreg.simulation.settings import make_settings
 
@@ -98,7 +98,9 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
 
     simulated = _universe(given) if given["universe"] else _set_of(settings, given)
     with run_options.resumable():
-        outcome = write(simulated, output, given["preset"], given["clean_copies"], given["workers"], given["overwrite"])
+        outcome = write(
+            simulated, output, given["preset"], given["clean_copies"], given["processes"], given["overwrite"]
+        )
     _report(outcome, output)
     _write_folders(output, folders, given["overwrite"])
     if given["montage"] and isinstance(simulated, SimulatedSet):

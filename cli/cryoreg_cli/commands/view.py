@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 
 if TYPE_CHECKING:
     from cryoreg.analysis.view import Subject
@@ -24,8 +24,8 @@ class _Surface(TypedDict):
     views: tuple[str, ...]
 
 
-@click.command()
-@click.argument("data", type=run_options.PATH, required=False)
+@options.command()
+@options.data(required=False)
 @run_options.options(())
 @run_options.READER
 @click.option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
@@ -44,12 +44,14 @@ class _Surface(TypedDict):
     show_default=True,
     help="Surface: leave out regions of fewer voxels, but the largest.",
 )
-@click.option(
-    "--views",
+@options.option(
+    "--direction",
+    "views",
     multiple=True,
     type=click.Choice(_VIEWS),
     default=_VIEWS[:1],
     show_default=True,
+    older=("--views",),
     help="See the surface from here; may be repeated.",
 )
 @click.option("--invert", is_flag=True, help="Density is dark.")

@@ -62,7 +62,7 @@ def members(dataset: Subtomograms, name: str, told: Path | None = None) -> list[
     found = [index for index, names in enumerate(known) if name in names]
     if not found:
         there = ", ".join(sorted({each for names in known for each in names if each})[:20]) or "none"
-        raise ConfigError(f"no subtomogram is of class '{name}' (there are: {there}); name another, or say --classes")
+        raise ConfigError(f"no subtomogram is of class '{name}' (there are: {there}); take another, or --labels-from")
     return found
 
 
@@ -122,7 +122,7 @@ def run_average(
 def _drawn(indices: Sequence[int], most: int, seed: int, say: Callable[[str], object]) -> list[int]:
     if len(indices) <= most:
         return list(indices)
-    say(f"note: of {len(indices)} particles {most} are drawn; --most takes more, as far as memory goes")
+    say(f"note: of {len(indices)} particles {most} are drawn; --limit takes more, as far as memory goes")
     drawn = np.random.default_rng(seed).choice(len(indices), max(most, FEWEST), replace=False)
     return [indices[place] for place in np.sort(drawn)]
 
