@@ -17,6 +17,7 @@ from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import image_name, known_origins
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
+from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.wrapped import Wrapped
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _star(path: Path) -> pd.DataFrame:
+    path = particles_of(path)
     table = relion.read_particles(path)
     if relion.IMAGE not in table:
         refuse(

@@ -20,13 +20,18 @@ _FILES = (relion.PARTICLES_FILE, relion.TOMOGRAMS_FILE)
 def new_sets(output: Path, dataset: Subtomograms) -> list[Path]:
     """Return the optimisation set that is written with a STAR file ``output``: none, or NAME_optimisation_set.star."""
     listed = dataset.optimisation_set is not None and output.suffix.lower() == ".star"
-    return [output.with_name(f"{output.stem}_optimisation_set.star")] if listed else []
+    return [set_beside(output)] if listed else []
 
 
 def write_sets(output: Path, dataset: Subtomograms) -> None:
     """Write the optimisation set of `new_sets`: all that the old one says, but for the list of particles."""
     for path in new_sets(output, dataset):
         write_text(path, set_text(Path(str(dataset.optimisation_set)), output))
+
+
+def set_beside(particles: Path) -> Path:
+    """Return where the optimisation set of a list of particles is written."""
+    return particles.with_name(f"{particles.stem}_optimisation_set.star")
 
 
 def set_text(source: Path, particles: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from cryoreg.datasets.particles.coordinates import are_fractions
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.particles.text_lists import UNIT_NAMES
+from cryoreg.datasets.tilt_stacks.files import says_flat
+from cryoreg.datasets.tilt_stacks.places import places_of
 from cryoreg.errors import ConfigError
 
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*")
@@ -39,13 +42,19 @@ class Distance(NamedTuple):
         return f"{self.length:g} {'voxels' if self.in_voxels else 'Å'}"
 
 
-def positions(path: str, distance: Distance, coordinate_size: float | None) -> NDArray[np.float64]:
+def positions(
+    path: str, distance: Distance, coordinate_size: float | None, optimisation_set: str | None = None
+) -> NDArray[np.float64]:
     """Return the places (N, 3) of the particles of a list in the unit of ``distance``, shifts included.
 
-    ``coordinate_size`` is Å per unit of the coordinates, where the user says so. Raises `DataError` where the unit of
-    the coordinates is not known, or is another than that of the distance.
+    ``coordinate_size`` is Å per unit of the coordinates, where the user says so; the optimisation set that names the
+    list tells of its tomograms. Raises `DataError` where the unit of the coordinates is not known, or is another than
+    that of the distance.
     """
     particles = read_particle_list(path, unit_told=coordinate_size is not None)
+    if coordinate_size is None and not distance.in_voxels and particles.unit == "voxel":
+        if path.lower().endswith(".star") and says_flat(Path(path)):
+            return places_of(Path(optimisation_set or path))
     if coordinate_size is None and are_fractions(particles):
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"

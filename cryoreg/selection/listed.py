@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.text_lists import tomogram_column
+from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import ConfigError
@@ -46,10 +48,15 @@ class Listed:
     table: pd.DataFrame
     """A row for each, with what optics groups say of it."""
     tomograms: Sequence[str | None]
+    optimisation_set: str | None = None
+    """The one that names the list, where it was given."""
 
     @classmethod
     def read(cls, path: str) -> Listed:
-        """Read a STAR file, a Dynamo table or CSV; raise `DataError`, one line, where it is none of them."""
+        """Read a STAR file, a Dynamo table or CSV; of an optimisation set, the list of particles that it names.
+
+        Raises `DataError`, one line, where a file is none of them.
+        """
         suffix = Path(path).suffix.lower()
         if suffix not in SUFFIXES:
             refuse(path, f"is no list that can be kept as it is ({', '.join(SUFFIXES)}); check the path")
@@ -57,9 +64,11 @@ class Listed:
             return cls._star(path) if suffix == ".star" else cls._dynamo(path) if suffix == ".tbl" else cls._text(path)
 
     @classmethod
-    def _star(cls, path: str) -> Listed:
+    def _star(cls, source: str) -> Listed:
+        path = os.fspath(particles_of(Path(source)))
         table = relion.read_particles(path)
-        return cls(path, ParticleText.star(path), table, tomogram_names(table, first_of(table, relion.TOMOGRAMS)))
+        tomograms = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
+        return cls(path, ParticleText.star(path), table, tomograms, None if source == path else source)
 
     @classmethod
     def _dynamo(cls, path: str) -> Listed:

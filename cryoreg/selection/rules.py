@@ -189,7 +189,7 @@ def _within(choice: _Choice, keep: Callable[[NDArray[np.int64]], NDArray[np.int6
 
 def _apart(choice: _Choice, distance: Distance) -> Flags:
     size = choice.rules.coordinate_size
-    places = np.concatenate([positions(each.path, distance, size) for each in choice.lists])
+    places = np.concatenate([positions(each.path, distance, size, each.optimisation_set) for each in choice.lists])
     scores = _scores(choice)
     return _within(choice, lambda rows: rows[suppress(places[rows], scores[rows], distance.length)])
 

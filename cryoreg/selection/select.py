@@ -9,8 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
+from cryoreg.inference.optimisation_sets import set_beside, set_text
 from cryoreg.outputs import check_files
 from cryoreg.selection.listed import Listed
 from cryoreg.selection.merging import merge
@@ -27,6 +30,8 @@ class Selected(NamedTuple):
     chosen: Chosen
     files: dict[Path, int]
     """What was written, and how many particles are in it."""
+    sets: tuple[Path, ...] = ()
+    """The optimisation set of each file, where the first list was that of one."""
 
 
 def run_select(
@@ -40,24 +45,42 @@ def run_select(
     """Write the particles of a list that rules keep; of several lists, as one that begins as the first does.
 
     Whatever the list holds stays as it is, character by character, but for the rows that are left out. With ``split``
-    each class or tomogram gets a file of its own, OUTPUT_NAME. ``say`` gets lines on what was assumed. Raises a
-    `CryoregError`, one line, for any mistake, before anything is written.
+    each class or tomogram gets a file of its own, OUTPUT_NAME. Of an optimisation set, the list is chosen from, and a
+    set is written beside each file. ``say`` gets lines on what was assumed. Raises a `CryoregError`, one line, for any
+    mistake, before anything is written.
     """
     if output.suffix.lower() != paths[0].suffix.lower():
         raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ConfigError(f"{paths[0]}: a list is merged with itself; name different ones")
     lists = [Listed.read(str(path)) for path in paths]
+    if len({Path(each.path).resolve() for each in lists}) < len(lists):
+        raise ConfigError(f"{paths[0]}: a list is merged with itself; name different ones")
+    _check_tomograms(lists)
     chosen = choose(lists, rules)
     text = merge(lists)
     parts = _parts(chosen, split)
     files = {name: output.with_name(f"{output.stem}{name and '_'}{name}{output.suffix}") for name in parts}
-    check_files([*files.values()], overwrite, paths)
+    source = lists[0].optimisation_set
+    sets = {set_beside(file): file for file in files.values()} if source else {}
+    check_files([*files.values(), *sets], overwrite, [*paths, *(each.path for each in lists)])
     for line in chosen.notes:
         say(line)
     for name, kept in parts.items():
         write_text(files[name], text.take(kept.tolist()).text)
-    return Selected(chosen, {files[name]: int(kept.sum()) for name, kept in parts.items()})
+    for path, file in sets.items():
+        write_text(path, set_text(Path(str(source)), file))
+    return Selected(chosen, {files[name]: int(kept.sum()) for name, kept in parts.items()}, tuple(sets))
+
+
+def _check_tomograms(lists: Sequence[Listed]) -> None:
+    """Raise `DataError` where optimisation sets that are merged name different tomograms: one file is to tell of all."""
+    sets = [Path(each.optimisation_set) for each in lists if each.optimisation_set]
+    for other in sets[1:]:
+        one, two = (Path(find_files(path).tomograms) for path in (sets[0], other))
+        if one.resolve() != two.resolve():
+            raise DataError(
+                f"{other}: names the tomograms {two} ({relion.TOMOGRAMS_FILE}), and {sets[0]} names {one}; join the "
+                "sets in RELION, or give their lists of particles"
+            )
 
 
 def _parts(chosen: Chosen, split: Split | None) -> dict[str, np.ndarray]:

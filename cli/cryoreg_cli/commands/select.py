@@ -59,8 +59,9 @@ def select(
 ) -> None:
     """Choose particles of LIST: by class, confidence, distance, tomogram or id; merge and split lists.
 
-    LIST is STAR, a Dynamo table or CSV, such as `cryoreg predict` writes. Columns, blocks and comments stay as they
-    are, character by character; only rows go. Rules are taken together: what breaks one is left out.
+    LIST is STAR, a Dynamo table or CSV, such as `cryoreg predict` writes, or an optimisation set of RELION, of which
+    another is written. Columns, blocks and comments stay as they are, character by character; only rows go. Rules are
+    taken together: what breaks one is left out.
     """
     from cryoreg.selection.distances import Distance
     from cryoreg.selection.rules import Rules
@@ -83,6 +84,8 @@ def select(
     _print(found.chosen)
     for path, count in found.files.items():
         click.echo(f"{count:9,}  {path}")
+    for path in found.sets:
+        click.echo(f"      set  {path}")
 
 
 def _print(chosen: Chosen) -> None:
