@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import starfile
@@ -8,6 +9,7 @@ from support.tilt_stacks import write_set
 from cryoreg.datasets.specs import TiltStackSpec
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.inference.optimisation_sets import new_sets, set_text, write_sets
+from cryoreg.labelling.opening import export
 
 ITEMS = """# made by hand
 data_
@@ -61,6 +63,17 @@ def test_a_written_set_opens_as_a_set(project: Path) -> None:
     found = find_files(new_sets(output, dataset)[0])
     assert (Path(found.particles), Path(found.tomograms)) == (output, project / "tomograms.star")
     assert len(TiltStackSpec(root=new_sets(output, dataset)[0]).load()) == 3
+
+
+def test_labels_leave_as_a_set_too(project: Path) -> None:
+    """`cryoreg label --export`: the list with classes, and the set that names it."""
+    dataset = TiltStackSpec(root=project / "optimisation_set.star").load()
+    labels, output = project / "labels.csv", project / "labelled.star"
+    labels.write_text("id,class\nstacks/1_stack2d.mrcs,ribosome\n")
+    trained = SimpleNamespace(dataset=dataset, inputs=lambda: {str(project / "particles.star")})
+    assert export(trained, labels, output, overwrite=False) == 1  # type: ignore[arg-type]
+    again = TiltStackSpec(root=new_sets(output, dataset)[0], label="cryoregClassName").load()
+    assert [again.classes[label] if label is not None else None for label in again.labels] == [None, "ribosome", None]
 
 
 @dataclass

@@ -15,9 +15,9 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import image_name, known_origins
+from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
-from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.wrapped import Wrapped
 
 if TYPE_CHECKING:

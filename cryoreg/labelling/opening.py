@@ -17,12 +17,13 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import write_atomically
+from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.session import Row, Session, is_name, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
-from cryoreg.outputs import check_file
+from cryoreg.outputs import check_file, check_files
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
@@ -107,13 +108,14 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
 
 
 def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
-    """Write labels as a list, by the ending of its name; return how many there are."""
+    """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are."""
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
-    check_file(output, overwrite, {*trained.inputs(), str(labels)})
+    check_files([output, *new_sets(output, trained.dataset)], overwrite, {*trained.inputs(), str(labels)})
     said = said_by(with_labels(trained.dataset, labels))
     data = listed(trained.dataset, said, output)
     write_atomically(output, lambda file: file.write(data))
+    write_sets(output, trained.dataset)
     return len(said)
 
 

@@ -52,9 +52,9 @@ def positions(
     that of the distance.
     """
     particles = read_particle_list(path, unit_told=coordinate_size is not None)
-    if coordinate_size is None and not distance.in_voxels and particles.unit == "voxel":
-        if path.lower().endswith(".star") and says_flat(Path(path)):
-            return places_of(Path(optimisation_set or path))
+    counted = particles.unit == "voxel" and path.lower().endswith(".star")
+    if coordinate_size is None and not distance.in_voxels and counted and says_flat(Path(path)):
+        return places_of(Path(optimisation_set or path))
     if coordinate_size is None and are_fractions(particles):
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"

@@ -72,7 +72,7 @@ def run_select(
 
 
 def _check_tomograms(lists: Sequence[Listed]) -> None:
-    """Raise `DataError` where optimisation sets that are merged name different tomograms: one file is to tell of all."""
+    """Raise `DataError` where optimisation sets that are merged name different tomograms: one is to tell of all."""
     sets = [Path(each.optimisation_set) for each in lists if each.optimisation_set]
     for other in sets[1:]:
         one, two = (Path(find_files(path).tomograms) for path in (sets[0], other))
