@@ -108,6 +108,49 @@ def test_linear_probe_of_single_labels_and_of_a_class_without_any():
     assert learner.figures() == {"probe_c": 1.0}
 
 
+def directions(counts):
+    """Return features of length 1 around a direction for each class, which surely tell them apart; and labels."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    noisy = np.eye(8)[labels] + 0.3 + 0.05 * np.random.default_rng(0).normal(size=(len(labels), 8))
+    return noisy / np.linalg.norm(noisy, axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("few", [(1, 12, 12), (1, 1, 12), (1, 12), (1, 1, 1), (2, 1, 1)])
+def test_classes_of_a_single_label_are_told_apart(few):
+    """C = 1 on features of length 1 would answer the commonest class throughout."""
+    features, labels = directions([40] * len(few))
+    known = np.concatenate([40 * label + np.arange(count) for label, count in enumerate(few)])
+    found = logistic_regression.fit(features[known], labels[known], standardised=False)
+    rest = np.setdiff1d(np.arange(len(labels)), known)
+    assert (found.probabilities(features[rest], len(few)).argmax(1) == labels[rest]).all()
+    assert (found.validated is None) == (sum(count > 1 for count in few) < 2)
+
+
+def test_where_classes_have_two_labels_those_choose_c_and_the_single_ones_are_learnt_from():
+    """By hand: five folds of what can be guessed, the single label always among those learnt from."""
+    features, labels = features_and_labels((9, 12, 1))
+    strengths, scores, right = (1e-3, 1e-1, 10.0), {}, {}
+    for c in strengths:
+        parts, hits = [], 0
+        for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(features[:21], labels[:21]):
+            rows = [*train, 21]
+            mean, spread = features[rows].mean(0), features[rows].std(0)
+            model = LogisticRegression(C=c, max_iter=5000).fit((features[rows] - mean) / spread, labels[rows])
+            chances = model.predict_proba((features[test] - mean) / spread)
+            parts.append(np.log(chances[np.arange(len(test)), labels[test]]).mean())
+            hits += (chances.argmax(1) == labels[test]).sum()
+        scores[c], right[c] = np.mean(parts), hits
+    found = logistic_regression.fit(features, labels, 5, strengths)
+    assert found.strength == max(scores, key=scores.get)
+    assert found.validated.likelihood == pytest.approx(scores[found.strength], abs=1e-3)
+    assert (found.validated.right, found.validated.total) == (right[found.strength], 21)
+
+
+def test_the_one_c_that_there_is_to_choose_is_taken():
+    features, labels = directions((1, 1, 1))
+    assert logistic_regression.fit(features, labels, 5, (3.0,)).strength == 3.0
+
+
 def test_prototypes_are_means_of_directions_about_the_centre():
     learner = learner_of(PrototypesSpec(temperature=0.5), classes=4)
     x, labels = volumes(7, BOX), torch.tensor([0, 2, 1, 1, 0, 2, 2])

@@ -14,7 +14,8 @@ from support.untrained import make_run
 
 from cryoreg.contracts import Pool
 from cryoreg.errors import CryoregError
-from cryoreg.labelling.classifier import UNVALIDATED, pool_of
+from cryoreg.labelling.classifier import pool_of
+from cryoreg.learners.logistic_regression import UNVALIDATED
 from cryoreg.labelling.suggestions import suggest
 from cryoreg.queries.specs import (
     CoreSetSpec,
@@ -160,7 +161,7 @@ def test_a_single_label_of_a_new_class_does_not_spoil_what_is_known():
 def test_two_labels_are_learnt_from_though_nothing_can_be_validated():
     points, which = groups([10, 10])
     pool, taught = pool_of(points, np.where(np.isin(np.arange(20), [0, 10]), which, -1), 2)
-    assert (taught.strength, taught.accuracy) == (UNVALIDATED, None)
+    assert (taught.strength, taught.accuracy) == (UNVALIDATED[False], None)
     assert (pool.probabilities.argmax(1) == which).all()
 
 

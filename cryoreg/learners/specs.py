@@ -60,8 +60,9 @@ class LinearProbeSpec(LearnerSpec):
     """Linear probe: logistic regression on the features of the encoder as it is; takes seconds.
 
     scikit-learn's, on standardised features: min C · Σ −log softmax(W·f + b)_y + ‖W‖²/2, with the C of the best mean
-    log-likelihood in stratified cross-validation over the labels; 1 where a class has a single label. The encoder is
-    frozen, augmentation and optimizer are not used, and one epoch is all. A class without a label is never answered.
+    log-likelihood in stratified cross-validation over the labels. A class of a single label is learnt from, and not
+    guessed; where no two classes have more, C is 1, or 100 of features of unit length. The encoder is frozen,
+    augmentation and optimizer are not used, and one epoch is all. A class without a label is never answered.
     """
 
     recipe: ClassVar[_Recipe] = _ONCE
