@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,7 @@ def test_each_action_is_rows_and_the_last_counts(tmp_path):
         ("a", "", "undo"),
         ("b", 'a "b", c', "one by one"),
     ]
+    assert {row["who"] for row in rows(path)} == {getpass.getuser()}
     assert rows(path)[0]["when"] == rows(path)[1]["when"]
     assert file.labels == LabelFile(path).labels == {"b": 'a "b", c'}
 
@@ -48,6 +50,36 @@ def test_a_label_that_somebody_else_was_faster_with_stays(tmp_path):
     one.refresh()
     assert one.labels == other.labels
     assert one.history == ["a", "b"]
+
+
+def test_what_somebody_did_can_be_taken_back_by_them_later(tmp_path):
+    """After a restart, too: each sees what they did themselves and have not taken back, the last action last."""
+    path = tmp_path / "labels.csv"
+    ann, bob = LabelFile(path, "ann"), LabelFile(path, "bob")
+    ann.append([Change("a", "ring", ""), Change("b", "ring", "")], "several at once")
+    bob.append([Change("c", "rod", "")], "one by one")
+    ann.append([Change("c", "ring", "rod")], "one by one")
+    ann.append([Change("a", "rod", "ring")], "one by one")
+    ann.append([Change("a", "ring", "rod")], "undo")
+    assert [row["who"] for row in rows(path)] == ["ann", "ann", "bob", "ann", "ann", "ann"]
+    assert LabelFile(path, "ann").past() == [
+        [Change("a", "ring", ""), Change("b", "ring", "")],
+        [Change("c", "ring", "rod")],
+    ]
+    assert LabelFile(path, "bob").past() == [[Change("c", "rod", "")]]
+    again = LabelFile(path, "bob")
+    assert again.append([Change("c", "", "rod")], "undo") == [Change("c", "", "rod")], "ann has labelled it since"
+    assert again.labels == {"a": "ring", "b": "ring", "c": "ring"}
+    ann.append([Change("a", "", "ring"), Change("b", "", "ring")], "undo")
+    assert LabelFile(path, "ann").past() == [[Change("c", "ring", "rod")]]
+
+
+def test_classes_keep_their_order_whatever_is_labelled_again_and_renamed(tmp_path):
+    file = LabelFile(tmp_path / "labels.csv")
+    for one, name in (("a", "rod"), ("b", "ring"), ("a", "ring"), ("c", "rod")):
+        file.append([Change(one, name)], "one by one")
+    file.append([Change("c", "tube")], "rename")
+    assert file.classes == LabelFile(file.path).classes == ["tube", "ring"]
 
 
 def write_many(path, who, count):
@@ -93,7 +125,7 @@ def test_what_was_answered_before_a_kill_is_there(tmp_path):
     assert LabelFile(path).labels["after"] == "rod"
 
 
-@pytest.mark.parametrize("torn", ["b", "b,ro", "b,rod,2026-11", '"b,rod,2026,x'])
+@pytest.mark.parametrize("torn", ["b", "b,ro", "b,rod,bob,2026-11", '"b,rod,bob,2026,x'])
 def test_a_row_that_was_cut_short_is_no_label(tmp_path, torn):
     path = tmp_path / "labels.csv"
     LabelFile(path).append([Change("a", "ring")], "one by one")
@@ -107,7 +139,7 @@ def test_a_row_that_was_cut_short_is_no_label(tmp_path, torn):
 
 def test_a_whole_row_without_the_end_of_its_line_counts(tmp_path):
     path = tmp_path / "labels.csv"
-    path.write_text("id,class,when,source\na,ring,2026,me\nb,rod,2026,me")
+    path.write_text("id,class,who,when,source\na,ring,ann,2026,me\nb,rod,bob,2026,me")
     file = LabelFile(path)
     assert file.labels == {"a": "ring", "b": "rod"}
     file.append([Change("c", "rod")], "one by one")
@@ -125,7 +157,7 @@ def test_what_is_no_file_of_labels_is_left_alone(tmp_path):
     other = tmp_path / "picks.csv"
     for text in ("x,y,z\n1,2,3\n", "x,y,z\n1,2,3", "x"):
         other.write_text(text)
-        with pytest.raises(CryoregError, match="other columns than id, class, when, source"):
+        with pytest.raises(CryoregError, match="other columns than id, class, who, when, source"):
             LabelFile(other)
         assert other.read_text() == text
     other.write_text("id,cla")  # a power failure as it began
@@ -141,7 +173,7 @@ def test_other_columns_are_named_and_refused(tmp_path):
     """Rows of ours would stand under the names of others."""
     path = tmp_path / "labels.csv"
     path.write_text("id,class,by\na,ring,me\n")
-    with pytest.raises(CryoregError, match="id, class, when, source"):
+    with pytest.raises(CryoregError, match="id, class, who, when, source"):
         LabelFile(path)
 
 
@@ -149,7 +181,7 @@ def test_a_file_that_became_shorter_is_not_written_on(tmp_path):
     path = tmp_path / "labels.csv"
     file = LabelFile(path)
     file.append([Change("a", "ring")], "one by one")
-    path.write_text("id,class,when,source\n")
+    path.write_text("id,class,who,when,source\n")
     with pytest.raises(OutputError, match="shorter"):
         file.append([Change("b", "ring")], "one by one")
 

@@ -170,6 +170,18 @@ def test_two_browsers_do_not_overwrite_each_other(session, trained):
     assert say(bob, [0, "rod", "ring"]).json() == {"refused": {}}, "who has seen it may change it"
 
 
+def test_a_page_that_is_opened_anew_takes_back_what_was_done_before(client, session, trained):
+    say(client, [3, "ring", ""], [4, "ring", ""], source="several at once")
+    say(client, [4, "rod", "ring"])
+    data = client.get(f"/{TOKEN}/data").json()
+    assert data["past"] == [[[3, "ring", ""], [4, "ring", ""]], [[4, "rod", "ring"]]]
+    restarted = client_of(Session(trained.dataset, session.file.path, "run", who=data["who"]))
+    assert say(restarted, [4, "ring", "rod"], source="undo").json() == {"refused": {}}
+    assert restarted.get(f"/{TOKEN}/data").json()["past"] == [[[3, "ring", ""], [4, "ring", ""]]]
+    other = client_of(Session(trained.dataset, session.file.path, "run", who="somebody else"))
+    assert other.get(f"/{TOKEN}/data").json()["past"] == []
+
+
 def test_sheets_show_the_slices(client, trained):
     data = client.get(f"/{TOKEN}/data").json()
     assert data["sheet"] == {"tiles": 100, "columns": 10, "tile": 8}
@@ -293,6 +305,7 @@ def test_tomograms_are_shown_where_particles_know_them(run, picks, tmp_path):
     ("words", "complaint"),
     [
         (["--classes", "a\x07b"], "can be no class"),
+        (["--who", " ann"], "can be no name"),
         (["--from", "rb3d_universe"], "whose own encoder is asked"),
         (["--query", "nothing"], "nothing"),
         (["--export", "x.doc"], "written as .csv, .star, .tbl"),
@@ -306,6 +319,6 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, words, complaint):
 
 
 def test_labels_of_other_data_are_not_gone_on_with(trained, tmp_path):
-    (tmp_path / "labels.csv").write_text("id,class,when,source\nelsewhere,ring,2026,me\n")
+    (tmp_path / "labels.csv").write_text("id,class,who,when,source\nelsewhere,ring,ann,2026,me\n")
     with pytest.raises(CryoregError, match=r"labels of other data.*elsewhere"):
         open_session(trained, tmp_path / "labels.csv", "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import getpass
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ from typing import BinaryIO, NamedTuple
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import cell, sync_folder, text_of_cell
 
-COLUMNS = ("id", "class", "when", "source")
-"""``when`` is in UTC; ``source`` is how the label came about. An empty class takes a label back."""
+COLUMNS = ("id", "class", "who", "when", "source")
+"""``who`` said so, and ``when`` (UTC); ``source`` is how the label came about. An empty class takes a label back."""
+UNDO, RENAME = "undo", "rename"
+"""The sources of what takes an action back, and of what gives a class another name."""
 
 
 class Change(NamedTuple):
@@ -29,6 +32,15 @@ class Change(NamedTuple):
     """The class that it had for who says so, empty for none; None: whatever it was."""
 
 
+class Action(NamedTuple):
+    """What somebody did at once: the rows under one time."""
+
+    who: str
+    when: str
+    source: str
+    changes: list[Change]
+
+
 class LabelFile:
     """A file of labels, and what it says by now.
 
@@ -36,13 +48,19 @@ class LabelFile:
     was cut short by a power failure, and so was never answered, is removed.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Take the file, which may be there already; raise a `CryoregError` where it holds something else."""
-        self.path = path
+    def __init__(self, path: Path, who: str = "") -> None:
+        """Take the file, which may be there already; raise a `CryoregError` where it holds something else.
+
+        ``who`` labels; the user of this process where nobody is named.
+        """
+        self.path, self.who = path, who or user()
         self.labels: dict[str, str] = {}
         """Id -> class."""
         self.history: list[str] = []
         """The ids of all rows, in order: how far somebody has read is a place in it."""
+        self.actions: list[Action] = []
+        self.classes: list[str] = []
+        """In the order in which they first came; one that was renamed has the place of the old."""
         self._read = 0
         if path.exists():
             self.refresh()
@@ -65,13 +83,25 @@ class LabelFile:
             refused = list(compress(changes, (not each for each in free)))
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             text = _text([] if self._read else [COLUMNS]) + _text(
-                (cell(each.id), cell(each.name), now, source) for each in made
+                (cell(each.id), cell(each.name), cell(self.who), now, source) for each in made
             )
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
             self._catch_up(file)
         return refused
+
+    def past(self) -> list[list[Change]]:
+        """Return what was done by who labels here, and not taken back: what there is to undo, the last action last."""
+        found: list[list[Change]] = []
+        for action in self.actions:
+            if action.who != self.who:
+                continue
+            if action.source == UNDO:
+                _take_back(found, action)
+            else:
+                found.append(action.changes)
+        return found
 
     def _locked(self) -> _Locked:
         return _Locked(self.path)
@@ -92,10 +122,34 @@ class LabelFile:
             file.seek(self._read)
             file.write(whole)
         rows = whole if self._read else whole.partition(b"\n")[2]
-        self.labels, changed = _absorb(self.labels, _rows(rows))
-        self.history += changed
+        self._absorb(_rows(rows))
         self._read += len(whole)
         file.seek(0, os.SEEK_END)
+
+    def _absorb(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Take in rows: the labels after them, their ids, and whose actions they are."""
+        for row in rows:
+            one, name = row.get("id", ""), row.get("class", "")
+            if not one:
+                continue
+            self.history.append(one)
+            by = (row.get("who", ""), row.get("when", ""), row.get("source", ""))
+            if not self.actions or self.actions[-1][:3] != by:
+                self.actions.append(Action(*by, []))
+            was = self.labels.pop(one, "") if not name else self.labels.get(one, "")
+            self.actions[-1].changes.append(Change(one, name, was))
+            if name:
+                self.labels[one] = name
+                self._name(name, was if self.actions[-1].source == RENAME else "")
+
+    def _name(self, name: str, was: str) -> None:
+        """Take in the name of a class, which stands for another one by now or for none."""
+        if name in self.classes:
+            return
+        if was in self.classes:
+            self.classes[self.classes.index(was)] = name
+        else:
+            self.classes.append(name)
 
     def _check_header(self, data: bytes) -> None:
         """Raise `DataError` where the file begins with another header; of ours, a part may be there."""
@@ -106,6 +160,14 @@ class LabelFile:
                 f"{self.path}: has other columns than {', '.join(COLUMNS)}; say --output another file, and "
                 "--labels-from this one where it has labels to begin with"
             )
+
+
+def user() -> str:
+    """Return the name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container may know no names
+        return f"user {os.getuid()}"
 
 
 def _mended(whole: bytes, rest: bytes) -> bytes:
@@ -141,19 +203,13 @@ def _rows(data: bytes) -> Iterator[Mapping[str, str]]:
         yield dict(zip(COLUMNS, map(text_of_cell, values), strict=False))
 
 
-def _absorb(labels: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, str], list[str]]:
-    """Return the labels after some rows, and the ids of these."""
-    after, changed = dict(labels), list[str]()
-    for row in rows:
-        name, one = row.get("class", ""), row.get("id", "")
-        if not one:
-            continue
-        changed.append(one)
-        if name:
-            after[one] = name
-        else:
-            after.pop(one, None)
-    return after, changed
+def _take_back(past: list[list[Change]], undo: Action) -> None:
+    """Remove the last action whose subtomograms an undo is of: somebody at another page may have done more since."""
+    ids = {each.id for each in undo.changes}
+    for place in reversed(range(len(past))):
+        if ids <= {each.id for each in past[place]}:
+            del past[place]
+            return
 
 
 def _text(rows: Iterable[Sequence[str]]) -> str:

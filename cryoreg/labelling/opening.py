@@ -72,15 +72,17 @@ def _own_boxes(trained: Trained, spec: DatasetSpec) -> Subtomograms:
 
 
 def open_session(
-    trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str | None = None
+    trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str | None = None, who: str = ""
 ) -> Session:
-    """Return a session whose teacher waits to be started; ``classes`` are names to begin with."""
+    """Return a session whose teacher waits to be started; ``classes`` are names to begin with, ``who`` labels."""
     for name in classes:
         if not is_name(name):
             raise ConfigError(f"--classes: '{name}' can be no class; take up to 60 letters, without blanks at the ends")
+    if who and not is_name(who):
+        raise ConfigError(f"--who: '{who}' can be no name; take up to 60 letters, without blanks at the ends")
     check_file(output, overwrite=True, inputs=trained.inputs())  # which labels are added to
     chosen, first = query_of(query or LATER_QUERY, {}), query_of(FIRST_QUERY, {})
-    session = Session(shown(trained), output, title, classes)
+    session = Session(shown(trained), output, title, classes, who)
     session.teacher = Teacher(trained, chosen, first, session.labels, 0 if query else FEW)
     return session
 

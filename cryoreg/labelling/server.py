@@ -149,7 +149,7 @@ def _read(session: Session, body: bytes) -> tuple[list[Row], str]:
 
 
 def _data(session: Session, request: Request) -> Response:
-    """Answer what never changes."""
+    """Answer what does not change while a page is open, and what it may take back."""
     dataset, where = session.dataset, session.whereabouts
     tomograms = [] if where is None else list(zip(where.names, where.tomograms, strict=True))
     return JSONResponse(
@@ -169,6 +169,8 @@ def _data(session: Session, request: Request) -> Response:
             ],
             "which": [] if where is None else where.which.tolist(),
             "places": [] if where is None else where.places.round(1).tolist(),
+            "past": session.past(),
+            "who": session.file.who,
             "junk": JUNK,
             "forms": list(FORMS),
         }

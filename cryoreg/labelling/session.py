@@ -12,15 +12,17 @@ import numpy as np
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 from cryoreg.files import readable
-from cryoreg.labelling.label_file import Change, LabelFile
+from cryoreg.labelling.label_file import RENAME, UNDO, Change, LabelFile
 from cryoreg.labelling.pictures import Pictures
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.labelling.whereabouts import Whereabouts, whereabouts_of
 
 JUNK = "junk"
 """The class of what is no particle."""
-SOURCES = ("one by one", "several at once", "suggestion", "rename", "undo")
+SOURCES = ("one by one", "several at once", "suggestion", RENAME, UNDO)
 """How a label may have come about."""
+_UNDONE = 100
+"""Actions that can be taken back after a page was opened anew."""
 LONGEST = 60
 """Characters of a class's name."""
 
@@ -36,8 +38,8 @@ class Row(NamedTuple):
 class Session:
     """The labels of a data set. Each change is on disk when `label` returns; whoever else labels is seen."""
 
-    def __init__(self, dataset: Subtomograms, path: Path, title: str, classes: Sequence[str] = ()) -> None:
-        """Take a data set and the file of its labels; ``classes`` are names to begin with.
+    def __init__(self, dataset: Subtomograms, path: Path, title: str, classes: Sequence[str] = (), who: str = "") -> None:
+        """Take a data set and the file of its labels; ``classes`` are names to begin with, ``who`` is who labels.
 
         Raises `DataError` where the file has labels of other data alone.
         """
@@ -45,7 +47,7 @@ class Session:
         self.ids = [str(readable(name)) for name in dataset.ids]
         self._rows = {name: row for row, name in enumerate(self.ids)}
         self._lock = threading.Lock()
-        self.file = LabelFile(path)
+        self.file = LabelFile(path, who)
         if self.file.labels and not self._rows.keys() & self.file.labels.keys():
             first = next(iter(self.file.labels))
             raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
@@ -62,8 +64,9 @@ class Session:
             return {self._rows[one]: name for one, name in self.file.labels.items() if one in self._rows}
 
     def classes(self) -> list[str]:
-        """Return all classes: those to begin with, and others in the order of their labels."""
-        return list(dict.fromkeys([*self.first_classes, *self.labels().values()]))
+        """Return all classes: those to begin with, and others in the order in which they came: their keys stay."""
+        used = dict.fromkeys(self.labels().values())
+        return list(dict.fromkeys([*self.first_classes, *(name for name in self.file.classes if name in used), *used]))
 
     def label(self, rows: Sequence[Row], source: str) -> dict[int, str]:
         """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
@@ -74,6 +77,14 @@ class Session:
         if self.teacher is not None and len(refused) < len(rows):
             self.teacher.labels_changed()
         return now
+
+    def past(self) -> list[list[Row]]:
+        """Return the last actions that whoever labels may take back, as a page that is opened goes on with them."""
+        with self._lock:
+            self.file.refresh()
+            past = self.file.past()[-_UNDONE:]
+        rows = [[Row(self._rows[one], name, was or "") for one, name, was in each if one in self._rows] for each in past]
+        return [each for each in rows if each]
 
     def changes(self, since: int) -> tuple[int, dict[int, str]]:
         """Return how many changes there were, and row -> class, "" for none, of those after the first ``since``."""

@@ -39,6 +39,7 @@ _OPTIONS = (DATASET, DEVICE)
 )
 @click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
 @click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
+@click.option("--who", default="", metavar="NAME", help="Who labels, as the file of labels says. [your user name]")
 @click.option(
     "--from",
     "start",
@@ -66,6 +67,7 @@ def label(
     groups: Path | None,
     data_classes: bool,
     classes: str,
+    who: str,
     start: str | None,
     query: str | None,
     port: int,
@@ -93,7 +95,7 @@ def label(
         click.echo(f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
         return
     names = [name.strip() for name in classes.split(",") if name.strip()]
-    session = opening.open_session(trained, output, source.absolute().name, names, query)
+    session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups, data_classes)
     opening.serve(session, port, not no_browser, click.echo)
     click.echo(f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")

@@ -45,6 +45,7 @@ function inTurn(work) {
 export async function load() {
   Object.assign(data, await ask("data"));
   state.labels = data.ids.map(() => "");
+  past.push(...data.past);
   await poll();
 }
 
