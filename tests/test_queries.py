@@ -15,8 +15,8 @@ from support.untrained import make_run
 from cryoreg.contracts import Pool
 from cryoreg.errors import CryoregError
 from cryoreg.labelling.classifier import pool_of
-from cryoreg.learners.logistic_regression import UNVALIDATED
 from cryoreg.labelling.suggestions import suggest
+from cryoreg.learners.logistic_regression import UNVALIDATED
 from cryoreg.queries.specs import (
     CoreSetSpec,
     EntropySpec,

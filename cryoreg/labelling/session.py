@@ -38,7 +38,9 @@ class Row(NamedTuple):
 class Session:
     """The labels of a data set. Each change is on disk when `label` returns; whoever else labels is seen."""
 
-    def __init__(self, dataset: Subtomograms, path: Path, title: str, classes: Sequence[str] = (), who: str = "") -> None:
+    def __init__(
+        self, dataset: Subtomograms, path: Path, title: str, classes: Sequence[str] = (), who: str = ""
+    ) -> None:
         """Take a data set and the file of its labels; ``classes`` are names to begin with, ``who`` is who labels.
 
         Raises `DataError` where the file has labels of other data alone.
@@ -83,7 +85,9 @@ class Session:
         with self._lock:
             self.file.refresh()
             past = self.file.past()[-_UNDONE:]
-        rows = [[Row(self._rows[one], name, was or "") for one, name, was in each if one in self._rows] for each in past]
+        rows = [
+            [Row(self._rows[one], name, was or "") for one, name, was in each if one in self._rows] for each in past
+        ]
         return [each for each in rows if each]
 
     def changes(self, since: int) -> tuple[int, dict[int, str]]:
