@@ -61,7 +61,9 @@ def ask(folder: Path, payload: AskingPayload, needs: list[Path]) -> dict[str, Fi
         labels[chosen] = truth[chosen]
         pool, taught = pool_of(features, labels, len(classes))
         known = len(pool.labelled)
-        answers = np.zeros(len(test)) if taught is None else taught.probabilities(test, len(classes)).argmax(axis=1)
+        answers = (
+            np.zeros(len(test)) if taught is None else taught.model.probabilities(test, len(classes)).argmax(axis=1)
+        )
         found[f"{known} labels"] = figures(test_labels, answers, classes)
         chosen = query.choose(pool, max(0, size - known), rng)
     return found

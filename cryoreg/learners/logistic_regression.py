@@ -18,8 +18,8 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 UNVALIDATED: Mapping[bool, float] = {True: 1.0, False: 100.0}
 """The C where labels are too few to choose one: of standardised features, and of features of length 1.
 
-Of `rb3d_universe` on structures set aside for choosing, one label of one class beside 10 and 50 of another: 90 and 85 %
-right (mean over classes), at 30 for length 1 (which did best at 5 labels a class) 84 and 73 %; one label of each: alike.
+Of `rb3d_universe` on structures set aside for choosing, one label of a class beside 10 and 50 of another: 90 and 85 %
+right (mean over classes), with 30 (which did best at 5 labels a class) 84 and 73 %; with one label of each, alike.
 """
 FOLDS = 5
 
