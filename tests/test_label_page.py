@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 import time
 
 import numpy as np
@@ -20,9 +21,10 @@ from cryoreg.config import Layer
 from cryoreg.datasets.io import relion
 from cryoreg.errors import CryoregError
 from cryoreg.labelling.opening import begin_with, export, open_session, open_source, prepare, shown
-from cryoreg.labelling.pictures import Pictures
+from cryoreg.labelling.pictures import LOOKS, Pictures
 from cryoreg.labelling.session import Row, Session, said_by
 from cryoreg.labelling.whereabouts import whereabouts_of
+from cryoreg.wrapped import Wrapped
 from cryoreg_cli.main import cryoreg as command
 
 starlette = pytest.importorskip("starlette.testclient", reason="needs cryoreg[label]")
@@ -204,6 +206,36 @@ def test_a_picture_turns_about_the_vertical(trained):
     assert correlation > 0.95
 
 
+def test_smooth_looks_are_those_of_the_smoothed_volume(trained):
+    volume = trained.dataset[1].volume[0].numpy()
+    smooth = gaussian_filter(volume, 1.0)
+    for look, wanted in (("denoised", smooth[3:6].mean(axis=0)), ("projection", smooth.mean(axis=0))):
+        wanted = (wanted - wanted.mean()) / wanted.std()
+        np.testing.assert_allclose(LOOKS[look](volume), wanted, atol=1e-4)
+
+
+def test_sheets_are_drawn_once_whoever_asks_and_before(trained):
+    class Counted(Wrapped):
+        read = 0
+
+        def __getitem__(self, index):
+            Counted.read += 1
+            return super().__getitem__(index)
+
+    pictures = Pictures(Counted(trained.dataset))
+    threads = [threading.Thread(target=pictures.sheet, args=(look, 0)) for look in LOOKS]
+    threads.append(threading.Thread(target=pictures.draw_all, args=(threading.Event(),)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counted.read == 60
+    stopped = threading.Event()
+    stopped.set()
+    Pictures(Counted(trained.dataset)).draw_all(stopped)
+    assert Counted.read == 60
+
+
 def test_what_labels_teach_is_told(session, trained):
     client = client_of(session)
     session.teacher.start()
@@ -225,6 +257,11 @@ def test_what_labels_teach_is_told(session, trained):
     similar = client.get(f"/{TOKEN}/similar/7").json()
     assert similar[0] == 7
     assert sorted(similar) == list(range(60))
+    scaled = session.teacher.features / np.linalg.norm(session.teacher.features, axis=1, keepdims=True)
+    nearness = scaled @ (scaled[7] + scaled[31] + scaled[50])
+    both = client.get(f"/{TOKEN}/similar/7,31,50").json()
+    np.testing.assert_allclose(nearness[both], np.sort(nearness)[::-1], rtol=1e-5)
+    assert client.get(f"/{TOKEN}/similar/7,60").status_code == client.get(f"/{TOKEN}/similar/,").status_code == 404
 
 
 def wait(happens, seconds=60):

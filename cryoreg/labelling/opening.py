@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -142,11 +143,22 @@ def serve(session: Session, port: int, browser: bool, say: Callable[[str], objec
         with _redirect(url) as file:
             if browser:
                 webbrowser.open(file.as_uri())
-            if session.teacher is not None:
-                session.teacher.start()
-            _run(make_app(session, token), listener)
-            if session.teacher is not None:
-                session.teacher.stop()
+            with _at_work(session):
+                _run(make_app(session, token), listener)
+
+
+@contextmanager
+def _at_work(session: Session) -> Iterator[None]:
+    """Let a session's teacher learn, and its pictures be drawn, in the background."""
+    stopped = threading.Event()
+    drawing = threading.Thread(target=session.pictures.draw_all, args=(stopped,), daemon=True)
+    drawing.start()
+    if session.teacher is not None:
+        session.teacher.start()
+    yield
+    stopped.set()
+    if session.teacher is not None:
+        session.teacher.stop()
 
 
 def _run(app: Starlette, listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -25,8 +26,10 @@ _SMOOTH = 1.0
 _SLAB = 1
 """Planes above and below the central one that a denoised slice is the mean of."""
 _QUALITY = 80
-_KEPT = 400
-"""Sheets in memory."""
+_KEPT = 1000
+"""Sheets of each look in memory; some 20 kB each."""
+_PAUSE = 0.01
+"""Seconds in which whoever asks for a sheet comes before the next one that nobody asked for."""
 
 Volume = NDArray[np.float32]
 """(D, H, W)."""
@@ -41,13 +44,16 @@ def _side(volume: Volume) -> Volume:
 
 
 def _denoised(volume: Volume) -> Volume:
+    """Smooth the volume, and take the mean of the planes about the middle: weights along z, then a smooth picture."""
     middle = volume.shape[0] // 2
-    smooth = gaussian_filter(volume, _SMOOTH)
-    return _standardised(smooth[max(0, middle - _SLAB) : middle + _SLAB + 1].mean(axis=0))
+    weights = np.zeros(volume.shape[0], np.float32)
+    weights[max(0, middle - _SLAB) : middle + _SLAB + 1] = 1
+    weights = gaussian_filter(weights / weights.sum(), _SMOOTH)
+    return _standardised(gaussian_filter(np.tensordot(weights, volume, 1), _SMOOTH))
 
 
 def _projection(volume: Volume) -> Volume:
-    return _standardised(gaussian_filter(volume, _SMOOTH).mean(axis=0))
+    return _standardised(gaussian_filter(volume.mean(axis=0), _SMOOTH))
 
 
 LOOKS: Mapping[str, Callable[[Volume], Volume]] = {
@@ -61,7 +67,7 @@ denoised, and the projection along the beam."""
 
 
 class Pictures:
-    """Pictures of a data set, made when they are asked for; the last ones are kept."""
+    """Pictures of a data set, made when they are asked for, or before; the last ones are kept."""
 
     def __init__(self, dataset: Subtomograms) -> None:
         """Take a data set; its volumes are read one at a time."""
@@ -71,10 +77,19 @@ class Pictures:
         """Pixels of a tile, which is a square."""
         self.sheets = math.ceil(len(dataset) / TILES)
         self._sheets = lru_cache(maxsize=_KEPT)(self._drawn)
+        self._one_at_a_time = threading.Lock()
 
     def sheet(self, look: str, number: int) -> bytes:
         """Return the JPEG of a hundred subtomograms, from index 100 · ``number``; the other looks are made with it."""
-        return self._sheets(number)[look]
+        with self._one_at_a_time:  # the first comes soonest so, and none is made twice
+            return self._sheets(number)[look]
+
+    def draw_all(self, stopped: threading.Event) -> None:
+        """Make sheets before they are asked for, until ``stopped``: another arrangement shows many of them at once."""
+        for number in range(min(self.sheets, _KEPT)):
+            if stopped.wait(_PAUSE):
+                return
+            self.sheet(next(iter(LOOKS)), number)
 
     def picture(self, look: str, index: int, turn: float = 0.0) -> bytes:
         """Return the PNG of one subtomogram, turned by ``turn`` degrees about its vertical axis."""

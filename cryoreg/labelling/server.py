@@ -237,7 +237,8 @@ def _section(session: Session, request: Request) -> Response:
 
 
 def _similar(session: Session, request: Request) -> Response:
-    return JSONResponse(session.similar(_number(request.path_params["row"], len(session.ids)), _SIMILAR))
+    rows = [_number(row, len(session.ids)) for row in request.path_params["rows"].split(",")]
+    return JSONResponse(session.similar(rows, _SIMILAR))
 
 
 def _export(session: Session, request: Request) -> Response:
@@ -256,7 +257,7 @@ _ANSWERS: Mapping[str, Callable[[Session, Request], Response]] = {
     "/sheets/{look}/{number}": _sheet,
     "/pictures/{look}/{row}": _picture,
     "/sections/{number}/{z}": _section,
-    "/similar/{row}": _similar,
+    "/similar/{rows}": _similar,
     "/export/{form}": _export,
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 from cryoreg.files import readable
+from cryoreg.labelling.classifier import unit_length
 from cryoreg.labelling.label_file import RENAME, UNDO, Change, LabelFile
 from cryoreg.labelling.pictures import Pictures
 from cryoreg.labelling.teaching import Teacher
@@ -101,13 +102,13 @@ class Session:
             self.teacher.labels_changed()
         return len(history), found
 
-    def similar(self, row: int, count: int) -> list[int]:
-        """Return the rows whose features are nearest to one's by cosine, itself first; none while there are none."""
+    def similar(self, rows: Sequence[int], count: int) -> list[int]:
+        """Return the rows whose features are nearest by cosine to the mean of some, each of length 1."""
         features = None if self.teacher is None else self.teacher.features
         if features is None:
             return []
-        scaled = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-        order: list[int] = np.argsort(-(scaled @ scaled[row]), kind="stable")[:count].tolist()
+        scaled = unit_length(features)
+        order: list[int] = np.argsort(-(scaled @ scaled[rows].mean(axis=0)), kind="stable")[:count].tolist()
         return order
 
 

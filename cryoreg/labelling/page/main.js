@@ -26,7 +26,8 @@ function accept() {
 }
 
 async function similar() {
-  state.similar = await similarTo(state.focus);
+  if (!chosen().length) return;
+  state.similar = await similarTo(chosen());
   if (state.similar.length) order.show(find("#show").value, "similar");
 }
 

@@ -3,7 +3,7 @@ import { data, find, keyed, make, on, state, suggestion, tell } from "./store.js
 
 const ARRANGE = {
   listed: "as listed", groups: "by what looks alike", classes: "by class", doubt: "doubtful first",
-  next: "whom to label next", similar: "similar to the one you are at",
+  next: "whom to label next", similar: "similar to the selected",
 };
 
 const byKey = (rows, key) => rows.map((row) => [key(row), row]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, row]) => row);

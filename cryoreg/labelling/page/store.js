@@ -72,7 +72,7 @@ export function poll() {
   });
 }
 
-export const similarTo = (row) => ask(`similar/${row}`);
+export const similarTo = (rows) => ask(`similar/${rows.slice(0, 1000)}`);
 
 // Changes are [row, class, class before]; those that others were faster to make are refused.
 async function deliver(changes, source) {
