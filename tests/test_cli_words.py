@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
-from cryoreg_cli import options
+from cryoreg import telling
+from cryoreg_cli import options, terminal
+from cryoreg_cli.examples import EXAMPLES
 from cryoreg_cli.main import cryoreg
 
 ROOT = Path(__file__).parents[1]
@@ -145,3 +153,154 @@ def test_paths_are_declared_once() -> None:
     """An empty path, or one with ``~``, means the same in every command."""
     kinds = {type(p.type) for command in COMMANDS.values() for p in command.params if isinstance(p.type, click.Path)}
     assert kinds == {type(options.PATH)}
+
+
+def help_of(name: str) -> str:
+    """Return what `cryoreg NAME --help` prints."""
+    result = CliRunner().invoke(cryoreg, [*name.split(), "--help"], terminal_width=1000)
+    assert result.exit_code == 0
+    return result.output
+
+
+RUNS = [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_help_of_a_command_has_an_example_that_parses(name: str) -> None:
+    (line,) = re.findall(r"^  \$ (.*)$", help_of(name), flags=re.MULTILINE)
+    words = shlex.split(line.partition(" > ")[0])
+    assert words[: 1 + len(name.split())] == ["cryoreg", *name.split()]
+    COMMANDS[name].make_context(name, words[1 + len(name.split()) :])
+
+
+def test_there_is_no_example_of_what_is_no_command() -> None:
+    assert sorted(EXAMPLES) == sorted(name.rpartition(" ")[2] for name in RUNS)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_help_shows_what_is_meant_where_an_option_is_left_out(name: str) -> None:
+    """In brackets: a default, "required", or in words; a switch is off."""
+    context = click.Context(COMMANDS[name], parent=click.Context(cryoreg, show_default=True), info_name=name)
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag:
+            record = parameter.get_help_record(context)
+            assert record is not None
+            assert re.search(r"\[[^\[\]]+\]$", record[1]), f"{name} {record}"
+            if parameter.default is not None and isinstance(parameter.default, int | float | str):
+                assert f"default: {parameter.default}" in record[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "default"),
+    [
+        ("pretrain", "--epochs", "[default: 200]"),
+        ("finetune", "--epochs", "[default: 50]"),
+        ("pretrain", "--method", "[default: moco]"),
+        ("finetune", "--learner", "[default: full]"),
+        ("finetune", "--loggers", "[default: csv,tensorboard]"),
+        ("finetune", "--split", "[default: parts]"),
+        ("preview", "--seed", "[default: 0]"),
+        ("predict", "--device", "[that of the run]"),
+        ("pretrain", "--data", "[those of the run]"),
+        ("evaluate", "--part", "[default: test]"),
+    ],
+)
+def test_defaults_of_settings_are_those_of_the_command(name: str, option: str, default: str) -> None:
+    (line,) = re.findall(rf"^  {option} .*$", help_of(name), flags=re.MULTILINE)
+    assert line.endswith(default)
+
+
+SPEAK = {"list", "show", "help", "completion"}
+"""Commands whose answer is all that they do."""
+
+
+def test_all_commands_that_do_more_than_answer_can_be_quiet() -> None:
+    assert {name for name in RUNS if "--quiet" not in help_of(name)} == SPEAK
+
+
+def test_these_commands_speak_json() -> None:
+    assert {name for name in RUNS if "--json" in help_of(name)} >= {
+        *("cluster", "doctor", "evaluate", "inspect", "list", "predict", "show")
+    }
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of made-up structures."""
+    path = tmp_path_factory.mktemp("words") / "set.h5"
+    result = run("simulate", "--universe", "2", "--per-class", "8", "--voxel-size", "20", "--output", path, "--quiet")
+    assert (result.stdout, result.stderr) == (f"{path}\n", "")
+    return path
+
+
+def run(*words: object) -> Result:
+    """Run a command in this process."""
+    result = CliRunner().invoke(cryoreg, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    assert (telling.quiet(), terminal._heard.get()) == (False, None)
+    return result
+
+
+def test_quiet_leaves_paths_alone(simulated: Path, tmp_path: Path) -> None:
+    loud = run("convert", simulated, "--output", tmp_path / "a", "--format", "mrc_folder")
+    quiet = run("convert", simulated, "--output", tmp_path / "b", "--format", "mrc_folder", "--quiet")
+    assert "subtomograms" in loud.stdout
+    assert (quiet.stdout, quiet.stderr) == (f"{tmp_path / 'b'}\n", "")
+
+
+def test_quiet_hides_notes_and_not_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    with telling.quietly():
+        for line in ("note: a", "3/4 done", "warning: b", "Warning: c", "differs: d", "left out  e"):
+            telling.tell(line)
+    telling.tell("note: f")
+    assert capsys.readouterr() == ("", "warning: b\nWarning: c\ndiffers: d\nleft out  e\nnote: f\n")
+
+
+def test_quiet_may_be_said_by_the_environment(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(telling.VARIABLE, "1")
+    assert CliRunner().invoke(cryoreg, ["inspect", str(simulated)]).output == ""
+    monkeypatch.setenv(telling.VARIABLE, "0")
+    assert "subtomograms" in CliRunner().invoke(cryoreg, ["inspect", str(simulated)]).output
+
+
+def test_quiet_still_tells_what_is_wrong(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cryoreg, ["inspect", "--quiet", str(tmp_path / "nowhere")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nowhere: no such file" in result.stderr
+
+
+@pytest.mark.slow
+def test_json_is_one_object_on_stdout_and_nothing_else(simulated: Path, tmp_path: Path) -> None:
+    tuned = tmp_path / "run"
+    trained = [
+        "finetune",
+        "--from",
+        "scratch",
+        "--data",
+        simulated,
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--run-dir",
+        tuned,
+    ]
+    assert run(*trained, "--quiet").stdout == f"{tuned}\n"
+    shown = run("evaluate", tuned).stdout
+    found = json.loads(run("evaluate", tuned, "--json").stdout)
+    assert f"accuracy {100 * found['accuracy']:.1f} %" in shown
+    assert np.sum(found["confusion"]) == found["subtomograms"]
+    assert found["classes"] == list(found["per_class_accuracy"])
+
+    words = ["cluster", "--from", tuned, "--data", simulated, "--clusters", "2", "--device", "cpu", "--output"]
+    found = json.loads(run(*words, tmp_path / "c.csv", "--json").stdout)
+    with open(tmp_path / "c.csv") as file:
+        counted = Counter(row["cluster"] for row in csv.DictReader(file))
+    assert found["sizes"] == [counted["1"], counted["2"]]
+    assert np.array(found["agreement"]["table"]).sum() == found["subtomograms"] == 16
+
+    found = json.loads(run("predict", tuned, "--output", tmp_path / "p.csv", "--json").stdout)
+    with open(tmp_path / "p.csv") as file:
+        counted = Counter(row["prediction"] for row in csv.DictReader(file))
+    assert {row["name"]: row["subtomograms"] for row in found["classes"] if row["subtomograms"]} == counted
+    assert run("predict", tuned, "--output", tmp_path / "q.csv", "-q").stdout == f"{tmp_path / 'q.csv'}\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing
+from cryoreg_cli import describing, terminal
 
 if TYPE_CHECKING:
     from cryoreg.runs.records import Record, RecordedComponent
@@ -24,7 +24,9 @@ def inspect_run(path: Path, as_json: bool) -> None:
     measured = evaluations(path)
     sound = not any(record.complaint for record in records)
     if as_json:
-        click.echo(describing.to_json({"sound": sound, "files": list(map(_plain, records)), "evaluations": measured}))
+        terminal.result(
+            describing.to_json({"sound": sound, "files": list(map(_plain, records)), "evaluations": measured})
+        )
     else:
         _print(records, measured)
     if not sound:

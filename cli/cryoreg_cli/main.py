@@ -115,7 +115,10 @@ def _unreadable_metadata() -> CryoregError:
     )
 
 
-@click.group(cls=PluginGroup, name="cryoreg", context_settings={"help_option_names": ["-h", "--help"]})
+_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+@click.group(cls=PluginGroup, name="cryoreg", context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="cryoreg", message="%(prog)s %(version)s")
 def cryoreg() -> None:
     """Self-supervised learning for cryo-ET subtomograms: any method, encoder, augmentation and data set."""

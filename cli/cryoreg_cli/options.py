@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
+from contextlib import nullcontext
+from functools import partial, wraps
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+
+from cryoreg import telling
+from cryoreg.kinds import KINDS, SEAMS
+from cryoreg_cli import terminal
+from cryoreg_cli.examples import EXAMPLES
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -28,11 +34,17 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path)
+_QUIET_HELP = "Print only warnings and errors, and the paths of what was written."
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class Command(click.Command):
-    """A command that still takes the older names of what it takes, and shows them nowhere."""
+    """A command with an example, which still takes the older names of what it takes, and shows them nowhere."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example as one line, to be copied."""
+        with formatter.section("Example"):
+            formatter.write(f"{'':{formatter.current_indent}}$ {EXAMPLES[str(self.name)]}\n")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line."""
@@ -87,16 +99,75 @@ def data(required: bool = True, name: str = "data", metavar: str = "DATA") -> De
     )
 
 
+def output(help: str, metavar: str = "FILE", default: str | None = None, required: bool = True) -> Decorator[Any]:
+    """Return ``--output``: the file or folder that a command writes."""
+    given = {"default": default} if default else {"required": required}
+    return option("--output", type=PATH, metavar=metavar, help=help, **given)
+
+
+def run_dir(help: str) -> Decorator[Any]:
+    """Return ``--run-dir``: the folder of a run, or of several."""
+    return option("--run-dir", type=PATH, metavar="DIR", help=help)
+
+
+def seed(last: int = 2**30) -> Decorator[Any]:
+    """Return ``--seed``, of the random draws of a command that trains nothing."""
+    return option("--seed", type=click.IntRange(0, last), default=0, help="Of all random draws.")
+
+
+def settings(
+    metavar: str, type: click.ParamType | None = None, help: str = "Any other setting; repeatable. [none]"
+) -> Decorator[Any]:
+    """Return ``--set``, given as ``assignments``."""
+    return option("--set", "assignments", type=type, multiple=True, metavar=metavar, help=help)
+
+
+SEED = seed()
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace files that exist.")
+SKIP_BAD = option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them.")
+CONFIG = option("--config", type=PATH, metavar="TOML", help="Settings of a pretraining run to start from. [none]")
+IDS = option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
+KIND = option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind. [all]")
+TOMOGRAMS = option("--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms. [beside the list]")
+BOX = option("--box", type=click.IntRange(min=2), default=32, metavar="VOXELS", help="Edge of the boxes.")
+VOXEL_SIZE = option(
+    "--voxel-size",
+    type=POSITIVE,
+    metavar="Å",
+    help="Of the tomograms, where files do not say or are wrong. [as they say]",
+)
+TILT_RANGE = option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, °. [not known]")
 FORMAT = option(
     "--format",
     "form",
     type=click.Choice(["store", "mrc_folder", "lab"]),
     default="store",
-    show_default=True,
     help="What to write.",
     older=("--to",),
 )
 """Of commands that write subtomograms."""
-PROCESSES = option(
-    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes.", older=("--workers",)
-)
+PROCESSES = option("--processes", type=click.IntRange(1), default=1, help="Processes.", older=("--workers",))
+
+
+def quietable(function: F) -> F:
+    """Add ``--quiet``: progress, notes and tables are not printed; warnings, errors and `terminal.result` are."""
+
+    @wraps(function)
+    def run(*args: Any, quiet: bool, **given: Any) -> Any:
+        if not quiet:
+            return function(*args, **given)
+        with telling.quietly(), terminal.aside():
+            return function(*args, **given)
+
+    return cast(F, option("--quiet", "-q", is_flag=True, envvar=telling.VARIABLE, help=_QUIET_HELP)(run))
+
+
+def jsonable(function: F) -> F:
+    """Add ``--json``, given as ``as_json``, with which nothing but `terminal.result` is printed on stdout."""
+
+    @wraps(function)
+    def run(*args: Any, as_json: bool, **given: Any) -> Any:
+        with terminal.aside() if as_json else nullcontext():
+            return function(*args, as_json=as_json, **given)
+
+    return cast(F, option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")(run))

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from functools import reduce
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options as declared
+from cryoreg_cli import terminal
 from cryoreg_cli.completion_values import COMPONENT, LOGGERS, SETTING, START
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Shorthand(NamedTuple):
     help: str
     type: click.ParamType | type = str
     metavar: str | None = "NAME"
+    unset: str | None = None
+    """What is meant where the option is left out and no setting has a default of its own."""
 
     @property
     def parameter(self) -> str:
@@ -73,10 +77,16 @@ AUGMENTATION = Shorthand(
     "--augmentation", "augmentation.name", "Random transformation of each view.", COMPONENT["augmentation"]
 )
 AUGMENTATION_2 = Shorthand(
-    "--augmentation-2", "augmentation_2.name", "Another recipe for every second view.", COMPONENT["augmentation"]
+    "--augmentation-2",
+    "augmentation_2.name",
+    "Another recipe for every second view.",
+    COMPONENT["augmentation"],
+    unset="the same",
 )
-DATASET = Shorthand("--dataset", "dataset.name", "Source of subtomograms.", COMPONENT["dataset"])
-DATA = Shorthand("--data", "dataset.root", "File or folder of the data set.", PATH, "PATH")
+DATASET = Shorthand(
+    "--dataset", "dataset.name", "Source of subtomograms.", COMPONENT["dataset"], unset="worked out from the data"
+)
+DATA = Shorthand("--data", "dataset.root", "File or folder of the data set.", PATH, "PATH", unset="those of the run")
 EPOCHS = Shorthand("--epochs", "training.epochs", "Passes over the training subtomograms.", int, "N")
 BATCH_SIZE = Shorthand("--batch-size", "training.batch_size", "Subtomograms per step.", int, "N")
 SEED = Shorthand("--seed", "training.seed", "Seed of weights, order and augmentation.", int, "N")
@@ -88,19 +98,18 @@ NUM_NODES = Shorthand("--num-nodes", "training.num_nodes", "Nodes, under torchru
 PRECISION = Shorthand(
     "--precision", "training.precision", "auto: bf16 where fast.", click.Choice(["auto", "fp32", "bf16"]), None
 )
-LOGGING = Shorthand(
-    "--loggers", "training.loggers", "Where figures go as the run goes on. [csv,tensorboard]", LOGGERS, "NAME,NAME"
-)
+LOGGING = Shorthand("--loggers", "training.loggers", "Where figures go as the run goes on.", LOGGERS, "NAME,NAME")
 FROM = Shorthand(
     "--from",
     "training.pretrained",
     "What to start from: weights by name, run directory, encoder.safetensors, lab checkpoint, or 'scratch'.",
     START,
     "NAME|PATH",
+    unset="finetune: the encoder's own weights; pretrain: scratch",
 )
 LABELS = Shorthand("--labels", "training.labels", "Fraction of the training labels to use.", float, "FRACTION")
 LABELS_PER_CLASS = Shorthand(
-    "--labels-per-class", "training.labels_per_class", "So many labels of each class, instead.", int, "N"
+    "--labels-per-class", "training.labels_per_class", "So many labels of each class, instead.", int, "N", unset="all"
 )
 LABELS_FROM = Shorthand(
     "--labels-from",
@@ -108,6 +117,7 @@ LABELS_FROM = Shorthand(
     "Labels from a list of ids and classes (.csv, .star), or a folder of lists of ids, one for each class.",
     PATH,
     "PATH",
+    unset="the data's own",
 )
 
 SPLIT = Shorthand(
@@ -137,7 +147,7 @@ def network(command: Command) -> Command:
             "start",
             type=START,
             metavar="NAME|PATH",
-            help="Trained weights instead of a RUN, for data alone: a name, a run directory or a file.",
+            help="Trained weights instead of a RUN, for data alone: a name, a run directory or a file. [none]",
         ),
     )
     return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
@@ -145,7 +155,7 @@ def network(command: Command) -> Command:
 
 def warn(line: str) -> None:
     """Print a line on the data, apart from what a command prints as its result."""
-    click.echo(line, err=True)
+    telling.tell(line)
 
 
 def network_of(run: Path | None, start: str | None) -> Start:
@@ -164,21 +174,49 @@ READER = click.option(
 """The option of commands that need no run."""
 
 
-def options(shorthands: tuple[Shorthand, ...]) -> Callable[[Command], Command]:
-    """Return a decorator that adds the shorthands and --set."""
-    settings = click.option(
-        "--set",
-        "assignments",
-        type=SETTING,
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Any other setting; may be repeated.",
-    )
+class _Setting(declared.Option):
+    """An option that stands for a setting, whose default it shows."""
+
+    def __init__(self, *args: Any, shorthand: Shorthand, task: str | None, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.shorthand, self.task = shorthand, task
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return how the option is written, and what it does, with its default."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{record[1]} [{self._left_out(ctx)}]")
+
+    def _left_out(self, ctx: click.Context) -> str:
+        from cryoreg.config.defaults import default_of
+
+        if self.shorthand.unset is not None:
+            return self.shorthand.unset
+        task = self.task or ctx.command.name
+        default = default_of(str(task), self.shorthand.key)
+        return "that of the run" if default is None else f"default: {default}"
+
+
+def options(shorthands: tuple[Shorthand, ...], task: str | None = None) -> Callable[[Command], Command]:
+    """Return a decorator that adds the shorthands and --set; defaults are those of ``task``, or of the command."""
+    settings = declared.settings("SECTION.KEY=VALUE", SETTING)
     decorators = [
-        *(click.option(s.flag, s.parameter, type=s.type, metavar=s.metavar, help=s.help) for s in shorthands),
+        *(_option(shorthand, task) for shorthand in shorthands),
         settings,
     ]
     return lambda command: reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
+
+
+def _option(shorthand: Shorthand, task: str | None) -> Callable[[Command], Command]:
+    return click.option(
+        shorthand.flag,
+        shorthand.parameter,
+        type=shorthand.type,
+        metavar=shorthand.metavar,
+        help=shorthand.help,
+        cls=_Setting,
+        shorthand=shorthand,
+        task=task,
+    )
 
 
 def run_options(command: Command) -> Command:
@@ -188,10 +226,10 @@ def run_options(command: Command) -> Command:
             "--recipe",
             type=COMPONENT["recipe"],
             metavar="NAME",
-            help="Known good settings to start from: best, ...",
+            help="Known good settings to start from: best, ... [none]",
         ),
-        click.option("--config", type=PATH, metavar="TOML", help="Settings over those."),
-        click.option("--run-dir", type=PATH, metavar="DIR", help="Where the run's files go."),
+        click.option("--config", type=PATH, metavar="TOML", help="Settings over those. [none]"),
+        declared.run_dir("Where the run's files go. [a new one in runs/]"),
         click.option("--resume", is_flag=True, help="Go on with the run in --run-dir, from its last checkpoint."),
         click.option("--dry-run", is_flag=True, help="Print every value and where it came from, and stop."),
     )
@@ -290,12 +328,12 @@ def default_run_dir(config: RunConfig) -> Path:
     return new_run_dir("-".join([config.task, *chosen]))
 
 
-def say(text: str) -> None:
-    """Print a result, once for all processes of a run."""
+def say(run_dir: Path, *lines: str) -> None:
+    """Print lines on a run that has been trained, once for all its processes; its folder, where all is quiet."""
     from cryoreg.training.launch import is_leader
 
     if is_leader():
-        click.echo(text)
+        terminal.written(run_dir, "\n".join(lines))
 
 
 def print_values(config: RunConfig) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from cryoreg_cli.examples import EXAMPLES
+
 
 class Step(NamedTuple):
     """Part of the work."""
@@ -18,25 +20,25 @@ STEPS = (
     Step(
         "Data",
         ("pick", "extract", "convert", "simulate"),
-        "cryoreg pick tomo.mrc --diameter 120 --output picks.star",
+        EXAMPLES["pick"],
     ),
-    Step("Look", ("inspect", "view", "preview", "report", "explain"), "cryoreg inspect particles.star"),
+    Step("Look", ("inspect", "view", "preview", "report", "explain"), EXAMPLES["inspect"]),
     Step(
         "Learn",
         ("label", "suggest", "pretrain", "finetune", "evaluate"),
-        "cryoreg finetune --data labelled.star --labels-per-class 5 --run-dir runs/few",
+        EXAMPLES["finetune"],
     ),
     Step(
         "Use",
         ("predict", "select", "average", "cluster", "embed", "export"),
-        "cryoreg predict runs/few --data particles.star --output classes.star",
+        EXAMPLES["predict"],
     ),
     Step(
         "Compare and publish",
         ("benchmark", "demo", "new", "check"),
-        "cryoreg benchmark gupta2022 --structures my_pdbs/",
+        EXAMPLES["benchmark"],
     ),
-    Step("Help", ("list", "show", "help", "doctor", "completion"), "cryoreg help finetune"),
+    Step("Help", ("list", "show", "help", "doctor", "completion"), EXAMPLES["help"]),
 )
 OTHERS = "From other packages"
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,3 +61,28 @@ def console(**options: Any) -> Console:
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+_heard: ContextVar[TextIO | None] = ContextVar("heard", default=None)
+"""Where results go while stdout leads nowhere."""
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let stdout lead nowhere, but for `result`, until the block ends."""
+    token = _heard.set(_heard.get() or sys.stdout)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        _heard.reset(token)
+
+
+def result(text: str | Path) -> None:
+    """Print what was asked for, also where all else is to be quiet."""
+    click.echo(str(text), file=_heard.get())
+
+
+def written(path: str | Path, line: str) -> None:
+    """Print a line on what was written; where all else is to be quiet, its path alone."""
+    result(path if _heard.get() else line)

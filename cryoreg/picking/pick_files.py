@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
@@ -20,6 +18,7 @@ from cryoreg.picking.pick_lists import check_names, list_files, name_of, write_l
 from cryoreg.picking.pickers import DOG
 from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.settings import PickSettings
+from cryoreg.telling import track
 
 
 class Outputs(NamedTuple):
@@ -72,8 +71,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _shown(tomograms: Sequence[Tomogram]) -> Iterable[Tomogram]:
-    console = Console(stderr=True)
-    return track(tomograms, "picking", console=console, transient=True, disable=not console.is_terminal)
+    return track(tomograms, "picking")
 
 
 def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +20,7 @@ from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.runs.networks import answering_config, open_network
 from cryoreg.runs.run_folder import RunFolder, fold_of
 from cryoreg.runs.weights import CLASSIFIER_FILE, load_trained
+from cryoreg.telling import tell
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.device import make_fabric, to_device
 from cryoreg.training.launch import launched_processes
@@ -80,7 +80,7 @@ def cross_validate(config: Config, run_dir: Path, train: _Train) -> CrossValidat
     dataset = load_adapted(config.spec("dataset"), config.input)
     count = len(folds_of(dataset, config.split).members)
     for number in range(1, count + 1):
-        print(f"fold {number} of {count}", file=sys.stderr)
+        tell(f"fold {number} of {count}")
         _train_fold(_of_fold(config, number), fold_of(run_dir, number), train)
     found = held_out(answering_config(config), run_dir, dataset)
     labels = np.array([dataset.labels[index] for index in found.samples.tolist()])

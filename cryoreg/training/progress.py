@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from cryoreg.config.starts import SCRATCH, is_name
 from cryoreg.datasets.adaptation import TOLD, differences
+from cryoreg.telling import heard, quiet, tell
 
 if TYPE_CHECKING:
     from cryoreg.config import AnyConfig
@@ -43,7 +43,7 @@ def show(lines: Iterable[str], fabric: Fabric) -> None:
     """Print lines in the leading process."""
     if fabric.is_global_zero:
         for line in lines:
-            print(line, file=sys.stderr)
+            tell(line)
 
 
 def show_start(config: AnyConfig, fabric: Fabric) -> None:
@@ -94,7 +94,7 @@ class ProgressLine:
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=quiet() or not self._console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=self._total, completed=done, status="")
 
@@ -131,8 +131,9 @@ class ProgressLine:
         self._alarm = alarm
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        """Print a line above the bar, if it is to be heard."""
+        if heard(text):
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _show(self, loss: float, elapsed: float) -> None:
         epoch = min(self._epochs, self._done // self._steps_per_epoch + 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.completion_values import SETTING
 from cryoreg_cli.run_options import PATH
 
@@ -15,7 +15,7 @@ from cryoreg_cli.run_options import PATH
 @click.argument("name", metavar="CLASS")
 @click.option("--data", type=PATH, metavar="PATH", help="Subtomograms, or a particle list. [those of RUN]")
 @run_options.READER
-@click.option("--run", type=PATH, metavar="RUN", help="A fine-tuning run, whose classifier says who is of the class.")
+@click.option("--run", type=PATH, metavar="RUN", help="A fine-tuning run, whose classifier says so. [none]")
 @options.option(
     "--labels-from",
     "classes",
@@ -24,19 +24,19 @@ from cryoreg_cli.run_options import PATH
     older=("--classes",),
     help="A list that says so: predictions, clusters, ids and classes. [the data]",
 )
-@click.option("--output", type=PATH, required=True, metavar="MRC", help="Beside it: _half1.mrc, _half2.mrc, a .png.")
+@options.output("Beside it: _half1.mrc, _half2.mrc, a .png.", metavar="MRC")
 @options.option(
     "--limit",
     "most",
     type=click.IntRange(8),
     default=500,
-    show_default=True,
     older=("--most",),
     help="Draw so many of more.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of halves and beginnings.")
-@click.option("--set", "assignments", type=SETTING, multiple=True, metavar="dataset.KEY=VALUE", help="Of the data set.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@options.SEED
+@options.settings("dataset.KEY=VALUE", SETTING)
+@options.OVERWRITE
+@options.quietable
 def average(
     name: str,
     data: Path | None,
@@ -71,4 +71,4 @@ def average(
     for line in found.lines():
         click.echo(line)
     for path in found.files:
-        click.echo(f"written   {path}")
+        terminal.written(path, f"written   {path}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT, STUDY
 from cryoreg_cli.run_options import PATH
 
@@ -30,32 +30,36 @@ class _Given(TypedDict):
     slurm: tuple[str, ...]
 
 
-@click.command()
+@options.command()
 @click.argument("name", type=STUDY, metavar="STUDY")
+@options.run_dir("Where jobs and tables go; the same folder goes on. [runs/STUDY]")
+@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files to simulate from. [the study's]")
 @click.option(
-    "--run-dir", type=PATH, metavar="DIR", help="Where jobs and tables go; the same folder goes on. [runs/STUDY]"
+    "--data",
+    type=PATH,
+    metavar="PATH",
+    help="Data that are not simulated. [the study's]",
 )
-@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files for simulated data.")
-@click.option("--data", type=PATH, metavar="PATH", help="File or folder of a study's data set that is not simulated.")
-@click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader.")
+@click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader. [worked out from the data]")
 @click.option("--starts", metavar="NAME,NAME", help="Only these starts (and random). [all]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="So many seeds, from 0 on. [the study's]")
 @click.option("--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Another value of the study: a.b.c=TOML."
-)
+@options.settings("KEY=VALUE", help="Another value of the study: a.b.c=TOML; repeatable. [none]")
 @click.option(
     "--processes",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
     help="Jobs at a time; with SLURM, in its queue.",
 )
-@click.option("--gpus", type=click.IntRange(0), default=0, show_default=True, help="GPUs to spread them over.")
+@click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs to spread them over.")
 @click.option(
-    "--slurm", multiple=True, metavar="KEY=VALUE", help="Submit to SLURM: partition=gpu, timeout_min=600, ..."
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Submit to SLURM: partition=gpu, ...; repeatable. [this machine]",
 )
 @click.option("--dry-run", is_flag=True, help="List the jobs and which of them are done, and stop.")
+@options.quietable
 def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_Given]) -> None:
     """Run STUDY: gupta2022, gupta2022-real, du2021, smoke, or a TOML file of yours; print its table beside the paper's.
 
@@ -74,10 +78,11 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_G
 
     execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)
     with run_options.resumable():
-        table = run_study(study, root, execution, lambda line: click.echo(line, err=True))
+        table = run_study(study, root, execution, run_options.warn)
     from cryoreg.benchmark.tables import to_markdown
 
-    click.echo(f"{study.title}\n\n{to_markdown(table)}\n\ntables in {root}")
+    click.echo(f"{study.title}\n\n{to_markdown(table)}\n")
+    terminal.written(root, f"tables in {root}")
 
 
 def _changes(scale: float | None, assignments: tuple[str, ...]) -> dict[str, object]:

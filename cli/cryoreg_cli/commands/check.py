@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
-from cryoreg_cli import describing
+from cryoreg.kinds import KINDS, Kind, Seam
+from cryoreg_cli import describing, options
 from cryoreg_cli.completion_values import COMPONENT_OR_PACKAGE
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
-@click.command()
+@options.command()
 @click.argument("name", type=COMPONENT_OR_PACKAGE, metavar="NAME|PACKAGE")
-@click.option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KIND.KEY=VALUE", help="A setting to check it with; may be repeated."
-)
-@click.option("--check", "only", metavar="NAME", help="Run this check alone: same_index_same_volume.")
+@options.KIND
+@options.settings("KIND.KEY=VALUE", help="A setting to check it with; repeatable. [none]")
+@click.option("--check", "only", metavar="NAME", help="Run this check alone: same_index_same_volume. [all]")
 @click.option("--traceback", "traced", is_flag=True, help="Show where each failed check failed.")
+@options.quietable
 def check(name: str, kind: Kind | Seam | None, assignments: tuple[str, ...], only: str | None, traced: bool) -> None:
     """Check that a component, or every component of a package, keeps what cryoreg relies on.
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import describing, options, run_options, terminal
 from cryoreg_cli.run_options import EXPLORE
-from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
+    from cryoreg.analysis.cluster_files import Clustered
     from cryoreg.analysis.clustering import Agreement, Clustering, Method
 
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     "method",
     type=click.Choice(["kmeans", "gmm", "leiden"]),
     default="kmeans",
-    show_default=True,
     older=("--method",),
     help="How to cluster.",
 )
@@ -32,28 +31,17 @@ if TYPE_CHECKING:
     "--clusters",
     default="auto",
     metavar="N|FIRST-LAST|auto",
-    show_default=True,
     help="How many; auto tries 2 to 20, a range all in it. Leiden finds out itself.",
 )
-@click.option(
-    "--resolution", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Of Leiden."
-)
-@click.option(
-    "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="Of each, in Leiden's graph."
-)
-@click.option(
-    "--pca", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Principal components kept."
-)
-@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of the algorithm.")
-@click.option(
-    "--output",
-    type=run_options.PATH,
-    required=True,
-    metavar="FILE",
-    help=".csv, .parquet, or the data's list with clusters: .star, .tbl.",
-)
-@click.option("--montage", type=run_options.PATH, metavar="PNG", help="Draw what each cluster looks like.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--resolution", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Of Leiden.")
+@click.option("--neighbours", type=click.IntRange(min=1), default=15, help="Of each, in Leiden's graph.")
+@click.option("--pca", type=click.IntRange(min=1), default=50, metavar="N", help="Principal components kept.")
+@options.SEED
+@options.output(".csv, .parquet, or the data's list with clusters: .star, .tbl.")
+@click.option("--montage", type=run_options.PATH, metavar="PNG", help="Draw what each cluster looks like. [not drawn]")
+@options.OVERWRITE
+@options.jsonable
+@options.quietable
 def cluster(
     run: Path | None,
     start: str | None,
@@ -66,6 +54,7 @@ def cluster(
     output: Path,
     montage: Path | None,
     overwrite: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -81,13 +70,30 @@ def cluster(
     layers = run_options.layers(EXPLORE, given, assignments)
     network = run_options.network_of(run, start)
     found = run_cluster(network, layers, settings, output, montage, overwrite, run_options.warn)
+    if as_json:
+        return terminal.result(describing.to_json(_plain(found, output, montage)))
     _print_curve(found.clustering, method)
     _print_sizes(found.clustering)
     if found.agreement is not None:
         _print_agreement(found.agreement, found.dataset.classes, found.seen)
     for what, path in (("clusters", output), ("montage", montage)):
         if path:
-            click.echo(f"{what:<9} {path}")
+            terminal.written(path, f"{what:<9} {path}")
+
+
+def _plain(found: Clustered, output: Path, montage: Path | None) -> dict[str, object]:
+    clustering, agreement = found.clustering, found.agreement
+    return {
+        "output": str(output),
+        "montage": montage and str(montage),
+        "subtomograms": len(clustering.clusters),
+        "sizes": clustering.sizes,
+        "curve": clustering.curve,
+        "stability": clustering.stability,
+        "agreement": agreement and agreement._asdict() | {"table": agreement.table.tolist()},
+        "classes": found.dataset.classes,
+        "seen_labels": found.seen,
+    }
 
 
 def _print_curve(clustering: Clustering, method: Method) -> None:
@@ -117,7 +123,7 @@ def _print_agreement(agreement: Agreement, classes: Sequence[str], seen: bool) -
         column.justify = "right"
     for number, row in enumerate(agreement.table, 1):
         table.add_row(str(number), *(str(count) if count else "·" for count in row))
-    console().print(table)
+    terminal.console().print(table)
     click.echo(
         f"ARI {agreement.ari:.3f}, NMI {agreement.nmi:.3f}, purity {100 * agreement.purity:.1f} %, "
         f"accuracy with clusters matched to classes {100 * agreement.accuracy:.1f} %"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from cryoreg_cli import options
+
 INSTALL = {
     "bash": "cryoreg completion bash > ~/.local/share/bash-completion/completions/cryoreg, or source it in ~/.bashrc",
     "zsh": "cryoreg completion zsh > DIR/_cryoreg with DIR in $fpath, or source it in ~/.zshrc after compinit",
@@ -13,7 +15,7 @@ VARIABLE = "_CRYOREG_COMPLETE"
 """The environment variable by which click tells that a shell asks, and which."""
 
 
-@click.command()
+@options.command()
 @click.argument("shell", type=click.Choice(tuple(INSTALL)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import DATASET
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ OPTIONS = (DATASET,)
 
 @options.command()
 @options.data(required=False)
-@run_options.options(OPTIONS)
-@click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
-@click.option("--output", type=run_options.PATH, required=True, metavar="PATH", help="The file or folder to write.")
+@run_options.options(OPTIONS, "pretrain")
+@options.CONFIG
+@options.output("The file or folder to write.", metavar="PATH")
 @options.FORMAT
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
-@click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
+@options.OVERWRITE
+@options.SKIP_BAD
+@options.quietable
 def convert(
     data: Path | None,
     config: Path | None,
@@ -50,12 +51,13 @@ def convert(
     (check_file if form == "store" else check_folder)(output, overwrite)
     dataset = resolved.spec("dataset").load()
     for note in dataset.notes:
-        click.echo(f"note: {note}", err=True)
+        run_options.warn(f"note: {note}")
     with run_options.resumable():
         done = write(dataset, output, form, resolved.to_dict()["dataset"], overwrite, skip_bad)
     for reason in done.left_out.values():
-        click.echo(f"left out  {reason}", err=True)
-    click.echo(f"{form:<10} {done.path}  {done.written:,} subtomograms" + _gone_on(done.resumed) + _lost(done.left_out))
+        run_options.warn(f"left out  {reason}")
+    counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
+    terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
     if form != "store":
         _tell_what_folders_cannot_hold(dataset, form)
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import DEVICE, PRECISION, SEED
-from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.demo_study import Shown
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
 OPTIONS = (SEED, DEVICE, PRECISION)
 
 
-@click.command()
-@run_options.options(OPTIONS)
-@click.option("--run-dir", type=run_options.PATH, metavar="DIR", help="Where the runs' files go.")
+@options.command()
+@run_options.options(OPTIONS, "pretrain")
+@options.run_dir("Where the runs' files go. [a new one in runs/]")
+@options.quietable
 def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) -> None:
     """Show what trained weights are worth where few labels are known, on the embedded data set, in minutes.
 
@@ -31,7 +31,7 @@ def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) ->
 
     layers = run_options.layers(OPTIONS, given, assignments)
     folder = run_dir or run_options.new_run_dir("demo")
-    _print(run_demo(folder, layers, say=lambda text: click.echo(text, err=True)))
+    _print(run_demo(folder, layers, say=run_options.warn))
 
 
 def _print(shown: Shown) -> None:
@@ -43,7 +43,7 @@ def _print(shown: Shown) -> None:
     for outcome in shown.outcomes:
         frozen = outcome.frozen.get(LABELS)
         table.add_row(f"{outcome.start} weights", _percent(frozen) if frozen else "-", _percent(outcome.tuned))
-    console().print(table)
+    terminal.console().print(table)
     first, last = shown.outcomes[0], shown.outcomes[-1]
     gain, spread = mean_and_spread([a - b for a, b in zip(first.tuned, last.tuned, strict=True)])
     click.echo(
@@ -53,7 +53,7 @@ def _print(shown: Shown) -> None:
     click.echo(
         "note: these structures are made up, as are those that the shipped weights were taught; real ones are harder"
     )
-    click.echo(f"picture   {shown.picture}")
+    terminal.written(shown.picture, f"picture   {shown.picture}")
 
 
 def _percent(values: list[float]) -> str:

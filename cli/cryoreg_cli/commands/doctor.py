@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing
+from cryoreg_cli import describing, options, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "problem": ("problem", "bold red")}
 
 
-@click.command()
+@options.command()
 @click.option("--no-training", is_flag=True, help="Leave out the short training, which takes about ten seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, to paste into an issue report.")
+@options.jsonable
+@options.quietable
 def doctor(no_training: bool, as_json: bool) -> None:
     """Look for what is wrong with this installation, and say how to mend it.
 
@@ -35,7 +36,7 @@ def doctor(no_training: bool, as_json: bool) -> None:
                 _print(console, section)
     counts = _counts(sections)
     if as_json:
-        click.echo(describing.to_json(_plain(sections, counts)))
+        terminal.result(describing.to_json(_plain(sections, counts)))
     else:
         console.print(", ".join(_counted(status, count) for status, count in counts.items()), markup=False)
     if counts["problem"]:

@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import INFER
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 
-@click.command()
+@options.command()
 @run_options.network
 @run_options.options(INFER)
 @click.option(
     "--part",
     type=click.Choice(["all", "train", "val", "test"]),
     default="all",
-    show_default=True,
     help="Which part of the run's own data.",
 )
-@click.option(
-    "--output", type=run_options.PATH, required=True, metavar="FILE", help="The table: .parquet, .csv or .npz."
-)
-@click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
+@options.output("The table: .parquet, .csv or .npz.")
+@options.OVERWRITE
+@options.quietable
 def embed(
     run: Path | None,
     start: str | None,
@@ -46,4 +44,5 @@ def embed(
 
     layers = run_options.layers(INFER, given, assignments)
     embedding = run_embedding(run_options.network_of(run, start), part, layers, output, overwrite, run_options.warn)
-    click.echo(f"embedded  {len(embedding)} subtomograms, {embedding.features.shape[1]} features each: {output}")
+    size = f"{len(embedding)} subtomograms, {embedding.features.shape[1]} features each"
+    terminal.written(output, f"embedded  {size}: {output}")

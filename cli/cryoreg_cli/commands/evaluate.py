@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import describing, options, run_options, terminal
 from cryoreg_cli.run_options import EVALUATE
-from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.datasets.splits import SplitPart
     from cryoreg.inference.evaluate import Evaluation
 
 
-@click.command()
+@options.command()
 @click.argument("run", type=run_options.PATH)
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
 @run_options.options(EVALUATE)
-def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: object) -> None:
+@options.jsonable
+@options.quietable
+def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, ...], **given: object) -> None:
     """Measure the classifier of the fine-tuning RUN on its held-out test split.
 
     Of a cross-validation (`cryoreg finetune --split cv`), on all that is labelled: each subtomogram is judged by the
@@ -29,7 +31,12 @@ def evaluate(run: Path, part: SplitPart, assignments: tuple[str, ...], **given: 
     from cryoreg.inference.evaluate import run_evaluation
 
     layers = run_options.layers(EVALUATE, given, assignments)
-    show(run_evaluation(run, part, layers, run_options.warn))
+    found = run_evaluation(run, part, layers, run_options.warn)
+    for line in _warnings(found):
+        run_options.warn(f"warning: {line}")
+    if as_json:
+        return terminal.result(describing.to_json({"run": str(run), "classes": found.classes, **found.to_dict()}))
+    show(found)
 
 
 def show(evaluation: Evaluation) -> None:
@@ -49,17 +56,19 @@ def show(evaluation: Evaluation) -> None:
         total = int(row.sum())
         shown = (f"{100 * correct / total:.0f} %", str(Proportion(correct, total).interval)) if total else ("-", "-")
         table.add_row(name, str(total), str(correct), *shown)
-    console().print(table)
+    terminal.console().print(table)
     if folds:
         shares = ", ".join(f"{100 * fold['accuracy']:.0f}" for fold in folds)
         click.echo(f"accuracy of each fold: {shares} %")
     click.echo(f"accuracy {evaluation.proportion.said_of('subtomograms')}, macro-F1 {evaluation.macro_f1:.3f}")
+
+
+def _warnings(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.caution:
-        run_options.warn(f"warning: {evaluation.caution}")
+        yield evaluation.caution
     if evaluation.copied:
-        click.echo(
-            f"warning: {len(evaluation.copied)} of them are in another part as well, voxel by voxel "
+        yield (
+            f"{len(evaluation.copied)} of them are in another part as well, voxel by voxel "
             f"(the first: {evaluation.copied[0]}); remove copies, or `cryoreg convert` the data: a store keeps them "
-            "together",
-            err=True,
+            "together"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import EXPLORE
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @options.command()
 @run_options.network
 @run_options.options(EXPLORE)
-@click.option("--ids", metavar="ID,ID,...", help="The subtomograms to explain. [some of each class]")
-@click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="So many, without --ids.")
+@options.IDS
+@click.option("--count", type=click.IntRange(1, 100), default=6, help="So many, without --ids.")
 @click.option(
     "--part",
     type=click.Choice(["test", "val", "train", "all"]),
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     "--class", "target", metavar="NAME", older=("--target",), help="The class to explain. [the predicted one]"
 )
 @click.option("--random", is_flag=True, help="Also write the Grad-CAM of an encoder with random weights.")
-@click.option("--output", type=run_options.PATH, required=True, metavar="DIR", help="The folder to write.")
-@click.option("--overwrite", is_flag=True, help="Replace files of the same names in a folder that exists.")
+@options.output("The folder to write.", metavar="DIR")
+@options.OVERWRITE
+@options.quietable
 def explain(
     run: Path | None,
     start: str | None,
@@ -67,5 +68,5 @@ def explain(
             run_options.warn(f"note: {how}")
     wanted = None if target is None else library.class_index(trained, target)
     written = library.run_explain(trained, indices, output, target=wanted, random=random, overwrite=overwrite)
-    click.echo(f"explained {len(written)} subtomograms: {output / library.FIGURE}")
+    terminal.written(output, f"explained {len(written)} subtomograms: {output / library.FIGURE}")
     click.echo(f"ChimeraX  {output / library.SCRIPT}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.inference.network_export import NetworkFormat
@@ -23,12 +23,12 @@ class _Batch(click.ParamType):
         return None if value in (None, "dynamic") else click.IntRange(min=1)(value, param, ctx)
 
 
-@click.command()
+@options.command()
 @click.argument("run", type=run_options.PATH)
 @click.option(
     "--format", "form", type=click.Choice(["safetensors", "onnx"]), help="What to write. [by the name of --output]"
 )
-@click.option("--output", type=run_options.PATH, required=True, metavar="FILE", help="The file to write.")
+@options.output("The file to write.")
 @click.option("--classifier", is_flag=True, help="The classifier of a fine-tuning run, instead of the encoder.")
 @click.option("--half", is_flag=True, help="safetensors: weights as float16, half the size.")
 @click.option(
@@ -38,10 +38,10 @@ class _Batch(click.ParamType):
 @click.option(
     "--normalisation/--no-normalisation",
     default=True,
-    show_default=True,
     help="ONNX: whether the graph z-scores each volume.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
+@options.OVERWRITE
+@options.quietable
 def export(
     run: Path,
     form: NetworkFormat | None,
@@ -71,7 +71,7 @@ def export(
         overwrite=overwrite,
     )
     for note in done.notes:
-        click.echo(f"note: {note}", err=True)
+        run_options.warn(f"note: {note}")
     for what, (absolute, relative) in done.differences.items():
         click.echo(f"checked   {what}: differ by at most {absolute:.2g} ({relative:.1g} of the largest)")
-    click.echo(f"exported  {done.path}  {done.path.stat().st_size / 1e6:,.1f} MB")
+    terminal.written(done.path, f"exported  {done.path}  {done.path.stat().st_size / 1e6:,.1f} MB")

@@ -10,32 +10,26 @@ import click
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.run_options import PATH, own_options
+from cryoreg_cli.run_options import own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @options.command()
 @options.data(metavar="LIST")
-@click.option("--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms. [beside the list]")
-@click.option("--box", type=click.IntRange(min=2), default=32, show_default=True, help="Edge, voxels.")
-@click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
+@options.TOMOGRAMS
+@options.BOX
+@options.VOXEL_SIZE
 @click.option("--rescale-to", type=_POSITIVE, metavar="Å", help="Voxel size of the boxes. [that of the tomograms]")
-@click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Of the tomograms; dark is inverted.")
-@click.option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, degrees.")
-@click.option(
-    "--set",
-    "assignments",
-    type=SETTING,
-    multiple=True,
-    metavar="dataset.KEY=VALUE",
-    help="Any other setting of `tomogram`.",
-)
-@click.option("--output", type=PATH, required=True, metavar="PATH", help="The file or folder to write.")
+@click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Dark is inverted. [not known]")
+@options.TILT_RANGE
+@options.settings("dataset.KEY=VALUE", SETTING)
+@options.output("The file or folder to write.", metavar="PATH")
 @options.FORMAT
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
-@click.option("--skip-bad", is_flag=True, help="Leave out boxes that cannot be read, and list them at the end.")
+@options.OVERWRITE
+@options.SKIP_BAD
 @click.pass_context
+@options.quietable
 def extract(
     context: click.Context,
     /,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import click
-
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.run_options import FINETUNE
 
 
-@click.command()
+@options.command()
 @run_options.options(FINETUNE)
 @run_options.run_options
+@options.quietable
 def finetune(
     recipe: str | None,
     config: Path | None,
@@ -47,11 +46,10 @@ def finetune(
     counted = result.validation
     accuracy = counted.said_of("subtomograms") if counted else "not known, as too few labels are left to validate with"
     folds = cross_validates(resolved)
-    run_options.say(
-        f"{'out-of-fold' if folds else 'validation'} accuracy {accuracy}; epoch {result.best_epoch} is kept"
-    )
+    lines = [f"{'out-of-fold' if folds else 'validation'} accuracy {accuracy}; epoch {result.best_epoch} is kept"]
     if folds:
         run_evaluation(result.run_dir, "test", [])
-        run_options.say(f"out of fold         {result.run_dir / 'predictions_cv.csv'}")
-    run_options.say(f"classifier          {result.classifier}")
-    run_options.say(f"next                cryoreg evaluate {shlex.quote(str(result.run_dir))}")
+        lines += [f"out of fold         {result.run_dir / 'predictions_cv.csv'}"]
+    lines += [f"classifier          {result.classifier}"]
+    lines += [f"next                cryoreg evaluate {shlex.quote(str(result.run_dir))}"]
+    run_options.say(result.run_dir, *lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from cryoreg_cli import options
 from cryoreg_cli.completion_values import COMMAND
 
 
-@click.command(name="help")
+@options.command(name="help")
 @click.argument("command", type=COMMAND, required=False)
 @click.pass_context
 def show_help(ctx: click.Context, command: str | None) -> None:

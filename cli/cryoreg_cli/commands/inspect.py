@@ -27,7 +27,8 @@ _PROBLEMS = 20
 @run_options.options(())
 @run_options.READER
 @click.option("--all", "everything", is_flag=True, help="Look at the voxels of every subtomogram.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@options.jsonable
+@options.quietable
 def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, assignments: tuple[str, ...]) -> None:
     """Show what DATA holds and what is wrong with it; nothing is changed, nothing is guessed.
 
@@ -60,7 +61,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     command = " ".join(["cryoreg pretrain", f"--dataset {name}", f"--data {shlex.quote(str(data))}", *further])
     record = {"path": str(root), "reader": name, "why": why, **_plain(found), "next": command}
     if as_json:
-        click.echo(describing.to_json(record))
+        terminal.result(describing.to_json(record))
     else:
         _print(record, found)
     if not found.sound:
@@ -87,7 +88,7 @@ def _plain(found: Inspection) -> dict[str, object]:
 def _print_mixed(counts: dict[str, dict[str, int]], as_json: bool) -> None:
     """List how many files have which box and voxel size."""
     if as_json:
-        click.echo(describing.to_json({"mixed": counts, "sound": False}))
+        terminal.result(describing.to_json({"mixed": counts, "sound": False}))
         return
     for name, files in counts.items():
         _print_counts(_console(), name, files, "files")

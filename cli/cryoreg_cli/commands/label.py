@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT, START
 from cryoreg_cli.run_options import DATASET, DEVICE
 
@@ -15,27 +15,22 @@ _OPTIONS = (DATASET, DEVICE)
 
 @options.command()
 @options.data(name="source", metavar="DATA|RUN")
-@click.option(
-    "--output",
-    type=run_options.PATH,
-    default="labels.csv",
-    show_default=True,
-    metavar="CSV",
-    help="Every label is added to it at once; labels in it are gone on with.",
+@options.output(
+    "Every label is added to it at once; labels in it are gone on with.", metavar="CSV", default="labels.csv"
 )
 @click.option(
     "--labels-from",
     "labels",
     type=run_options.PATH,
     metavar="PATH",
-    help="Labels to begin with: a table (.csv, .star) of ids and classes, or a folder of lists of ids.",
+    help="Labels to begin with: a table (.csv, .star) of ids and classes, or a folder of lists of ids. [none]",
 )
 @click.option(
     "--groups-from",
     "groups",
     type=run_options.PATH,
     metavar="PATH",
-    help="Groups to arrange and show particles by, as `cryoreg cluster` writes them.",
+    help="Groups to arrange and show particles by, as `cryoreg cluster` writes them. [none]",
 )
 @click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
 @click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
@@ -57,9 +52,10 @@ _OPTIONS = (DATASET, DEVICE)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of the page. [a free one]")
 @click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
 @click.option(
-    "--export", type=run_options.PATH, metavar="FILE", help="Write the labels as .star, .tbl or .csv, and stop."
+    "--export", type=run_options.PATH, metavar="FILE", help="Write the labels as .star, .tbl or .csv, and stop. [no]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace --export where it exists.")
+@options.OVERWRITE
+@options.quietable
 def label(
     source: Path,
     output: Path,
@@ -92,10 +88,10 @@ def label(
         run_options.warn(line)
     if export is not None:
         count = opening.export(trained, output, export, overwrite)
-        click.echo(f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
+        terminal.written(export, f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
         return
     names = [name.strip() for name in classes.split(",") if name.strip()]
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups, data_classes)
-    opening.serve(session, port, not no_browser, click.echo)
-    click.echo(f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")
+    opening.serve(session, port, not no_browser, terminal.result)
+    terminal.written(output, f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")

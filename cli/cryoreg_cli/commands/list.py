@@ -7,19 +7,19 @@ import click
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError
 from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
-from cryoreg_cli import describing
+from cryoreg_cli import describing, options, terminal
 
 
-@click.command("list")
-@click.option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind.")
+@options.command("list")
+@options.KIND
 @click.option("--verbose", "-v", is_flag=True, help="Add each component's source, parameters and their defaults.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
+@options.jsonable
 def list_components(kind: Kind | Seam | None, verbose: bool, as_json: bool) -> None:
     """List what is installed, by kind."""
     kinds = (kind,) if kind else (*KINDS, *SEAMS)
     if as_json:
         records = [describing.record(k, c) for k in kinds for c in registry.components(registry.group_of(k))]
-        click.echo(describing.to_json(records))
+        terminal.result(describing.to_json(records))
     else:
         click.echo(_as_text(kinds, verbose), nl=False)
     _warn()

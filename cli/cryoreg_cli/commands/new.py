@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cryoreg.kinds import KINDS
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 
 ADDED = (*KINDS, "logger", "writer", "command")
 """What packages can be begun of; what is a function or a file needs no template."""
@@ -19,15 +19,16 @@ def new() -> None:
     """Start something of your own: a plugin."""
 
 
-@new.command()
+@new.command(cls=options.Command)
 @click.argument("name")
 @click.option("--kind", type=click.Choice(ADDED), required=True, help="What the plugin adds.")
 @click.option(
     "--dir", "folder", type=run_options.PATH, default=".", metavar="DIR", help="Where its folder goes. [here]"
 )
-@click.option("--license", type=click.Choice(["Apache-2.0", "MIT"]), default="Apache-2.0", show_default=True)
+@click.option("--license", type=click.Choice(["Apache-2.0", "MIT"]), default="Apache-2.0")
 @click.option("--author", help="For pyproject.toml and the licence. [the developers]")
-@click.option("--run", type=run_options.PATH, metavar="RUN", help="For weights: the finished run to publish.")
+@click.option("--run", type=run_options.PATH, metavar="RUN", help="For weights: the finished run to publish. [none]")
+@options.quietable
 def plugin(name: str, kind: str, folder: Path, license: str, author: str | None, run: Path | None) -> None:
     """Write the package cryoreg-NAME: a component that works, its tests, and all that publishing needs.
 
@@ -36,5 +37,5 @@ def plugin(name: str, kind: str, folder: Path, license: str, author: str | None,
     from cryoreg.scaffold.plugin import create_plugin
 
     written = create_plugin(name, kind, folder, license, author, run)
-    click.echo(f"wrote {written}")
+    terminal.written(written, f"wrote {written}")
     click.echo(f"next: cd {shlex.quote(str(written))} && pip install -e '.[dev]' && pytest")

@@ -7,7 +7,7 @@ from typing import Literal, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import options
+from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import PATH, own_options
 
@@ -42,16 +42,14 @@ class _Settings(TypedDict):
     "--picker",
     type=COMPONENT["picker"],
     default="dog",
-    show_default=True,
     metavar="NAME",
     help="Who proposes.",
 )
-@click.option("--voxel-size", type=_POSITIVE, metavar="Å", help="Where the files do not say or are wrong.")
+@options.VOXEL_SIZE
 @click.option(
     "--contrast",
     type=click.Choice(["auto", "bright", "dark"]),
     default="auto",
-    show_default=True,
     help="How density looks in the tomograms.",
 )
 @click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [dog: 3, or 1 with a template]")
@@ -66,17 +64,16 @@ class _Settings(TypedDict):
     help="Keep the N best of each. [all]",
 )
 @click.option("--subvoxel", is_flag=True, help="Place picks between voxels; extraction then interpolates.")
-@click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright.")
-@click.option("--rotations", type=click.IntRange(min=1), default=500, show_default=True, help="Of the template.")
-@click.option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Degrees; the wedge of the template.")
-@click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", show_default=True, help="The beam is z.")
+@click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright. [none]")
+@click.option("--rotations", type=click.IntRange(min=1), default=500, help="Of the template.")
+@options.TILT_RANGE
+@click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", help="The beam is z.")
 @click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template.")
 @click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep.")
-@click.option(
-    "--output", type=PATH, default="picks.star", show_default=True, help="The STAR file; a .csv is written beside it."
-)
-@click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@options.output("The STAR file; a .csv is written beside it.", default="picks.star")
+@click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
+@options.OVERWRITE
+@options.quietable
 def pick(
     tomograms: tuple[Path, ...],
     radius: float | None,
@@ -99,5 +96,5 @@ def pick(
 
     chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
     with own_options("voxel_size"):
-        for line in run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size):
-            click.echo(line)
+        lines = run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size)
+    terminal.written(output, "\n".join(lines))

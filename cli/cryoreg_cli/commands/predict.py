@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import describing, options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import INFER
-from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.inference.predict import Threshold
@@ -25,34 +24,28 @@ class _Threshold(click.ParamType):
         return "auto" if value == "auto" else click.FloatRange(0, 1)(value, param, ctx)
 
 
-@click.command()
+@options.command()
 @click.argument("run", type=run_options.PATH)
 @run_options.options(INFER)
-@click.option(
-    "--output",
-    type=run_options.PATH,
-    required=True,
-    metavar="FILE",
-    help="A .star, .csv or .tbl file, or another's.",
-)
+@options.output("A .star, .csv or .tbl file, or another's.")
 @click.option("--format", "form", type=COMPONENT["writer"], metavar="NAME", help="The writer. [as the suffix says]")
 @click.option(
     "--unsure",
     type=_Threshold(),
     default="0.5",
-    show_default=True,
     metavar="CONFIDENCE",
     help="Below this a class is unsure; auto: where 95 % of the validation split were right.",
 )
 @click.option(
     "--none-of-these",
     default="auto",
-    show_default=True,
     metavar="auto|SCORE|off",
     help="How to tell what is none of the classes: max_softmax, energy, mahalanobis, nearest; auto: the best of them.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them at the end.")
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@options.SKIP_BAD
+@options.OVERWRITE
+@options.jsonable
+@options.quietable
 def predict(
     run: Path,
     output: Path,
@@ -61,6 +54,7 @@ def predict(
     none_of_these: str,
     skip_bad: bool,
     overwrite: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -76,8 +70,31 @@ def predict(
     predictions = run_prediction(
         run, layers, output, form, unsure, none_of_these, overwrite, skip_bad, say=run_options.warn
     )
+    for name, reason in predictions.left_out.items():
+        run_options.warn(f"left out  {name}: {reason}")
+    if predictions.left_out:
+        run_options.warn(f"left out: {len(predictions.left_out)} could not be read and were not classified")
+    if as_json:
+        return terminal.result(describing.to_json({"run": str(run), "output": str(output), **_plain(predictions)}))
     _print(predictions)
-    click.echo(f"predictions  {output}")
+    terminal.written(output, f"predictions  {output}")
+
+
+def _plain(predictions: Predictions) -> dict[str, object]:
+    keys = ("number", "name", "subtomograms", "mean_confidence", "unsure")
+    rows = [dict(zip(keys, row, strict=True)) for row in predictions.summary()]
+    doubts = predictions.doubts
+    strangers = doubts and doubts.strangers
+    return {
+        "subtomograms": len(predictions.ids),
+        "unsure": int(predictions.unsure.sum()),
+        "threshold": predictions.threshold,
+        "temperature": predictions.temperature,
+        "classes": [row if row["subtomograms"] else row | {"mean_confidence": None} for row in rows],
+        "none_of_these": strangers and {"score": strangers.score, "subtomograms": int(strangers.none_of_these.sum())},
+        "drift": list(doubts.warnings) if doubts else [],
+        "left_out": predictions.left_out,
+    }
 
 
 def _print(predictions: Predictions) -> None:
@@ -88,7 +105,7 @@ def _print(predictions: Predictions) -> None:
         column.justify = "right"
     for number, name, count, confidence, unsure in predictions.summary():
         table.add_row(str(number), name, str(count), f"{confidence:.2f}" if count else "-", str(unsure))
-    console().print(table)
+    terminal.console().print(table)
     state = "not calibrated" if predictions.temperature is None else f"calibrated, T = {predictions.temperature:.3g}"
     click.echo(
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
@@ -99,7 +116,3 @@ def _print(predictions: Predictions) -> None:
             f"{int(strangers.none_of_these.sum())} may be none of these classes "
             f"(familiarity 0.05 or less, by {strangers.score}; so are about 5 % of those that are one)"
         )
-    for name, reason in predictions.left_out.items():
-        click.echo(f"left out  {name}: {reason}", err=True)
-    if predictions.left_out:
-        click.echo(f"{len(predictions.left_out)} could not be read and were not classified", err=True)

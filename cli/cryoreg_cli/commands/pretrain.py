@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import click
-
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options
 from cryoreg_cli.run_options import PRETRAIN
 
 
-@click.command()
+@options.command()
 @run_options.options(PRETRAIN)
 @run_options.run_options
+@options.quietable
 def pretrain(
     recipe: str | None,
     config: Path | None,
@@ -38,5 +37,5 @@ def pretrain(
     from cryoreg.training.pretrain import run_pretraining
 
     result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
-    run_options.say(f"encoder   {result.encoder}")
-    run_options.say(f"next      cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25")
+    next = f"cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25"
+    run_options.say(result.run_dir, f"encoder   {result.encoder}", f"next      {next}")

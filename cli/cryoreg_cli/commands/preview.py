@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import AUGMENTATION, DATASET, SEED
 
 if TYPE_CHECKING:
@@ -18,17 +18,18 @@ OPTIONS = (AUGMENTATION, DATASET, SEED)
 
 @options.command()
 @options.data(required=False)
-@run_options.options(OPTIONS)
-@click.option("--config", type=run_options.PATH, metavar="TOML", help="Settings of a pretraining run to start from.")
-@click.option("--count", type=click.IntRange(1, 100), default=6, show_default=True, help="Subtomograms to show.")
-@click.option("--views", type=click.IntRange(1, 10), default=3, show_default=True, help="Views of each.")
+@run_options.options(OPTIONS, "pretrain")
+@options.CONFIG
+@click.option("--count", type=click.IntRange(1, 100), default=6, help="Subtomograms to show.")
+@click.option("--views", type=click.IntRange(1, 10), default=3, help="Views of each.")
 @click.option(
     "--tilt-axis",
     type=click.Choice(["x", "y"]),
     help="Show the wedge across this axis. [that of the data, the augmentation's, y]",
 )
-@click.option("--output", type=run_options.PATH, default="preview.png", show_default=True, help="The PNG to write.")
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@options.output("The PNG to write.", default="preview.png")
+@options.OVERWRITE
+@options.quietable
 def preview(
     data: Path | None,
     config: Path | None,
@@ -51,4 +52,4 @@ def preview(
     from cryoreg.analysis.preview import run_preview
 
     run_preview(resolved, output, count, views, tilt_axis, overwrite)
-    click.echo(f"preview   {output}")
+    terminal.written(output, f"preview   {output}")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import INFER
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 
-@click.command()
+@options.command()
 @run_options.network
 @run_options.options(INFER)
 @click.option(
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     type=click.Choice(["test", "val", "train", "all"]),
     help="The figures are of this part. [test; all where another data set is given]",
 )
-@click.option(
-    "--limit", type=click.IntRange(1), default=5000, show_default=True, help="Show so many subtomograms in the map."
-)
-@click.option("--output", type=run_options.PATH, metavar="FILE", help="The page to write. [RUN/report.html]")
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--limit", type=click.IntRange(1), default=5000, help="Show so many subtomograms in the map.")
+@options.output("The page to write. [RUN/report.html]", required=False)
+@options.OVERWRITE
+@options.quietable
 def report(
     run: Path | None,
     start: str | None,
@@ -47,4 +46,4 @@ def report(
     layers = run_options.layers(INFER, given, assignments)
     network = run_options.network_of(run, start)
     written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=run_options.warn)
-    click.echo(f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    terminal.written(written, f"report    {written} ({written.stat().st_size / 1e6:.1f} MB)")

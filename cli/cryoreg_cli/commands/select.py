@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import PATH
-from cryoreg_cli.terminal import console
 
 if TYPE_CHECKING:
     from cryoreg.selection.rules import Chosen, Marked
@@ -22,23 +21,24 @@ _MARK = click.Choice(["keep", "drop", "only"])
 
 @options.command()
 @options.data(name="list", metavar="LIST")
-@click.option("--output", type=PATH, required=True, metavar="FILE", help="The list to write, of the same kind.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class to keep, name or number; repeatable.")
+@options.output("The list to write, of the same kind.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class to keep; repeatable. [all]")
 @click.option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")
 @click.option("--min-confidence", type=_SHARE, metavar="0-1", help="Keep what is as sure as this.")
 @click.option("--min-familiarity", type=_SHARE, metavar="0-1", help="Keep what is as familiar as this.")
-@click.option("--unsure", type=_MARK, default="keep", show_default=True, help="Those below predict's threshold.")
-@click.option("--none-of-these", type=_MARK, default="keep", show_default=True, help="Those that may be no class.")
-@click.option("--tomogram", "tomograms", multiple=True, metavar="NAME", help="A tomogram to keep; repeatable.")
-@click.option("--ids", multiple=True, metavar="ID,ID|FILE", help="Ids to keep, or a file: lines, or a column id.")
+@click.option("--unsure", type=_MARK, default="keep", help="Those below predict's threshold.")
+@click.option("--none-of-these", type=_MARK, default="keep", help="Those that may be no class.")
+@click.option("--tomogram", "tomograms", multiple=True, metavar="NAME", help="A tomogram to keep; repeatable. [all]")
+@click.option("--ids", multiple=True, metavar="ID,ID|FILE", help="Ids to keep, or a file: lines, or a column id. [all]")
 @click.option(
-    "--distance", metavar="120A|8vx", help="Of two in a tomogram that are nearer, keep the more confident one."
+    "--distance", metavar="120A|8vx", help="Of two in a tomogram that are nearer, keep the more confident one. [both]"
 )
 @click.option("--coordinate-size", type=_POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]")
 @click.option("--per-tomogram", type=click.IntRange(1), metavar="N", help="Keep the N most confident of each.")
-@click.option("--merge", type=PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable.")
-@click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--merge", type=PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable. [none]")
+@click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME. [one file]")
+@options.OVERWRITE
+@options.quietable
 def select(
     list: Path,
     output: Path,
@@ -83,9 +83,9 @@ def select(
     found = run_select([list, *merge], rules, output, split, overwrite, run_options.warn)
     _print(found.chosen)
     for path, count in found.files.items():
-        click.echo(f"{count:9,}  {path}")
+        terminal.written(path, f"{count:9,}  {path}")
     for path in found.sets:
-        click.echo(f"      set  {path}")
+        terminal.written(path, f"      set  {path}")
 
 
 def _print(chosen: Chosen) -> None:
@@ -96,6 +96,6 @@ def _print(chosen: Chosen) -> None:
         column.justify = "right"
     for name, before, after in chosen.summary():
         table.add_row(name, str(before), str(after))
-    console().print(table)
+    terminal.console().print(table)
     for reason, count in chosen.reasons.items():
         click.echo(f"{count:9,}  left out: {reason}")

@@ -6,14 +6,14 @@ import click
 
 from cryoreg import registry
 from cryoreg.kinds import KINDS, SEAMS, Kind, Seam
-from cryoreg_cli import describing
+from cryoreg_cli import describing, options, terminal
 from cryoreg_cli.completion_values import COMPONENT_OF_KIND
 
 
-@click.command()
+@options.command()
 @click.argument("kind", type=click.Choice([*KINDS, *SEAMS]))
 @click.argument("name", type=COMPONENT_OF_KIND)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@options.jsonable
 def show(kind: Kind | Seam, name: str, as_json: bool) -> None:
     """Show a component and all its parameters.
 
@@ -21,7 +21,7 @@ def show(kind: Kind | Seam, name: str, as_json: bool) -> None:
     """
     component = registry.find(registry.group_of(kind), name)
     component.documentation(), component.facts()  # a broken one ends here
-    click.echo(describing.to_json(describing.record(kind, component)) if as_json else _as_text(kind, component))
+    terminal.result(describing.to_json(describing.record(kind, component)) if as_json else _as_text(kind, component))
 
 
 def _as_text(kind: Kind | Seam, component: registry.Component) -> str:

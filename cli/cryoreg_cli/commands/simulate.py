@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.completion_values import SCENE_SETTING
 from cryoreg_cli.run_options import PATH
 
@@ -21,15 +21,8 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 
 
 @options.command()
-@click.option("--preset", type=click.Choice(PRESETS), default="liu2020", show_default=True, help="Settings of scenes.")
-@click.option(
-    "--set",
-    "assignments",
-    type=SCENE_SETTING,
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Another setting; may be repeated.",
-)
+@click.option("--preset", type=click.Choice(PRESETS), default="liu2020", help="Settings of scenes.")
+@options.settings("KEY=VALUE", SCENE_SETTING)
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
 @click.option(
@@ -42,7 +35,7 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 @click.option(
     "--voxel-size", type=click.FloatRange(0, min_open=True), metavar="Å", help="Of the boxes, with --universe. [20]"
 )
-@click.option("--assembly", default="1", show_default=True, help="Biological assembly, or 'none' for atoms as listed.")
+@click.option("--assembly", default="1", help="Biological assembly, or 'none' for atoms as listed.")
 @click.option(
     "--map-voxel-size",
     type=click.FloatRange(0, min_open=True),
@@ -53,7 +46,6 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     "--map-threshold",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
-    show_default=True,
     metavar="FRACTION",
     help="Leave out voxels of maps below this share of the maximum.",
 )
@@ -62,20 +54,20 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     "--first",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="Scenes of each class to pass over: sets of one seed with other scenes share nothing.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all random draws.")
+@options.seed(2**63 - 1)
 @click.option("--snr", type=float, metavar="RATIO", help="Variance of signal over noise; inf: no noise. [the preset's]")
 @click.option("--snr-region", type=click.Choice(["crop", "box"]), help="Where it counts. [the preset's]")
 @click.option("--mode", type=click.Choice(["fast", "tilt-series"]), help="How scenes are imaged. [fast]")
-@click.option("--output", type=PATH, metavar="FILE", help="The store to write (HDF5).")
-@click.option("--overwrite", is_flag=True, help="Replace what exists.")
+@options.output("The store to write (HDF5). [required]", required=False)
+@options.OVERWRITE
 @click.option("--clean-copies", is_flag=True, help="Keep each subtomogram's noise-free copy in the store too.")
-@click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well.")
-@click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well.")
-@click.option("--montage", type=PATH, metavar="PNG", help="Draw the first subtomogram of each class.")
+@click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well. [no]")
+@click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well. [no]")
+@click.option("--montage", type=PATH, metavar="PNG", help="Draw the first subtomogram of each class. [not drawn]")
 @options.PROCESSES
+@options.quietable
 def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | None, **given: Any) -> None:
     """Simulate subtomograms of known classes.
 
@@ -139,7 +131,7 @@ def _list_structures(simulated: SimulatedSet) -> None:
     for body in simulated.structures:
         note = "; larger than the box" if 2 * body.radius > extent else ""
         said = f"{body.mass / 1e3:.0f} kDa, radius {body.radius:.0f} Å, {len(body.points):,} points{note}"
-        click.echo(f"structure {body.name}: {said}", err=True)
+        run_options.warn(f"structure {body.name}: {said}")
 
 
 def _check_outputs(given: dict[str, Any], output: Path, folders: list[Path]) -> None:
@@ -159,7 +151,7 @@ def _check_outputs(given: dict[str, Any], output: Path, folders: list[Path]) -> 
 def _report(outcome: Outcome, output: Path) -> None:
     resumed = outcome.total - outcome.written
     earlier = f", {resumed:,} of them by an earlier call" if resumed else ""
-    click.echo(f"store     {output}  {outcome.total:,} subtomograms{earlier}")
+    terminal.written(output, f"store     {output}  {outcome.total:,} subtomograms{earlier}")
     if outcome.written:
         rate = outcome.written / outcome.seconds
         click.echo(f"speed     {rate:.0f} volumes/s")
@@ -173,7 +165,7 @@ def _write_folders(output: Path, folders: dict[str, Path], overwrite: bool) -> N
 
     for kind, folder in folders.items():
         convert(StoreSpec(root=output).build(), folder, kind, overwrite=overwrite)  # type: ignore[arg-type]
-        click.echo(f"{kind:<10} {folder}")
+        terminal.written(folder, f"{kind:<10} {folder}")
 
 
 def _draw(simulated: SimulatedSet, path: Path) -> None:
@@ -181,7 +173,7 @@ def _draw(simulated: SimulatedSet, path: Path) -> None:
 
     shown = list(simulated.scenes(simulated.indices[: len(simulated.structures)]))
     write_montage(path, shown, [body.name for body in simulated.structures], simulated.settings.voxel_size)
-    click.echo(f"montage   {path}")
+    terminal.written(path, f"montage   {path}")
 
 
 def _print_settings(settings: SceneSettings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import run_options
+from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import EXPLORE, LABELS_FROM
 
@@ -17,16 +18,15 @@ if TYPE_CHECKING:
 _OPTIONS = (*EXPLORE, LABELS_FROM)
 
 
-@click.command()
+@options.command()
 @run_options.network
 @run_options.options(_OPTIONS)
-@click.option(
-    "--query", type=COMPONENT["query"], default="margin", show_default=True, metavar="NAME", help="How to choose."
-)
-@click.option("--count", type=click.IntRange(1), default=20, show_default=True, help="How many to suggest.")
-@click.option("--seed", type=click.IntRange(0, 2**30), default=0, show_default=True, help="Of what is drawn.")
-@click.option("--output", type=run_options.PATH, metavar="CSV", help="Write what is suggested as a table.")
-@click.option("--overwrite", is_flag=True, help="Replace --output where it exists.")
+@click.option("--query", type=COMPONENT["query"], default="margin", metavar="NAME", help="How to choose.")
+@click.option("--count", type=click.IntRange(1), default=20, help="How many to suggest.")
+@options.SEED
+@options.output("Write them as a table. [printed only]", metavar="CSV", required=False)
+@options.OVERWRITE
+@options.quietable
 def suggest(
     run: Path | None,
     start: str | None,
@@ -50,9 +50,9 @@ def suggest(
     layers = run_options.layers(_OPTIONS, given, rest)
     network = run_options.network_of(run, start)
     found = run_suggest(network, layers, spec, count, output, seed, overwrite, run_options.warn)
-    _print(found)
-    if output:
-        click.echo(f"suggestions {output}")
+    _print(found, terminal.result if output is None else click.echo)
+    if output is not None:
+        terminal.written(output, f"suggestions {output}")
 
 
 def _of_query(assignments: tuple[str, ...]) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -66,9 +66,9 @@ def _of_query(assignments: tuple[str, ...]) -> tuple[dict[str, object], tuple[st
     return chosen, tuple(text for text in assignments if text not in own)
 
 
-def _print(found: Suggested) -> None:
+def _print(found: Suggested, say: Callable[[str], None]) -> None:
     for name, said, sure in zip(found.ids, found.predictions, found.confidences, strict=True):
-        click.echo(name if said is None else f"{name}  {said} {100 * sure:.0f} %")
+        say(name if said is None else f"{name}  {said} {100 * sure:.0f} %")
     accuracy = ""
     if found.accuracy is not None:
         accuracy = f"; cross-validated accuracy {found.accuracy.said_of('labels')}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import options, run_options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.analysis.view import Subject
@@ -28,9 +28,9 @@ class _Surface(TypedDict):
 @options.data(required=False)
 @run_options.options(())
 @run_options.READER
-@click.option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
-@click.option("--count", type=click.IntRange(1, 50), default=6, show_default=True, help="So many, without --ids.")
-@click.option("--level", type=float, default=2.0, show_default=True, help="Surface: σ above the mean.")
+@options.IDS
+@click.option("--count", type=click.IntRange(1, 50), default=6, help="So many, without --ids.")
+@click.option("--level", type=float, default=2.0, help="Surface: σ above the mean.")
 @click.option(
     "--low-pass",
     type=click.FloatRange(0),
@@ -41,7 +41,6 @@ class _Surface(TypedDict):
     "--dust",
     type=click.IntRange(0),
     default=10,
-    show_default=True,
     help="Surface: leave out regions of fewer voxels, but the largest.",
 )
 @options.option(
@@ -50,14 +49,14 @@ class _Surface(TypedDict):
     multiple=True,
     type=click.Choice(_VIEWS),
     default=_VIEWS[:1],
-    show_default=True,
     older=("--views",),
     help="See the surface from here; may be repeated.",
 )
 @click.option("--invert", is_flag=True, help="Density is dark.")
-@click.option("--output", type=run_options.PATH, metavar="PNG", help="The figure: .png, .pdf or .svg.  [view.png]")
-@click.option("--html", type=run_options.PATH, metavar="HTML", help="A page with surfaces to be turned by mouse.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@options.output("The figure: .png, .pdf or .svg.  [view.png]", metavar="PNG", required=False)
+@click.option("--html", type=run_options.PATH, metavar="HTML", help="A page with surfaces to turn by mouse. [none]")
+@options.OVERWRITE
+@options.quietable
 def view(
     data: Path | None,
     dataset: str | None,
@@ -80,7 +79,7 @@ def view(
         output = Path("view.png")
     run_view(shown, Look(**surface), output, html, overwrite, inputs)
     for path in filter(None, (output, html)):
-        click.echo(f"view      {path}")
+        terminal.written(path, f"view      {path}")
 
 
 def _read(

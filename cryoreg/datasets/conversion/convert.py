@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rich.console import Console
-from rich.progress import track
-
 from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import StoreWriter
 from cryoreg.errors import DataError
+from cryoreg.telling import track
 
 Target = Literal["store", "mrc_folder", "lab"]
 _WRITERS: dict[str, type[StoreWriter] | type[FolderWriter]] = {
@@ -100,8 +98,7 @@ def _read(dataset: Subtomograms, copies: SubtomogramDataset | None, row: int, la
 
 
 def _shown(rows: list[int], path: Path) -> Iterator[int]:
-    console = Console(stderr=True)
-    return iter(track(rows, f"writing {path.name}", console=console, transient=True, disable=not console.is_terminal))
+    return iter(track(rows, f"writing {path.name}"))
 
 
 def _advised(message: str, name: str) -> str:

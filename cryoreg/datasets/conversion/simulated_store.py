@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import StoreWriter
@@ -20,6 +18,7 @@ from cryoreg.simulation.processes import simulate_scenes
 from cryoreg.simulation.settings import SceneSettings
 from cryoreg.simulation.simulator import Scene
 from cryoreg.simulation.structures import Structure
+from cryoreg.telling import track
 
 VERSION = 2
 """Of the simulator, raised where the same settings give other bits. 2: noise is drawn as a spectrum."""
@@ -140,10 +139,7 @@ def write(
 
 
 def _shown(simulated: SceneSet, indices: Sequence[int], workers: int) -> Iterator[Any]:
-    console = Console(stderr=True)
-    scenes = simulated.scenes(indices, workers)
-    shown = track(scenes, "simulating", len(indices), console=console, transient=True, disable=not console.is_terminal)
-    return iter(shown)
+    return iter(track(simulated.scenes(indices, workers), "simulating", len(indices)))
 
 
 def _digest(body: Structure) -> str:

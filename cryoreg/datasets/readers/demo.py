@@ -16,8 +16,6 @@ import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.errors import CryoregError, DataError
@@ -25,6 +23,7 @@ from cryoreg.files import CACHE_VARIABLE, cache_folder, write_atomically
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.simulator import Scene, SceneSettings, Simulator
 from cryoreg.simulation.symmetry import POINT_GROUPS
+from cryoreg.telling import track
 
 GENERATOR_VERSION = 1
 """Raise it with every change of the simulator's code that changes a voxel: old cache files are then left alone."""
@@ -115,14 +114,8 @@ def simulate_demo(spec: DemoSettings) -> list[Scene]:
     """Simulate every scene of the set."""
     simulator = Simulator(make_assemblies(spec.seed), _settings(spec), spec.seed)
     indices = range(spec.per_class * len(POINT_GROUPS))
-    bar = track(
-        indices,
-        "simulating the demo data set (once)",
-        console=Console(stderr=True),
-        transient=True,
-        disable=len(indices) < _QUIET,
-    )
-    return [simulator.scene(index) for index in bar]
+    shown = indices if len(indices) < _QUIET else track(indices, "simulating the demo data set (once)", always=True)
+    return [simulator.scene(index) for index in shown]
 
 
 def _settings(spec: DemoSettings) -> SceneSettings:
