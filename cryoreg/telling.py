@@ -42,7 +42,7 @@ def heard(line: str) -> bool:
 def tell(line: str) -> None:
     """Write a line to stderr, if it is to be `heard`."""
     if heard(line):
-        print(line, file=sys.stderr)
+        print(line, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, *, always: bool = False) -> Iterable[T]:
