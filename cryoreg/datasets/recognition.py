@@ -5,7 +5,6 @@ Imports no torch: every reader is asked about every path that a command is given
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,7 @@ from cryoreg.folders import ending, endings, files_below
 STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
 _LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
-_TEXT = ".txt"
-"""A list where it is given itself; beside other files it may be anything."""
+"""What lists are called that may be nothing else; others are lists where they are given themselves."""
 _ZARR = (".zattrs", ".zgroup", "zarr.json")
 _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
@@ -96,8 +94,11 @@ def refuse_tomograms(path: Path) -> None:
 
 def _refuse_other_kinds(path: Path) -> None:
     """Raise `DataError` where a file is of a kind that holds volumes and is not read, by its content or its name."""
+    from cryoreg.datasets.particles.sniffing import kind_of_list
     from cryoreg.datasets.tomograms.kinds import kind_of, other_kind
 
+    if ending(path.name) == ".em" and kind_of_list(path):
+        return
     what = other_kind(path) or ""
     if what.startswith(_FOREIGN):
         raise DataError(f"{path}: no reader fits, as it is {what}; convert it to MRC")
@@ -184,12 +185,12 @@ def particle_list(path: Path) -> str | None:
     if path.is_dir():
         _refuse_list_inside(path)
         return None
-    kind = ending(path.name)
-    if kind == ".star":
+    from cryoreg.datasets.particles.sniffing import kind_of_list, words_of
+
+    if ending(path.name) == ".star":
         return None if tilt_stacks(path) else _coordinates(path)
-    if kind == ".json":
-        return "points (.json)" if _has_points(path) else None
-    return f"a particle list ({kind})" if kind in (*_LISTS, _TEXT) and path.is_file() else None
+    kind = kind_of_list(path) if path.is_file() else None
+    return None if kind is None else words_of(kind, path)
 
 
 def _refuse_list_inside(folder: Path) -> None:
@@ -205,19 +206,9 @@ def _coordinates(path: Path) -> str | None:
     from cryoreg.datasets.io import relion
 
     columns = star_columns(path)
-    where = next((name for name in (relion.COORDINATES[0], relion.CENTRED[0]) if name in columns), None)
+    places = (relion.COORDINATES[0], relion.CENTRED[0], relion.MOTIVE[2])
+    where = next((name for name in places if name in columns), None)
     if not relion.lists_particles(columns):
         listed = ", ".join(sorted(columns)[:6]) or "no columns"
         raise DataError(f"{path}: has neither {relion.IMAGE} nor coordinates, but {listed}; give a particle list")
     return where and f"the column {where}"
-
-
-def _has_points(path: Path) -> bool:
-    """Tell whether a JSON file holds copick's picks or the portal's points; raise `DataError` where it is no JSON."""
-    from cryoreg.datasets.io.volume_files import one_line
-
-    if not path.is_file():
-        return False
-    with one_line(path, "a list of points"):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    return isinstance(content, list) or (isinstance(content, dict) and "points" in content)

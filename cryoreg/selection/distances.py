@@ -64,13 +64,13 @@ def positions(
 
 def _angstroms(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
     shifts = 0.0 if particles.shifts is None else particles.shifts
-    if particles.unit != "voxel":
+    if particles.unit in ("angstrom", "centred"):
         return particles.coordinates + shifts
     return particles.coordinates * _sizes(particles, size) + shifts
 
 
 def _voxels(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
-    if particles.unit != "voxel":
+    if particles.unit in ("angstrom", "centred"):
         refuse(particles.path, "has coordinates in Å; give the distance in Å, too: --distance 120A")
     if particles.shifts is None or not particles.shifts.any():
         return particles.coordinates

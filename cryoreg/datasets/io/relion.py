@@ -23,7 +23,9 @@ COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 """Voxels of the tomogram, or of the tilt series before binning."""
 CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 """Å from the tomogram's centre (RELION 5)."""
-PARTICLES = (IMAGE, COORDINATES[0], CENTRED[0])
+MOTIVE = tuple(f"orig_{axis}" for axis in "xyz")
+"""Voxels of the tomogram, counted from 1, in a motive list of STOPGAP, which is STAR with words of its own."""
+PARTICLES = (IMAGE, COORDINATES[0], CENTRED[0], MOTIVE[2])
 """A table with one of these columns lists particles."""
 TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 TOMOGRAMS = (TOMOGRAM, MICROGRAPH)

@@ -26,18 +26,20 @@ def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> 
         return _centred(particles, placed, unit_size)
     if unit_size is None and are_fractions(particles):
         return "all from 0 to 1, hence fractions of the tomogram's size (Warp's matching), rounded to its voxels"
-    corner = " from the corner of the first voxel" if particles.path.lower().endswith(".tbl") else ""
+    frame = particles.frame and f" {particles.frame}"
     unit = unit_size or unit_of(particles, placed)
     if unit is None:
-        return f"taken as voxels of the tomogram{corner}, as no unit is stated"
+        return f"taken as voxels of the tomogram{frame}, as no unit is stated"
     teller = _teller(particles, unit_size)
     size = placed.tomogram.voxel_size
     if size is None:
-        return f"voxels of {unit:g} Å{corner} ({teller})"
+        return f"voxels of {unit:g} Å{frame} ({teller})"
     if unit == 1 and particles.unit == "angstrom":
-        return f"Å{corner} ({teller}), {size:.4g} to a voxel"
-    count = 1 / ratio(unit, size, particles.unit == "voxel")
-    return f"voxels of {unit:g} Å{corner} ({teller}), {count:.4g} to one of the tomogram"
+        return f"Å{frame} ({teller}), {size:.4g} to a voxel"
+    count = 1 / ratio(unit, size, particles.unit != "angstrom")
+    if particles.unit == "middle":
+        frame = f" from the tomogram's middle, voxel {times([edge // 2 for edge in placed.tomogram.shape[::-1]])}"
+    return f"voxels of {unit:g} Å{frame} ({teller}), {count:.4g} to one of the tomogram"
 
 
 def _teller(particles: ParticleList, unit_size: float | None) -> str:

@@ -45,13 +45,16 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if unit is None and not np.any(shifts):
         return xyz
     size = _voxel_size(particles, placed)
+    if particles.unit == "middle":
+        assert unit is not None
+        return xyz * ratio(unit, size, True) + np.array(placed.tomogram.shape[::-1]) // 2
     return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
 
 
 def are_fractions(particles: ParticleList) -> bool:
     """Tell whether coordinates are fractions of the tomogram's size, all from 0 to 1, as Warp's matching has them."""
     xyz = particles.coordinates
-    if particles.unit != "voxel" or particles.path.lower().endswith(".tbl"):
+    if particles.unit != "voxel" or particles.frame:
         return False
     return bool(((xyz >= 0) & (xyz <= 1)).all() and (xyz % 1 != 0).any())
 

@@ -6,17 +6,14 @@ Columns are those of Dynamo's "table convention", places those of its page "Volu
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.numbered_tomograms import name_tomograms, whole_numbers
 from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.tomograms.dynamo_index import read_index
 
 _NAMES = {1: "tag", 4: "dx", 5: "dy", 6: "dz", 7: "tdrot", 8: "tilt", 9: "narot", 13: "ftype", 14: "ymintilt"}
 _NAMES |= {15: "ymaxtilt", 20: "tomo", 21: "reg", 22: "class", 24: "x", 25: "y", 26: "z"}
@@ -34,14 +31,17 @@ def read_table(path: str) -> ParticleList:
     if len(bad):
         refuse(path, f"has coordinates that are no numbers in row {bad[0]}; mend the row")
     varied = table["class"].nunique() > 1
+    numbers = whole_numbers(path, table["tomo"].to_numpy(), "its tomogram", "column 20")
     return ParticleList(
         path=path,
         coordinates=places - _FIRST_VOXEL,
         unit="voxel",
-        tomograms=_tomograms(path, table["tomo"].to_numpy()),
+        tomograms=name_tomograms(numbers, path, "*.doc"),
         columns=table,
         label="class" if varied else None,
         tilt_ranges=_tilt_ranges(table),
+        frame="from the corner of the first voxel",
+        numbers=numbers,
     )
 
 
@@ -70,23 +70,6 @@ def _read_numbers(path: str) -> pd.DataFrame:
             refuse(path, f"has '{table[name][row]}' in row {row}, column {number}, not a number; mend the row")
         table[name] = column
     return table
-
-
-def _tomograms(path: str, column: NDArray[np.float64]) -> list[str | None]:
-    """Return the file of each particle's tomogram where a .doc file tells it, else the number as text."""
-    whole = np.isfinite(column) & (column == np.round(column))
-    bad = np.flatnonzero(~(whole | np.isnan(column)))
-    if len(bad):
-        refuse(path, f"has {column[bad[0]]:g} for its tomogram in row {bad[0]}, column 20, no whole number; mend it")
-    index = _index_beside(path)
-    return [index.get(int(number), str(int(number))) if np.isfinite(number) else None for number in column]
-
-
-def _index_beside(path: str) -> dict[int, str]:
-    """Read ``<table>.doc``, else the only .doc file beside the table."""
-    own = Path(path).with_suffix(".doc")
-    found = [own] if own.is_file() else sorted(Path(path).parent.glob("*.doc"))
-    return read_index(found[0]) if len(found) == 1 else {}
 
 
 def _tilt_ranges(table: pd.DataFrame) -> list[tuple[float, float] | None]:

@@ -1,4 +1,4 @@
-"""Particle lists: coordinates, tomograms and classes from STAR, Dynamo, CSV and copick files.
+"""Particle lists of every kind that is read, as one.
 
 Where voxel 0 lies, for each format, is stated in docs/particles.md: coordinates here count voxels from 0, and a whole
 number is the middle of a voxel.
@@ -13,28 +13,45 @@ from pathlib import Path
 
 from cryoreg.datasets.io.volume_files import guarded, refuse
 from cryoreg.datasets.particles.copick import read_json, read_ndjson
+from cryoreg.datasets.particles.cryocat import read_cryocat
 from cryoreg.datasets.particles.dynamo import read_table
+from cryoreg.datasets.particles.eman2 import read_boxes
+from cryoreg.datasets.particles.emclarity import read_emclarity
+from cryoreg.datasets.particles.imod import read_imod, read_points
+from cryoreg.datasets.particles.motive_lists import read_em
 from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.particles.peet import read_peet
+from cryoreg.datasets.particles.pytom import read_pytom
+from cryoreg.datasets.particles.sniffing import SUFFIXES, Kind, kind_of_list
 from cryoreg.datasets.particles.star_lists import read_star_list
 from cryoreg.datasets.particles.text_lists import read_csv
+from cryoreg.folders import ending
 
 
 def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleList:
-    """Read a STAR file, a Dynamo table (.tbl), CSV (.csv, .tsv, .txt) or copick points (.json, .ndjson).
+    """Read a list of particles of any kind, as its name and its content say which.
 
     Where the unit of coordinates is told by the user (``unit_told``), what the list says of it is not read.
     Raises `DataError`, one line, where coordinates are missing or no numbers, or nothing is listed.
     """
-    readers: dict[str, Callable[[str], ParticleList]] = {
-        ".star": partial(read_star_list, unit_told=unit_told),
-        ".tbl": read_table,
-        **dict.fromkeys((".csv", ".tsv", ".txt"), partial(read_csv, unit_told=unit_told)),
-        **dict.fromkeys((".ndjson", ".jsonl"), read_ndjson),
-        ".json": read_json,
+    readers: dict[Kind, Callable[[str], ParticleList]] = {
+        "star": partial(read_star_list, unit_told=unit_told),
+        "dynamo": read_table,
+        "table": partial(read_csv, unit_told=unit_told),
+        "portal": read_ndjson,
+        "copick": read_json,
+        "eman2": partial(read_boxes, unit_told=unit_told),
+        "peet": partial(read_peet, unit_told=unit_told),
+        "emclarity": read_emclarity,
+        "cryocat": partial(read_cryocat, unit_told=unit_told),
+        "imod": partial(read_imod, unit_told=unit_told),
+        "points": read_points,
+        "pytom": read_pytom,
+        "em": read_em,
     }
     name = os.fspath(path)
-    reader = readers.get(os.path.splitext(name)[1].lower())
-    if reader is None:
-        refuse(name, f"is not a particle list that can be read ({', '.join(readers)}); check the path")
+    kind = kind_of_list(name) or SUFFIXES.get(ending(name))
+    if kind is None:
+        refuse(name, f"is not a particle list that can be read ({', '.join(SUFFIXES)}); check the path")
     with guarded(name, "a particle list"):
-        return reader(name)
+        return readers[kind](name)

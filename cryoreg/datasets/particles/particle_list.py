@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Unit = Literal["voxel", "angstrom", "centred"]
-"""Voxels; Å from the middle of voxel 0; or Å from the centre of the tomogram (RELION 5)."""
+Unit = Literal["voxel", "angstrom", "centred", "middle"]
+"""Voxels; Å from the middle of voxel 0; Å from the centre of the tomogram (RELION 5); or voxels before binning from
+the voxel at edge // 2 of the tomogram (EMAN2)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class ParticleList:
     """(N, 3): Å to add to the coordinates: RELION's origins, sign turned."""
     tilt_ranges: Sequence[tuple[float, float] | None] | None = None
     """Smallest and largest tilt of each, degrees."""
+    frame: str = ""
+    """Where the format counts from, in the words of `inspect`: "from the corner of the first voxel"."""
+    numbers: Sequence[int | None] | None = None
+    """The number of each one's tomogram, where the list has numbers rather than names."""
 
     def __len__(self) -> int:
         return len(self.coordinates)

@@ -19,8 +19,8 @@ from cryoreg.datasets.particles.contradictions import check_statements, contradi
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.tomograms.dynamo_index import DYNAMO
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
+from cryoreg.datasets.tomograms.index_files import INDEXES
 from cryoreg.datasets.tomograms.names import describe_tomograms, stem
 from cryoreg.errors import DataError, MixedVoxelSizesError
 
@@ -159,9 +159,10 @@ def place_particles(
 
 
 def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
-    """Return the names of tomograms in a list: numbers, where the user gives Dynamo's files of these numbers."""
-    numbered = Path(particles.path).suffix.lower() == ".tbl" and tomograms and tomograms.suffix.lower() in DYNAMO
-    return [f"{number:.0f}" for number in particles.columns["tomo"]] if numbered else particles.tomograms
+    """Return the names of tomograms in a list: numbers, where the user gives the files of these numbers."""
+    if particles.numbers is None or tomograms is None or tomograms.suffix.lower() not in INDEXES:
+        return particles.tomograms
+    return [None if number is None else str(number) for number in particles.numbers]
 
 
 def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:

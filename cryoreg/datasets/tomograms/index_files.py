@@ -1,4 +1,4 @@
-"""Dynamo's lists of tomograms (.doc, .vll), by whose numbers its particle tables name them."""
+"""Lists of tomograms by number, as Dynamo (.doc, .vll) and STOPGAP (tomolist.txt) have them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
-DYNAMO = (".doc", ".vll")
+INDEXES = (".doc", ".vll", ".txt")
 
 
 def read_index(path: str | Path) -> dict[int, str]:
-    """Return the file of each number of a tomogram (column 20 of a table).
+    """Return the file of each number of a tomogram.
 
-    A .doc file has both in each line, a .vll file lists files in the order of their numbers from 1; its lines that
-    begin with * describe the file before. Raises `DataError` for other lines, and for a number with two files.
+    A .doc file has both in each line, and so has STOPGAP's tomolist; a .vll file lists files in the order of their
+    numbers from 1; its lines that begin with * describe the file before. Raises `DataError` for other lines, and for a
+    number with two files.
     """
-    with one_line(path, "a Dynamo list of tomograms"):
+    with one_line(path, "a list of tomograms"):
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     filled = [(count, line.strip()) for count, line in enumerate(lines, 1) if line.strip()]
     if Path(path).suffix.lower() == ".vll":
