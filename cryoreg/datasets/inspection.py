@@ -219,17 +219,19 @@ def _of_geometry(dataset: Subtomograms) -> list[Problem]:
 
 def _of_origins(dataset: Subtomograms) -> list[Problem]:
     """Find subtomograms that are read from one place."""
-    places: dict[Any, list[int]] = {}
+    places, shared = dict[Any, int](), dict[Any, tuple[int, int]]()
     for index in range(len(dataset)):
         origin = dataset.origin(index)
         if origin is None:
             return []
-        places.setdefault((origin.file, origin.row), []).append(index)
-    shared = [indices for indices in places.values() if len(indices) > 1]
+        place = (origin.file, origin.row)
+        first = places.setdefault(place, index)
+        if first != index:
+            shared.setdefault(place, (first, index))
     if not shared:
         return []
-    first = " and ".join(dataset.ids[index] for index in shared[0][:2])
-    return [Problem("origins", f"{len(shared):,} places in files are read more than once (first: {first})")]
+    both = " and ".join(dataset.ids[index] for index in min(shared.values()))
+    return [Problem("origins", f"{len(shared):,} places in files are read more than once (first: {both})")]
 
 
 def _of_intensity(measured: Sequence[Voxels]) -> list[Problem]:

@@ -233,15 +233,15 @@ class TiltStackSpec(FileDatasetSpec):
 class TomogramSpec(FileDatasetSpec):
     """Boxes cut on the fly from tomograms at the coordinates of a particle list.
 
-    The list is a STAR file, a Dynamo table (.tbl), CSV or copick-style points (.ndjson, .json); tomograms are MRC,
-    OME-Zarr or TIFF stacks. Boxes that reach beyond a tomogram repeat its outermost voxels, and are counted. Centred
-    coordinates of RELION 5 are understood: pixel = Å / pixel size of the tilt series + size / 2, both unbinned, then
-    over the binning.
+    The list is a STAR file, a Dynamo table (.tbl), CSV, copick-style points (.ndjson, .json) or one of STOPGAP, TOM and
+    AV3, IMOD, PEET, emClarity, PyTom or EMAN2; tomograms are MRC, OME-Zarr or TIFF stacks. Boxes that reach beyond a
+    tomogram repeat its outermost voxels, and are counted. Centred coordinates of RELION 5 are understood: pixel = Å /
+    pixel size of the tilt series + size / 2, both unbinned, then over the binning.
     """
 
     tomograms: Path | None = Field(
         None,
-        description="folder of the tomograms, the only one, RELION's tomograms.star or Dynamo's .doc [beside the list]",
+        description="folder of the tomograms, the only one, tomograms.star, a .doc or tomolist [beside the list]",
     )
     box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
     coordinate_size: float | None = Field(

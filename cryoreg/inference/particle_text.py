@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,6 +12,9 @@ from cryoreg.datasets.io.star_blocks import scan
 from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.datasets.io.text_tables import locate_rows
 from cryoreg.errors import DataError
+
+_PARTICLE = re.compile(r"(<Particle\b.*?</Particle\s*>\s*)", re.DOTALL)
+"""An element of PyTom's list, with the blanks behind it."""
 
 
 class Listing(NamedTuple):
@@ -29,6 +33,8 @@ class ParticleText(NamedTuple):
     lines: Sequence[str]
     """Each with its end of line."""
     tables: Sequence[Listing]
+    spans: Callable[[str], list[tuple[int, int]]] = spans
+    """Where each value of a row begins and ends."""
 
     @property
     def particles(self) -> int:
@@ -58,6 +64,21 @@ class ParticleText(NamedTuple):
         rows = [number for number, line in enumerate(lines) if spans(line)]
         width = len(spans(lines[rows[0]])) if rows else 0
         return cls(path, lines, [Listing({str(column): column for column in range(1, width + 1)}, rows)])
+
+    @classmethod
+    def peet(cls, path: str) -> Self:
+        """Read PEET's motive list; columns are called "1", "2", ..., and commas separate."""
+        lines = _read(path)
+        rows = [number for number, line in enumerate(lines) if line.strip() and not line.lower().startswith("ccc")]
+        width = len(_comma_spans(lines[rows[0]])) if rows else 0
+        labels = {str(column): column for column in range(1, width + 1)}
+        return cls(path, lines, [Listing(labels, rows)], _comma_spans)
+
+    @classmethod
+    def pytom(cls, path: str) -> Self:
+        """Read PyTom's XML, of which each particle's element is a row; it has no columns."""
+        parts = _PARTICLE.split("".join(_read(path)))
+        return cls(path, parts, [Listing({}, range(1, len(parts), 2))])
 
     @classmethod
     def delimited(cls, path: str) -> Self:
@@ -118,7 +139,7 @@ class ParticleText(NamedTuple):
             named = (f"_{label} #{count}" for count, label in enumerate(new, len(table.labels) + 1))
             lines[last] += "".join(f"{text}{_end(lines[last])}" for text in named)
         for row, number in enumerate(table.rows):
-            found = spans(lines[number])
+            found = self.spans(lines[number])
             if len(found) != len(table.labels):
                 raise DataError(
                     f"{self.path}: line {number + 1} has {len(found)} values for {len(table.labels)} columns; mend it"
@@ -135,6 +156,10 @@ def _read(path: str) -> list[str]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}), but its columns are to be kept; put it back, or write CSV"
         ) from error
+
+
+def _comma_spans(line: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(r"[^,\r\n]+", line)]
 
 
 def added(lines: Sequence[str], place: int, rows: Sequence[str]) -> list[str]:

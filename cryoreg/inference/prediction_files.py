@@ -14,6 +14,7 @@ from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
+from cryoreg.inference.kept_lists import numbers_of_rows
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
 from cryoreg.predictions import Predictions, Strangers, class_numbers
@@ -28,6 +29,8 @@ DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
 """What it gets, too, where a run knows what it was trained on."""
 REMARK = "# cryoreg: "
 """How lines at its beginning begin that say how the data differ from those of training."""
+MOTIVE_CLASS = "class"
+"""STOPGAP's column for it."""
 DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
 _NOBODY = ("0", "none", "0.0000", "1")
@@ -91,8 +94,12 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
     """Return a STAR file with `COLUMNS` and `DOUBTS` of every particle, and all that it had.
 
     Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
-    Particles that were not classified get class 0, "none". Warnings stand in comments before all else.
+    Particles that were not classified get class 0, "none". Warnings stand in comments before all else. A motive list of
+    STOPGAP, whose columns are fixed, gets the class number alone.
     """
+    if any(MOTIVE_CLASS in each.labels and relion.MOTIVE[2] in each.labels for each in table.tables):
+        numbers = numbers_of_rows(predictions, table.particles)
+        return table.with_columns({MOTIVE_CLASS: list(map(str, numbers))})
     table = table.rename(relion.CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
     names, rows = _star_columns(predictions, any(DOUBTS[0] in each.labels for each in table.tables))
     values: list[tuple[str, ...]] = [(*_NOBODY, *_NOBODY_KNOWN)[: len(names)]] * table.particles
@@ -114,12 +121,7 @@ def _with_remarks(text: str, predictions: Predictions) -> str:
 
 def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
     """Return a Dynamo table with the class number of every particle in column 22; 0 where it was not classified."""
-    numbers = class_numbers(predictions.classes)
-    values = ["0"] * table.particles
-    for origin, prediction in zip(predictions.origins, predictions.predictions, strict=True):
-        assert origin.row is not None
-        values[origin.row] = str(numbers[prediction])
-    return table.with_columns({DYNAMO_CLASS: values})
+    return table.with_columns({DYNAMO_CLASS: list(map(str, numbers_of_rows(predictions, table.particles)))})
 
 
 def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:

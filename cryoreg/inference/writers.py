@@ -57,6 +57,66 @@ class DynamoWriter(Writer):
         return prepare_dynamo(output, dataset)
 
 
+class Eman2Writer(Writer):
+    """EMAN2's info file: the one that the data come from, its boxes in classes of the predicted names."""
+
+    suffix = ".json"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one such file."""
+        from cryoreg.inference.kept_lists import prepare_kept
+
+        return prepare_kept(output, dataset, "eman2")
+
+
+class EmClarityWriter(Writer):
+    """emClarity's table: the one that the data come from, with the class number in column 26."""
+
+    suffix = ".csv"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one such table."""
+        from cryoreg.inference.kept_lists import prepare_kept
+
+        return prepare_kept(output, dataset, "emclarity")
+
+
+class EmWriter(Writer):
+    """Motive list in EM format: the one that the data come from, with the class number in row 20."""
+
+    suffix = ".em"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one such list."""
+        from cryoreg.inference.kept_lists import prepare_kept
+
+        return prepare_kept(output, dataset, "em")
+
+
+class PeetWriter(Writer):
+    """PEET's motive list: the one that the data come from, with the class number in column 20."""
+
+    suffix = ".csv"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one such list."""
+        from cryoreg.inference.kept_lists import prepare_kept
+
+        return prepare_kept(output, dataset, "peet")
+
+
+class PytomWriter(Writer):
+    """PyTom's particle list: the one that the data come from, with the class number as each particle's class."""
+
+    suffix = ".xml"
+
+    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+        """Raise `DataError` where the data are not of one such list."""
+        from cryoreg.inference.kept_lists import prepare_kept
+
+        return prepare_kept(output, dataset, "pytom")
+
+
 def prepare_writer(
     output: Path, name: str | None, dataset: Subtomograms, classes: Sequence[str] = ()
 ) -> Callable[[Predictions], bytes]:
@@ -70,7 +130,7 @@ def prepare_writer(
 
 
 def suffixes() -> dict[str, list[registry.Component]]:
-    """Return each ending with the writers that have it; where cryoreg's own has it, with that alone."""
+    """Return each ending with the writers that have it; where cryoreg's own has it, with the first of these alone."""
     found: dict[str, list[registry.Component]] = {}
     for component in sorted(registry.components("writers"), key=lambda each: not each.builtin):
         owners = found.setdefault(component.part().suffix, [])

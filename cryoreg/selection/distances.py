@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.coordinates import are_fractions
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.particles.text_lists import UNIT_NAMES
@@ -55,7 +54,7 @@ def positions(
     counted = particles.unit == "voxel" and path.lower().endswith(".star")
     if coordinate_size is None and not distance.in_voxels and counted and says_flat(Path(path)):
         return places_of(Path(optimisation_set or path))
-    if coordinate_size is None and are_fractions(particles):
+    if coordinate_size is None and particles.are_fractions:
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"
         )

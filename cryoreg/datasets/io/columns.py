@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import infer_dtype
 
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.unlabelled import names_no_class
@@ -50,10 +51,19 @@ def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> t
     if column not in table:
         listed = ", ".join(map(str, table.columns))
         refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
-    names = [_name(value) for value in table[column]]
-    classes = sorted({name for name in names if name}, key=natural_order)
-    index = {name: label for label, name in enumerate(classes)}
-    return classes, [index.get(name) for name in names]
+    names = _each(table[column], _name)
+    classes = sorted(set(names) - {"", None}, key=natural_order)
+    index: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
+    return classes, list(map(index.get, names))
+
+
+def _each(column: pd.Series[Any], word: Callable[[Any], str]) -> list[str | None]:
+    """Return what ``word`` makes of each value of a column, None where it is missing; each value is asked once."""
+    if column.dtype == object and infer_dtype(column, skipna=True) != "string":  # 1 and True count as one value
+        return [None if pd.isna(value) else word(value) for value in column]
+    codes, values = pd.factorize(column)
+    words = [*map(word, values.tolist()), None]
+    return [words[code] for code in codes.tolist()]
 
 
 def natural_order(name: str) -> tuple[bool, float, str]:
@@ -66,8 +76,6 @@ def natural_order(name: str) -> tuple[bool, float, str]:
 
 def _name(value: Any) -> str:
     """Write a value of a table as the name of a class; empty where there is none."""
-    if pd.isna(value):
-        return ""
     name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     return "" if names_no_class(name) else name
 
@@ -94,7 +102,7 @@ def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:
     """Return a column as text, None where it is empty; of no column, None for each row."""
     if column is None:
         return [None] * len(table)
-    return [None if pd.isna(value) else str(value).strip() or None for value in table[column]]
+    return [text or None for text in _each(table[column], lambda value: str(value).strip())]
 
 
 def tomogram_names(table: pd.DataFrame, column: str | None) -> list[str | None]:

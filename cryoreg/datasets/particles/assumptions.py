@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from cryoreg.datasets.io.volume_files import times, together
 from cryoreg.datasets.particles.coordinates import (
     Placed,
-    are_fractions,
     binning_of,
     ratio,
     tilt_size_of,
@@ -24,7 +23,7 @@ def assumptions(particles: ParticleList, placed: Sequence[Placed], unit_size: fl
 def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> str:
     if particles.unit == "centred":
         return _centred(particles, placed, unit_size)
-    if unit_size is None and are_fractions(particles):
+    if unit_size is None and particles.are_fractions:
         return "all from 0 to 1, hence fractions of the tomogram's size (Warp's matching), rounded to its voxels"
     frame = particles.frame and f" {particles.frame}"
     unit = unit_size or unit_of(particles, placed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import same_size
-from cryoreg.datasets.particles.coordinates import Placed, are_fractions, binning_of, tilt_size_of, unit_of
+from cryoreg.datasets.particles.coordinates import Placed, binning_of, tilt_size_of, unit_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
@@ -22,7 +22,7 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
 
     ``unit_size`` (Å per unit) is what the user says of the unit.
     """
-    if unit_size is None and particles.unit == "voxel" and not are_fractions(particles):
+    if unit_size is None and particles.unit == "voxel" and not particles.are_fractions:
         _check_one_unit(particles, placed)
         _check_levels(particles, placed)
     for each in placed:

@@ -38,7 +38,7 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     shifts = 0.0 if particles.shifts is None else particles.shifts[placed.rows]
     if particles.unit == "centred":
         return _from_centre(particles, placed, xyz + shifts, unit_size)
-    if unit_size is None and are_fractions(particles):
+    if unit_size is None and particles.are_fractions:
         peaks = np.rint(xyz * np.array(placed.tomogram.shape[::-1]))  # matching finds voxels, and fractions are rounded
         return peaks + shifts / _voxel_size(particles, placed) if np.any(shifts) else peaks
     unit = unit_size or unit_of(particles, placed)
@@ -49,14 +49,6 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
         assert unit is not None
         return xyz * ratio(unit, size, True) + np.array(placed.tomogram.shape[::-1]) // 2
     return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
-
-
-def are_fractions(particles: ParticleList) -> bool:
-    """Tell whether coordinates are fractions of the tomogram's size, all from 0 to 1, as Warp's matching has them."""
-    xyz = particles.coordinates
-    if particles.unit != "voxel" or particles.frame:
-        return False
-    return bool(((xyz >= 0) & (xyz <= 1)).all() and (xyz % 1 != 0).any())
 
 
 def unit_of(particles: ParticleList, placed: Placed) -> float | None:

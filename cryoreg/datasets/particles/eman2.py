@@ -39,13 +39,7 @@ def read_boxes(path: str, unit_told: bool = False) -> ParticleList:
     if not boxes:
         refuse(path, "lists no particles; check how it was written")
     places = np.array([_place(path, row, box) for row, box in enumerate(boxes)])
-    size = content.get(SIZE)
-    if not unit_told and (isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < np.inf):
-        refuse(
-            path,
-            f"has no {SIZE}, the Å of a pixel of the tilt series: boxes of before September 2018 count from "
-            "elsewhere; open and save them in e2spt_boxer, or export CSV",
-        )
+    sizes = None if unit_told else np.full(len(boxes), _size(path, content))
     table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(
         score=[box[4] if len(box) > 4 else None for box in boxes],
         **{"class": [_class_of(path, content, box) for box in boxes]},
@@ -57,8 +51,19 @@ def read_boxes(path: str, unit_told: bool = False) -> ParticleList:
         [_tomogram(path)] * len(boxes),
         table,
         varied(table, ("class",)),
-        None if unit_told else np.full(len(boxes), float(size)),
+        sizes,
     )
+
+
+def _size(path: str, content: Mapping[str, Any]) -> float:
+    size = content.get(SIZE)
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < np.inf:
+        refuse(
+            path,
+            f"has no {SIZE}, the Å of a pixel of the tilt series: boxes of before September 2018 count from elsewhere; "
+            "open and save them in e2spt_boxer, or export CSV",
+        )
+    return float(size)
 
 
 def _place(path: str, row: int, box: Any) -> tuple[float, float, float]:

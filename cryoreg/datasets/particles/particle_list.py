@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,13 @@ class ParticleList:
     """Where the format counts from, in the words of `inspect`: "from the corner of the first voxel"."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
+
+    @cached_property
+    def are_fractions(self) -> bool:
+        """Whether coordinates are fractions of the tomogram's size, all from 0 to 1, as Warp's matching has them."""
+        if self.unit != "voxel" or self.frame:
+            return False
+        return bool(((self.coordinates >= 0) & (self.coordinates <= 1)).all() and (self.coordinates % 1 != 0).any())
 
     def __len__(self) -> int:
         return len(self.coordinates)

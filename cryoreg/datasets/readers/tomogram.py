@@ -142,10 +142,7 @@ def place_particles(
 
     ``voxel_size`` and ``unit_size`` (Å) are what the user says of voxels and of the unit of coordinates.
     """
-    rows: dict[str | None, list[int]] = {}
-    for row, name in enumerate(_names(particles, tomograms)):
-        rows.setdefault(name, []).append(row)
-    placed = []
+    rows, placed = _rows_of(_names(particles, tomograms)), []
     for name, described in describe_tomograms(particles.path, rows, tomograms).items():
         assert described.file is not None
         tomogram = open_tomogram(described.file, voxel_size)
@@ -154,8 +151,16 @@ def place_particles(
         if tomogram.voxel_size is None and described.tilt_size and described.binning:
             tomogram.voxel_size = described.tilt_size * described.binning
         tomogram.notes = [*tomogram.notes, *notes_on_tomogram(described, tomogram, voxel_size)]
-        placed.append(Placed(tomogram, described, np.array(rows[name])))
+        placed.append(Placed(tomogram, described, rows[name]))
     return placed
+
+
+def _rows_of(names: Sequence[str | None]) -> dict[str | None, NDArray[np.int64]]:
+    """Return the rows of each name, in the order in which the names are first met."""
+    number: dict[str | None, int] = {}
+    numbers = np.array([number.setdefault(name, len(number)) for name in names])
+    ends = np.cumsum(np.bincount(numbers))[:-1]
+    return dict(zip(number, np.split(np.argsort(numbers, kind="stable"), ends), strict=True))
 
 
 def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
