@@ -11,8 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import starfile
-import support.particle_writing as lists
-from support.particle_writing import em_motive_list, eman2, emclarity, peet, pytom, stopgap
+from support.particle_writing import FORMATS, em_motive_list, eman2, emclarity, peet, pytom, stopgap
 from support.tomograms import write_tomogram
 
 from cryoreg.contracts import Subtomograms
@@ -50,7 +49,7 @@ def predictions(dataset: Subtomograms) -> Predictions:
     )
 
 
-def write(path: Path, name: str | None = None) -> Path:
+def write(path: Path, name: str | None = "list") -> Path:
     """Write the classes with a writer; return the file, which lies where the list did."""
     dataset, output = opened(path), path.with_name(f"out_{path.name}")
     output.write_bytes(prepare_writer(output, name, dataset, CLASSES)(predictions(dataset)))
@@ -78,7 +77,7 @@ def test_stopgap(tmp_path: Path) -> None:
 
 def test_peet(tmp_path: Path) -> None:
     path = peet(tmp_path)
-    new = write(path, "peet")
+    new = write(path)
     before, after = (list(csv.reader(each.read_text().splitlines())) for each in (path, new))
     assert [row[19] for row in after[1:]] == list(map(str, NUMBERS))
     assert [row[:19] for row in after] == [row[:19] for row in before]
@@ -88,7 +87,7 @@ def test_peet(tmp_path: Path) -> None:
 
 def test_emclarity(tmp_path: Path) -> None:
     path = emclarity(tmp_path)
-    new = write(path, "emclarity")
+    new = write(path)
     old, now = (np.loadtxt(each) for each in (path, new))
     assert now[:, 25].tolist() == NUMBERS
     np.testing.assert_array_equal(now[:, :25], old[:, :25])
@@ -128,12 +127,23 @@ def test_eman2(tmp_path: Path) -> None:
     assert read_particle_list(path).columns["class"].tolist() == ["proteasome", "ribosome", "ribosome", "proteasome"]
 
 
-@pytest.mark.parametrize("name", ["peet", "emclarity", "em", "pytom", "eman2"])
-def test_data_of_another_list_are_refused(name: str, tmp_path: Path) -> None:
-    path = lists.csv(tmp_path)
-    with pytest.raises(DataError, match=r"the data are not all of .*; write CSV") as caught:
-        prepare_writer(tmp_path / "out.x", name, opened(path), CLASSES)
+@pytest.mark.parametrize("kind", ["csv", "imod", "copick", "ndjson"])
+def test_a_list_without_a_place_for_classes_is_refused(kind: str, tmp_path: Path) -> None:
+    path = FORMATS[kind](tmp_path)
+    with pytest.raises(DataError, match="has no place of its own for classes; write CSV") as caught:
+        prepare_writer(path.with_name(f"out{path.suffix}"), "list", opened(path), CLASSES)
     assert "\n" not in str(caught.value)
+
+
+def test_the_output_is_named_as_the_list(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is to be as .*list\.csv is; name it \.csv"):
+        prepare_writer(tmp_path / "out.xml", "list", opened(peet(tmp_path)), CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["dynamo", "stopgap"])
+def test_lists_with_a_format_of_their_own_are_written_in_it(kind: str, tmp_path: Path) -> None:
+    path = FORMATS[kind](tmp_path)
+    assert write(path).read_bytes() == write(path, None).read_bytes()
 
 
 def test_a_list_that_lost_rows_is_refused(tmp_path: Path) -> None:
@@ -141,4 +151,4 @@ def test_a_list_that_lost_rows_is_refused(tmp_path: Path) -> None:
     dataset = opened(path)
     path.write_text("\n".join(path.read_text().splitlines()[:3]))
     with pytest.raises(DataError, match="has fewer rows than when it was read"):
-        prepare_writer(tmp_path / "o.csv", "peet", dataset, CLASSES)
+        prepare_writer(tmp_path / "o.csv", "list", dataset, CLASSES)

@@ -168,11 +168,25 @@ def test_a_unit_that_nobody_knows_is_asked_for(tmp_path):
     assert "has coordinates in Å; give the distance in Å" in result.output
 
 
-UNSIZED = ("relion3", "relion31", "csv", "csv_spaces", "dynamo")
+UNSIZED = (
+    "relion3",
+    "relion31",
+    "csv",
+    "csv_spaces",
+    "dynamo",
+    "stopgap",
+    "cryocat",
+    "emclarity",
+    "pytom",
+    "imod_points",
+)
 """Formats that do not say in what coordinates are; optics groups of relion31 tell of images alone."""
 
 
-@pytest.mark.parametrize("name", [name for name in particle_writing.FORMATS if name not in ("ndjson", "copick")])
+NOT_KEPT = ("ndjson", "copick", "imod", "peet", "em_motive_list", "eman2")
+
+
+@pytest.mark.parametrize("name", [name for name in particle_writing.FORMATS if name not in NOT_KEPT])
 def test_distances_are_the_same_in_every_format(name, tmp_path):
     """The points of the support module, in voxels of 10 Å: just above their smallest distance, one goes."""
     particles = particle_writing.FORMATS[name](tmp_path)
@@ -182,6 +196,14 @@ def test_distances_are_the_same_in_every_format(name, tmp_path):
     for limit, left in ((nearest - 0.5, len(particle_writing.XYZ)), (nearest + 0.5, len(particle_writing.XYZ) - 1)):
         result = select(particles, "--output", output, "--distance", f"{limit:.3f}A", "--overwrite", *size)
         assert f"{left:9,}  {output}" in result.output, result.output
+
+
+@pytest.mark.parametrize("name", NOT_KEPT)
+def test_lists_that_cannot_lose_rows_are_refused(name, tmp_path):
+    particles = particle_writing.FORMATS[name](tmp_path)
+    result = select(particles, "--output", tmp_path / f"o{particles.suffix}", "--class", "1")
+    assert result.exit_code == 1
+    assert "is no list that can be kept" in result.output or "cannot lose some" in result.output
 
 
 def test_the_distance_rule_against_a_slow_loop(tmp_path):

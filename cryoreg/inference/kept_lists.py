@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from cryoreg.contracts import Subtomograms
+from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io.em import read_em_rows, with_row
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.eman2 import read_content
-from cryoreg.datasets.particles.sniffing import EMCLARITY_COLUMNS, WORDS, Kind, kind_of_list
+from cryoreg.datasets.particles.sniffing import EMCLARITY_COLUMNS, SUFFIXES, Kind, kind_of_list
 from cryoreg.errors import DataError
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.predictions import Predictions, class_numbers
+from cryoreg.inference.prediction_files import numbers_of_rows, prepare_dynamo, prepare_star
+from cryoreg.predictions import Predictions
 
 Write = Callable[[Predictions], str | bytes]
 _EM_CLASS, _PEET_CLASS = 20, "20"
@@ -26,28 +27,36 @@ _CLASS = re.compile(r"""(<Class\b[^>]*?\bName\s*=\s*)(["'])(.*?)\2""", re.DOTALL
 _END = re.compile(r"</Particle\s*>")
 
 
-def prepare_kept(output: Path, dataset: Subtomograms, kind: Kind) -> Write:
-    """Return what turns predictions for ``dataset`` into the list of that ``kind`` that the data come from.
+def prepare_kept(output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
+    """Return what turns predictions for ``dataset`` into the list that the data come from.
 
-    Raises `DataError` where they are of no one list, or of another kind.
+    Raises `DataError` where they are of no one list, or of one that has no place for a class.
     """
     origins = origins_of(dataset)
-    files = list(dict.fromkeys(origin.file for origin in origins))
-    if len(files) > 1 or not Path(files[0]).is_file() or kind_of_list(files[0]) != kind:
-        raise DataError(f"{output}: the data are not all of {WORDS[kind]} ({', '.join(files[:2])}); write CSV")
-    write, particles = _PREPARE[kind](files[0])
+    source = _only_list(output, origins)
+    kind = kind_of_list(source)
+    if kind == "star":
+        return prepare_star(output, dataset, classes)
+    if kind == "dynamo":
+        return prepare_dynamo(output, dataset)
+    if kind not in _PREPARE:
+        raise DataError(f"{output}: {source} has no place of its own for classes; write CSV without --format")
+    if output.suffix.lower() != Path(source).suffix.lower():
+        raise DataError(f"{output}: is to be as {source} is; name it {Path(source).suffix}")
+    write, particles = _PREPARE[kind](source)
     if particles <= max(origin.row or 0 for origin in origins):
-        raise DataError(f"{files[0]}: has fewer rows than when it was read; restore it, or write CSV")
+        raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")
     return write
 
 
-def numbers_of_rows(predictions: Predictions, particles: int) -> list[int]:
-    """Return the class number of each row of a list, 0 where it was not classified."""
-    numbers, values = class_numbers(predictions.classes), [0] * particles
-    for origin, prediction in zip(predictions.origins, predictions.predictions, strict=True):
-        assert origin.row is not None
-        values[origin.row] = numbers[prediction]
-    return values
+def _only_list(output: Path, origins: Sequence[Origin]) -> str:
+    files = list(dict.fromkeys(origin.file for origin in origins))
+    lists = [file for file in files if Path(file).suffix.lower() in SUFFIXES and Path(file).is_file()]
+    if len(files) > 1 or not lists:
+        raise DataError(
+            f"{output}: the data are not all of one list ({', '.join(files[:2])}); write CSV without --format"
+        )
+    return lists[0]
 
 
 def _in_columns(text: ParticleText, columns: Sequence[str]) -> tuple[Write, int]:

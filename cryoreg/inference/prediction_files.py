@@ -14,7 +14,6 @@ from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
-from cryoreg.inference.kept_lists import numbers_of_rows
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
 from cryoreg.predictions import Predictions, Strangers, class_numbers
@@ -122,6 +121,15 @@ def _with_remarks(text: str, predictions: Predictions) -> str:
 def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
     """Return a Dynamo table with the class number of every particle in column 22; 0 where it was not classified."""
     return table.with_columns({DYNAMO_CLASS: list(map(str, numbers_of_rows(predictions, table.particles)))})
+
+
+def numbers_of_rows(predictions: Predictions, particles: int) -> list[int]:
+    """Return the class number of each row of a list, 0 where it was not classified."""
+    numbers, values = class_numbers(predictions.classes), [0] * particles
+    for origin, prediction in zip(predictions.origins, predictions.predictions, strict=True):
+        assert origin.row is not None
+        values[origin.row] = numbers[prediction]
+    return values
 
 
 def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:

@@ -57,64 +57,19 @@ class DynamoWriter(Writer):
         return prepare_dynamo(output, dataset)
 
 
-class Eman2Writer(Writer):
-    """EMAN2's info file: the one that the data come from, its boxes in classes of the predicted names."""
+class ListWriter(Writer):
+    """The list that the data come from, of any program, with the class in its own place and nothing else changed.
 
-    suffix = ".json"
-
-    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
-        """Raise `DataError` where the data are not of one such file."""
-        from cryoreg.inference.kept_lists import prepare_kept
-
-        return prepare_kept(output, dataset, "eman2")
-
-
-class EmClarityWriter(Writer):
-    """emClarity's table: the one that the data come from, with the class number in column 26."""
+    For ``--format list``, as ".csv" alone means a table of predictions.
+    """
 
     suffix = ".csv"
 
     def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
-        """Raise `DataError` where the data are not of one such table."""
+        """Raise `DataError` where the data are not of one list, or of one that has no place for a class."""
         from cryoreg.inference.kept_lists import prepare_kept
 
-        return prepare_kept(output, dataset, "emclarity")
-
-
-class EmWriter(Writer):
-    """Motive list in EM format: the one that the data come from, with the class number in row 20."""
-
-    suffix = ".em"
-
-    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
-        """Raise `DataError` where the data are not of one such list."""
-        from cryoreg.inference.kept_lists import prepare_kept
-
-        return prepare_kept(output, dataset, "em")
-
-
-class PeetWriter(Writer):
-    """PEET's motive list: the one that the data come from, with the class number in column 20."""
-
-    suffix = ".csv"
-
-    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
-        """Raise `DataError` where the data are not of one such list."""
-        from cryoreg.inference.kept_lists import prepare_kept
-
-        return prepare_kept(output, dataset, "peet")
-
-
-class PytomWriter(Writer):
-    """PyTom's particle list: the one that the data come from, with the class number as each particle's class."""
-
-    suffix = ".xml"
-
-    def prepare(self, output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
-        """Raise `DataError` where the data are not of one such list."""
-        from cryoreg.inference.kept_lists import prepare_kept
-
-        return prepare_kept(output, dataset, "pytom")
+        return prepare_kept(output, dataset, classes)
 
 
 def prepare_writer(

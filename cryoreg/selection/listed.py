@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse
 from cryoreg.datasets.particles.dynamo import read_table
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
+from cryoreg.datasets.particles.sniffing import Kind, kind_of_list
 from cryoreg.datasets.particles.text_lists import tomogram_column
 from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.tomograms.names import stem
@@ -35,8 +38,19 @@ SCORES = (*CONFIDENCE, relion.PICK_SCORE, "score", "cc", "column10")
 """Columns that say which of two particles is the better one; the last is Dynamo's correlation."""
 IDS = ("id", relion.IMAGE)
 TEXTS = (".csv", ".tsv", ".txt")
-SUFFIXES = (".star", ".tbl", *TEXTS)
+SUFFIXES = (".star", ".tbl", *TEXTS, ".xml", ".pt", ".point")
+_TEXT_OF: Mapping[Kind | None, Callable[[str], ParticleText]] = {
+    "emclarity": ParticleText.dynamo,
+    "points": ParticleText.dynamo,
+    "pytom": ParticleText.pytom,
+}
+"""The text of lists whose rows stay as they are."""
 Floats = NDArray[np.float64]
+
+
+def can_be_kept(path: str | Path) -> bool:
+    """Tell whether `Listed` reads a file, by its name and its content."""
+    return Path(path).suffix.lower() in SUFFIXES and kind_of_list(path) not in (None, "peet")
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,14 @@ class Listed:
         suffix = Path(path).suffix.lower()
         if suffix not in SUFFIXES:
             refuse(path, f"is no list that can be kept as it is ({', '.join(SUFFIXES)}); check the path")
+        kind = kind_of_list(path)
+        if kind == "peet":
+            refuse(
+                path, "goes row by row with the points of its model, and cannot lose some; predict writes classes to it"
+            )
+        if kind in _TEXT_OF:
+            particles = read_particle_list(path)
+            return cls(path, _TEXT_OF[kind](path), particles.columns, particles.tomograms)
         with guarded(path, "a particle list"):
             return cls._star(path) if suffix == ".star" else cls._dynamo(path) if suffix == ".tbl" else cls._text(path)
 
@@ -67,7 +89,8 @@ class Listed:
     def _star(cls, source: str) -> Listed:
         path = os.fspath(particles_of(Path(source)))
         table = relion.read_particles(path)
-        tomograms = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
+        named = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
+        tomograms = motive_list(path, table).tomograms if is_motive_list(table) else named
         return cls(path, ParticleText.star(path), table, tomograms, None if source == path else source)
 
     @classmethod

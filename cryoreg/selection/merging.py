@@ -15,6 +15,7 @@ from cryoreg.datasets.io.star_blocks import scan, table_of
 from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.datasets.io.text_tables import locate_rows
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.sniffing import kind_of_list
 from cryoreg.inference.particle_text import Listing, ParticleText, added
 from cryoreg.selection.listed import TEXTS, Listed
 
@@ -35,7 +36,18 @@ def _add(one: Listed, other: Listed) -> Listed:
     if Path(other.path).suffix.lower() != suffix:
         refuse(other.path, f"is no {suffix} as {one.path}, into which it should be merged; write both in one format")
     _check_columns(one, other)
-    add = _star if suffix == ".star" else _delimited if suffix in TEXTS else _dynamo
+    kinds = {kind_of_list(each.path) for each in (one, other)}
+    if "emclarity" in kinds:
+        refuse(other.path, f"cannot be merged with {one.path}: a table of emClarity is of one tomogram")
+    add = (
+        _star
+        if suffix == ".star"
+        else _delimited
+        if suffix in TEXTS
+        else _dynamo
+        if suffix == ".tbl"
+        else _rows_as_they_are
+    )
     table = pd.concat([one.table, other.table], ignore_index=True)
     return Listed(one.path, add(one, other), table, [*one.tomograms, *other.tomograms])
 
@@ -62,6 +74,10 @@ def _delimited(one: Listed, other: Listed) -> ParticleText:
     first, second = (locate_rows(each.path) for each in (one, other))
     if (first.header, first.separator) != (second.header, second.separator):
         refuse(other.path, f"has its columns in another order than {one.path}, or otherwise separated; export it again")
+    return one.text.with_rows(_rows(other.text))
+
+
+def _rows_as_they_are(one: Listed, other: Listed) -> ParticleText:
     return one.text.with_rows(_rows(other.text))
 
 

@@ -13,7 +13,7 @@ from cryoreg.datasets.origins import inputs_of
 from cryoreg.errors import ConfigError
 from cryoreg.inference.predict import classify
 from cryoreg.inference.trained import Trained
-from cryoreg.selection.listed import SUFFIXES
+from cryoreg.selection.listed import can_be_kept
 
 
 class Source(NamedTuple):
@@ -35,7 +35,7 @@ def of_data(
     root = absolute(data)
     spec = build_spec("dataset", reader or sniffing.choose(root).name, {"root": root, **(settings or {})}).spec
     dataset = spec.load()
-    own = root if root.is_file() and root.suffix.lower() in SUFFIXES and "label" not in (settings or {}) else None
+    own = root if root.is_file() and can_be_kept(root) and "label" not in (settings or {}) else None
     inputs = inputs_of(dataset, spec) | ({str(told)} if told else set())
     return Source(dataset, members(dataset, name, told or own), inputs)
 

@@ -44,6 +44,7 @@ def read_boxes(path: str, unit_told: bool = False) -> ParticleList:
         score=[box[4] if len(box) > 4 else None for box in boxes],
         **{"class": [_class_of(path, content, box) for box in boxes]},
     )
+    table = table.dropna(axis="columns", how="all")
     return ParticleList(
         path,
         places,

@@ -24,6 +24,11 @@ _SHIFTS = [f"{axis}_shift" for axis in "xyz"]
 TOMOLIST = "*tomolist*.txt"
 
 
+def is_motive_list(table: pd.DataFrame) -> bool:
+    """Tell a table with STOPGAP's columns from those with RELION's."""
+    return relion.MOTIVE[2] in table and not relion.lists_places(table.columns)
+
+
 def motive_list(path: str, table: pd.DataFrame) -> ParticleList:
     """Return the particles of a table with STOPGAP's columns: at orig_x, y, z plus shift, in voxels of the tomogram."""
     places, shifts = triples(path, table, relion.MOTIVE), triples(path, table, _SHIFTS)

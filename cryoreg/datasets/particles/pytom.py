@@ -33,6 +33,7 @@ def read_pytom(path: str) -> ParticleList:
         **{"class": [_attribute(each, "Class", "Name") for each in particles]},
         score=[_attribute(each, "Score", "Value") for each in particles],
     )
+    table = table.dropna(axis="columns", how="all")
     tomograms = [None if each is None else _origin(path, each.get("Origin")) for each in picked]
     return ParticleList(
         path,

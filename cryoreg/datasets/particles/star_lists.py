@@ -6,14 +6,14 @@ import pandas as pd
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
-from cryoreg.datasets.particles.motive_lists import motive_list
+from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 
 def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
     """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp, M or STOPGAP; `cryoreg.datasets.io.relion` knows their words."""
     table = relion.read_particles(path)
-    if relion.MOTIVE[2] in table and not relion.lists_places(table.columns):
+    if is_motive_list(table):
         return motive_list(path, table)
     return relion_list(path, table, first_of(table, relion.TOMOGRAMS), unit_told)
 
