@@ -39,7 +39,7 @@ def prepare_kept(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
         return prepare_star(output, dataset, classes)
     if kind == "dynamo":
         return prepare_dynamo(output, dataset)
-    if kind not in _PREPARE:
+    if kind is None or kind not in _PREPARE:
         raise DataError(f"{output}: {source} has no place of its own for classes; write CSV without --format")
     if output.suffix.lower() != Path(source).suffix.lower():
         raise DataError(f"{output}: is to be as {source} is; name it {Path(source).suffix}")

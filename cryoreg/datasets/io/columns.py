@@ -52,7 +52,7 @@ def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> t
         listed = ", ".join(map(str, table.columns))
         refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
     names = _each(table[column], _name)
-    classes = sorted(set(names) - {"", None}, key=natural_order)
+    classes = sorted({name for name in set(names) if name}, key=natural_order)
     index: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
     return classes, list(map(index.get, names))
 

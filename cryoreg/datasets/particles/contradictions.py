@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import same_size
@@ -94,12 +97,12 @@ def _check_size(particles: ParticleList, placed: Placed, unit_size: float | None
 
 
 def contradicts_one_angstrom(
-    particles: ParticleList, rows: Sequence[int], described: Described, tomogram: Tomogram, unit_size: float | None
+    particles: ParticleList, rows: NDArray[np.int64], described: Described, tomogram: Tomogram, unit_size: float | None
 ) -> bool:
     """Tell whether a header's 1 Å, which programs write that know of no size, goes against what is known otherwise."""
     if tomogram.voxel_size != _ANGSTROM:
         return False
-    stated = [] if particles.unit_sizes is None else particles.unit_sizes[list(rows)].tolist()
+    stated = [] if particles.unit_sizes is None else particles.unit_sizes[rows].tolist()
     known = [*stated, *filter(None, (described.tilt_size, unit_size))]
     return particles.unit == "angstrom" or not all(same_size(_ANGSTROM, size) for size in known)
 
