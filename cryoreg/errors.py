@@ -21,6 +21,10 @@ class ConfigError(CryoregError):
     """A setting is unknown, malformed or out of its limits."""
 
 
+class CallError(ConfigError, TypeError):
+    """A function is called with arguments that it does not take, or without one that it needs."""
+
+
 class DataError(CryoregError):
     """Input data is missing, damaged or inconsistent."""
 

@@ -76,6 +76,11 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert {m for m in modules if m.startswith("cryoreg")} == {"cryoreg", "cryoreg.version"}
 
 
+@pytest.mark.parametrize("code", ["cryoreg.list_encoders(pretrained=True)", "cryoreg.list_methods()"])
+def test_names_from_python_import_nothing_heavy(code: str) -> None:
+    assert not HEAVY & loaded_by(f"import cryoreg; {code}")
+
+
 def test_the_check_itself_can_fail() -> None:
     assert "numpy" in loaded_by("import numpy")
 

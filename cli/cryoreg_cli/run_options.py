@@ -274,24 +274,11 @@ def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, ob
     return parameters
 
 
-def recipe(name: str | None, task: str) -> list[Layer]:
-    """Return the layer of --recipe, over which all others are laid."""
-    if name is None:
-        return []
-    from cryoreg.config.recipes import recipe_layer
-
-    return [recipe_layer(name, task)]
-
-
 def of_run(task: str, layers: list[Layer], name: str | None, run_dir: Path | None, resume: bool) -> list[Layer]:
     """Return all layers of a run, from --recipe ``name`` to --set: those of a new one, or of one to go on with."""
-    if resume:
-        from cryoreg.runs.run_folder import with_run
+    from cryoreg.runs.starts import layers_of_run
 
-        return [*recipe(name, task), *with_run(task, layers, to_resume(run_dir))]
-    from cryoreg.runs.starts import with_start
-
-    return with_start(task, layers, recipe(name, task))
+    return layers_of_run(task, layers, name, to_resume(run_dir) if resume else None)
 
 
 def require_data(config: RunConfig) -> None:

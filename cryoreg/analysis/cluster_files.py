@@ -9,8 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, agreement, cluster
+from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, Method, agreement, parse_clusters
+from cryoreg.analysis.clustering import cluster as cluster_features
 from cryoreg.config import Layer
+from cryoreg.config.calls import checked
+from cryoreg.config.layers import Chosen
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import origins_of
@@ -22,12 +26,13 @@ from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import prepare_writer, suffixes
 from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
+from cryoreg.telling import tell
 
 _TABLES = (".csv", ".parquet")
 
 
 class Clustered(NamedTuple):
-    """What `run_cluster` has found."""
+    """A data set in clusters."""
 
     dataset: Subtomograms
     clustering: Clustering
@@ -36,38 +41,75 @@ class Clustered(NamedTuple):
     seen: bool
     """Whether the network was fine-tuned on labels, which makes the agreement no discovery."""
 
+    def columns(self) -> Columns:
+        """Return places and label of each subtomogram, its cluster (from 1), confidence and distance."""
+        return table(self.dataset, self.clustering)
+
+
+@checked(FinetuneSettings)
+def cluster(
+    run: Start,
+    *,
+    data: str | Path | None = None,
+    dataset: Chosen = None,
+    method: Method = "kmeans",
+    clusters: int | str = "auto",
+    resolution: float = 1.0,
+    neighbours: int = 15,
+    pca: int = 50,
+    seed: int = 0,
+    output: str | Path | None = None,
+    montage: str | Path | None = None,
+    overwrite: bool = False,
+    **settings: object,
+) -> Clustered:
+    """Sort subtomograms into clusters by the features of a run's encoder, or of weights by name; no labels are needed.
+
+    ``data`` and ``dataset`` are as for `cryoreg.embed`. ``clusters`` is their number, a range such as "5-40", or
+    "auto": 2 to 20; ``method`` "kmeans", "gmm" or "leiden", which finds out itself by its ``resolution`` and
+    ``neighbours``. ``pca`` principal components are kept. With ``output`` clusters are written, as `cryoreg cluster`
+    does, with ``montage`` a PNG of what they look like. ``settings`` are device, precision, workers. Raises a
+    `CryoregError` for any mistake.
+    """
+    chosen = ClusterSettings(method, parse_clusters(str(clusters), method), resolution, neighbours, pca, seed)
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
+    listed, picture = (None if path is None else Path(path) for path in (output, montage))
+    return run_cluster(run, layers, chosen, listed, picture, overwrite, tell)
+
 
 def run_cluster(
     run: Start,
     layers: Sequence[Layer],
     settings: ClusterSettings,
-    output: Path,
+    output: Path | None = None,
     montage: Path | None = None,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> Clustered:
-    """Cluster a data set by the features of a run's encoder and write ``output`` and, where wanted, a picture.
+    """Cluster a data set by the features of a run's encoder and write, where wanted, ``output`` and a picture.
 
     ``output`` is CSV, Parquet, STAR, a Dynamo table or what another writer has, by its name. ``say`` gets lines on the
     data before the work begins. Raises a `CryoregError` for bad input, before anything is written.
     """
     trained = Trained.open(run, layers, "encoder", labels=False)
     dataset = trained.dataset
-    others = [*([montage] if montage else []), *new_sets(output, dataset)]
-    check_files([output, *others], overwrite, trained.inputs())
-    write = _writer(output, dataset)
+    files = [path for path in (output, montage) if path is not None]
+    sets = [] if output is None else new_sets(output, dataset)
+    check_files([*files, *sets], overwrite, trained.inputs())
+    write = None if output is None else _writer(output, dataset)
     if montage is not None and montage.suffix.lower() != ".png":
         raise ConfigError(f"{montage}: the montage is a .png")
     for line in trained.remarks():
         say(line)
-    clustering = cluster(trained.features(), settings)
+    clustering = cluster_features(trained.features(), settings)
     if montage is not None:
         from cryoreg.analysis.cluster_montage import write_montage
 
         write_montage(montage, dataset, clustering)
-    data = write(clustering)
-    write_atomically(output, lambda file: file.write(data))
-    write_sets(output, dataset)
+    if write is not None and output is not None:
+        content = write(clustering)
+        write_atomically(output, lambda file: file.write(content))
+        write_sets(output, dataset)
     found = agreement(clustering.clusters, dataset.labels, len(dataset.classes))
     return Clustered(dataset, clustering, found, "classes" in trained.card)
 

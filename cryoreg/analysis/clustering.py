@@ -125,6 +125,7 @@ def cluster(features: NDArray[np.floating], settings: ClusterSettings) -> Cluste
 
     Raises `DataError` for features that do not differ or are too few, `ConfigError` where Leiden is not installed.
     """
+    _check(settings)
     points = principal_components(features, settings.components)
     plan = _METHODS[settings.method](points, settings)
     first, *others = (plan.fit(settings.seed + run) for run in range(STABILITY_RUNS))
@@ -137,6 +138,15 @@ def cluster(features: NDArray[np.floating], settings: ClusterSettings) -> Cluste
         plan.wanted,
         stability([clusters, *(other.clusters for other in others)]),
     )
+
+
+def _check(settings: ClusterSettings) -> None:
+    if settings.method not in _METHODS:
+        raise ConfigError(f"method '{settings.method}' is none of {', '.join(_METHODS)}")
+    for name, least in (("resolution", 1e-9), ("neighbours", 1), ("components", 1), ("seed", 0)):
+        value = getattr(settings, name)
+        if not value >= least:
+            raise ConfigError(f"{name} is {value}, but should be {'more than 0' if least < 1 else f'{least} or more'}")
 
 
 def principal_components(features: NDArray[np.floating], components: int) -> Floats:

@@ -31,10 +31,18 @@ class Layer(NamedTuple):
         components: Mapping[str, Chosen],
         split: Mapping[str, object] | None,
         training: Mapping[str, object],
+        data: str | Path | None = None,
+        labels_from: str | Path | None = None,
     ) -> Layer:
-        """Return the layer of a Python call, where a component is a name, a mapping with one, or left open."""
+        """Return the layer of a Python call, where a component is a name, a mapping with one, or left open.
+
+        ``data`` is the file or folder of the data set, ``labels_from`` a list of its labels.
+        """
         chosen = {kind: {"name": c} if isinstance(c, str) else c for kind, c in components.items() if c is not None}
-        return cls("argument", {**chosen, "split": split or {}, "training": training})
+        if data is not None:
+            chosen["dataset"] = {**chosen.get("dataset", {}), "root": data}
+        given = {} if labels_from is None else {"labels_from": labels_from}
+        return cls("argument", {**chosen, "input": given, "split": split or {}, "training": training})
 
 
 def parse_toml(text: str) -> dict[str, Any]:

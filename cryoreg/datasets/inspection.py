@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg.config import build_spec
+from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 
@@ -73,6 +76,12 @@ class Inspection:
     contrast_hint: str
     notes: list[str]
     problems: list[Problem] = field(default_factory=list)
+    path: str | None = None
+    """The file or folder that holds it; None where a data set was given."""
+    reader: str | None = None
+    """What `--dataset` calls its reader."""
+    why: str | None = None
+    """Why it is that one."""
 
     @property
     def sound(self) -> bool:
@@ -106,6 +115,18 @@ def inspect(dataset: Subtomograms, everything: bool = False) -> Inspection:
         notes=list(dataset.notes),
         problems=problems,
     )
+
+
+def inspect_path(
+    root: Path, reader: str | None = None, parameters: Mapping[str, object] | None = None, everything: bool = False
+) -> Inspection:
+    """Look at what a file or folder holds, by the reader that fits where none is named; see `inspect`.
+
+    Raises `DataError` where none fits, or several do.
+    """
+    name, why = (reader, "as told") if reader else choose(root)[:2]
+    spec = build_spec("dataset", name, {"root": root, **(parameters or {})}).spec
+    return replace(inspect(spec.load(), everything), path=str(root), reader=name, why=why)
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.config import Layer
+from cryoreg.config.calls import checked
+from cryoreg.config.layers import Chosen
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.fingerprint import fingerprint
@@ -24,6 +27,7 @@ from cryoreg.inference.subtomogram_table import labels, places, write_csv, write
 from cryoreg.inference.trained import Trained
 from cryoreg.outputs import check_file
 from cryoreg.runs.cards import Card
+from cryoreg.telling import tell
 from cryoreg.training.calibration import probabilities, temperature_of
 
 Part = SplitPart | Literal["all"]
@@ -111,38 +115,50 @@ class Embedding:
         return self.known() | {f"f{number:04d}": column for number, column in enumerate(self.features.T)}
 
 
+@checked(FinetuneSettings)
 def embed(
-    run: Start, part: Part = "all", *, dataset: Mapping[str, object] | None = None, **settings: object
+    run: Start,
+    part: Part = "all",
+    *,
+    data: str | Path | None = None,
+    dataset: Chosen = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    **settings: object,
 ) -> Embedding:
     """Return what the network of a run (its classifier where it has one), or weights by name, make of a data set.
 
-    ``dataset`` changes parameters of the run's own data set or names another one, which has no part but "all";
+    ``data`` is a file or folder, by default the run's own; another one has no part but "all". ``dataset`` names its
+    reader, or changes parameters of the run's. With ``output`` the table is written, too: .parquet, .csv or .npz.
     ``settings`` are device, precision, workers. Raises a `CryoregError` where weights or data are missing or unfit.
     """
-    trained = Trained.open(run, [Layer.of_arguments({"dataset": dataset}, None, settings)])
-    return embedding_of(trained, samples_of(trained, part))
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
+    return run_embedding(run, part, layers, None if output is None else Path(output), overwrite, tell)
 
 
 def run_embedding(
     run: Start,
     part: Part,
     layers: Sequence[Layer],
-    output: Path,
+    output: Path | None = None,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> Embedding:
-    """Write what the network makes of a data set as Parquet, CSV or NPZ, by the name of ``output``.
+    """Return what the network makes of a data set; write it as Parquet, CSV or NPZ, by the name of ``output``.
 
     ``say`` gets lines on the data.
     """
-    write = _writer(output)
-    check_file(output, overwrite)
+    write = None if output is None else _writer(output)
+    if output is not None:
+        check_file(output, overwrite)
     trained = Trained.open(run, layers)
-    check_file(output, overwrite, trained.inputs())
+    if output is not None:
+        check_file(output, overwrite, trained.inputs())
     for line in trained.remarks():
         say(line)
     embedding = embedding_of(trained, samples_of(trained, part))
-    write_atomically(output, lambda file: write(embedding, file))
+    if write is not None and output is not None:
+        write_atomically(output, lambda file: write(embedding, file))
     return embedding
 
 

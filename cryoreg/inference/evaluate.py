@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from cryoreg.config import Layer, check_same_run, resolve
+from cryoreg.config.calls import checked
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.divisions import divide
@@ -24,6 +26,7 @@ from cryoreg.inference.subtomogram_table import Columns, csv_text, places
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
+from cryoreg.telling import tell
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
 from cryoreg.training.cross_validation import cross_validates, held_out
 
@@ -134,20 +137,25 @@ class Evaluation(NamedTuple):
         }
 
 
+@checked(FinetuneSettings)
 def evaluate(
     run_dir: str | Path,
     part: SplitPart = "test",
     *,
+    data: str | Path | None = None,
     dataset: Mapping[str, object] | None = None,
+    labels_from: str | Path | None = None,
     **settings: object,
 ) -> Evaluation:
     """Evaluate a fine-tuning run's classifier on a part of its own data set's split, and save the figures beside it.
 
     The test part of a cross-validation is all that is labelled, out of fold; the part of the evaluation is then "cv".
-    ``dataset`` changes parameters of the data set, such as a root that has moved; ``settings`` are device, precision,
-    workers. Raises a `CryoregError` where weights or data are missing or do not fit each other.
+    ``data`` is where the data set now lies, ``labels_from`` the list of its labels; ``dataset`` changes other
+    parameters of it. ``settings`` are device, precision, workers. Raises a `CryoregError` where weights or data are
+    missing or do not fit each other.
     """
-    return run_evaluation(Path(run_dir), part, [Layer.of_arguments({"dataset": dataset}, None, settings)])
+    layer = Layer.of_arguments({"dataset": dataset}, None, settings, data, labels_from)
+    return run_evaluation(Path(run_dir), part, [layer], tell)
 
 
 def run_evaluation(

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from cryoreg.config import Layer
+from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import CheckpointError, ConfigError, DataError
@@ -23,6 +25,7 @@ from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
+from cryoreg.telling import tell
 from cryoreg.training.calibration import probabilities, temperature_of
 from cryoreg.wrapped import Wrapped
 
@@ -30,9 +33,11 @@ UNSURE = 0.5
 Threshold = float | Literal["auto"]
 
 
+@checked(FinetuneSettings)
 def predict(
     run: str | Path,
     *,
+    data: str | Path | None = None,
     dataset: Chosen = None,
     output: str | Path | None = None,
     format: str | None = None,
@@ -44,15 +49,16 @@ def predict(
 ) -> Predictions:
     """Classify every subtomogram of a data set with a fine-tuning run's classifier, as `cryoreg predict` does.
 
-    ``dataset`` is that of the run unless given; a mapping without a name changes the run's, such as its root. With
-    ``output`` the predictions are written, by the writer ``format`` or that of the suffix. ``unsure`` is the confidence
-    below which a prediction is unsure; "auto": that above which 95 % of the validation split were right.
-    ``none_of_these`` names the score that tells what belongs to none of the classes ("auto": the one that fine-tuning
-    chose), or is "off". ``settings`` are device, precision, workers. Raises a `CryoregError` for any mistake.
+    ``data`` is a file or folder, by default the run's own; which reader fits is worked out. ``dataset`` names one, or
+    changes parameters of the run's. With ``output`` the predictions are written, by the writer ``format`` or that of
+    the suffix. ``unsure`` is the confidence below which a prediction is unsure; "auto": that above which 95 % of the
+    validation split were right. ``none_of_these`` names the score that tells what belongs to none of the classes
+    ("auto": the one that fine-tuning chose), or is "off". ``settings`` are device, precision, workers. Raises a
+    `CryoregError` for any mistake.
     """
-    layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
     path = None if output is None else Path(output)
-    return run_prediction(Path(run), layers, path, format, unsure, none_of_these, overwrite, skip_bad)
+    return run_prediction(Path(run), layers, path, format, unsure, none_of_these, overwrite, skip_bad, tell)
 
 
 def run_prediction(

@@ -14,7 +14,7 @@ from cryoreg.datasets.tomograms.kinds import instead_of_tomograms, is_tomogram, 
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
-from cryoreg.picking.pick_lists import check_names, list_files, name_of, write_lists
+from cryoreg.picking.pick_lists import check_names, list_files, name_of, table, write_lists
 from cryoreg.picking.pickers import DOG
 from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.settings import PickSettings
@@ -30,10 +30,37 @@ class Outputs(NamedTuple):
     overwrite: bool = False
 
 
+class Picked(NamedTuple):
+    """What was picked in some tomograms, and where it is written."""
+
+    picks: tuple[Picks, ...]
+    """Of each tomogram."""
+    star: Path
+    csv: Path
+    notes: tuple[str, ...]
+    """Lines on the tomograms."""
+
+    def __len__(self) -> int:
+        return sum(len(picks.positions) for picks in self.picks)
+
+    def lines(self) -> list[str]:
+        """Return a summary for the user, line by line."""
+        notes = [f"note      {note}" for note in self.notes]
+        return [*_summary(self.picks), *notes, f"lists     {self.star}, {self.csv}"]
+
+    def warnings(self) -> list[str]:
+        """Return a line for each tomogram whose contrast is not certain."""
+        return [_uncertain(picks) for picks in self.picks if not picks.verdict.decided]
+
+    def columns(self) -> dict[str, list[object]]:
+        """Return the table of all picks, as the CSV file has it."""
+        return {name: column.tolist() for name, column in table(self.picks).items()}
+
+
 def run_pick(
     paths: Sequence[Path], settings: PickSettings, outputs: Outputs, voxel_size: float | None = None
-) -> list[str]:
-    """Pick in every tomogram, write the lists and the picture, and return a summary for the user, line by line.
+) -> Picked:
+    """Pick in every tomogram, write the lists and the picture, and return what was found.
 
     ``voxel_size`` (Å) overrules the files. Raises `DataError` where a tomogram is at fault or nothing is found,
     `OutputError` where an output exists; nothing is then written.
@@ -50,8 +77,7 @@ def run_pick(
     write_lists(found, star, csv)
     if outputs.picture:
         _write_picture(outputs.picture, tomograms, found, settings)
-    notes = [f"note      {note}" for note in together(notes_on(tomograms))]
-    return [*_summary(found), *notes, f"lists     {star}, {csv}"]
+    return Picked(tuple(found), star, csv, tuple(together(notes_on(tomograms))))
 
 
 def find_tomograms(paths: Sequence[Path]) -> list[Path]:
@@ -94,12 +120,16 @@ def _summary(found: Sequence[Picks]) -> Iterator[str]:
         density = f"density {verdict.contrast}{known}"
         yield f"{name_of(picks.path)}  {len(picks.positions)} picks{_range(picks)}; {density}"
         if not verdict.decided:
-            yield (
-                f"warning   {name_of(picks.path)}: whether density is bright or dark is not certain; "
-                "look at it (--picture), and say --contrast"
-            )
+            yield _uncertain(picks)
     if len(found) > 1:
         yield f"total     {sum(len(picks.positions) for picks in found)} picks in {len(found)} tomograms"
+
+
+def _uncertain(picks: Picks) -> str:
+    return (
+        f"warning   {name_of(picks.path)}: whether density is bright or dark is not certain; "
+        "look at it (--picture), and say --contrast"
+    )
 
 
 def _range(picks: Picks) -> str:

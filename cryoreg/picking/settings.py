@@ -50,6 +50,9 @@ class PickSettings:
     """Who proposes them: a registered name."""
 
     def __post_init__(self) -> None:
+        for name, known in (("contrast", ("auto", "bright", "dark")), ("tilt_axis", ("x", "y"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} '{getattr(self, name)}' is none of {', '.join(known)}")
         low, high = self.tilt_range or (-90, 90)
         if not -90 <= low < high <= 90:
             raise ConfigError(f"--tilt-range {low:g} {high:g}: must rise, between -90 and 90 degrees")

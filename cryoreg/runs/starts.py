@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from cryoreg.runs.weights import Registered
 
 
+def layers_of_run(
+    task: str, layers: Sequence[Layer], recipe: str | None = None, resumed: Path | None = None
+) -> list[Layer]:
+    """Return all layers of a run in the order of their precedence: of a new one, or of the one in ``resumed``."""
+    from cryoreg.config.recipes import recipe_layer
+
+    first = [] if recipe is None else [recipe_layer(recipe, task)]
+    if resumed is None:
+        return with_start(task, layers, first)
+    from cryoreg.runs.run_folder import with_run
+
+    return [*first, *with_run(task, list(layers), resumed)]
+
+
 def with_start(task: str, layers: Sequence[Layer], recipe: Sequence[Layer] = ()) -> list[Layer]:
     """Return the layers of a new run, in the order of their precedence, with what the weights that it starts from say.
 

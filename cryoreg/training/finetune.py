@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
+from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Learner, StepOutput, Subtomograms
@@ -35,9 +36,9 @@ from cryoreg.runs.networks import (
     save_encoder,
     save_learner,
 )
-from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import require_loggers
-from cryoreg.runs.starts import with_start
+from cryoreg.runs.starts import layers_of_run
 from cryoreg.runs.weights import CLASSIFIER_FILE, card_of_start, make_card, provenance_of
 from cryoreg.training.averaging import Averaged
 from cryoreg.training.calibration import calibrate
@@ -311,26 +312,32 @@ def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
         save_familiar(classifier, plan.familiar(validation))
 
 
+@checked(FinetuneSettings)
 def finetune(
     run_dir: str | Path,
     *,
+    data: str | Path | None = None,
+    recipe: str | None = None,
     pretrained: str | Path | None = None,
     encoder: Chosen = None,
     learner: Chosen = None,
     augmentation: Chosen = None,
     augmentation_2: Chosen = None,
     dataset: Chosen = None,
+    labels_from: str | Path | None = None,
     split: Mapping[str, object] | None = None,
     resume: bool = False,
     **settings: object,
 ) -> FinetuneResult:
     """Train a classifier on labels, as `cryoreg finetune` does, from trained weights or from scratch.
 
-    ``learner`` is how to learn (default: full), ``augmentation_2`` another recipe for every second view.
-    ``pretrained`` is the name of weights, from which the encoder is then taken unless given, a pretraining run's
-    directory or an encoder.safetensors, from which data set and split are taken, too; "scratch": random weights. Left
-    out, the encoder's own trained weights are taken, where it has some. ``settings`` are those of `FinetuneSettings`:
-    labels, epochs, batch_size, lr, seed, ... With ``resume``, what is not given comes from the run directory. Raises a
+    ``data`` is a file or folder; which reader fits is worked out. ``recipe`` names settings that all others are laid
+    over: "best", ... (`list_recipes`). ``labels_from`` is a list of ids and classes, or a folder of lists of ids.
+    ``learner`` is how to learn (default: full), ``augmentation_2`` another recipe for every second view. ``pretrained``
+    is the name of weights, from which the encoder is then taken unless given, a pretraining run's directory or an
+    encoder.safetensors, from which data set and split are taken, too; "scratch": random weights. Left out, the
+    encoder's own trained weights are taken, where it has some. ``settings`` are those of `FinetuneSettings`: labels,
+    epochs, batch_size, lr, seed, ... With ``resume``, what is not given comes from the run directory. Raises a
     `CryoregError` for any mistake.
     """
     if pretrained is not None:
@@ -339,6 +346,6 @@ def finetune(
         **{"encoder": encoder, "learner": learner, "dataset": dataset},
         **{"augmentation": augmentation, SECOND_AUGMENTATION: augmentation_2},
     }
-    layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run("finetune", layers, Path(run_dir)) if resume else with_start("finetune", layers)
+    layers = [Layer.of_arguments(components, split, settings, data, labels_from)]
+    layers = layers_of_run("finetune", layers, recipe, Path(run_dir) if resume else None)
     return run_finetuning(resolve("finetune", layers), Path(run_dir), resume)

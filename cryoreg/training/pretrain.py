@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
+from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import StepOutput, Subtomograms
@@ -19,9 +20,9 @@ from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.splits import label_fraction
 from cryoreg.errors import DataError
 from cryoreg.runs.networks import first_encoder, save_encoder
-from cryoreg.runs.run_folder import RunFolder, with_run
+from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import require_loggers
-from cryoreg.runs.starts import with_start
+from cryoreg.runs.starts import layers_of_run
 from cryoreg.runs.weights import ENCODER_FILE, card_of_start, make_card
 from cryoreg.training.device import make_fabric
 from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
@@ -157,9 +158,12 @@ def _write_encoder(plan: PretrainingPlan, config: RunConfig[PretrainSettings], r
     save_encoder(run_dir, encoder, card)
 
 
+@checked(PretrainSettings)
 def pretrain(
     run_dir: str | Path,
     *,
+    data: str | Path | None = None,
+    recipe: str | None = None,
     method: Chosen = None,
     encoder: Chosen = None,
     augmentation: Chosen = None,
@@ -172,12 +176,13 @@ def pretrain(
 ) -> PretrainResult:
     """Pretrain an encoder without labels, as `cryoreg pretrain` does (defaults: moco, rb3d, gupta2022, demo).
 
-    Components are names, or mappings with a name and hyper-parameters: ``method={"name": "moco", "temperature": 0.1}``.
-    ``augmentation_2`` is another recipe for every second view. ``pretrained`` is what to go on from: the name of
-    weights, from which the encoder is then taken unless given, or a run's directory or an encoder.safetensors, from
-    which data set and split are taken, too.
-    ``settings`` are those of `PretrainSettings`: epochs, batch_size, lr, seed, device, ... With ``resume``, what is
-    not given comes from the run directory. Raises a `CryoregError` for any mistake in the input.
+    ``data`` is a file or folder; which reader fits is worked out. ``recipe`` names settings that all others are laid
+    over: "best", ... (`list_recipes`). Components are names, or mappings with a name and hyper-parameters:
+    ``method={"name": "moco", "temperature": 0.1}``. ``augmentation_2`` is another recipe for every second view.
+    ``pretrained`` is what to go on from: the name of weights, from which the encoder is then taken unless given, or a
+    run's directory or an encoder.safetensors, from which data set and split are taken, too. ``settings`` are those of
+    `PretrainSettings`: epochs, batch_size, lr, seed, device, ... With ``resume``, what is not given comes from the run
+    directory. Raises a `CryoregError` for any mistake in the input.
     """
     components = {
         **{"method": method, "encoder": encoder, "dataset": dataset},
@@ -185,6 +190,6 @@ def pretrain(
     }
     if pretrained is not None:
         settings["pretrained"] = pretrained
-    layers = [Layer.of_arguments(components, split, settings)]
-    layers = with_run("pretrain", layers, Path(run_dir)) if resume else with_start("pretrain", layers)
+    layers = [Layer.of_arguments(components, split, settings, data)]
+    layers = layers_of_run("pretrain", layers, recipe, Path(run_dir) if resume else None)
     return run_pretraining(resolve("pretrain", layers), Path(run_dir), resume)

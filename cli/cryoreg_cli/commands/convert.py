@@ -45,15 +45,11 @@ def convert(
     from cryoreg.config import resolve
 
     resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config, data))
-    from cryoreg.datasets.conversion.convert import convert as write
-    from cryoreg.outputs import check_file, check_folder
+    from cryoreg.datasets.conversion.convert import run_conversion
 
-    (check_file if form == "store" else check_folder)(output, overwrite)
-    dataset = resolved.spec("dataset").load()
-    for note in dataset.notes:
-        run_options.warn(f"note: {note}")
+    spec, settings = resolved.spec("dataset"), resolved.to_dict()["dataset"]
     with run_options.resumable():
-        done = write(dataset, output, form, resolved.to_dict()["dataset"], overwrite, skip_bad)
+        done, dataset = run_conversion(spec, settings, output, form, overwrite, skip_bad, run_options.warn)
     for reason in done.left_out.values():
         run_options.warn(f"left out  {reason}")
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"

@@ -38,8 +38,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     The exit status is 1 where a subtomogram cannot be read, or boxes or voxel sizes are mixed, which are then listed;
     also where a checksum does not match.
     """
-    from cryoreg.config import absolute, build_spec
-    from cryoreg.config.sniffing import choose
+    from cryoreg.config import absolute
     from cryoreg.errors import MixedError
 
     root = absolute(data)
@@ -47,19 +46,17 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         from cryoreg_cli.inspect_run import inspect_run
 
         return inspect_run(root, as_json)
-    name, why = (dataset, "as told") if dataset else choose(root)[:2]
     parameters = run_options.dataset_settings(assignments, "inspect")
-    spec = build_spec("dataset", name, {"root": root, **parameters}).spec
-    from cryoreg.datasets.inspection import inspect as look
+    from cryoreg.datasets.inspection import inspect_path
 
     try:
-        found = look(spec.load(), everything)
+        found = inspect_path(root, dataset, parameters, everything)
     except MixedError as error:
         _print_mixed(error.counts, as_json)
         raise
     further = [f"--set dataset.{key}={_as_typed(value)}" for key, value in parameters.items()]
-    command = " ".join(["cryoreg pretrain", f"--dataset {name}", f"--data {shlex.quote(str(data))}", *further])
-    record = {"path": str(root), "reader": name, "why": why, **_plain(found), "next": command}
+    command = " ".join(["cryoreg pretrain", f"--dataset {found.reader}", f"--data {shlex.quote(str(data))}", *further])
+    record = _plain(found) | {"next": command}
     if as_json:
         terminal.result(describing.to_json(record))
     else:
@@ -81,8 +78,8 @@ def _as_typed(value: object) -> str:
 
 
 def _plain(found: Inspection) -> dict[str, object]:
-    fields = dict(vars(found))
-    return fields | {"problems": [problem._asdict() for problem in found.problems], "sound": found.sound}
+    where = {key: getattr(found, key) for key in ("path", "reader", "why")}
+    return where | vars(found) | {"problems": [problem._asdict() for problem in found.problems], "sound": found.sound}
 
 
 def _print_mixed(counts: dict[str, dict[str, int]], as_json: bool) -> None:

@@ -96,5 +96,5 @@ def pick(
 
     chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
     with own_options("voxel_size"):
-        lines = run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size)
-    terminal.written(output, "\n".join(lines))
+        picked = run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size)
+    terminal.written(output, "\n".join(picked.lines()))

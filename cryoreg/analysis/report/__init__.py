@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
+from cryoreg.config.calls import checked
+from cryoreg.config.layers import Chosen
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.errors import ConfigError
+from cryoreg.telling import tell
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
@@ -16,24 +20,27 @@ if TYPE_CHECKING:
 NAME = "report.html"
 
 
+@checked(FinetuneSettings)
 def report(
     run: Start,
     output: str | Path | None = None,
     *,
     limit: int = 5000,
     part: Part | None = None,
-    dataset: Mapping[str, object] | None = None,
+    data: str | Path | None = None,
+    dataset: Chosen = None,
+    overwrite: bool = False,
     **settings: object,
 ) -> Path:
     """Write a run's report as HTML, and return where: ``output``, or report.html in the run directory.
 
-    ``run`` may be the name of weights; the report is then one of the ``dataset`` alone, and needs an ``output``.
+    ``run`` may be the name of weights; the report is then one of the ``data`` alone, and needs an ``output``.
     ``limit`` subtomograms are shown in the map; figures are of ``part`` of the run's own data set (None: test).
-    ``dataset`` and ``settings`` are as for `cryoreg.evaluate`. Raises a `CryoregError` where weights or data are
+    ``data``, ``dataset`` and ``settings`` are as for `cryoreg.embed`. Raises a `CryoregError` where weights or data are
     missing or unfit, or ``output`` exists.
     """
-    layers = [Layer.of_arguments({"dataset": dataset}, None, settings)]
-    return run_report(run, layers, None if output is None else Path(output), limit, part)
+    layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
+    return run_report(run, layers, None if output is None else Path(output), limit, part, overwrite, say=tell)
 
 
 def run_report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +10,9 @@ from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import StoreWriter
-from cryoreg.errors import DataError
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.outputs import check_file, check_folder
+from cryoreg.specs import DatasetSpec
 from cryoreg.telling import track
 
 Target = Literal["store", "mrc_folder", "lab"]
@@ -64,6 +66,25 @@ def convert(
         writer.finish()
     total = len(dataset)
     return Conversion(path, total - len(left_out), total - len(missing), left_out)
+
+
+def run_conversion(
+    spec: DatasetSpec,
+    settings: Mapping[str, Any],
+    path: Path,
+    to: Target = "store",
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> tuple[Conversion, Subtomograms]:
+    """Open a data set and `convert` it; ``say`` gets its notes. Raises `OutputError` before anything is opened."""
+    if to not in _WRITERS:
+        raise ConfigError(f"format '{to}' is none of {', '.join(_WRITERS)}")
+    (check_file if to == "store" else check_folder)(path, overwrite)
+    dataset = spec.load()
+    for note in dataset.notes:
+        say(f"note: {note}")
+    return convert(dataset, path, to, settings, overwrite, skip_bad), dataset
 
 
 def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], extra: bool = True) -> StoreLayout:
