@@ -185,7 +185,8 @@ def test_help_shows_what_is_meant_where_an_option_is_left_out(name: str) -> None
         if isinstance(parameter, click.Option) and not parameter.is_flag:
             record = parameter.get_help_record(context)
             assert record is not None
-            assert re.search(r"\[[^\[\]]+\]$", record[1]), f"{name} {record}"
+            shown = re.sub(r" +\[[-0-9.e+<=]*x[<>=][^\[\]]*\]$", "", record[1])  # the range of a number
+            assert re.search(r"\[[^\[\]]+\]$", shown), f"{name} {record}"
             if parameter.default is not None and isinstance(parameter.default, int | float | str):
                 assert f"default: {parameter.default}" in record[1]
 
@@ -304,3 +305,36 @@ def test_json_is_one_object_on_stdout_and_nothing_else(simulated: Path, tmp_path
         counted = Counter(row["prediction"] for row in csv.DictReader(file))
     assert {row["name"]: row["subtomograms"] for row in found["classes"] if row["subtomograms"]} == counted
     assert run("predict", tuned, "--output", tmp_path / "q.csv", "-q").stdout == f"{tmp_path / 'q.csv'}\n"
+
+
+DATA_IN = {name for name in RUNS if "--dataset" in help_of(name)} - {"benchmark"} | {"extract"}
+
+
+@pytest.mark.parametrize("name", sorted(DATA_IN))
+def test_what_is_told_of_files_has_one_name_in_all_commands_that_read_data(name: str) -> None:
+    context = click.Context(COMMANDS[name], info_name=name)
+    records = [p.get_help_record(context) for p in COMMANDS[name].params if isinstance(p, click.Option)]
+    told = {record[0] for record in records if record}
+    assert told >= {"--tomograms DIR", "--box VOXELS", "--voxel-size Å"}
+
+
+def test_what_is_told_of_files_is_a_setting_of_the_data_set(simulated: Path) -> None:
+    short = run("inspect", simulated, "--voxel-size", "33").stdout
+    assert "33 Å" in short
+    assert run("inspect", simulated, "--set", "dataset.voxel_size=33.0").stdout == short
+    both = run("inspect", simulated, "--voxel-size", "12", "--set", "dataset.voxel_size=33.0").stdout
+    assert both == short, "--set has the last word"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["inspect"], ["convert", "--output", "o.h5"], ["embed", "--from", "rb3d_universe", "--output", "o.csv", "--data"]],
+    ids=lambda words: words[0],
+)
+def test_a_reader_refuses_what_it_does_not_know_by_the_name_that_was_typed(
+    words: list[str], simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cryoreg, [*words, str(simulated), "--box", "8"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: --box: not a parameter of dataset 'store'")

@@ -115,6 +115,13 @@ def seed(last: int = 2**30) -> Decorator[Any]:
     return option("--seed", type=click.IntRange(0, last), default=0, help="Of all random draws.")
 
 
+def box(default: int | None = None, left_out: str = "") -> Decorator[Any]:
+    """Return ``--box``: the edge of boxes that are cut out of tomograms."""
+    return option(
+        "--box", type=click.IntRange(2), default=default, metavar="VOXELS", help=f"Edge of the boxes.{left_out}"
+    )
+
+
 def settings(
     metavar: str, type: click.ParamType | None = None, help: str = "Any other setting; repeatable. [none]"
 ) -> Decorator[Any]:
@@ -128,13 +135,14 @@ SKIP_BAD = option("--skip-bad", is_flag=True, help="Leave out subtomograms that 
 CONFIG = option("--config", type=PATH, metavar="TOML", help="Settings of a pretraining run to start from. [none]")
 IDS = option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
 KIND = option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind. [all]")
-TOMOGRAMS = option("--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms. [beside the list]")
-BOX = option("--box", type=click.IntRange(min=2), default=32, metavar="VOXELS", help="Edge of the boxes.")
+TOMOGRAMS = option(
+    "--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms of a list. [as the list says, or beside it]"
+)
 VOXEL_SIZE = option(
     "--voxel-size",
     type=POSITIVE,
     metavar="Å",
-    help="Of the tomograms, where files do not say or are wrong. [as they say]",
+    help="Of the files, where they do not say or are wrong. [as they say]",
 )
 TILT_RANGE = option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, °. [not known]")
 FORMAT = option(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import reduce
+from functools import reduce, wraps
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cryoreg.config.starts import Start
 
 Command = Callable[..., object]
+_OF_FILES = ("tomograms", "box", "voxel_size")
 
 
 PATH = declared.PATH
@@ -43,13 +45,35 @@ def own_options(*keys: str) -> Iterator[None]:
     """Name a command's own options, such as --voxel-size, where messages name the settings of its data set."""
     from cryoreg.errors import CryoregError
 
-    settings = re.compile(rf"(?:--set )?\bdataset\.({'|'.join(keys)})\b(?: \(--set\))?(=?)")
+    if not keys:
+        yield
+        return
+    settings = re.compile(rf"(?:--set )?\bdataset\.({'|'.join(keys)})\b(?: \((?:--set|argument)\))?(=?)")
     try:
         yield
     except CryoregError as error:
         named = settings.sub(lambda found: f"--{found[1].replace('_', '-')}{found[2] and ' '}", str(error))
         error.args = (named, *error.args[1:])
         raise
+
+
+def files(function: Command) -> Command:
+    """Add what a reader may be told of files: short for ``--set dataset.KEY=VALUE``, which has the last word."""
+
+    @wraps(function)
+    def run(*args: Any, assignments: tuple[str, ...], **given: Any) -> object:
+        told = {key: value for key in _OF_FILES if (value := given.pop(key)) is not None}
+        said = (f"dataset.{key}={as_toml(value)}" for key, value in told.items())
+        with own_options(*told):
+            return function(*args, assignments=(*said, *assignments), **given)
+
+    decorators = (declared.TOMOGRAMS, declared.box(left_out=" [a network's own; else 32]"), declared.VOXEL_SIZE)
+    return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), run)
+
+
+def as_toml(value: object) -> str:
+    """Write the value of an option as --set takes it."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str, ensure_ascii=False)
 
 
 class Shorthand(NamedTuple):
@@ -196,13 +220,15 @@ class _Setting(declared.Option):
         return "that of the run" if default is None else f"default: {default}"
 
 
-def options(shorthands: tuple[Shorthand, ...], task: str | None = None) -> Callable[[Command], Command]:
-    """Return a decorator that adds the shorthands and --set; defaults are those of ``task``, or of the command."""
+def options(
+    shorthands: tuple[Shorthand, ...], task: str | None = None, of_data: bool = True
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds the shorthands, what is told of files, and --set.
+
+    Defaults are those of ``task``, or of the command.
+    """
     settings = declared.settings("SECTION.KEY=VALUE", SETTING)
-    decorators = [
-        *(_option(shorthand, task) for shorthand in shorthands),
-        settings,
-    ]
+    decorators = [*(_option(shorthand, task) for shorthand in shorthands), *([files] if of_data else []), settings]
     return lambda command: reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
 
 

@@ -34,6 +34,7 @@ from cryoreg_cli.run_options import PATH
     help="Draw so many of more.",
 )
 @options.SEED
+@run_options.files
 @options.settings("dataset.KEY=VALUE", SETTING)
 @options.OVERWRITE
 @options.quietable

@@ -43,7 +43,9 @@ class _Given(TypedDict):
 @click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader. [worked out from the data]")
 @click.option("--starts", metavar="NAME,NAME", help="Only these starts (and random). [all]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="So many seeds, from 0 on. [the study's]")
-@click.option("--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs.")
+@click.option(
+    "--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs. [1]"
+)
 @options.settings("KEY=VALUE", help="Another value of the study: a.b.c=TOML; repeatable. [none]")
 @click.option(
     "--processes",

@@ -17,7 +17,7 @@ OPTIONS = (SEED, DEVICE, PRECISION)
 
 
 @options.command()
-@run_options.options(OPTIONS, "pretrain")
+@run_options.options(OPTIONS, "pretrain", of_data=False)
 @options.run_dir("Where the runs' files go. [a new one in runs/]")
 @options.quietable
 def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) -> None:

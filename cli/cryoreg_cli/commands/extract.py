@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.run_options import own_options
+from cryoreg_cli.run_options import as_toml, own_options
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -18,7 +17,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.command()
 @options.data(metavar="LIST")
 @options.TOMOGRAMS
-@options.BOX
+@options.box(32)
 @options.VOXEL_SIZE
 @click.option("--rescale-to", type=_POSITIVE, metavar="Å", help="Voxel size of the boxes. [that of the tomograms]")
 @click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Dark is inverted. [not known]")
@@ -46,7 +45,7 @@ def extract(
     The same as `cryoreg convert --dataset tomogram`: `cryoreg show dataset tomogram` lists every setting. To train
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
-    given = [f"dataset.{key}={_toml(value)}" for key, value in settings.items() if value is not None]
+    given = [f"dataset.{key}={as_toml(value)}" for key, value in settings.items() if value is not None]
     with own_options(*settings):
         context.invoke(
             convert,
@@ -59,7 +58,3 @@ def extract(
             assignments=(*given, *assignments),
             dataset__name="tomogram",
         )
-
-
-def _toml(value: object) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str, ensure_ascii=False)

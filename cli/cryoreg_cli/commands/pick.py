@@ -36,8 +36,8 @@ class _Settings(TypedDict):
 @options.argument(
     "tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...", older=("--tomograms", "--data")
 )
-@click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles.")
-@click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius.")
+@click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles. [that of --diameter]")
+@click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius. [that of --radius]")
 @click.option(
     "--picker",
     type=COMPONENT["picker"],
@@ -68,8 +68,8 @@ class _Settings(TypedDict):
 @click.option("--rotations", type=click.IntRange(min=1), default=500, help="Of the template.")
 @options.TILT_RANGE
 @click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", help="The beam is z.")
-@click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template.")
-@click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep.")
+@click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template. [not filtered]")
+@click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep. [all]")
 @options.output("The STAR file; a .csv is written beside it.", default="picks.star")
 @click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
 @options.OVERWRITE

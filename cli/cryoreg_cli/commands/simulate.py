@@ -29,7 +29,7 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     "--universe",
     type=click.IntRange(2),
     metavar="N",
-    help="So many made-up structures of every kind instead, through random microscopes; 20 of each by default.",
+    help="So many made-up structures of every kind instead, through random microscopes. [none]",
 )
 @click.option("--box", type=click.IntRange(4), metavar="VOXELS", help="Edge of the boxes, with --universe. [16]")
 @click.option(
