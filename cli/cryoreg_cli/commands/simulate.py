@@ -40,7 +40,7 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     "--map-voxel-size",
     type=click.FloatRange(0, min_open=True),
     metavar="Å",
-    help="Of MRC maps, where headers do not say or are wrong.",
+    help="Of MRC maps, where headers do not say or are wrong. [as they say]",
 )
 @click.option(
     "--map-threshold",
