@@ -68,6 +68,45 @@ class Writer(ABC):
         """
 
 
+class Shown(NamedTuple):
+    """The N particles of a tomogram, as a viewer is to show them."""
+
+    name: str
+    """Of the tomogram, without folder and ending."""
+    tomogram: Path
+    shape: tuple[int, int, int]
+    """Its voxels along z, y and x."""
+    voxel_size: float
+    """Å."""
+    ids: Sequence[str]
+    places: Sequence[tuple[float, float, float]]
+    """x, y, z in voxels of the tomogram; the middle of the first one is 0."""
+    classes: Sequence[str]
+    """The name of each one's class, empty where it has none."""
+    confidences: Sequence[float | None]
+    radii: Sequence[float]
+    """Å; the more confident, the larger."""
+    colours: Mapping[str, tuple[int, int, int]]
+    """Class -> red, green and blue, 0 to 255, in the order of a legend: the same in all tomograms."""
+
+
+class Viewer(ABC):
+    """A program to which `cryoreg open` gives particles in their tomogram. The class's name counts for nothing."""
+
+    programs: ClassVar[Sequence[str]]
+    """What the program is called, the usual name first: which is looked for on the PATH."""
+    install: ClassVar[str]
+    """What to do where there is none, in a few words: "install IMOD (https://...)"."""
+
+    @abstractmethod
+    def prepare(self, shown: Shown, folder: Path) -> Sequence[Sequence[str]]:
+        """Write files called NAME... into a folder, and return commands that show them, each a list of words.
+
+        The last one starts the viewer by the first of ``programs``; those before it are tools that come with it. Raises
+        a `CryoregError` of one line where the viewer cannot show it.
+        """
+
+
 class MakeOptimizer(Protocol):
     """What an entry point of ``cryoreg.optimizers`` names: a function that imports torch when it is called.
 
@@ -101,7 +140,7 @@ class Part(NamedTuple):
 
 FILES = ("recipe", "study")
 """Seams where an entry point names the path of a TOML file, whose first comment says what it is."""
-_BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer}
+_BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer, "viewer": Viewer}
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "optimizer": ("groups", "lr", "momentum"),
     "schedule": ("progress",),

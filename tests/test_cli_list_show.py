@@ -56,6 +56,7 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Studies:",
         "Schedules:",
         "Pickers:",
+        "Viewers:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cryoreg import registry
 from cryoreg.kinds import SEAMS
-from cryoreg.seams import Part, Writer
+from cryoreg.seams import Part, Viewer, Writer
 from cryoreg.testing import run_checks
 from cryoreg.testing.checks import checks_of_parts
 from cryoreg.testing.runner import to_check
@@ -37,6 +37,16 @@ class Shouting(Writer):
 
     def prepare(self, output, dataset, classes):
         return lambda predictions: ""
+
+
+class Nameless(Viewer):
+    """Names its program by letters."""
+
+    programs = "3dmod"
+    install = "install it"
+
+    def prepare(self, shown, folder):
+        return []
 
 
 def signs(groups, lr, momentum):
@@ -89,6 +99,12 @@ def recipe(folder: Path, text: str) -> Path:
 FAULTY = {
     "no summary": ("schedule", lambda folder: undocumented, "check_part_has_a_summary", "does not say what it is"),
     "suffix": ("writer", lambda folder: Shouting, "check_writer_has_a_suffix", "the suffix is '.TXT'"),
+    "program": (
+        "viewer",
+        lambda folder: Nameless,
+        "check_viewer_names_its_program",
+        "programs is '3dmod'",
+    ),
     "uphill": ("optimizer", lambda folder: signs, "check_optimizer_moves_and_goes_on", "do not lower it"),
     "forgetful": ("optimizer", lambda folder: forgetful, "check_optimizer_moves_and_goes_on", "resumed one steps"),
     "nothing": ("optimizer", lambda folder: returns_nothing, "check_optimizer_moves_and_goes_on", "no Optimizer"),

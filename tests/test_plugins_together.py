@@ -41,10 +41,13 @@ def test_nothing_clashes_and_nothing_is_broken(environment: CleanEnvironment) ->
     added = {(entry["package"], entry["name"]) for entry in entries if entry["package"] != "cryoreg"}
     assert added == {
         ("cryoreg-autoencoder", "autoencoder"),
+        ("cryoreg-chimerax", "artiax"),
+        ("cryoreg-chimerax", "chimerax"),
         ("cryoreg-barlowtwins", "barlow_twins"),
         ("cryoreg-copick", "copick"),
         ("cryoreg-liu2019", "autoencoding_classifier"),
         ("cryoreg-mlflow", "mlflow"),
+        ("cryoreg-napari", "napari"),
         ("cryoreg-yu2020", "few_shot_adaptation"),
     }
     assert "(broken)" not in environment.run("cryoreg", "list").stdout

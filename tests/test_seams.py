@@ -402,9 +402,8 @@ def examples() -> dict[str, object]:
 def test_the_examples_of_the_page_are_what_the_seams_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = examples()
     pairs = {"logger": "ShoutLogger", "writer": "NamesWriter", "optimizer": "signs", "schedule": "trapezoid"}
-    assert {seam: misfit(seam, known[name]) for seam, name in (pairs | {"picker": "voxels"}).items()} == dict.fromkeys(
-        [*pairs, "picker"], ""
-    )
+    pairs |= {"picker": "voxels", "viewer": "TableViewer"}
+    assert {seam: misfit(seam, known[name]) for seam, name in pairs.items()} == dict.fromkeys(pairs, "")
     logger = known["ShoutLogger"](LoggedRun(tmp_path / "pre", {}, 0))
     logger.epoch(3, 10, {"loss": 0.5})
     assert capsys.readouterr().out == "pre: epoch 3, loss 0.500\n"

@@ -21,6 +21,7 @@ EXAMPLES = {
     "inspect": "cryoreg inspect particles.star",
     "label": "cryoreg label particles.star --classes ribosome,proteasome",
     "list": "cryoreg list --kind method --verbose",
+    "open": "cryoreg open classes.star --viewer imod",
     "pick": "cryoreg pick tomo.mrc --diameter 120 --output picks.star",
     "plugin": "cryoreg new plugin mine --kind method",
     "predict": "cryoreg predict runs/few --data particles.star --output classes.star",

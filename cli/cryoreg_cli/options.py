@@ -145,6 +145,14 @@ VOXEL_SIZE = option(
     help="Of the files, where they do not say or are wrong. [as they say]",
 )
 TILT_RANGE = option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, °. [not known]")
+WHERE = option(
+    "--where",
+    "wheres",
+    type=(PATH, click.Choice(["keep", "drop", "mark"]), str),
+    multiple=True,
+    metavar="MASK keep|drop|mark DISTANCE",
+    help="By distance from a mask: a file, or a folder of one for each tomogram; 0 is inside; repeatable. [none]",
+)
 FORMAT = option(
     "--format",
     "form",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce, wraps
 from itertools import chain, count
@@ -22,12 +22,20 @@ from cryoreg_cli.completion_values import COMPONENT, LOGGERS, SETTING, START
 if TYPE_CHECKING:
     from cryoreg.config import Layer, RunConfig
     from cryoreg.config.starts import Start
+    from cryoreg.datasets.tomograms.masks import Verb, Where
 
 Command = Callable[..., object]
 _OF_FILES = ("tomograms", "box", "voxel_size")
 
 
 PATH = declared.PATH
+
+
+def parse_wheres(wheres: Sequence[tuple[Path, Verb, str]]) -> tuple[Where, ...]:
+    """Return what --where says."""
+    from cryoreg.datasets.tomograms.masks import Where
+
+    return tuple(Where.parse(*each) for each in wheres)
 
 
 @contextmanager

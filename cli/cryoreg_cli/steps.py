@@ -22,7 +22,7 @@ STEPS = (
         ("pick", "extract", "convert", "simulate"),
         EXAMPLES["pick"],
     ),
-    Step("Look", ("inspect", "view", "preview", "report", "explain"), EXAMPLES["inspect"]),
+    Step("Look", ("inspect", "view", "open", "preview", "report", "explain"), EXAMPLES["inspect"]),
     Step(
         "Learn",
         ("label", "suggest", "pretrain", "finetune", "evaluate"),

@@ -8,13 +8,10 @@ from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-import mrcfile
-import numpy as np
-from numpy.typing import NDArray
-
 from cryoreg.analysis.clustering import ClusterSettings, cluster
 from cryoreg.analysis.gradcam import draw_comparison, grad_cam, predicted_class
 from cryoreg.analysis.preview import in_turns
+from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.inference.embedding import Part, parts_of, samples_of
@@ -116,17 +113,6 @@ def _write_one(trained: Trained, index: int, stem: Path, target: int | None, ran
     for path, data in {(whole := stem.with_name(f"{stem.name}.mrc")): volume, **files}.items():
         write_mrc(path, data, trained.dataset.voxel_size)
     return Written(whole, tuple(files), float(volume.mean() + _SIGMA * volume.std()))
-
-
-def write_mrc(path: Path, volume: NDArray[np.float32], voxel_size: float | None) -> None:
-    """Write a volume (D, H, W) as MRC, float32, voxel size (Å; 0 where unknown) in the header and origin at 0."""
-
-    def write(name: str) -> None:
-        with mrcfile.new(name, np.ascontiguousarray(volume, np.float32), overwrite=True) as mrc:
-            mrc.set_volume()
-            mrc.voxel_size = voxel_size or 0
-
-    write_atomically(path, lambda file: write(file.name))
 
 
 def file_stems(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from cryoreg.datasets.particles.coordinates import Placed
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.readers.file_dataset import FileDataset
 from cryoreg.datasets.readers.tomogram import ParticleBoxes
+from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.names import Described
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_kind",
     "check_voxels",
     "one_line",
+    "open_tomogram",
     "refuse",
     "times",
 ]

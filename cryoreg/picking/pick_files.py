@@ -11,6 +11,7 @@ import numpy as np
 from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.kinds import instead_of_tomograms, is_tomogram, tomograms_in
+from cryoreg.datasets.tomograms.masks import masks_for
 from cryoreg.errors import DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
@@ -67,11 +68,13 @@ def run_pick(
     """
     star, csv = list_files(outputs.list)
     files = find_tomograms(paths)
-    template = [settings.template] if settings.template else []
-    check_files([star, csv, *([outputs.picture] if outputs.picture else [])], outputs.overwrite, [*files, *template])
-    check_names(files)
     tomograms = [open_tomogram(file, voxel_size) for file in files]
-    found = [pick(tomogram, settings) for tomogram in _shown(tomograms)]
+    masks = masks_for(settings.where, tomograms)
+    inputs: list[str | Path] = [*files, *(mask.path for of in masks for mask in of)]
+    inputs += [settings.template] if settings.template else []
+    check_files([star, csv, *([outputs.picture] if outputs.picture else [])], outputs.overwrite, inputs)
+    check_names(files)
+    found = [pick(tomogram, settings, masks.pop(0)) for tomogram in _shown(tomograms)]  # which frees their voxels
     if not any(len(picks.positions) for picks in found):
         raise DataError(_nothing(found, settings))
     write_lists(found, star, csv)
@@ -103,6 +106,9 @@ def _shown(tomograms: Sequence[Tomogram]) -> Iterable[Tomogram]:
 def _nothing(found: Sequence[Picks], settings: PickSettings) -> str:
     where = found[0].path if len(found) == 1 else f"{found[0].path} and {len(found) - 1} more"
     highest = max(picks.highest for picks in found)
+    removing = [str(each.path) for each in settings.where if each.verb != "mark"]
+    if highest >= settings.lowest and removing:
+        return f"{where}: no picks are left by --where ({', '.join(removing)}); ask for another distance"
     if highest >= settings.lowest and settings.min_cc is not None:
         return f"{where}: no picks correlate with the template by {settings.min_cc:g}; lower --min-cc"
     if settings.lowest == -np.inf:

@@ -88,13 +88,24 @@ def particles(found: Sequence[Picks]) -> pd.DataFrame:
             **{column: rows[axis] for column, axis in zip(relion.COORDINATES, "xyz", strict=True)},
             relion.PICK_SCORE: rows["score"],
             relion.GROUP: np.concatenate([np.array(group, dtype=int) for group in groups]),
+            **_marks(found, "cryoreg"),
         }
     )
 
 
 def table(found: Sequence[Picks]) -> pd.DataFrame:
-    """Return our own columns of all picks: tomogram, x, y, z (voxels), score, dog, cc, voxel_size (Å), contrast."""
-    return pd.concat([_rows(picks) for picks in found], ignore_index=True)
+    """Return our own columns of all picks: tomogram, x, y, z (voxels), score, dog, cc, voxel_size (Å), contrast.
+
+    Masks that mark add distance_NAME (Å, negative inside) and within_NAME.
+    """
+    return pd.concat([_rows(picks) for picks in found], ignore_index=True).assign(**_marks(found))
+
+
+def _marks(found: Sequence[Picks], prefix: str = "") -> dict[str, list[str]]:
+    """Return the columns of masks that mark."""
+    columns = [[marks.columns(name, prefix) for name, marks in picks.marks.items()] for picks in found]
+    merged = [{column: values for each in of_one for column, values in each.items()} for of_one in columns]
+    return {column: [value for each in merged for value in each[column]] for column in (merged[0] if merged else {})}
 
 
 def _rows(picks: Picks) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from cryoreg import registry
 from cryoreg.contracts import Box, Contrast
 from cryoreg.datasets.tomograms.files import Tomogram, cut
+from cryoreg.datasets.tomograms.masks import Marks, Mask
 from cryoreg.errors import DataError
 from cryoreg.picking import ranking
 from cryoreg.picking.pickers import DOG
@@ -40,6 +42,8 @@ class Picks(NamedTuple):
     highest: float
     """The highest peak, whether picked or not."""
     picker: str = DOG
+    marks: Mapping[str, Marks] = {}
+    """What masks that mark say, by their names."""
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -62,8 +66,8 @@ class _Candidates(NamedTuple):
         return _Candidates(self.positions[index], self.dog[index], None if self.cc is None else self.cc[index])
 
 
-def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
-    """Find the particles of one size in a tomogram.
+def pick(tomogram: Tomogram, settings: PickSettings, masks: Sequence[Mask] = ()) -> Picks:
+    """Find the particles of one size in a tomogram, where its masks allow them.
 
     Raises `DataError` where the radius does not fit it, where it is constant or holds NaN, and where the template does
     not fit; `UnknownComponentError` for an unknown picker.
@@ -72,19 +76,29 @@ def pick(tomogram: Tomogram, settings: PickSettings) -> Picks:
     peaks, verdict = _proposed(tomogram, radius, settings)
     candidates = _candidates(peaks, tomogram.shape, radius, settings)
     if settings.template is not None:
-        candidates = _ranked(tomogram, voxel_size, candidates, verdict.contrast, settings)
-    chosen = _chosen(candidates, voxel_size, settings)
+        near = _allowed(candidates, masks, _reach(settings, voxel_size) * voxel_size * np.sqrt(3))
+        candidates = _ranked(tomogram, voxel_size, near, verdict.contrast, settings)
+    chosen = _chosen(_allowed(candidates, masks), voxel_size, settings)
+    places = chosen.positions[:, ::-1]
     return Picks(
         path=Path(tomogram.path),
         shape=tomogram.shape,
         voxel_size=voxel_size,
         verdict=verdict,
-        positions=chosen.positions[:, ::-1],
+        positions=places,
         dog=chosen.dog,
         cc=chosen.cc,
         highest=float(peaks.heights.max(initial=0)),
         picker=settings.picker,
+        marks={mask.where.name: mask.marks(places) for mask in masks if mask.where.verb == "mark"},
     )
+
+
+def _allowed(candidates: _Candidates, masks: Sequence[Mask], slack: float = 0.0) -> _Candidates:
+    """Return the candidates where masks allow them, or may do so once they have moved by ``slack`` (Å)."""
+    for mask in masks:
+        candidates = candidates.take(mask.allows(candidates.positions[:, ::-1], slack))
+    return candidates
 
 
 def _proposed(tomogram: Tomogram, radius: float, settings: PickSettings) -> Proposal:
@@ -135,7 +149,7 @@ def _ranked(
     """Move candidates to the voxel near them where the template fits best, and say how well it does."""
     templates = load_templates(tomogram, voxel_size, settings)
     sign = np.float32(1 if contrast == "bright" else -1)
-    reach = min(max(1, round(settings.radius / voxel_size / 2)), _LONGEST_SHIFT)
+    reach = _reach(settings, voxel_size)
 
     def read_box(centre: NDArray[np.int64], edge: int) -> NDArray[np.float32]:
         return sign * cut(tomogram, centre, edge)[0]
@@ -143,6 +157,11 @@ def _ranked(
     voxels = np.rint(candidates.positions).astype(np.int64)
     found = ranking.match(read_box, voxels, templates, reach)
     return _Candidates((voxels + found.shifts).astype(np.float64), candidates.dog, found.correlations)
+
+
+def _reach(settings: PickSettings, voxel_size: float) -> int:
+    """Return how far a candidate moves along each axis, at most; voxels."""
+    return min(max(1, round(settings.radius / voxel_size / 2)), _LONGEST_SHIFT)
 
 
 def _chosen(candidates: _Candidates, voxel_size: float, settings: PickSettings) -> _Candidates:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryoreg.contracts import TiltAxis
 from cryoreg.errors import ConfigError
 from cryoreg.picking.pickers import DOG
+
+if TYPE_CHECKING:
+    from cryoreg.datasets.tomograms.masks import Where
 
 THRESHOLD = 3.0
 """Above it noise leaves about 0.003/σ³ peaks in a voxel."""
@@ -48,6 +51,8 @@ class PickSettings:
     """Lowest correlation coefficient to keep."""
     picker: str = DOG
     """Who proposes them: a registered name."""
+    where: tuple[Where, ...] = ()
+    """Masks that keep, drop or mark picks by their distance."""
 
     def __post_init__(self) -> None:
         for name, known in (("contrast", ("auto", "bright", "dark")), ("tilt_axis", ("x", "y"))):

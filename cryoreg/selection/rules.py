@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.tomograms.masks import Marks, Where
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking.suppression import suppress
 from cryoreg.selection import listed
 from cryoreg.selection.distances import Distance, positions
 from cryoreg.selection.listed import Floats, Listed
+from cryoreg.selection.masking import measure, prefix_of
 
 Flags = NDArray[np.bool_]
 Marked = Literal["keep", "drop", "only"]
@@ -40,6 +43,12 @@ class Rules(NamedTuple):
     """Å per unit of the coordinates."""
     per_tomogram: int | None = None
     """The best so many of each."""
+    wheres: tuple[Where, ...] = ()
+    """Masks that keep, drop or mark by distance."""
+    tomogram_files: Path | None = None
+    """The folder of the tomograms that masks belong to, where it is not beside the list."""
+    voxel_size: float | None = None
+    """Å, of the tomograms."""
 
 
 class Chosen(NamedTuple):
@@ -51,6 +60,8 @@ class Chosen(NamedTuple):
     reasons: dict[str, int]
     """Why particles were left out, and how many; one counts for the first rule that it breaks."""
     notes: list[str]
+    columns: Mapping[str, list[str]] = {}
+    """What masks mark, for all particles: the name of a column, and its values as text."""
 
     def summary(self) -> list[tuple[str, int, int]]:
         """Return class, listed and kept, for each class."""
@@ -68,6 +79,7 @@ class _Choice:
         self.classes = [name for each in lists for name in each.classes(rules.class_column)]
         self.tomograms = [name and stem(name) for each in lists for name in each.tomograms]
         self.kept = np.ones(sum(len(each) for each in lists), dtype=bool)
+        self.columns: dict[str, list[str]] = {}
 
     def figures(self, names: Sequence[str], what: str) -> Floats:
         return np.concatenate([each.figures(names, what) for each in self.lists])
@@ -91,7 +103,7 @@ def choose(lists: Sequence[Listed], rules: Rules) -> Chosen:
         told = "; ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
         raise DataError(f"{choice.paths()}: of {len(choice.kept)} particles none is left ({told}); choose otherwise")
     reasons = {reason: count for reason, count in reasons.items() if count}
-    return Chosen(choice.kept, choice.classes, choice.tomograms, reasons, choice.notes)
+    return Chosen(choice.kept, choice.classes, choice.tomograms, reasons, choice.notes, choice.columns)
 
 
 def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
@@ -107,6 +119,7 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
     yield from _by_figure(choice, rules.min_familiarity, listed.FAMILIARITY, "familiarity")
     yield from _by_mark(choice, rules.unsure, listed.UNSURE, "unsure")
     yield from _by_mark(choice, rules.none_of_these, listed.NONE_OF_THESE, "none of these")
+    yield from _by_mask(choice, rules)
     if rules.distance is not None:
         yield f"less than {rules.distance} from a better one", _apart(choice, rules.distance)
     if rules.per_tomogram is not None:
@@ -162,6 +175,20 @@ def _by_mark(choice: _Choice, mark: Marked, columns: Sequence[str], what: str) -
     if unknown:
         choice.notes.append(f"note: of {unknown} particles it is not known whether they are {what}")
     yield (what, marks != 1) if mark == "drop" else (f"not {what}", marks == 1)
+
+
+def _by_mask(choice: _Choice, rules: Rules) -> Iterator[tuple[str, Flags]]:
+    """Yield what masks of the tomograms keep or drop, and take down what they mark."""
+    if not rules.wheres:
+        return
+    told = rules.tomogram_files, rules.voxel_size, rules.coordinate_size
+    found = [measure(each.path, rules.wheres, *told) for each in choice.lists]
+    for where, *parts in zip(rules.wheres, *found, strict=True):
+        marks = Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        if where.verb == "mark":
+            choice.columns |= marks.columns(where.name, prefix_of(choice.lists[0].path))
+        else:
+            yield (f"not {where}", marks.within) if where.verb == "keep" else (str(where), ~marks.within)
 
 
 def _scores(choice: _Choice) -> Floats:

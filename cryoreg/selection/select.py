@@ -16,6 +16,7 @@ from cryoreg.files import write_text
 from cryoreg.inference.optimisation_sets import set_beside, set_text
 from cryoreg.outputs import check_files
 from cryoreg.selection.listed import Listed
+from cryoreg.selection.masking import check_columns, with_columns
 from cryoreg.selection.merging import merge
 from cryoreg.selection.rules import Chosen, Rules, choose
 
@@ -44,10 +45,10 @@ def run_select(
 ) -> Selected:
     """Write the particles of a list that rules keep; of several lists, as one that begins as the first does.
 
-    Whatever the list holds stays as it is, character by character, but for the rows that are left out. With ``split``
-    each class or tomogram gets a file of its own, OUTPUT_NAME. Of an optimisation set, the list is chosen from, and a
-    set is written beside each file. ``say`` gets lines on what was assumed. Raises a `CryoregError`, one line, for any
-    mistake, before anything is written.
+    Whatever the list holds stays as it is, character by character, but for the rows that are left out and the columns
+    that masks add. With ``split`` each class or tomogram gets a file of its own, OUTPUT_NAME. Of an optimisation set,
+    the list is chosen from, and a set is written beside each file. ``say`` gets lines on what was assumed. Raises a
+    `CryoregError`, one line, for any mistake, before anything is written.
     """
     if output.suffix.lower() != paths[0].suffix.lower():
         raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")
@@ -55,8 +56,10 @@ def run_select(
     if len({Path(each.path).resolve() for each in lists}) < len(lists):
         raise ConfigError(f"{paths[0]}: a list is merged with itself; name different ones")
     _check_tomograms(lists)
+    for each in lists:
+        check_columns(each.path, rules.wheres)
     chosen = choose(lists, rules)
-    text = merge(lists)
+    text = with_columns(merge(lists), chosen.columns)
     parts = _parts(chosen, split)
     files = {name: output.with_name(f"{output.stem}{name and '_'}{name}{output.suffix}") for name in parts}
     source = lists[0].optimisation_set

@@ -36,15 +36,21 @@ class Tomogram(NamedTuple):
 
 
 def simulate_tomogram(
-    structures: Sequence[Structure], shape: tuple[int, int, int], count: int, settings: SceneSettings, seed: int
+    structures: Sequence[Structure],
+    shape: tuple[int, int, int],
+    count: int,
+    settings: SceneSettings,
+    seed: int,
+    number: int = 0,
 ) -> Tomogram:
     """Simulate ``count`` particles, structures in turn, at random in ``shape`` = (D, H, W) voxels without overlap.
 
     Particles lie wholly inside. ``settings.snr`` is local: the mean over particles of the signal's variance, in the box
     of ``settings.box`` voxels around each (as far as it is inside), over the noise's variance. Crowding, pad, shift and
-    SNR region of the settings do not matter. Raises `ConfigError` where the particles find no room.
+    SNR region of the settings do not matter. A seed is an endless series of tomograms, of which this is the one of a
+    ``number``. Raises `ConfigError` where the particles find no room.
     """
-    rng = stream(seed, Purpose.TOMOGRAM, 0)
+    rng = stream(seed, Purpose.TOMOGRAM, number)
     labels = np.arange(count) % len(structures)
     bodies = [structures[int(label)] for label in labels]
     radii = np.array([body.radius for body in bodies]) / settings.voxel_size

@@ -31,6 +31,18 @@ def check_writer_has_a_suffix(part: Part) -> None:
     require(bool(ending), f"the suffix is {suffix!r}; make it the ending of a file: '.star'")
 
 
+def check_viewer_names_its_program(part: Part) -> None:
+    """A viewer says what its program is called, and what to do where there is none."""
+    viewer = _of(part, "viewer")
+    programs = getattr(viewer, "programs", None)
+    named = isinstance(programs, tuple | list) and programs and all(isinstance(name, str) and name for name in programs)
+    require(bool(named), f"programs is {programs!r}; make it names on the PATH: ('3dmod',)")
+    install = getattr(viewer, "install", None)
+    require(
+        isinstance(install, str) and bool(install), f"install is {install!r}; say what to install where there is none"
+    )
+
+
 def check_recipe_resolves(part: Part) -> None:
     """A recipe's tables are tasks, and name sections, components and settings that there are."""
     from cryoreg.config import Layer, read_toml

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import click
 
 from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import PATH, own_options
+from cryoreg_cli.run_options import PATH, own_options, parse_wheres
+
+if TYPE_CHECKING:
+    from cryoreg.datasets.tomograms.masks import Verb
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -70,6 +73,7 @@ class _Settings(TypedDict):
 @click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", help="The beam is z.")
 @click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template. [not filtered]")
 @click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep. [all]")
+@options.WHERE
 @options.output("The STAR file; a .csv is written beside it.", default="picks.star")
 @click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
 @options.OVERWRITE
@@ -79,6 +83,7 @@ def pick(
     radius: float | None,
     diameter: float | None,
     voxel_size: float | None,
+    wheres: tuple[tuple[Path, Verb, str], ...],
     output: Path,
     picture: Path | None,
     overwrite: bool,
@@ -94,7 +99,7 @@ def pick(
     from cryoreg.picking.pick_files import Outputs, run_pick
     from cryoreg.picking.settings import PickSettings
 
-    chosen = PickSettings(radius=radius or (diameter or 0) / 2, **settings)
+    chosen = PickSettings(radius=radius or (diameter or 0) / 2, where=parse_wheres(wheres), **settings)
     with own_options("voxel_size"):
         picked = run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size)
     terminal.written(output, "\n".join(picked.lines()))

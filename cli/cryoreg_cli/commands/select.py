@@ -11,6 +11,7 @@ from cryoreg_cli import options, run_options, terminal
 from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
+    from cryoreg.datasets.tomograms.masks import Verb
     from cryoreg.selection.rules import Chosen, Marked
     from cryoreg.selection.select import Split
 
@@ -35,6 +36,9 @@ _MARK = click.Choice(["keep", "drop", "only"])
 )
 @click.option("--coordinate-size", type=_POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]")
 @click.option("--per-tomogram", type=click.IntRange(1), metavar="N", help="Keep the N most confident of each. [all]")
+@options.WHERE
+@options.option("--tomograms", "tomogram_files", type=PATH, metavar="DIR", help="For --where. [beside the list]")
+@options.VOXEL_SIZE
 @click.option("--merge", type=PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable. [none]")
 @click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME. [one file]")
 @options.OVERWRITE
@@ -53,6 +57,9 @@ def select(
     distance: str | None,
     coordinate_size: float | None,
     per_tomogram: int | None,
+    wheres: tuple[tuple[Path, Verb, str], ...],
+    tomogram_files: Path | None,
+    voxel_size: float | None,
     merge: tuple[Path, ...],
     split: Split | None,
     overwrite: bool,
@@ -79,8 +86,12 @@ def select(
         Distance.parse(distance) if distance else None,
         coordinate_size,
         per_tomogram,
+        run_options.parse_wheres(wheres),
+        tomogram_files,
+        voxel_size,
     )
-    found = run_select([list, *merge], rules, output, split, overwrite, run_options.warn)
+    with run_options.own_options("tomograms", "voxel_size", "coordinate_size"):
+        found = run_select([list, *merge], rules, output, split, overwrite, run_options.warn)
     _print(found.chosen)
     for path, count in found.files.items():
         terminal.written(path, f"{count:9,}  {path}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,19 @@ if TYPE_CHECKING:
     from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
     from cryoreg.datasets.universe_set import UniverseSet
     from cryoreg.simulation.settings import SceneSettings
+    from cryoreg.simulation.structures import Structure
 
 PRESETS = ("liu2020", "clean", "hard", "extreme")
+_SIZE, _PARTICLES, _WIDE = (400, 400, 120), 100, 320.0
+"""Of tomograms: voxels x y z, particles in each, and Å of the cubes in which their SNR counts."""
+_OF_TOMOGRAMS = ("count", "size", "particles")
+_OF_SUBTOMOGRAMS = (*("universe", "per_class", "snr_region", "mode", "lab", "mrc", "montage", "clean_copies"),)
 
 
 @options.command()
-@click.option("--preset", type=click.Choice(PRESETS), default="liu2020", help="Settings of scenes.")
+@click.option(
+    "--preset", type=click.Choice(PRESETS), help="Settings of scenes. [liu2020; hard with --tomogram]", metavar="NAME"
+)
 @options.settings("KEY=VALUE", SCENE_SETTING)
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
 @click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
@@ -31,9 +40,20 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     metavar="N",
     help="So many made-up structures of every kind instead, through random microscopes. [none]",
 )
-@click.option("--box", type=click.IntRange(4), metavar="VOXELS", help="Edge of the boxes, with --universe. [16]")
 @click.option(
-    "--voxel-size", type=click.FloatRange(0, min_open=True), metavar="Å", help="Of the boxes, with --universe. [20]"
+    "--tomogram", is_flag=True, help="Whole tomograms instead, with lists of what is in them; --output is a folder."
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Tomograms. [1]")
+@click.option("--size", type=(click.IntRange(8),) * 3, metavar="X Y Z", help="Voxels of each tomogram. [400 400 120]")
+@click.option("--particles", type=click.IntRange(1), metavar="N", help="In each tomogram, structures in turn. [100]")
+@click.option(
+    "--box", type=click.IntRange(4), metavar="VOXELS", help="Edge of the boxes. [the preset's; 16 with --universe]"
+)
+@click.option(
+    "--voxel-size",
+    type=click.FloatRange(0, min_open=True),
+    metavar="Å",
+    help="Of what is simulated. [the preset's; 20 with --universe]",
 )
 @click.option("--assembly", default="1", help="Biological assembly, or 'none' for atoms as listed.")
 @click.option(
@@ -54,13 +74,13 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
     "--first",
     type=click.IntRange(0),
     default=0,
-    help="Scenes of each class to pass over: sets of one seed with other scenes share nothing.",
+    help="Scenes of each class, or tomograms, to pass over: sets of one seed with other ones share nothing.",
 )
 @options.seed(2**63 - 1)
 @click.option("--snr", type=float, metavar="RATIO", help="Variance of signal over noise; inf: no noise. [the preset's]")
 @click.option("--snr-region", type=click.Choice(["crop", "box"]), help="Where it counts. [the preset's]")
 @click.option("--mode", type=click.Choice(["fast", "tilt-series"]), help="How scenes are imaged. [fast]")
-@options.output("The store to write (HDF5). [required]", required=False)
+@options.output("The store to write (HDF5), or the folder of tomograms. [required]", metavar="PATH", required=False)
 @options.OVERWRITE
 @click.option("--clean-copies", is_flag=True, help="Keep each subtomogram's noise-free copy in the store too.")
 @click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well. [no]")
@@ -69,21 +89,27 @@ PRESETS = ("liu2020", "clean", "hard", "extreme")
 @options.PROCESSES
 @options.quietable
 def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | None, **given: Any) -> None:
-    """Simulate subtomograms of known classes.
+    """Simulate subtomograms of known classes, or whole tomograms.
 
     A target among random neighbours, seen through a microscope with CTF, missing wedge and noise. The same command goes
     on where an interrupted one ended; the same seed gives the same bits with any number of processes.
     """
     from cryoreg.simulation.settings import make_settings
 
-    settings = make_settings(
-        given["preset"], assignments, snr=given["snr"], snr_region=given["snr_region"], mode=given["mode"]
-    )
+    _check_options(given)
+    given["preset"] = given["preset"] or ("hard" if given["tomogram"] else "liu2020")
+    if given["tomogram"] and given["voxel_size"] and not given["box"]:
+        given["box"] = max(4, 2 * round(_WIDE / given["voxel_size"] / 2))
+    named = ("snr", "snr_region", "mode", *(() if given["universe"] else ("box", "voxel_size")))
+    settings = make_settings(given["preset"], assignments, **{name: given[name] for name in named})
     if show_settings:
         _print_settings(settings)
         return
     if output is None:
-        raise click.UsageError("Missing option '--output': the store to write")
+        raise click.UsageError("Missing option '--output': what to write")
+    if given["tomogram"]:
+        _write_tomograms(settings, output, given)
+        return
     folders = {kind: given[option] for kind, option in (("lab", "lab"), ("mrc_folder", "mrc")) if given[option]}
     _check_outputs(given, output, list(folders.values()))
     from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
@@ -99,36 +125,73 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
         _draw(simulated, given["montage"])
 
 
-def _set_of(settings: SceneSettings, given: dict[str, Any]) -> SimulatedSet:
-    from cryoreg.datasets.conversion.simulated_store import SimulatedSet
+def _check_options(given: dict[str, Any]) -> None:
+    """Refuse options that mean nothing beside others."""
+    unfit, other = tuple[str, ...](), ""
+    if given["tomogram"]:
+        unfit, other = _OF_SUBTOMOGRAMS, "--tomogram exclude each other"
+    elif given["universe"]:
+        unfit, other = ("structures", "snr", "snr_region", "mode", "montage"), "--universe exclude each other"
+    found = [(option, f"and {other}") for option in unfit if given[option]]
+    found += [(option, "goes with --tomogram") for option in _OF_TOMOGRAMS if given[option] and not given["tomogram"]]
+    if found:
+        raise click.UsageError(f"--{found[0][0].replace('_', '-')} {found[0][1]}")
+
+
+def _structures(settings: SceneSettings, given: dict[str, Any]) -> Sequence[Structure]:
     from cryoreg.simulation.assemblies import make_assemblies
     from cryoreg.simulation.structure_files import StructureOptions, read_structures
 
     if given["structures"] is None:
-        bodies = make_assemblies(0)
-    else:
-        size, threshold = given["map_voxel_size"], given["map_threshold"]
-        options = StructureOptions(settings.point_spacing, given["assembly"], size, threshold)
-        bodies = read_structures(given["structures"], options)
-    simulated = SimulatedSet(bodies, settings, given["seed"], given["per_class"] or 500, given["first"])
-    _list_structures(simulated)
-    return simulated
+        return make_assemblies(0)
+    size, threshold = given["map_voxel_size"], given["map_threshold"]
+    options = StructureOptions(settings.point_spacing, given["assembly"], size, threshold)
+    return read_structures(given["structures"], options)
+
+
+def _set_of(settings: SceneSettings, given: dict[str, Any]) -> SimulatedSet:
+    from cryoreg.datasets.conversion.simulated_store import SimulatedSet
+
+    bodies = _structures(settings, given)
+    _list_structures(bodies, settings)
+    return SimulatedSet(bodies, settings, given["seed"], given["per_class"] or 500, given["first"])
+
+
+def _write_tomograms(settings: SceneSettings, output: Path, given: dict[str, Any]) -> None:
+    """Write tomograms and lists, and say what can be done with them."""
+    from cryoreg.datasets.conversion.simulated_tomograms import STAR, TomogramSet, write_tomograms
+
+    if settings.snr_region == "box" and given["snr"] is None and settings.snr < float("inf"):
+        raise click.UsageError(
+            f"the SNR of '{given['preset']}' counts in a mostly empty box, that of a tomogram around each particle; "
+            "say --snr, or another --preset"
+        )
+    bodies = _structures(settings, given)
+    _list_structures(bodies, settings)
+    x, y, z = given["size"] or _SIZE
+    count, particles = given["count"] or 1, given["particles"] or _PARTICLES
+    made = TomogramSet(bodies, settings, given["seed"], count, (z, y, x), particles, given["first"])
+    listed = write_tomograms(made, output, given["overwrite"])
+    many = f"{count} tomogram{'s' if count > 1 else ''} of {x}×{y}×{z} voxels (x y z), {settings.voxel_size:g} Å"
+    terminal.written(output, f"written   {output}  {many}; {listed:,} particles, SNR {settings.snr:g} around each")
+    low, high = settings.tilt
+    click.echo(
+        f"next      cryoreg extract {shlex.quote(str(output / STAR))} --contrast bright "
+        f"--tilt-range {low:g} {high:g} --box {settings.box} --output particles.h5"
+    )
 
 
 def _universe(given: dict[str, Any]) -> UniverseSet:
-    """Return the set of made-up structures that is asked for; refuse options that mean nothing there."""
+    """Return the set of made-up structures that is asked for."""
     from cryoreg.datasets.universe_set import UniverseSet
 
-    for option in ("structures", "snr", "snr_region", "mode", "montage"):
-        if given[option] is not None:
-            raise click.UsageError(f"--{option.replace('_', '-')} and --universe exclude each other")
     wanted = {name: given[name] for name in ("per_class", "box", "voxel_size") if given[name] is not None}
     return UniverseSet(given["universe"], seed=given["seed"], first=given["first"], **wanted)
 
 
-def _list_structures(simulated: SimulatedSet) -> None:
-    extent = simulated.settings.box * simulated.settings.voxel_size
-    for body in simulated.structures:
+def _list_structures(bodies: Sequence[Structure], settings: SceneSettings) -> None:
+    extent = settings.box * settings.voxel_size
+    for body in bodies:
         note = "; larger than the box" if 2 * body.radius > extent else ""
         said = f"{body.mass / 1e3:.0f} kDa, radius {body.radius:.0f} Å, {len(body.points):,} points{note}"
         run_options.warn(f"structure {body.name}: {said}")

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from cryoreg.analysis import slices
 from cryoreg.analysis.averaging.average import Averaged, average
-from cryoreg.analysis.explain import write_mrc
 from cryoreg.analysis.isosurface import z_score
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.datasets.origins import inputs_of, origins_of
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically

@@ -55,6 +55,8 @@ class MrcHeader(NamedTuple):
     """Sections, rows and columns of each volume."""
     notes: tuple[str, ...] = ()
     """What is wrong with the header, and was read in spite of it."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the first voxel lies along z, y and x, Å: ORIGIN, or where that is 0, NSTART in voxels."""
 
     @property
     def volume_bytes(self) -> int:
@@ -93,12 +95,12 @@ def parse(
     check_count(path, shape[0] // sections)
     if size is None and dtype.itemsize * math.prod(stored) > _MOST_UNPACKED:
         refuse(path, f"is compressed, and has volumes of {times(stored)} voxels by its header; unpack it (gunzip)")
+    flat = images or (edge is not None and not _volume_stack(fields))
+    voxel_sizes = _voxel_sizes(fields, flat, stored, axes, notes)
     return MrcHeader(
         box=(stored[axes[0]], stored[axes[1]], stored[axes[2]]),
         volumes=shape[0] // sections,
-        voxel_sizes=_voxel_sizes(
-            fields, images or (edge is not None and not _volume_stack(fields)), stored, axes, notes
-        ),
+        voxel_sizes=voxel_sizes,
         axes=axes,
         limits=_limits(fields),
         signed_bytes=_signed_bytes(raw, order),
@@ -106,6 +108,7 @@ def parse(
         offset=offset,
         stored=stored,
         notes=tuple(notes),
+        origin=_origin(fields, voxel_sizes, axes),
     )
 
 
@@ -275,6 +278,18 @@ def _voxel_sizes(
     if max(sizes) < _FINEST:
         notes.append(f"has voxels of {max(sizes):.4g} Å by its header, which may be nm; if so, say the voxel size")
     return sizes
+
+
+def _origin(
+    fields: np.void, voxel_sizes: tuple[float, float, float] | None, axes: tuple[int, int, int]
+) -> tuple[float, float, float]:
+    """Return where the first voxel lies along z, y, x, Å, as ChimeraX reads it; 0 where that is no number."""
+    told = [float(fields["origin"][axis]) for axis in "zyx"]
+    if not any(told) and voxel_sizes is not None:
+        starts = [int(fields[f"n{axis}start"]) for axis in "zyx"]
+        told = [starts[axis] * size for axis, size in zip(axes, reversed(voxel_sizes), strict=True)]
+    z, y, x = (place if math.isfinite(place) else 0.0 for place in told)
+    return z, y, x
 
 
 def _divided(cell: list[float], counts: list[int]) -> tuple[float, float, float]:

@@ -30,6 +30,8 @@ class Tomogram(ABC):
     voxel_size: float | None
     finest_size: float | None = None
     """Å per voxel of the finest level of an image of several, where a coarser one is read."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the first voxel lies along z, y and x, Å, as far as the file says."""
     notes: Sequence[str] = ()
     """What was assumed, or read in spite of a fault."""
 

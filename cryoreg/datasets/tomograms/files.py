@@ -58,7 +58,7 @@ class MrcTomogram(Tomogram):
         if compressed(path):
             refuse(path, "is compressed, so that boxes cannot be cut without reading all of it; unpack it (gunzip)")
         header = read_header(path)
-        self.path, self.shape = path, header.box
+        self.path, self.shape, self.origin = path, header.box, header.origin
         self.voxel_size = voxel_size or edge_length(path, header.voxel_sizes)
         self._axes, self._offset, self._stored = header.axes, header.offset, header.stored
         self._dtype = header.dtype

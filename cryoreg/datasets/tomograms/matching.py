@@ -61,6 +61,9 @@ _OTHERWISE = re.compile(
     re.I,
 )
 """What is made from a tomogram, voxel by voxel, and is none."""
+_OF_MASKS = "masks?|seg|segmented|segmentation|membranes?|lamellae?|labels?|boundary|slab"
+_MASK = re.compile(f"{_GAP}(?:{_OF_MASKS})$|^(?:{_OF_MASKS}){_GAP}(?=.)", re.I)
+"""What is added to a tomogram's name to name its mask."""
 _SIZE = re.compile(f"{_GAP}(?:{'|'.join(_SIZES)})$", re.I)
 _WORD = re.compile(f"{_GAP}(?:{'|'.join(_WORDS)})$", re.I)
 _BEFORE = re.compile(f"^(?:rec|full|tomogram|recon){_GAP}(?=.)", re.I)
@@ -107,6 +110,32 @@ def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
     for name in rivals:
         unclear[name] = [found.pop(name).file]
     return Matches(found, unclear, rivals)
+
+
+def match_masks(tomograms: Iterable[str], files: Sequence[str]) -> Matches:
+    """Return which mask of ``files`` belongs to each of some tomograms, all of them names of files.
+
+    The rule is that of `match_names`, without words for masks, and without the binning of either: the voxel sizes of
+    both are compared elsewhere.
+    """
+    words = {name: _without_mask(bare(name)) for name in tomograms}
+    masks: dict[str, list[str]] = {}
+    for file in files:
+        masks.setdefault(_OTHERWISE.sub("x", _without_mask(bare(file))), []).append(file)
+    matches = match_names(words.values(), list(masks))
+    found, unclear = dict[str, Match](), dict[str, Sequence[str]]()
+    for name, word in words.items():
+        match = matches.found.get(word)
+        meant = [file for each in ([match.file] if match else matches.unclear.get(word, [])) for file in masks[each]]
+        if match and len(meant) == 1:
+            found[name] = match._replace(file=meant[0])
+        elif meant:
+            unclear[name] = meant
+    return Matches(found, unclear, {})
+
+
+def _without_mask(stem: str) -> str:
+    return _without(stem, _WORD, _SIZE, _MASK)
 
 
 def guess_of(name: str, match: Match) -> str | None:

@@ -110,7 +110,8 @@ def test_boxes_without_a_voxel_size_are_taken_for_1_angstrom(tmp_path: Path) -> 
 
 def test_what_cryoreg_explain_writes_is_found(tmp_path: Path) -> None:
     """Its own naming functions, with an id that they have to change."""
-    from cryoreg.analysis.explain import file_stems, write_mrc
+    from cryoreg.analysis.explain import file_stems
+    from cryoreg.datasets.io.mrc_writing import write_mrc
 
     [stem], [name] = file_stems(["TS 1/0012"]), file_stems(["beta-galactosidase"])
     for file in (f"{stem}.mrc", f"{stem}_gradcam_{name}.mrc", f"{stem}_gradcam_random.mrc"):

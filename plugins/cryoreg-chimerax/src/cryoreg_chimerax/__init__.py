@@ -1,1 +1,1 @@
-"""`cryoreg chimerax`: explained subtomograms side by side. Installing this package is all that is needed."""
+"""ChimeraX for cryoreg: `cryoreg open` and `cryoreg chimerax`. Installing this package is all that is needed."""

@@ -1,0 +1,166 @@
+"""What is shown: particles of a list, or of a run's data, with their classes, in their tomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoreg.config import Layer, absolute
+from cryoreg.datasets.io.columns import class_labels, natural_order
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.readers.tomogram import locate, place_particles
+from cryoreg.datasets.tomograms.files import Tomogram
+from cryoreg.datasets.tomograms.names import stem
+from cryoreg.errors import ConfigError, DataError
+from cryoreg.inference.predict import classify
+from cryoreg.inference.trained import Trained
+from cryoreg.labelling.whereabouts import whereabouts_of
+from cryoreg.seams import Shown
+from cryoreg.selection import listed
+from cryoreg.selection.listed import Listed
+
+RADIUS = 80.0
+"""Å, of a particle that is sure, or of which nobody says how sure."""
+_LEAST = 0.4
+"""The radius of one that is not sure at all, as a share of that."""
+_ORIGIN = ("file", "row")
+"""Columns of tables of subtomograms that say which row of which list each is."""
+_COLOURS = (
+    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
+    *((31, 119, 180), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75), (188, 189, 34), (23, 190, 207)),
+)
+"""Okabe and Ito's, which the colour-blind can tell apart, then others; they are taken in turn."""
+_GREY = (150, 150, 150)
+
+
+class Told(NamedTuple):
+    """What the user says of a source."""
+
+    tomograms: Path | None = None
+    """The folder of the tomograms, where they are not beside the list."""
+    voxel_size: float | None = None
+    """Å, of the tomograms."""
+    coordinate_size: float | None = None
+    """Å per unit of the coordinates."""
+    class_column: str | None = None
+    data: Path | None = None
+    """What a run's classifier is to be shown, instead of its own data."""
+    radius: float = RADIUS
+
+
+class Particles(NamedTuple):
+    """N particles."""
+
+    tomograms: Sequence[Tomogram]
+    which: NDArray[np.int64]
+    """(N,): the number of each one's tomogram."""
+    places: NDArray[np.float64]
+    """(N, 3): x, y, z in voxels there."""
+    ids: Sequence[str]
+    classes: Sequence[str]
+    confidences: Sequence[float | None]
+
+
+def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda line: None) -> list[Shown]:
+    """Return what is to be shown of a list, a table of predictions or clusters, or a run, tomogram by tomogram.
+
+    Raises a `CryoregError`, one line, where places or tomograms are not known.
+    """
+    if source.is_dir():
+        particles = _of_run(source, told, say)
+    elif told.data is not None:
+        raise ConfigError(f"--data {told.data}: goes with a run, and {source} is none")
+    else:
+        particles = _of_table(source, told) or _of_list(source, told)
+    return list(_shown(particles, told.radius))
+
+
+def _of_list(path: Path, told: Told) -> Particles:
+    list_ = read_particle_list(path, unit_told=told.coordinate_size is not None)
+    placed = place_particles(list_, told.tomograms, told.voxel_size, told.coordinate_size)
+    places = locate(list_, placed, told.coordinate_size)
+    which = np.empty(len(places), dtype=np.int64)
+    for number, each in enumerate(placed):
+        which[each.rows] = number
+    tomograms = [each.tomogram for each in placed]
+    if path.suffix.lower() in listed.SUFFIXES:
+        return Particles(tomograms, which, places, *_said(Listed.read(str(path)), told.class_column))
+    names, labels = class_labels(path, list_.columns, told.class_column or list_.label)
+    ids = [f"{stem(tomograms[number].path)}/{row}" for row, number in enumerate(which)]
+    classes = ["" if label is None else names[label] for label in labels]
+    return Particles(tomograms, which, places, ids, classes, [None] * len(ids))
+
+
+def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str], list[float | None]]:
+    """Return ids, classes and confidences of a list."""
+    column = table.column(listed.CONFIDENCE)
+    sure = [None] * len(table) if column is None else table.figures([column], "confidence").tolist()
+    return table.ids(), [name or "" for name in table.classes(class_column)], sure
+
+
+def _of_table(path: Path, told: Told) -> Particles | None:
+    """Return the particles of a table that names rows of a list, as `predict` and `cluster` write; None of others."""
+    if path.suffix.lower() not in listed.TEXTS:
+        return None
+    table = Listed.read(str(path))
+    if not set(_ORIGIN) <= set(table.table) or {"x", "y", "z"} <= set(table.table):
+        return None
+    files = table.table["file"].dropna().unique()
+    if len(files) != 1 or table.table["row"].isna().any():
+        raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
+    rows = table.figures(["row"], "rows").astype(int)
+    whole = _of_list(Path(files[0]), told._replace(class_column=None))
+    if rows.min() < 0 or rows.max() >= len(whole.places):
+        raise DataError(f"{path}: names row {rows.max()} of {files[0]}, which has {len(whole.places)}; predict it anew")
+    return Particles(whole.tomograms, whole.which[rows], whole.places[rows], *_said(table, told.class_column))
+
+
+def _of_run(run: Path, told: Told, say: Callable[[str], object]) -> Particles:
+    chosen: dict[str, object] = {"root": absolute(told.data)} if told.data else {}
+    given = ("tomograms", told.tomograms), ("voxel_size", told.voxel_size), ("coordinate_size", told.coordinate_size)
+    chosen |= {name: value for name, value in given if value is not None}
+    trained = Trained.open(run, [Layer("options", {"dataset": chosen})] if chosen else [], "classifier", labels=False)
+    where = whereabouts_of(trained.dataset)
+    if where is None:
+        raise DataError(f"{run}: its data are no particles in tomograms; say --data LIST, whose tomograms are known")
+    for line in trained.remarks():
+        say(line)
+    said = classify(trained)
+    index = {name: row for row, name in enumerate(trained.dataset.ids)}
+    rows = np.array([index[name] for name in said.ids])
+    classes = [said.classes[number] for number in said.predictions]
+    sure = [float(each) for each in said.confidences]
+    return Particles(where.tomograms, where.which[rows], where.places[rows], said.ids, classes, sure)
+
+
+def _shown(particles: Particles, radius: float) -> Iterator[Shown]:
+    colours = colours_of(particles.classes)
+    radii = np.array([radius * (1 if sure is None else _LEAST + (1 - _LEAST) * sure) for sure in particles.confidences])
+    for number, tomogram in enumerate(particles.tomograms):
+        rows = np.flatnonzero(particles.which == number).tolist()
+        if not rows:
+            continue
+        if tomogram.voxel_size is None:
+            raise DataError(f"{tomogram.path}: has no voxel size; say --voxel-size <Å>")
+        yield Shown(
+            name=stem(tomogram.path),
+            tomogram=Path(tomogram.path).absolute(),
+            shape=tomogram.shape,
+            voxel_size=tomogram.voxel_size,
+            ids=[particles.ids[row] for row in rows],
+            places=[tuple(place) for place in particles.places[rows].tolist()],
+            classes=[particles.classes[row] for row in rows],
+            confidences=[particles.confidences[row] for row in rows],
+            radii=radii[rows].tolist(),
+            colours=colours,
+        )
+
+
+def colours_of(classes: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+    """Return a colour for each class, in natural order; grey, and last, where there is none."""
+    names = sorted(set(classes), key=lambda name: (not name, natural_order(name)))
+    return {name: _COLOURS[place % len(_COLOURS)] if name else _GREY for place, name in enumerate(names)}

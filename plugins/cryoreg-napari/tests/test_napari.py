@@ -1,0 +1,103 @@
+"""Layers for napari: places, colours and sizes that are known; in napari itself where it is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoreg.errors import DataError
+from cryoreg.seams import Shown, misfit
+from cryoreg_napari.reader import read, reader_of
+from cryoreg_napari.viewer import NapariViewer
+
+SHAPE = (6, 8, 10)
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Shown:
+    """A tomogram whose voxels hold x + 100 y + 10000 z, and three particles in it."""
+    z, y, x = np.indices(SHAPE, dtype=np.float32)
+    with mrcfile.new(tmp_path / "TS_01.mrc", x + 100 * y + 10_000 * z) as file:
+        file.voxel_size = 12.5
+    return Shown(
+        name="TS_01",
+        tomogram=tmp_path / "TS_01.mrc",
+        shape=SHAPE,
+        voxel_size=12.5,
+        ids=["TS_01/0", "TS_01/1", "TS_01/2"],
+        places=[(1.0, 2.0, 3.0), (9.5, 4.0, 0.0), (5.0, 7.0, 5.0)],
+        classes=["80S", "", "80S"],
+        confidences=[1.0, None, 0.5],
+        radii=[80.0, 80.0, 56.0],
+        colours={"26S": (0, 0, 0), "80S": (255, 51, 0), "": (150, 150, 150)},
+    )
+
+
+@pytest.fixture
+def file(shown: Shown, tmp_path: Path) -> str:
+    """What `cryoreg open` writes."""
+    [[program, *_, path]] = NapariViewer().prepare(shown, tmp_path)
+    assert program == "napari"
+    return path
+
+
+def test_it_fits_the_seam() -> None:
+    assert misfit("viewer", NapariViewer) == ""
+
+
+def test_layers(file: str) -> None:
+    [(volume, image, kind), (sure, of_80s, _), (rest, without, _)] = read(file)
+    assert (kind, image["scale"], volume.shape) == ("image", [12.5] * 3, SHAPE)
+    assert volume[tuple(sure[0].astype(int))] == 1 + 200 + 30_000  # the point lies on its voxel
+    assert sure.tolist() == [[3, 2, 1], [5, 7, 5]]
+    assert of_80s["size"].tolist() == [12.8, 8.96]  # diameters, voxels
+    assert of_80s["face_color"].tolist() == [1, 0.2, 0, 1]
+    assert of_80s["features"]["id"] == ["TS_01/0", "TS_01/2"]
+    assert (without["name"], rest.tolist()) == ("no class", [[0, 4, 9.5]])
+    assert np.isnan(without["features"]["confidence"]).all()
+
+
+def test_only_its_own_files_are_read(file: str, tmp_path: Path) -> None:
+    assert reader_of(file) is read
+    assert reader_of([file, file]) is None
+    assert reader_of(str(tmp_path / "other.json")) is None
+    for text in ("{", "[]", "{}", json.dumps({"format": "other"})):
+        Path(file).write_text(text)
+        with pytest.raises(DataError, match=r"is no file of `cryoreg open` .*; write it again"):
+            read(file)
+
+
+def test_napari_takes_them(file: str) -> None:
+    """Its own model of a window, which needs no screen."""
+    components = pytest.importorskip("napari.components")
+    model = components.ViewerModel()
+    for layer in read(file):
+        model.add_layer(made(layer))
+    points = model.layers["80S"]
+    np.testing.assert_allclose(points.data_to_world(points.data[0]), [37.5, 25, 12.5])
+    np.testing.assert_allclose(points.size, [12.8, 8.96])
+    np.testing.assert_allclose(points.face_color, [[1, 0.2, 0, 1]] * 2)
+    assert points.features["confidence"].tolist() == [1, 0.5]
+
+
+def made(layer: Any) -> Any:
+    from napari.layers import Layer
+
+    return Layer.create(*layer)
+
+
+def test_a_window_opens_them_by_the_manifest(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("qtpy")
+    napari = pytest.importorskip("napari")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    viewer = napari.Viewer(show=False)
+    try:
+        viewer.open(file, plugin="cryoreg-napari")
+        assert [layer.name for layer in viewer.layers] == ["TS_01", "80S", "no class"]
+    finally:
+        viewer.close()
