@@ -36,8 +36,9 @@ def run_open(
 ) -> Path | None:
     """Show the particles of a source in one of their tomograms, or with ``files_only`` write all files for a viewer.
 
-    Returns the folder of files that were asked for.     ``viewer`` is a registered name; without it, the first one is taken whose program is on the PATH. Raises a
-    `CryoregError`, one line, before any work where there is none, and where the source is at fault.
+    ``viewer`` is a registered name; without it, the first one is taken whose program is on the PATH. Returns the folder
+    of files that were asked for. Raises a `CryoregError`, one line, before any work where there is no viewer, and where
+    the source is at fault.
     """
     from cryoreg.viewing.sources import open_source
 
