@@ -177,6 +177,12 @@ def list_pickers(pattern: str = "*") -> list[str]:
 
 
 @checked()
+def list_viewers(pattern: str = "*") -> list[str]:
+    """Return the names of the viewers of `cryoreg open` that match a pattern."""
+    return list_of("viewer", pattern)
+
+
+@checked()
 def list_writers(pattern: str = "*") -> list[str]:
     """Return the names of the writers, formats of `predict`, that match a pattern."""
     return list_of("writer", pattern)
