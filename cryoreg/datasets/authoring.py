@@ -9,6 +9,7 @@ from cryoreg.datasets.conventions import Conventional
 from cryoreg.datasets.io.tomogram import Region, Tomogram
 from cryoreg.datasets.io.volume_files import check_kind, check_voxels, one_line, refuse, times
 from cryoreg.datasets.particles.coordinates import Placed
+from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.readers.file_dataset import FileDataset
 from cryoreg.datasets.readers.tomogram import ParticleBoxes
@@ -28,6 +29,7 @@ __all__ = [
     "check_voxels",
     "one_line",
     "open_tomogram",
+    "read_particle_list",
     "refuse",
     "times",
 ]

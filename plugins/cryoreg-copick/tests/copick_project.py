@@ -29,6 +29,7 @@ def volume(run: str) -> np.ndarray:
 
 def write_project(folder: Path) -> Path:
     """Write three runs, two of them with picks; return the configuration."""
+    folder.mkdir(exist_ok=True)
     path = folder / "config.json"
     names = ("ribosome", "ferritin", "unpicked")
     objects = [{"name": name, "is_particle": True, "label": i + 1, "radius": 60} for i, name in enumerate(names)]

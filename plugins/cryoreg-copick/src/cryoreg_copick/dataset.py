@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.authoring import Described, ParticleBoxes, ParticleList, Placed, refuse
+from cryoreg_copick.plain_picks import picks_by_file, plain_name
 from cryoreg_copick.tomograms import CopickTomogram, open_project
 
 _SAME_SPACING = 1e-3
@@ -73,7 +74,16 @@ def _table(config: str, project: Any, selection: Selection) -> pd.DataFrame:
 
 def _picks(run: Any, selection: Selection) -> list[Any]:
     """Return the picks of a run that a spec asks for, in an order that depends on nothing but their names."""
-    found = run.get_picks(selection.objects or None, selection.users or None, selection.sessions or None)
+    if plain_name(run):
+        wanted = (selection.objects, selection.users, selection.sessions)
+        every = ((each, (each.pickable_object_name, each.user_id, each.session_id)) for each in picks_by_file(run))
+        found = [
+            each
+            for each, told in every
+            if all(not some or name in some for some, name in zip(wanted, told, strict=True))
+        ]
+    else:
+        found = run.get_picks(selection.objects or None, selection.users or None, selection.sessions or None)
     return sorted(found, key=lambda picks: (picks.pickable_object_name, picks.user_id, picks.session_id))
 
 
