@@ -46,7 +46,8 @@ def test_classes_groups_and_sizes(config: Path) -> None:
     assert dataset.ids == ["TS_1/0", "TS_1/1", "TS_1/2", "TS_2/3", "TS_2/4"]
     assert (dataset.voxel_size, dataset.box) == (10.0, (8, 8, 8))
     assert dataset.notes == [
-        "1 of 5 boxes reach beyond their tomograms (the first: TS_2/4); the outermost voxels are repeated there"
+        "1 of 5 boxes reach beyond their tomograms (the first: TS_2/4); the outermost voxels are repeated there; "
+        "these are many: do unit, tomograms and box fit?"
     ]
     assert isinstance(dataset, SubtomogramDataset)
 
