@@ -11,9 +11,9 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from cryoreg.errors import DataError
 from cryoreg.kinds import KINDS, Kind
@@ -209,12 +209,43 @@ class AugmentationSpec(Spec):
         """Return the augmentation."""
 
 
+class Stated(NamedTuple):
+    """Which values of a data set's spec a project file says, and not the user of this command."""
+
+    file: str
+    """As messages name it."""
+    path: str
+    """Of which files it says so: these, or those below."""
+    keys: tuple[str, ...]
+    overrule: bool = False
+    """Whether they hold against what the files say of themselves."""
+
+
 class DatasetSpec(Spec):
     """A source of subtomograms. Its numbers may be infinite, as is the SNR without noise."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 
     kind: ClassVar[Kind] = "dataset"
+    file_facts: ClassVar[tuple[str, ...]] = ()
+    """Fields that say what files are like, and that a project file may say once for all commands."""
+    _stated: Stated | None = PrivateAttr(default=None)
+
+    @classmethod
+    def names_files(cls, root: Path) -> Path | None:
+        """Return the first of the files that a list names by itself, so that nobody needs to say where they are."""
+        return None
+
+    @property
+    def stated(self) -> Stated | None:
+        """What a project file says of the files; None where all is said by the user."""
+        return self._stated
+
+    def as_stated(self, stated: Stated | None) -> Self:
+        """Return the same spec, of which some values are a project file's."""
+        spec = self.model_copy()
+        spec._stated = stated
+        return spec
 
     @classmethod
     def fits(cls, path: Path) -> str | None:

@@ -18,6 +18,7 @@ EXAMPLES = {
     "extract": "cryoreg extract picks.star --tomograms tomograms/ --box 32 --output set.h5",
     "finetune": "cryoreg finetune --data particles.star --labels-from labels.csv --run-dir runs/few",
     "help": "cryoreg help finetune",
+    "init": "cryoreg init --tomograms tomograms/ --contrast dark --tilt-range -60 60",
     "inspect": "cryoreg inspect particles.star",
     "label": "cryoreg label particles.star --classes ribosome,proteasome",
     "list": "cryoreg list --kind method --verbose",

@@ -191,10 +191,31 @@ def warn(line: str) -> None:
 
 
 def network_of(run: Path | None, start: str | None) -> Start:
-    """Return the network that a command line names: a path, or the name of weights."""
+    """Return the network that a command line names, else a project file: a path, or the name of weights."""
+    if run is None and start is None and (told := start_of_project()):
+        return told
     if (run is None) == (start is None):
         raise click.UsageError("say which network: a RUN, or --from NAME or PATH")
     return run or os.path.expanduser(start or "")
+
+
+def classes_of_project() -> list[str]:
+    """Return the names of classes in a project file; none where there is none."""
+    from cryoreg.config import find_project
+
+    project = find_project()
+    return [] if project is None else [*project.classes]
+
+
+def start_of_project() -> Start | None:
+    """Return the weights that a project file names, and say so; None where there is none."""
+    from cryoreg.config import find_project
+
+    project = find_project()
+    if project is None or project.weights is None:
+        return None
+    warn(f"note: weights {project.weights} from {project.shown}")
+    return project.weights
 
 
 READER = click.option(
@@ -277,11 +298,13 @@ def layers(
     config: Path | None = None,
     data: Path | None = None,
 ) -> list[Layer]:
-    """Return the layers in the order of their precedence: --config, the argument DATA, shorthands, --set."""
-    from cryoreg.config import Layer, parse_assignment, read_toml
+    """Return the layers in the order of their precedence: a project, --config, DATA, shorthands, --set."""
+    from cryoreg.config import Layer, find_project, parse_assignment, read_toml
     from cryoreg.config.requirements import require_plugins
 
-    found = [read_toml(config)] if config else []
+    project = find_project()
+    found = [project.layer()] if project else []
+    found += [read_toml(config)] if config else []
     require_plugins(found)  # before torch is imported
     if data is not None:
         found.append(Layer("DATA", {"dataset": {"root": data}}))
@@ -310,9 +333,23 @@ def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, ob
 
 def of_run(task: str, layers: list[Layer], name: str | None, run_dir: Path | None, resume: bool) -> list[Layer]:
     """Return all layers of a run, from --recipe ``name`` to --set: those of a new one, or of one to go on with."""
+    from cryoreg.config.project import without_project
     from cryoreg.runs.starts import layers_of_run
 
-    return layers_of_run(task, layers, name, to_resume(run_dir) if resume else None)
+    if resume:
+        return layers_of_run(task, without_project(layers), name, to_resume(run_dir))
+    return layers_of_run(task, [*_default_start(task, layers), *layers], name, None)
+
+
+def _default_start(task: str, layers: list[Layer]) -> list[Layer]:
+    """Return the layer of a project's weights, for fine-tuning that names neither a start nor an encoder."""
+    from cryoreg.config import Layer, find_project
+
+    project = find_project()
+    named = any("encoder" in layer.values or "pretrained" in layer.values.get("training", {}) for layer in layers)
+    if task != "finetune" or named or project is None or project.weights is None:
+        return []
+    return [Layer(project.shown, {"training": {"pretrained": project.weights}})]
 
 
 def require_data(config: RunConfig) -> None:

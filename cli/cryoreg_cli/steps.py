@@ -19,7 +19,7 @@ class Step(NamedTuple):
 STEPS = (
     Step(
         "Data",
-        ("pick", "extract", "convert", "simulate"),
+        ("init", "pick", "extract", "convert", "simulate"),
         EXAMPLES["pick"],
     ),
     Step("Look", ("inspect", "view", "open", "preview", "report", "explain"), EXAMPLES["inspect"]),

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from cryoreg import registry
 from cryoreg.config.layers import Layer
+from cryoreg.config.project import Project, ProjectSource, facts_for, with_facts
 from cryoreg.config.requirements import REQUIRED_PLUGINS, require_plugins
 from cryoreg.config.settings import FinetuneSettings, InputSettings, PretrainSettings, SplitSettings, TrainingSettings
 from cryoreg.config.sniffing import choose
@@ -182,7 +183,7 @@ def resolve(task: str, layers: Iterable[Layer]) -> AnyConfig:
     Raises `ConfigError` for an unknown section or key, or a value outside its limits, naming its source; and, before
     any component is loaded, for a required plugin that is not here.
     """
-    layers = list(layers)
+    layers = with_facts(layers)
     required = require_plugins(layers)
     layers = [*learner_recipe(task, layers), *layers]
     merged = _merge(task, layers)
@@ -294,7 +295,11 @@ def _choose(
     what = f"a parameter of {kind} '{component.name}'"
     if source == "default":
         what += f" (the default; --{kind} chooses another)"
-    return Choice(component, validated(spec_type, section, what, entries))
+    spec = validated(spec_type, section, what, entries)
+    stated = [(key, source) for key, (_, source) in entries.items() if isinstance(source, ProjectSource)]
+    if stated and isinstance(spec, DatasetSpec):
+        spec = spec.as_stated(stated[0][1].stated(key for key, _ in stated))
+    return Choice(component, spec)
 
 
 def _reader(section: str, merged: Mapping[str, Entries]) -> tuple[str, str] | None:
@@ -335,6 +340,28 @@ def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | No
 def build_spec(kind: Kind, name: str, parameters: Parameters, recorded: str | None = None) -> Choice[Spec]:
     """Return a component with hyper-parameters given in Python; ``recorded``: the package that brings it."""
     return _choose(kind, name, {key: (value, "argument") for key, value in parameters.items()}, recorded)
+
+
+def choose_dataset(
+    root: Path | None, reader: str | None, parameters: Parameters, project: Project | None = None
+) -> tuple[Choice[DatasetSpec], str]:
+    """Return the data set of a path, read by ``reader`` or the one that fits, and why it is that one.
+
+    What neither ``parameters`` nor the files say, a project may.
+    """
+    name, why = reader, "as told"
+    if name is None:
+        if root is None:
+            raise ConfigError("which subtomograms? say a path, or --dataset")
+        name, why, _ = choose(root)
+    given = {**({} if root is None else {"root": root}), **parameters}
+    entries: Entries = {key: (value, "argument") for key, value in given.items()}
+    if project is not None and root is not None:
+        stated, source = facts_for(project, name, root, given)
+        entries = {**{key: (value, source) for key, value in stated.items()}, **entries}
+    component, spec = _choose("dataset", name, entries, None)
+    assert isinstance(spec, DatasetSpec)  # the registry lets no other pass
+    return Choice(component, spec), why
 
 
 def check_same_run(recorded: Mapping[str, object], config: AnyConfig, purpose: str = "resume") -> None:

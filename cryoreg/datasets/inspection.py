@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.config import build_spec
-from cryoreg.config.sniffing import choose
+from cryoreg.config import Project, choose_dataset
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 
@@ -118,14 +117,18 @@ def inspect(dataset: Subtomograms, everything: bool = False) -> Inspection:
 
 
 def inspect_path(
-    root: Path, reader: str | None = None, parameters: Mapping[str, object] | None = None, everything: bool = False
+    root: Path,
+    reader: str | None = None,
+    parameters: Mapping[str, object] | None = None,
+    everything: bool = False,
+    project: Project | None = None,
 ) -> Inspection:
     """Look at what a file or folder holds, by the reader that fits where none is named; see `inspect`.
 
-    Raises `DataError` where none fits, or several do.
+    What neither ``parameters`` nor the files say, a ``project`` may. Raises `DataError` where none fits, or several do.
     """
-    name, why = (reader, "as told") if reader else choose(root)[:2]
-    spec = build_spec("dataset", name, {"root": root, **(parameters or {})}).spec
+    (component, spec), why = choose_dataset(root, reader, parameters or {}, project)
+    name = reader or component.reference
     return replace(inspect(spec.load(), everything), path=str(root), reader=name, why=why)
 
 

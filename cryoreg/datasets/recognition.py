@@ -156,6 +156,19 @@ def star_columns(path: Path) -> set[str]:
     return set(first_values(path)) if path.is_file() and ending(path.name) == ".star" else set()
 
 
+def listed_tomogram(path: Path) -> Path | None:
+    """Return the first tomogram that a STAR file of cryoreg names by its file, where that is there."""
+    if not path.is_file() or ending(path.name) != ".star":
+        return None
+    from cryoreg.datasets.io import relion
+    from cryoreg.datasets.io.star_blocks import first_values
+    from cryoreg.datasets.tomograms.names import find_above
+
+    name = first_values(path).get(relion.FILE)
+    file = find_above(str(name), path.parent) if name else None
+    return Path(file) if file else None
+
+
 def tilt_stacks(path: Path) -> str | None:
     """Say by which word a STAR file, or the particles of an optimisation set, are stacks of 2D images."""
     if not path.is_file() or ending(path.name) != ".star":

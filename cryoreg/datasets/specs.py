@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,14 @@ from cryoreg.errors import DataError
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Box, SubtomogramDataset
+    from cryoreg.contracts import Box, SubtomogramDataset, Subtomograms
+    from cryoreg.datasets.readers.tomogram import TomogramParticles
 
 
 class FileDatasetSpec(DatasetSpec):
     """A source of subtomograms in files, and what the user says of them where the files do not."""
+
+    file_facts: ClassVar[tuple[str, ...]] = ("voxel_size", "contrast", "tilt_range", "tilt_axis")
 
     root: Path = Field(description="the file or folder")
     voxel_size: float | None = Field(
@@ -40,9 +43,26 @@ class FileDatasetSpec(DatasetSpec):
 
         return Conventional(self.open(), self.contrast, self.rescale_to, self.tilt_range, self.tilt_axis)
 
+    def load(self) -> Subtomograms:
+        """Return what `build` returns; where a project file says what the files are like, they must agree with it."""
+        dataset = super().load()
+        if self.stated is None:
+            return dataset
+        from cryoreg.datasets.stated import agreed
+
+        return agreed(dataset, self, self.stated, self.own_sizes)
+
     @abstractmethod
     def open(self) -> SubtomogramDataset:
         """Return the subtomograms as the files hold them."""
+
+    def own_sizes(self, opened: SubtomogramDataset) -> dict[str, float | None]:
+        """Return file -> Å per voxel as files say it themselves, of what `open` returned; None where they do not.
+
+        Raises `MixedVoxelSizesError` where they say several.
+        """
+        silent = self.model_copy(update={"voxel_size": None, "rescale_to": None})
+        return {str(self.root): silent.open().voxel_size}
 
 
 class MrcFolderSpec(FileDatasetSpec):
@@ -239,6 +259,8 @@ class TomogramSpec(FileDatasetSpec):
     pixel size of the tilt series + size / 2, both unbinned, then over the binning.
     """
 
+    file_facts: ClassVar[tuple[str, ...]] = (*FileDatasetSpec.file_facts, "tomograms")
+
     tomograms: Path | None = Field(
         None,
         description="folder of the tomograms, the only one, tomograms.star, a .doc or tomolist [beside the list]",
@@ -264,9 +286,20 @@ class TomogramSpec(FileDatasetSpec):
         """Open the list and the tomograms' headers; boxes are cut at the voxel size asked for, not rescaled after."""
         from cryoreg.datasets.conventions import Conventional
 
-        return Conventional(self.open(), self.contrast, None, self.tilt_range, self.tilt_axis)
+        opened = self.open()
+        if self.contrast is None and len(opened.contrasts) > 1:
+            raise DataError(
+                f"{self.root}: says that density is bright in some tomograms and dark in others; say --set "
+                "dataset.contrast=<bright or dark> of all, or `cryoreg select --split tomogram`"
+            )
+        return Conventional(opened, self.contrast, None, self.tilt_range, self.tilt_axis)
 
-    def open(self) -> SubtomogramDataset:
+    @classmethod
+    def names_files(cls, root: Path) -> Path | None:
+        """Return the file of the first tomogram, in lists of cryoreg whose files are where they say."""
+        return recognition.listed_tomogram(root)
+
+    def open(self) -> TomogramParticles:
         """Open the list and the tomograms' headers."""
         from cryoreg.datasets.readers.tomogram import TomogramParticles
 
@@ -279,6 +312,13 @@ class TomogramSpec(FileDatasetSpec):
             coordinate_size=self.coordinate_size,
             label=self.label,
         )
+
+    def own_sizes(self, opened: SubtomogramDataset) -> dict[str, float | None]:
+        """Return what the tomograms' headers say; a level of an OME-Zarr image is chosen by its voxel size."""
+        from cryoreg.datasets.tomograms.files import open_tomogram
+
+        files = [tomogram.path for tomogram in getattr(opened, "tomograms", ())]
+        return {file: open_tomogram(file).voxel_size for file in files if not Path(file).is_dir()}
 
 
 class StoreSpec(FileDatasetSpec):

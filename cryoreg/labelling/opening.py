@@ -45,12 +45,17 @@ def open_source(source: Path, start: Start | None, layers: Sequence[Layer]) -> T
 
     Raises a `CryoregError` where there are no such data, or the network cannot take them.
     """
-    if any((source / name).is_file() for name in _RUN_FILES):
+    if is_run(source):
         if start is not None:
             raise ConfigError(f"{source}: is a run, whose own encoder is asked; give its data instead, or drop --from")
         return Trained.open(source, layers, "encoder", labels=False)
     data = Layer(str(source), {"dataset": {"root": source}})
-    return Trained.open(start or WEIGHTS, [data, *layers], "encoder", labels=False)
+    return Trained.open(start or WEIGHTS, [*layers, data], "encoder", labels=False)
+
+
+def is_run(source: Path) -> bool:
+    """Tell a run, which has data and an encoder of its own, from data."""
+    return any((source / name).is_file() for name in _RUN_FILES)
 
 
 def shown(trained: Trained) -> Subtomograms:

@@ -19,6 +19,7 @@ from cryoreg.picking.pick_lists import check_names, list_files, name_of, table, 
 from cryoreg.picking.pickers import DOG
 from cryoreg.picking.picks import Picks, pick
 from cryoreg.picking.settings import PickSettings
+from cryoreg.picking.told import NOTHING, Told
 from cryoreg.telling import track
 
 
@@ -58,17 +59,15 @@ class Picked(NamedTuple):
         return {name: column.tolist() for name, column in table(self.picks).items()}
 
 
-def run_pick(
-    paths: Sequence[Path], settings: PickSettings, outputs: Outputs, voxel_size: float | None = None
-) -> Picked:
+def run_pick(paths: Sequence[Path], settings: PickSettings, outputs: Outputs, told: Told = NOTHING) -> Picked:
     """Pick in every tomogram, write the lists and the picture, and return what was found.
 
-    ``voxel_size`` (Å) overrules the files. Raises `DataError` where a tomogram is at fault or nothing is found,
-    `OutputError` where an output exists; nothing is then written.
+    What is ``told`` of the tomograms goes with the lists; its voxel size overrules the files. Raises `DataError` where
+    a tomogram is at fault or nothing is found, `OutputError` where an output exists; nothing is then written.
     """
     star, csv = list_files(outputs.list)
     files = find_tomograms(paths)
-    tomograms = [open_tomogram(file, voxel_size) for file in files]
+    tomograms = [open_tomogram(file, told.voxel_size) for file in files]
     masks = masks_for(settings.where, tomograms)
     inputs: list[str | Path] = [*files, *(mask.path for of in masks for mask in of)]
     inputs += [settings.template] if settings.template else []
@@ -77,7 +76,7 @@ def run_pick(
     found = [pick(tomogram, settings, masks.pop(0)) for tomogram in _shown(tomograms)]  # which frees their voxels
     if not any(len(picks.positions) for picks in found):
         raise DataError(_nothing(found, settings))
-    write_lists(found, star, csv)
+    write_lists(found, star, csv, told.tilt_range, told.tilt_axis)
     if outputs.picture:
         _write_picture(outputs.picture, tomograms, found, settings)
     return Picked(tuple(found), star, csv, tuple(together(notes_on(tomograms))))

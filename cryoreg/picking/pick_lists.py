@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
+from cryoreg.datasets.particles import carried
 from cryoreg.datasets.tomograms.kinds import ZARR
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
@@ -36,6 +39,7 @@ def check_names(paths: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         quoted(name_of(path))
+        quoted(str(path.absolute()))
         name = stem_of(name_of(path))
         if name in seen:
             raise DataError(f"{seen[name]} and {path} are both called '{name}'; pick them one by one")
@@ -53,11 +57,20 @@ def stem_of(name: str) -> str:
     return stem(name.partition("/")[0])
 
 
-def write_lists(found: Sequence[Picks], star: Path, csv: Path) -> None:
-    """Write all picks to both files, tomogram by tomogram, best first."""
-    blocks = {relion.OPTICS: optics(found), "particles": particles(found)}
+def write_lists(
+    found: Sequence[Picks],
+    star: Path,
+    csv: Path,
+    tilt_range: tuple[float, float] | None = None,
+    tilt_axis: TiltAxis | None = None,
+) -> None:
+    """Write all picks to both files, tomogram by tomogram, best first, with what is known of the tomograms."""
+    known: dict[str, Any] = dict(zip(carried.TILTS, tilt_range or (), strict=False))
+    known |= {carried.TILT_AXIS: tilt_axis} if tilt_axis else {}
+    listed = particles(found).assign(**of_tomograms(found, star.parent), **known)
+    blocks = {relion.OPTICS: optics(found), "particles": listed}
     write_text(star, "".join(star_table(name, block.to_dict("list")) for name, block in blocks.items()))
-    rows = table(found)
+    rows = table(found).assign(**{carried.IN_TEXT[column]: value for column, value in known.items()})
     write_text(csv, rows.assign(tomogram=rows["tomogram"].map(cell)).to_csv(index=False, lineterminator="\n"))
 
 
@@ -93,6 +106,24 @@ def particles(found: Sequence[Picks]) -> pd.DataFrame:
     )
 
 
+def of_tomograms(found: Sequence[Picks], folder: Path) -> dict[str, list[object]]:
+    """Return the columns of a STAR file in ``folder`` that say what is known of the tomograms of all picks."""
+    return {
+        relion.FILE: _spread(found, [carried.written(picks.path, folder) for picks in found]),
+        carried.CONTRAST: _spread(found, [_contrast(picks) or carried.UNKNOWN for picks in found]),
+        carried.VOXEL_SIZE: _spread(found, [picks.voxel_size for picks in found]),
+    }
+
+
+def _spread(found: Sequence[Picks], values: Sequence[object]) -> list[object]:
+    return [value for picks, value in zip(found, values, strict=True) for _ in picks.positions]
+
+
+def _contrast(picks: Picks) -> str | None:
+    """Return how density looks, where that is certain."""
+    return picks.verdict.contrast if picks.verdict.decided else None
+
+
 def table(found: Sequence[Picks]) -> pd.DataFrame:
     """Return our own columns of all picks: tomogram, x, y, z (voxels), score, dog, cc, voxel_size (Å), contrast.
 
@@ -120,7 +151,7 @@ def _rows(picks: Picks) -> pd.DataFrame:
             "dog": np.round(picks.dog.astype(float), 4) if picks.picker == DOG else np.nan,
             "cc": np.nan if picks.cc is None else np.round(picks.cc.astype(float), 4),
             "voxel_size": picks.voxel_size,
-            "contrast": picks.verdict.contrast,
+            "contrast": _contrast(picks),
         }
     )
 

@@ -10,6 +10,7 @@ from cryoreg.config.calls import checked
 from cryoreg.errors import ConfigError
 from cryoreg.picking.pick_files import Outputs, Picked, run_pick
 from cryoreg.picking.settings import PickSettings
+from cryoreg.picking.told import Told
 from cryoreg.telling import tell
 
 
@@ -38,9 +39,10 @@ def pick(
     if settings.get("template") is not None:
         settings["template"] = Path(settings["template"])
     chosen = PickSettings(radius=half, **settings)
+    told = Told(voxel_size, chosen.contrast, chosen.tilt_range, settings.get("tilt_axis"))
     paths = [tomograms] if isinstance(tomograms, (str, Path)) else tomograms
     outputs = Outputs(Path(output), None if picture is None else Path(picture), overwrite)
-    found = run_pick([Path(path).expanduser() for path in paths], chosen, outputs, voxel_size)
+    found = run_pick([Path(path).expanduser() for path in paths], chosen, outputs, told)
     for line in [*found.warnings(), *(f"note: {note}" for note in found.notes)]:
         tell(line)
     return found

@@ -61,13 +61,14 @@ def average(
         raise click.UsageError("who says the class? --run or --labels-from, not both")
     from cryoreg.analysis.averaging.class_average import run_average
     from cryoreg.analysis.averaging.sources import of_data, of_run
+    from cryoreg.config import find_project
 
-    settings = run_options.dataset_settings(assignments, "average")
+    settings, project = run_options.dataset_settings(assignments, "average"), find_project()
     if run is not None:
-        source = of_run(run, name, data, dataset, settings, run_options.warn)
+        source = of_run(run, name, data, dataset, settings, run_options.warn, project)
     else:
         assert data is not None
-        source = of_data(data, name, dataset, settings, classes)
+        source = of_data(data, name, dataset, settings, classes, project)
     found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, run_options.warn)
     for line in found.lines():
         click.echo(line)

@@ -45,6 +45,8 @@ def extract(
     The same as `cryoreg convert --dataset tomogram`: `cryoreg show dataset tomogram` lists every setting. To train
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
+    from cryoreg.config.project_text import remember
+
     given = [f"dataset.{key}={as_toml(value)}" for key, value in settings.items() if value is not None]
     with own_options(*settings):
         context.invoke(
@@ -58,3 +60,8 @@ def extract(
             assignments=(*given, *assignments),
             dataset__name="tomogram",
         )
+    if settings["tomograms"]:
+        keys = ("voxel_size", "contrast", "tilt_range")
+        told = {"path": settings["tomograms"], **{key: settings[key] for key in keys}}
+        if line := remember("tomograms", told, output, "extract"):
+            click.echo(f"project    {line}")

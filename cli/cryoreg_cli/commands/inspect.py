@@ -38,7 +38,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     The exit status is 1 where a subtomogram cannot be read, or boxes or voxel sizes are mixed, which are then listed;
     also where a checksum does not match.
     """
-    from cryoreg.config import absolute
+    from cryoreg.config import absolute, find_project
     from cryoreg.errors import MixedError
 
     root = absolute(data)
@@ -50,7 +50,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
     from cryoreg.datasets.inspection import inspect_path
 
     try:
-        found = inspect_path(root, dataset, parameters, everything)
+        found = inspect_path(root, dataset, parameters, everything, find_project())
     except MixedError as error:
         _print_mixed(error.counts, as_json)
         raise

@@ -33,7 +33,7 @@ _OPTIONS = (DATASET, DEVICE)
     help="Groups to arrange and show particles by, as `cryoreg cluster` writes them. [none]",
 )
 @click.option("--data-classes", is_flag=True, help="Begin with the classes that the data say.")
-@click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with; the page adds others.")
+@click.option("--classes", default="", metavar="NAME,NAME", help="Classes to begin with. [the project's]")
 @click.option("--who", default="", metavar="NAME", help="Who labels, as the file of labels says. [your user name]")
 @click.option(
     "--from",
@@ -83,14 +83,15 @@ def label(
     if export is None:
         opening.require_server()
     layers = run_options.layers(_OPTIONS, given, assignments)
-    trained = opening.open_source(source, start, layers)
+    told = None if start or opening.is_run(source) else run_options.start_of_project()
+    trained = opening.open_source(source, start or told, layers)
     for line in trained.remarks():
         run_options.warn(line)
     if export is not None:
         count = opening.export(trained, output, export, overwrite)
         terminal.written(export, f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
         return
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    names = [name.strip() for name in classes.split(",") if name.strip()] or run_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
@@ -9,7 +10,7 @@ import click
 
 from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import PATH, own_options, parse_wheres
+from cryoreg_cli.run_options import PATH, own_options, parse_wheres, warn
 
 if TYPE_CHECKING:
     from cryoreg.datasets.tomograms.masks import Verb
@@ -18,10 +19,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class _Settings(TypedDict):
-    """The options of `PickSettings`, but for the radius."""
+    """The options of `PickSettings`, but for the radius and what is told of the tomograms."""
 
     picker: str
-    contrast: Literal["auto", "bright", "dark"]
     threshold: float | None
     distance: float | None
     margin: float | None
@@ -29,16 +29,12 @@ class _Settings(TypedDict):
     subvoxel: bool
     template: Path | None
     rotations: int
-    tilt_range: tuple[float, float] | None
-    tilt_axis: Literal["x", "y"]
     low_pass: float | None
     min_cc: float | None
 
 
 @options.command()
-@options.argument(
-    "tomograms", nargs=-1, required=True, type=PATH, metavar="TOMOGRAM...", older=("--tomograms", "--data")
-)
+@options.argument("tomograms", nargs=-1, type=PATH, metavar="[TOMOGRAM]...", older=("--tomograms", "--data"))
 @click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles. [that of --diameter]")
 @click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius. [that of --radius]")
 @click.option(
@@ -52,8 +48,7 @@ class _Settings(TypedDict):
 @click.option(
     "--contrast",
     type=click.Choice(["auto", "bright", "dark"]),
-    default="auto",
-    help="How density looks in the tomograms.",
+    help="How density looks in the tomograms. [the project's, else auto]",
 )
 @click.option("--threshold", type=float, help="Lowest peak, in standard deviations. [dog: 3, or 1 with a template]")
 @click.option("--distance", type=click.FloatRange(min=0), metavar="Å", help="Between picks. [the diameter]")
@@ -70,7 +65,7 @@ class _Settings(TypedDict):
 @click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright. [none]")
 @click.option("--rotations", type=click.IntRange(min=1), default=500, help="Of the template.")
 @options.TILT_RANGE
-@click.option("--tilt-axis", type=click.Choice(["x", "y"]), default="y", help="The beam is z.")
+@click.option("--tilt-axis", type=click.Choice(["x", "y"]), help="The beam is z. [y]")
 @click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template. [not filtered]")
 @click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep. [all]")
 @options.WHERE
@@ -84,6 +79,9 @@ def pick(
     diameter: float | None,
     voxel_size: float | None,
     wheres: tuple[tuple[Path, Verb, str], ...],
+    contrast: Literal["auto", "bright", "dark"] | None,
+    tilt_range: tuple[float, float] | None,
+    tilt_axis: Literal["x", "y"] | None,
     output: Path,
     picture: Path | None,
     overwrite: bool,
@@ -96,10 +94,32 @@ def pick(
     """
     if (radius is None) == (diameter is None):
         raise click.UsageError("give the size of the particles, as --radius or as --diameter, in Å")
-    from cryoreg.picking.pick_files import Outputs, run_pick
+    from cryoreg.config import find_project
+    from cryoreg.config.project_text import remember
+    from cryoreg.picking.pick_files import Outputs, find_tomograms, run_pick
     from cryoreg.picking.settings import PickSettings
+    from cryoreg.picking.told import Told
 
-    chosen = PickSettings(radius=radius or (diameter or 0) / 2, where=parse_wheres(wheres), **settings)
+    project = find_project()
+    paths = tomograms or ((project.tomograms.path,) if project and project.tomograms else ())
+    if not paths:
+        raise click.UsageError("which tomograms? name files or folders, or once for all: cryoreg init --tomograms PATH")
     with own_options("voxel_size"):
-        picked = run_pick(tomograms, chosen, Outputs(output, picture, overwrite), voxel_size)
-    terminal.written(output, "\n".join(picked.lines()))
+        told = Told(voxel_size, contrast, tilt_range, tilt_axis)
+        told, notes = told.filled(project, find_tomograms(paths))
+        chosen = PickSettings(
+            radius=radius or (diameter or 0) / 2,
+            contrast=told.contrast or "auto",
+            tilt_range=told.tilt_range,
+            tilt_axis=told.tilt_axis or "y",
+            where=parse_wheres(wheres),
+            **settings,
+        )
+        for note in notes:
+            warn(f"note: {note}")
+        picked = run_pick(paths, chosen, Outputs(output, picture, overwrite), told)
+    lines = picked.lines()
+    if line := remember("tomograms", told.learnt(picked.picks), picked.star, "pick"):
+        lines.append(f"project   {line}")
+    lines.append(f"next      cryoreg extract {shlex.quote(str(picked.star))} --output particles.h5")
+    terminal.written(output, "\n".join(lines))

@@ -88,7 +88,7 @@ def _read(
     """Return the subtomograms to draw, and the files that were read."""
     from cryoreg.analysis import view as library
     from cryoreg.analysis.preview import choose
-    from cryoreg.config import absolute, build_spec, sniffing
+    from cryoreg.config import absolute, choose_dataset, find_project
     from cryoreg.datasets.origins import inputs_of
     from cryoreg.errors import DataError
 
@@ -100,9 +100,8 @@ def _read(
             if ids:
                 raise DataError(f"{data}: is a single volume; leave out --ids")
             return [library.single(root)], {str(root)}
-        dataset = sniffing.choose(root).name
-    settings = ({} if root is None else {"root": root}) | run_options.dataset_settings(assignments, "view")
-    spec = build_spec("dataset", dataset, settings).spec
+    settings = run_options.dataset_settings(assignments, "view")
+    spec = choose_dataset(root, dataset, settings, find_project())[0].spec
     opened = spec.load()
     indices = library.find(opened, ids.split(",")) if ids else choose(opened, count)
     return library.subjects(opened, indices), inputs_of(opened, spec)

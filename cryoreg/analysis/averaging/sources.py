@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryoreg.analysis.averaging.class_average import members
-from cryoreg.config import Layer, absolute, build_spec, sniffing
+from cryoreg.config import Layer, Project, absolute, choose_dataset
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.errors import ConfigError
@@ -30,10 +30,14 @@ def of_data(
     reader: str | None = None,
     settings: Mapping[str, object] | None = None,
     told: Path | None = None,
+    project: Project | None = None,
 ) -> Source:
-    """Open data, whose particles of a class are those that a file (``told``) says, or the data themselves."""
+    """Open data, whose particles of a class are those that a file (``told``) says, or the data themselves.
+
+    What is not said of the data, and they do not say themselves, a ``project`` may.
+    """
     root = absolute(data)
-    spec = build_spec("dataset", reader or sniffing.choose(root).name, {"root": root, **(settings or {})}).spec
+    spec = choose_dataset(root, reader, settings or {}, project)[0].spec
     dataset = spec.load()
     own = root if root.is_file() and can_be_kept(root) and "label" not in (settings or {}) else None
     inputs = inputs_of(dataset, spec) | ({str(told)} if told else set())
@@ -47,10 +51,14 @@ def of_run(
     reader: str | None = None,
     settings: Mapping[str, object] | None = None,
     say: Callable[[str], object] = lambda line: None,
+    project: Project | None = None,
 ) -> Source:
     """Open data for the classifier of a run, or its own, and ask it who is of a class."""
     chosen = dict(settings or {}) | ({"root": absolute(data)} if data else {}) | ({"name": reader} if reader else {})
-    trained = Trained.open(run, [Layer("--data", {"dataset": chosen})] if chosen else [], "classifier", labels=False)
+    layers = [Layer("--data", {"dataset": chosen})] if chosen else []
+    if project is not None:
+        layers = [project.layer(), *layers]
+    trained = Trained.open(run, layers, "classifier", labels=False)
     classes = trained.card["classes"]
     if name not in classes:
         raise ConfigError(f"{run}: tells no class '{name}' apart (but: {', '.join(classes)}); name another")

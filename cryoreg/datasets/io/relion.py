@@ -29,6 +29,8 @@ PARTICLES = (IMAGE, COORDINATES[0], CENTRED[0], MOTIVE[2])
 """A table with one of these columns lists particles."""
 TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 TOMOGRAMS = (TOMOGRAM, MICROGRAPH)
+FILE = "cryoregTomogramFile"
+"""The tomogram's file, in lists that cryoreg writes."""
 CLASS_NUMBER = "rlnClassNumber"
 PICK_SCORE = "rlnAutopickFigureOfMerit"
 OPTICS, GROUP, OPTICS_NAME = "optics", "rlnOpticsGroup", "rlnOpticsGroupName"
@@ -79,7 +81,7 @@ _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTo
 _FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
-    *(TOMOGRAM, MICROGRAPH, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
+    *(TOMOGRAM, MICROGRAPH, FILE, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
     *("rlnTomoParticleName", OPTICS_NAME, "rlnGroupName", VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
 )
 """Columns that stay text, also where every value looks like a number."""

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.particles.carried import SILENT, Carried
+
 Unit = Literal["voxel", "angstrom", "centred", "middle"]
 """Voxels; Å from the middle of voxel 0; Å from the centre of the tomogram (RELION 5); or voxels before binning from
 the voxel at edge // 2 of the tomogram (EMAN2)."""
@@ -40,6 +42,8 @@ class ParticleList:
     """Where the format counts from, in the words of `inspect`: "from the corner of the first voxel"."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
+    carried: Carried = SILENT
+    """What else the list says of the tomograms."""
 
     @cached_property
     def are_fractions(self) -> bool:

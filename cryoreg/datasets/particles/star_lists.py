@@ -6,6 +6,7 @@ import pandas as pd
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
+from cryoreg.datasets.particles.carried import of_star, tilts_of_star
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 
@@ -30,4 +31,6 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
         varied(table, (relion.CLASS_NUMBER, "class", "label")),
         None if unit_told else relion.coordinate_sizes(path, table, centred),
         relion.shifts(path, table),
+        tilts_of_star(path, table),
+        carried=of_star(path, table),
     )

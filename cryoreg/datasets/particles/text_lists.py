@@ -13,6 +13,7 @@ from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, varied
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.carried import of_text
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 from cryoreg.datasets.particles.star_lists import relion_list
 
@@ -64,6 +65,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
         None if unit_told else _unit_sizes(path, table, size),
         None,
         _tilts(path, table),
+        carried=of_text(table),
     )
 
 

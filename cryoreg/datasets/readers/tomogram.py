@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Box, Origin, Sample, Subtomograms
+from cryoreg.contracts import Box, Contrast, Origin, Sample, Subtomograms, TiltAxis
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
-from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, same_size
 from cryoreg.datasets.particles.assumptions import assumptions
+from cryoreg.datasets.particles.carried import Carried, single
 from cryoreg.datasets.particles.contradictions import check_statements, contradicts_one_angstrom, notes_on_tomogram
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.index_files import INDEXES
-from cryoreg.datasets.tomograms.names import describe_tomograms, stem
+from cryoreg.datasets.tomograms.names import Described, describe_tomograms, find_above, stem
 from cryoreg.errors import DataError, MixedVoxelSizesError
 
 _FEW = 0.05
@@ -116,6 +118,9 @@ class ParticleBoxes(Subtomograms):
 class TomogramParticles(ParticleBoxes):
     """The particles of a list in a file; lists, names and headers are read at the start."""
 
+    contrasts: Collection[str | None] = ()
+    """How density looks in the tomograms, as the list says, where it says so."""
+
     def __init__(
         self,
         root: str | Path,
@@ -133,6 +138,26 @@ class TomogramParticles(ParticleBoxes):
         placed = place_particles(particles, place, voxel_size, coordinate_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
         self.notes = [*self.notes, *assumptions(particles, placed, coordinate_size)]
+        if place is None or particles.carried.files is None:
+            self._take_over(particles.carried)
+        elif contrast := single(particles.carried.contrasts or ()):
+            self.notes = [
+                *self.notes,
+                f"{self.path} says that density is {contrast} in the tomograms that it names, which is not taken of "
+                f"those in {place}; if it holds for them, say --set dataset.contrast={contrast}",
+            ]
+
+    def _take_over(self, carried: Carried) -> None:
+        """Take what the list says of its tomograms."""
+        self.tilt_axis = cast(TiltAxis | None, single(carried.tilt_axes or ()))
+        self.contrasts = set(carried.contrasts or ()) - {None}
+        self.contrast = cast(Contrast | None, single(carried.contrasts or ()))
+        if len(self.contrasts) == 1 and not self.contrast:
+            (one,) = self.contrasts
+            note = f"density is {one} in some of the tomograms, as {self.path} says, and not known of others"
+            self.notes = [*self.notes, f"{note}; where it is so in all, say --set dataset.contrast={one}"]
+        if self.contrast:
+            self.notes = [*self.notes, f"density is {self.contrast} in the tomograms, as {self.path} says"]
 
 
 def place_particles(
@@ -140,17 +165,26 @@ def place_particles(
 ) -> list[Placed]:
     """Return the tomograms of a list, opened, each with the rows of its particles.
 
-    ``voxel_size`` and ``unit_size`` (Å) are what the user says of voxels and of the unit of coordinates.
+    ``voxel_size`` and ``unit_size`` (Å) are what the user says of voxels and of the unit of coordinates. Without
+    ``tomograms``, files that the list names are meant, where they are there.
     """
     rows, placed = _rows_of(_names(particles, tomograms)), []
-    for name, described in describe_tomograms(particles.path, rows, tomograms).items():
+    listed = {name: file for name, of in rows.items() if not tomograms and (file := listed_file(particles, of))}
+    rest = [name for name in rows if name not in listed]
+    found = {name: Described(file) for name, file in listed.items()}
+    if rest:
+        found |= describe_tomograms(particles.path, rest, tomograms)
+    for name in rows:
+        described = found[name]
         assert described.file is not None
-        tomogram = open_tomogram(described.file, voxel_size)
-        if voxel_size is None and contradicts_one_angstrom(particles, rows[name], described, tomogram, unit_size):
+        picked_at = _picked_at(particles, rows[name], described.file, voxel_size)
+        known = voxel_size or picked_at
+        tomogram = open_tomogram(described.file, known)
+        if not known and contradicts_one_angstrom(particles, rows[name], described, tomogram, unit_size):
             tomogram.voxel_size = None
         if tomogram.voxel_size is None and described.tilt_size and described.binning:
             tomogram.voxel_size = described.tilt_size * described.binning
-        tomogram.notes = [*tomogram.notes, *notes_on_tomogram(described, tomogram, voxel_size)]
+        tomogram.notes = [*tomogram.notes, *notes_on_tomogram(described, tomogram, known)]
         placed.append(Placed(tomogram, described, rows[name]))
     return placed
 
@@ -161,6 +195,28 @@ def _rows_of(names: Sequence[str | None]) -> dict[str | None, NDArray[np.int64]]
     numbers = np.array([number.setdefault(name, len(number)) for name in names])
     ends = np.cumsum(np.bincount(numbers))[:-1]
     return dict(zip(number, np.split(np.argsort(numbers, kind="stable"), ends), strict=True))
+
+
+def listed_file(particles: ParticleList, rows: NDArray[np.int64]) -> str | None:
+    """Return the file that a list names for the tomogram of some rows, where it is there."""
+    files = particles.carried.files
+    name = single(files[row] for row in rows) if files else None
+    return find_above(name, Path(particles.path).parent) if name else None
+
+
+def _picked_at(particles: ParticleList, rows: NDArray[np.int64], file: str, told: float | None) -> float | None:
+    """Return the voxel size with which rows were picked, Å, where that was in this file; ``told`` must not differ."""
+    listed, sizes = listed_file(particles, rows), particles.carried.voxel_sizes
+    if listed is None or sizes is None or not os.path.samefile(listed, file):
+        return None
+    size = float(sizes[rows[0]])
+    if told is not None and not same_size(size, told):
+        refuse(
+            particles.path,
+            f"was picked in {file} with voxels of {size:g} Å, and dataset.voxel_size is {told:g}; pick again with "
+            f"--voxel-size {told:g}, or leave it at {size:g}",
+        )
+    return size
 
 
 def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:

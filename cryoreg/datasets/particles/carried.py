@@ -1,0 +1,87 @@
+"""What the lists that `cryoreg pick` writes say of tomograms, so that nobody needs to say it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import numbers, positive, texts
+from cryoreg.datasets.io.volume_files import refuse
+
+CONTRAST, TILT_AXIS, VOXEL_SIZE = "cryoregContrast", "cryoregTiltAxis", "cryoregTomogramVoxelSize"
+TILTS = ("cryoregTiltMin", "cryoregTiltMax")
+UNKNOWN = "unknown"
+IN_TEXT = dict(zip((CONTRAST, *TILTS, TILT_AXIS), ("contrast", "tilt_min", "tilt_max", "tilt_axis"), strict=True))
+"""What text tables call them."""
+_SIGNS = ("bright", "dark")
+_AXES = ("x", "y")
+
+
+class Carried(NamedTuple):
+    """What a list says of the tomograms of its particles, None where it does not."""
+
+    files: Sequence[str | None] | None = None
+    """The tomogram's file: absolute, or below the list's folder or one above it."""
+    contrasts: Sequence[str | None] | None = None
+    tilt_axes: Sequence[str | None] | None = None
+    voxel_sizes: Sequence[float] | None = None
+    """Å per voxel of the tomogram, as it was picked."""
+
+
+SILENT = Carried()
+"""Of a list that says nothing of them."""
+
+
+def of_star(path: str, table: pd.DataFrame) -> Carried:
+    """Read the columns of a STAR file."""
+    return Carried(
+        texts(table, relion.FILE) if relion.FILE in table else None,
+        _words(path, table, CONTRAST, _SIGNS),
+        _words(path, table, TILT_AXIS, _AXES),
+        positive(path, VOXEL_SIZE, numbers(path, table, VOXEL_SIZE)).tolist() if VOXEL_SIZE in table else None,
+    )
+
+
+def of_text(table: pd.DataFrame) -> Carried:
+    """Read the columns of a text table; words that others use otherwise are none."""
+    return Carried(None, _if_all(table, IN_TEXT[CONTRAST], _SIGNS), _if_all(table, IN_TEXT[TILT_AXIS], _AXES))
+
+
+def tilts_of_star(path: str, table: pd.DataFrame) -> list[tuple[float, float] | None] | None:
+    """Return the smallest and largest tilt of each particle, degrees; None where the list does not say."""
+    if not set(TILTS) <= set(table.columns):
+        return None
+    return list(zip(*(numbers(path, table, column).tolist() for column in TILTS), strict=True))
+
+
+def _words(path: str, table: pd.DataFrame, column: str, known: Sequence[str]) -> list[str | None] | None:
+    if column not in table:
+        return None
+    found = [None if word == UNKNOWN else word for word in texts(table, column)]
+    for row, word in enumerate(found):
+        if word is not None and word not in known:
+            refuse(path, f"has '{word}' for {column} in row {row}; write {', '.join(known)} or {UNKNOWN}")
+    return found
+
+
+def _if_all(table: pd.DataFrame, column: str, known: Sequence[str]) -> list[str | None] | None:
+    found = texts(table, column) if column in table else []
+    return found if {*found} <= {None, *known} and any(found) else None
+
+
+def written(file: str | Path, folder: Path) -> str:
+    """Return how a list in ``folder`` names a file: relative where that lies below, else absolute."""
+    path = Path(os.path.abspath(file))
+    home = Path(os.path.abspath(folder))
+    return str(path.relative_to(home) if path.is_relative_to(home) else path)
+
+
+def single(values: Iterable[str | None]) -> str | None:
+    """Return the value that all have, None where they differ or one is not known."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
