@@ -146,6 +146,8 @@ def _table(path: Path) -> pd.DataFrame:
 def _star(path: Path) -> pd.DataFrame:
     path = particles_of(path)
     table = relion.read_particles(path)
+    if relion.lists_tilt_images(table):
+        return table.drop_duplicates(relion.PARTICLE_NAME).rename(columns={relion.PARTICLE_NAME: ID})
     if relion.IMAGE not in table:
         refuse(
             path,

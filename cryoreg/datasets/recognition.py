@@ -176,11 +176,23 @@ def tilt_stacks(path: Path) -> str | None:
     from cryoreg.datasets.io.relion import IMAGE, PARTICLES_FILE
     from cryoreg.datasets.tilt_stacks.files import particles_of, says_flat
 
+    if tilt_images(path):
+        return tilt_images(path)
     particles = particles_of(path)
     word = says_flat(particles) if IMAGE in star_columns(particles) else None
     if particles == path or word is None:
         return word and f"2D stacks ({word})"
     return f"an optimisation set ({PARTICLES_FILE}) of 2D stacks ({word})"
+
+
+def tilt_images(path: Path) -> str | None:
+    """Say by which column a STAR file has a row for each tilt image of its particles, as Warp 1 writes it."""
+    columns = star_columns(path)
+    if not columns:
+        return None
+    from cryoreg.datasets.io.relion import PARTICLE_NAME, lists_tilt_images
+
+    return f"tilt images of particles (the column {PARTICLE_NAME})" if lists_tilt_images(columns) else None
 
 
 def image_column(path: Path) -> str | None:

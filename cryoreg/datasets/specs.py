@@ -208,7 +208,8 @@ class StarSpec(FileDatasetSpec):
 class TiltStackSpec(FileDatasetSpec):
     """Particles as RELION 5 and WarpTools write them by default: stacks of 2D tilt images, made into volumes.
 
-    An optimisation set, or the particles' STAR file. Each stack is back-projected in Fourier space with the projections
+    An optimisation set, or the particles' STAR file; or a particle series of Warp 1 and M 1, with a row for each tilt
+    image. Each stack is back-projected in Fourier space with the projections
     of its tomogram (matrices, or RELION 5's angles), the exposure filter and the CTF at its own depth, and divided by
     the summed weights as Wiener's filter does. Volumes lie in the tomogram's frame, the particle in the middle.
     """
@@ -232,11 +233,13 @@ class TiltStackSpec(FileDatasetSpec):
 
     @classmethod
     def fits(cls, path: Path) -> str | None:
-        """Take a STAR file that says its particles are 2D stacks, or an optimisation set with such a one."""
+        """Take a STAR file of 2D stacks or of their single images, or an optimisation set with such a one."""
         return recognition.tilt_stacks(path)
 
     def open(self) -> SubtomogramDataset:
         """Open the STAR files and the stacks' headers."""
+        if recognition.tilt_images(self.root):
+            return self._open_rows()
         from cryoreg.datasets.readers.tilt_stack import TiltStack
 
         return TiltStack(
@@ -247,6 +250,18 @@ class TiltStackSpec(FileDatasetSpec):
             coordinate_size=self.coordinate_size,
             wiener=self.wiener,
             label=self.label,
+        )
+
+    def _open_rows(self) -> SubtomogramDataset:
+        from cryoreg.datasets.readers.tilt_images import TiltImages
+
+        for name in ("tomograms", "coordinate_size"):
+            if getattr(self, name) is not None:
+                raise DataError(
+                    f"{self.root}: has a row for each tilt image, which says it all; leave out dataset.{name}"
+                )
+        return TiltImages(
+            self.root, voxel_size=self.voxel_size, folder=self.folder, wiener=self.wiener, label=self.label
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -85,6 +85,23 @@ class ParticleText(NamedTuple):
         """Read a table with a header (CSV and its kin); columns are called as `read_text_table` calls them."""
         table = locate_rows(path)
         return cls(path, table.lines, [Listing(dict.fromkeys(table.header, 0), table.rows)])
+
+    def particle_of_rows(self) -> list[int] | None:
+        """Return the first row of the particle that each row is a tilt image of; None where a row is a particle.
+
+        Rows are those of all tables in order, counted from 0.
+        """
+        if not all(relion.lists_tilt_images(table.labels) for table in self.tables):
+            return None
+        first: dict[str, int] = {}
+        names = (name for table in self.tables for name in self._cells(table, relion.PARTICLE_NAME))
+        return [first.setdefault(name, row) for row, name in enumerate(names)]
+
+    def _cells(self, table: Listing, label: str) -> Iterator[str]:
+        place = [*table.labels].index(label)
+        for number in table.rows:
+            found = spans(self.lines[number])
+            yield self.lines[number][slice(*found[place])] if place < len(found) else ""
 
     def take(self, kept: Sequence[bool]) -> Self:
         """Return the file with some of its particles: a flag for each, of all tables in order."""

@@ -92,9 +92,10 @@ def _named(files: Sequence[str]) -> str:
 def star_text(table: ParticleText, predictions: Predictions) -> str:
     """Return a STAR file with `COLUMNS` and `DOUBTS` of every particle, and all that it had.
 
-    Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced.
-    Particles that were not classified get class 0, "none". Warnings stand in comments before all else. A motive list of
-    STOPGAP, whose columns are fixed, gets the class number alone.
+    Class numbers of others become ``cryoregPreviousClassNumber``, those of an earlier prediction are replaced. Where
+    rows are tilt images, all of a particle say the same. Particles that were not classified get class 0, "none".
+    Warnings stand in comments before all else. A motive list of STOPGAP, whose columns are fixed, gets the class number
+    alone.
     """
     if any(MOTIVE_CLASS in each.labels and relion.MOTIVE[2] in each.labels for each in table.tables):
         numbers = numbers_of_rows(predictions, table.particles)
@@ -105,6 +106,9 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
     for origin, cells in zip(predictions.origins, rows, strict=True):
         assert origin.row is not None
         values[origin.row] = cells
+    rows_of = table.particle_of_rows()
+    if rows_of is not None:
+        values = [values[row] for row in rows_of]
     text = table.with_columns(dict(zip(names, map(list, zip(*values, strict=True)), strict=True)))
     return _with_remarks(text, predictions)
 

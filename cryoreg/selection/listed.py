@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.sniffing import Kind, kind_of_list
 from cryoreg.datasets.particles.text_lists import tomogram_column
 from cryoreg.datasets.tilt_stacks.files import particles_of
+from cryoreg.datasets.tilt_stacks.image_rows import series_of
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import ConfigError
@@ -64,6 +66,8 @@ class Listed:
     tomograms: Sequence[str | None]
     optimisation_set: str | None = None
     """The one that names the list, where it was given."""
+    particle_of_rows: Sequence[int] | None = None
+    """Where the text has a row for each tilt image, of which particle it is, counted from 0."""
 
     @classmethod
     def read(cls, path: str) -> Listed:
@@ -88,10 +92,21 @@ class Listed:
     @classmethod
     def _star(cls, source: str) -> Listed:
         path = os.fspath(particles_of(Path(source)))
-        table = relion.read_particles(path)
+        table, text = relion.read_particles(path), ParticleText.star(path)
+        if rows := text.particle_of_rows():
+            return cls._of_images(path, text, table, rows)
         named = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
         tomograms = motive_list(path, table).tomograms if is_motive_list(table) else named
-        return cls(path, ParticleText.star(path), table, tomograms, None if source == path else source)
+        return cls(path, text, table, tomograms, None if source == path else source)
+
+    @classmethod
+    def _of_images(cls, path: str, text: ParticleText, table: pd.DataFrame, rows: Sequence[int]) -> Listed:
+        """Take a particle series of Warp 1: what is said of a particle is what its first row says."""
+        firsts = list(dict.fromkeys(rows))
+        place = {row: number for number, row in enumerate(firsts)}
+        particles = table.iloc[firsts].reset_index(drop=True)
+        tomograms = [series_of(str(name)) for name in particles[relion.PARTICLE_NAME]]
+        return cls(path, text, particles, tomograms, None, [place[row] for row in rows])
 
     @classmethod
     def _dynamo(cls, path: str) -> Listed:
@@ -107,6 +122,10 @@ class Listed:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def of_rows(self, particles: NDArray[Any]) -> NDArray[Any]:
+        """Return values (N,) of particles as those of the text's rows."""
+        return particles if self.particle_of_rows is None else particles[list(self.particle_of_rows)]
 
     def column(self, names: Sequence[str]) -> str | None:
         """Return the first of some columns that the list has, in upper or lower case."""
@@ -139,7 +158,7 @@ class Listed:
 
     def ids(self) -> list[str]:
         """Return the ids by which data sets know the particles: of an image, or the tomogram's name and the row."""
-        column = self.column(IDS)
+        column = relion.PARTICLE_NAME if self.particle_of_rows else self.column(IDS)
         if column is not None:
             return [name or "" for name in texts(self.table, column)]
         return [f"{stem(name)}/{row}" if name else str(row) for row, name in enumerate(self.tomograms)]

@@ -68,10 +68,16 @@ def run_select(
     for line in chosen.notes:
         say(line)
     for name, kept in parts.items():
-        write_text(files[name], text.take(kept.tolist()).text)
+        write_text(files[name], text.take(_rows(lists, kept)).text)
     for path, file in sets.items():
         write_text(path, set_text(Path(str(source)), file))
     return Selected(chosen, {files[name]: int(kept.sum()) for name, kept in parts.items()}, tuple(sets))
+
+
+def _rows(lists: Sequence[Listed], kept: np.ndarray) -> list[bool]:
+    """Return which rows of several lists stay, where particles do."""
+    parts = np.split(kept, np.cumsum([len(each) for each in lists])[:-1])
+    return [bool(flag) for each, part in zip(lists, parts, strict=True) for flag in each.of_rows(part)]
 
 
 def _check_tomograms(lists: Sequence[Listed]) -> None:

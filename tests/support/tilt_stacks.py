@@ -194,7 +194,70 @@ def _projections(dialect: str, turns: NDArray[np.float64]) -> dict[str, Any]:
     return {**columns, "rlnTomoProjW": ["[0,0,0,1]"] * len(turns)}
 
 
-def _table(columns: dict[str, Any]) -> Any:
+def _table(columns: Any) -> Any:
     import pandas as pd
 
     return pd.DataFrame(columns)
+
+
+# ---- a row for each image: Warp 1 and M 1 ----
+
+DECAY = 4.0
+"""Å2 of B-factor for each electron per Å2, as Warp has it."""
+
+
+def angles_of(matrix: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return rot, tilt, psi of a matrix from the particle to its image, by the entries of RELION's."""
+    rot, tilt = np.arctan2(matrix[2, 1], matrix[2, 0]), np.arccos(np.clip(matrix[2, 2], -1, 1))
+    psi = np.arctan2(matrix[1, 2], -matrix[0, 2])
+    return tuple(np.degrees([rot, tilt, psi]))
+
+
+def write_rows(root: Path, particles: int = 1, weighted: bool = True) -> Made:
+    """Write a particle series of Warp 1.0.9: images by dose, not multiplied, poses that differ from each other.
+
+    ``weighted``: amplitudes are cosines of the tilts; else all are 1.
+    """
+    turns, position = rotations("y"), np.array([1400.0, -1100.0, 500.0])
+    order = np.argsort(np.abs(TILTS), kind="stable")
+    exposure = 2.0 * np.argsort(order)
+    depth = turns[:, 2] @ position
+    k = np.hypot(np.fft.fftfreq(EDGE, PIXEL)[:, None], np.fft.rfftfreq(EDGE, PIXEL))
+    scales = np.cos(np.radians(TILTS)) if weighted else np.ones(len(TILTS))
+    by = transfer(turns, position, -1, np.zeros(len(turns))) * scales[:, None, None]
+    by = by * np.exp(-DECAY * exposure[:, None, None] * k**2 / 4)
+    images = filtered(projections("y", (0.0, 0.0, 0.0)), by)[order]
+    (root / "particleseries").mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    for number, pose in enumerate(Rotation.random(particles, random_state=1).as_matrix()):
+        file = f"particleseries/TS_01_{number:07d}_{PIXEL:.2f}A.mrcs"
+        with mrcfile.new(root / file, ((1 + number) * images).astype(np.float32)) as stack:
+            stack.set_image_stack()
+        for slot, tilt in enumerate(order, start=1):
+            rot, theta, psi = angles_of(turns[tilt] @ pose)
+            rows.append(
+                {
+                    "rlnMagnification": 10000,
+                    "rlnDetectorPixelSize": PIXEL,
+                    "rlnVoltage": VOLTAGE,
+                    "rlnSphericalAberration": CS,
+                    "rlnAmplitudeContrast": CONTRAST,
+                    "rlnPhaseShift": 0.0,
+                    "rlnDefocusU": DEFOCUS - depth[tilt] + ASTIGMATISM,
+                    "rlnDefocusV": DEFOCUS - depth[tilt] - ASTIGMATISM,
+                    "rlnDefocusAngle": AZIMUTH,
+                    "rlnImageName": f"{slot:03d}@{file}",
+                    "rlnMicrographName": f"TS_01_{tilt:03d}.mrc",
+                    "rlnCoordinateX": 700.0,
+                    "rlnCoordinateY": 500.0,
+                    "rlnAngleRot": rot,
+                    "rlnAngleTilt": theta,
+                    "rlnAnglePsi": psi,
+                    "rlnCtfBfactor": -DECAY * exposure[tilt],
+                    "rlnCtfScalefactor": round(float(scales[tilt]), 4),
+                    "rlnRandomSubset": 1 + number % 2,
+                    "rlnGroupName": f"TS_01_{number:07d}",
+                }
+            )
+    starfile.write({"": _table(rows)}, root / "series.star", float_format="%.5f")
+    return Made(root / "series.star", density())

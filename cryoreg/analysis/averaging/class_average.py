@@ -74,8 +74,11 @@ def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
     listed = Listed.read(str(told))
     names = [set(each) for each in zip(listed.classes(None), listed.class_numbers(), strict=True)]
     origins = origins_of(dataset)
-    if all(origin.row is not None and Path(origin.file).is_file() for origin in origins) and all(
-        samefile(file, told) for file in {origin.file for origin in origins}
+    own = listed.particle_of_rows is None and Path(listed.path).is_file()
+    if (
+        own
+        and all(origin.row is not None and Path(origin.file).is_file() for origin in origins)
+        and all(samefile(file, listed.path) for file in {origin.file for origin in origins})
     ):
         return [names[origin.row or 0] for origin in origins]
     by_id = dict(zip(listed.ids(), names, strict=True))

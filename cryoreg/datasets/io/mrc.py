@@ -63,9 +63,16 @@ def read_volume(path: str | Path) -> np.ndarray:
     return _read(path, read_header(path))
 
 
-def read_images(path: str | Path) -> np.ndarray:
-    """Return the images of a stack, float32 (images, H, W), as `read_volume` does."""
-    return _read(path, read_image_header(path))
+def read_images(path: str | Path, first: int = 0, count: int | None = None) -> np.ndarray:
+    """Return images of a stack, ``count`` (all) from ``first`` on, float32 (images, H, W), as `read_volume` does."""
+    header = read_image_header(path)
+    if count is None:
+        return _read(path, header)
+    if not 0 <= first < first + count <= header.stored[0]:
+        refuse(path, f"has no images {first + 1} to {first + count}, but {header.stored[0]} of them; check the list")
+    each = header.volume_bytes // header.stored[0]
+    part = header._replace(offset=header.offset + first * each, stored=(count, *header.stored[1:]))
+    return _read(path, part)
 
 
 def read_slot(path: str | Path, slot: int, edge: int | None = None) -> np.ndarray:

@@ -71,18 +71,24 @@ DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 EXPOSURE = "rlnMicrographPreExposure"
 """Electrons per Å2 before a tilt."""
 PHASE_SHIFT, CTF_SCALE, CTF_B_FACTOR = "rlnPhaseShift", "rlnCtfScalefactor", "rlnCtfBfactor"
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+"""Degrees; of a tilt image of Warp 1 those of the particle and of the tilt together."""
+PARTICLE_NAME = "rlnGroupName"
+"""What Warp 1 calls the particle of which a row is one tilt image."""
 MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 """kV, mm and a fraction."""
 
 _DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
 _ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
 _ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
+IMAGE_ORIGINS = (*_ORIGINS[:2], *_ORIGIN_VOXELS[:2])
+"""Of single images: x and y, Å or pixels."""
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 _FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
 _TEXTS = (
     *(TOMOGRAM, MICROGRAPH, FILE, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
-    *("rlnTomoParticleName", OPTICS_NAME, "rlnGroupName", VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
+    *("rlnTomoParticleName", OPTICS_NAME, PARTICLE_NAME, VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
 )
 """Columns that stay text, also where every value looks like a number."""
 _WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
@@ -96,6 +102,12 @@ WORDS = {word.lower(): word for word in (*_WAYS, *CENTRED, *COORDINATES, *TOMOGR
 def lists_particles(columns: Container[str]) -> bool:
     """Tell whether a table lists particles, by its columns."""
     return any(column in columns for column in PARTICLES)
+
+
+def lists_tilt_images(columns: Container[str]) -> bool:
+    """Tell whether each row of a table is one tilt image of a particle, as Warp 1 and M 1 write particle series."""
+    needed = (IMAGE, PARTICLE_NAME, *ANGLES, *DEFOCUS, CTF_SCALE, CTF_B_FACTOR)
+    return all(word in columns for word in needed) and TOMOGRAM not in columns and COORDINATES[2] not in columns
 
 
 def lists_places(columns: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,15 @@ from cryoreg.contracts import Contrast, Origin, Sample, TiltAxis
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
-from cryoreg.datasets.io.mrc_header import MrcHeader
-from cryoreg.datasets.io.volume_files import refuse, times
-from cryoreg.datasets.io.voxel_sizes import edge_length, same_size
-from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.readers.file_dataset import FileDataset
+from cryoreg.datasets.readers.stack_headers import common_edge, common_size
 from cryoreg.datasets.readers.star_images import find_images
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.datasets.tilt_stacks.particles import read_particles
 from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector, Reconstructed
 from cryoreg.datasets.tilt_stacks.series import read_series
 from cryoreg.datasets.tomograms.names import stem
-from cryoreg.errors import MixedVoxelSizesError
 
 _READY = 16
 """Tilt series whose geometry is kept ready, 20 MB each for 40 images of 64²."""
@@ -65,8 +63,8 @@ class TiltStack(FileDataset):
         self._series = read_series(found.tomograms, dict.fromkeys(self._names), table)
         files = _whole_files(self.path, table, folder)
         headers = {file: read_image_header(file) for file in dict.fromkeys(files)}
-        edge = _common_edge(headers)
-        size = voxel_size or _common_size(self.path, table, headers)
+        edge = common_edge(headers)
+        size = voxel_size or common_size(self.path, table, headers)
         self._particles = read_particles(self.path, table, self._series, size, coordinate_size)
         self.positions = self._particles.positions + self._particles.shifts
         for row, file in enumerate(files):
@@ -175,30 +173,6 @@ def _whole_files(path: str, table: pd.DataFrame, folder: str | Path | None) -> l
             "tilts of a particle is expected; export particles as RELION 5 and WarpTools do",
         )
     return [image.file for image in images]
-
-
-def _common_edge(headers: Mapping[str, MrcHeader]) -> int:
-    boxes = CommonBox()
-    for file, header in headers.items():
-        _, height, width = header.box
-        if height != width or height % 2:
-            refuse(file, f"has images of {times((height, width))} pixels, not of one even edge; extract it again")
-        boxes.add(file, (height, height, height))
-    return boxes.box[0]
-
-
-def _common_size(path: str, table: pd.DataFrame, headers: Mapping[str, MrcHeader]) -> float:
-    """Return Å per pixel, as optics groups say, or else the first stack."""
-    stated = relion.image_sizes(path, table)
-    other = next((row for row, size in enumerate(stated) if not same_size(size, stated[0])), None)
-    if other is not None:
-        a, b = (f"{each:.4g} Å" if each else "none" for each in (stated[0], stated[other]))
-        raise MixedVoxelSizesError(f"mixed voxel sizes in {path}: row 0 has {a} and row {other} {b}; split the list")
-    file, header = next(iter(headers.items()))
-    size = stated[0] or edge_length(file, header.voxel_sizes)
-    if size is None:
-        refuse(path, f"has no {relion.IMAGE_SIZES[0]}, nor do its stacks; say --set dataset.voxel_size=<Å>")
-    return size
 
 
 def _only(values: Iterable[Any]) -> Any:

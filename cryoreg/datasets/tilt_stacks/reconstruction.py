@@ -9,6 +9,7 @@ is white.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,13 @@ class Backprojector:
         self._k = np.stack([u, v]) / (self.padded * pixel_size)
         self._base, self._per_depth, self._envelope = _transfer_terms(series, self._k)
         self._insertion, self._mirrored = _insertion(series.rotations, self.section, self.padded)
+
+    def of(self, series: TiltSeries) -> Backprojector:
+        """Return the same with the transfer of another series, whose rotations are these."""
+        other = copy(self)
+        other._series = series
+        other._base, other._per_depth, other._envelope = _transfer_terms(series, self._k)
+        return other
 
     def transfer(self, position: NDArray[np.float64]) -> Floats:
         """Return the transfer of a particle's images (F, M), ``position`` being x, y, z in Å from the centre."""
