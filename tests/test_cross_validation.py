@@ -8,12 +8,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.mrc_writing import write_mrc
 from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Answer, StepOutput
 from cryoreg.datasets.divisions import divide
+from cryoreg.doubt.familiar_file import load_familiar
 from cryoreg.errors import CheckpointError, ConfigError, RunFolderError
 from cryoreg.inference.trained import Trained
 from cryoreg.learners.linear import LinearLearner
@@ -88,6 +90,31 @@ def test_each_is_judged_by_a_model_that_never_saw_its_label(tune, monkeypatch):
         assert set(cryoreg.evaluate(fold, "val").predictions) == {0}
         held = set(np.array(evaluation.ids)[evaluation.folds == number])
         assert set(cryoreg.evaluate(fold).ids) == held
+
+
+def test_what_is_familiar_is_learnt_out_of_fold(tune, monkeypatch):
+    """Of what the final model was shown, and would call seen, nothing counts as new."""
+    monkeypatch.setattr(FullSpec, "build", lambda spec, encoder, classes: Witness(encoder, classes))
+    familiar = load_familiar(tune("witness").classifier)
+    assert familiar.predictions.tolist() == [0] * CLASSES * EACH, "1 is: seen"
+    assert familiar.reference.counts.tolist() == [CLASSES * EACH, 0, 0]
+    assert any("feature" in name for name in familiar.reference.names), "a frozen encoder's features compare"
+    assert len(familiar.reference.names) == familiar.reference.values.shape[1]
+
+
+@pytest.mark.parametrize("learner", ["linear_probe", {"name": "full", "head": "probe"}], ids=str)
+def test_the_final_model_tells_what_is_none_of_these(learner, tune, tmp_path):
+    """New ones of the classes are as familiar as the folds' were; noise of another kind is not."""
+    result = tune("known", learner=learner)
+    fresh = write_classes(tmp_path / "fresh", CLASSES, 40, seed=7)
+    found = cryoreg.predict(result.run_dir, dataset={"root": fresh}, device="cpu", none_of_these="mahalanobis")
+    familiarity = found.doubts.strangers.familiarity
+    assert 0.3 < np.median(familiarity) < 0.75  # uniform but for 18 known ones
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        write_mrc(tmp_path / "odd" / "x" / f"{number}.mrc", np.cumsum(rng.normal(size=(8, 8, 8)), 0).astype(np.float32))
+    odd = cryoreg.predict(result.run_dir, dataset={"root": tmp_path / "odd"}, device="cpu", none_of_these="mahalanobis")
+    assert odd.doubts.strangers.familiarity.mean() < familiarity.mean() - 0.2
 
 
 def test_figures_are_of_the_table_that_is_written(tune):

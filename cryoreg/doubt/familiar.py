@@ -63,8 +63,7 @@ class Familiar(NamedTuple):
             values = properties(known, centre, components, shown.answers)
             return Seen(values, shown.answers.predictions, shown.groups)
 
-        names = (*APPEARANCE, CONFIDENCE, DISTANCE, *(f"feature component {k + 1}" for k in range(components.shape[1])))
-        reference = learn_reference(names, seen(validation), seen(training), classes)
+        reference = learn_reference(names_of(components), seen(validation), seen(training), classes)
         return cls(known, table, validation.answers.predictions, chosen, qualities, centre, components, reference)
 
     def seen(self, answers: Answers, groups: Groups) -> Seen:
@@ -76,6 +75,11 @@ class Familiar(NamedTuple):
         place = list(SCORES).index(score)
         strange = SCORES[score](self.known, answers.logits, answers.features)
         return familiarity(self.strangeness[:, place], self.predictions, strange, answers.predictions)
+
+
+def names_of(components: Floats) -> tuple[str, ...]:
+    """Return what the `properties` are called."""
+    return (*APPEARANCE, CONFIDENCE, DISTANCE, *(f"feature component {k + 1}" for k in range(components.shape[1])))
 
 
 def properties(known: Known, centre: Floats, components: Floats, answers: Answers) -> Floats:

@@ -85,7 +85,7 @@ def load_familiar(classifier: Path) -> Familiar | str:
     """
     path = classifier.with_name(FILE)
     if not path.exists():
-        return f"there is no {FILE} beside {classifier}, as of a cross-validation, and of runs by an older cryoreg"
+        return f"there is no {FILE} beside {classifier}, as of runs by an older cryoreg"
     tensors, told = load_weights(path)
     if isinstance(told, dict) and told.get("familiar", VERSION) != VERSION:
         return f"{path} is of version {told['familiar']}, and this cryoreg reads version {VERSION}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,13 +10,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cryoreg.config import RunConfig, check_same_run
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Learner, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
-from cryoreg.datasets.divisions import folds_of
+from cryoreg.datasets.divisions import divide, folds_of
 from cryoreg.datasets.fingerprint import require_same
+from cryoreg.datasets.splits import label_fraction
+from cryoreg.doubt.answers import Answers, answer_in_full
+from cryoreg.doubt.decoys import scrambled
+from cryoreg.doubt.familiar import Shown
+from cryoreg.doubt.out_of_fold import Fold
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.runs.networks import answering_config, open_network
 from cryoreg.runs.run_folder import RunFolder, fold_of
@@ -40,6 +47,10 @@ class CrossValidated(NamedTuple):
     folds: int
     calibration: dict[str, object]
     """From what each model says of the fold that it was not shown."""
+    parts: tuple[Fold, ...]
+    """What each model answers."""
+    samples: NDArray[np.int64]
+    """(N,): indices of what the folds hold, fold after fold."""
 
     def metrics(self) -> dict[str, object]:
         """Return plain values, for the card."""
@@ -82,16 +93,46 @@ def cross_validate(config: Config, run_dir: Path, train: _Train) -> CrossValidat
     for number in range(1, count + 1):
         tell(f"fold {number} of {count}")
         _train_fold(_of_fold(config, number), fold_of(run_dir, number), train)
-    found = held_out(answering_config(config), run_dir, dataset)
-    labels = np.array([dataset.labels[index] for index in found.samples.tolist()])
+    parts = tuple(_answers_of_fold(_of_fold(config, number), run_dir, dataset) for number in range(1, count + 1))
+    members = np.concatenate(folds_of(dataset, config.split).members)
+    logits, labels = (np.concatenate(each) for each in zip(*(_said_of(part) for part in parts), strict=True))
     cards = [load_trained(fold_of(run_dir, number) / CLASSIFIER_FILE).card for number in range(1, count + 1)]
+    order_of = np.argsort(members)
     return CrossValidated(
         epoch=int(np.median([card["metrics"]["epoch"] for card in cards])),
-        right=int((found.logits.argmax(1) == labels).sum()),
+        right=int((logits.argmax(1) == labels).sum()),
         subtomograms=len(labels),
         folds=count,
-        calibration=calibrate(found.logits.astype(np.float64), labels).to_dict(),
+        calibration=calibrate(logits[order_of], labels[order_of]).to_dict(),
+        parts=parts,
+        samples=members,
     )
+
+
+def _said_of(part: Fold) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    return part.held.answers.logits, part.held.labels
+
+
+def _answers_of_fold(config: Config, run_dir: Path, dataset: Subtomograms) -> Fold:
+    """Return what the model of a fold answers to what it was shown, to the fold, and to volumes without a particle."""
+    settings, number = config.training, config.split.fold
+    assert number is not None
+    learner = _learner_of(answering_config(config), run_dir, number, dataset)
+    train = divide(dataset, config.split).parts.train
+    shown = label_fraction(dataset, train, settings.labels, settings.seed, per_class=settings.labels_per_class)
+    held = folds_of(dataset, config.split).members[number - 1]
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def answers(samples: NDArray[np.int64], change: Callable[[Tensor], Tensor] = lambda x: x) -> Answers:
+        columns = _asked(learner, dataset, samples, settings, lambda x: answer_in_full(learner, change(x)))
+        return Answers.split(columns, len(dataset.classes))
+
+    def answered(samples: NDArray[np.int64]) -> Shown:
+        rows = samples.tolist()
+        labels = np.array([dataset.labels[row] for row in rows], dtype=np.int64)
+        return Shown(answers(samples), labels, [dataset.groups[row] for row in rows])
+
+    return Fold(answered(shown), answered(held), answers(held, lambda x: scrambled(x, generator)))
 
 
 def _of_fold(config: Config, number: int) -> Config:
@@ -114,26 +155,41 @@ def held_out(config: Config, run_dir: Path, dataset: Subtomograms) -> HeldOut:
     """
     parts = []
     for number, members in enumerate(folds_of(dataset, config.split).members, start=1):
-        path = fold_of(run_dir, number) / CLASSIFIER_FILE
-        if not path.exists():
-            raise CheckpointError(f"there is no {path}: the run was not finished (--resume), or its folds were deleted")
-        network = open_network(path, "classifier")
-        assert network.learner is not None
-        require_same(dataset, network.card["data"], str(path))
-        network.learner.turns, network.encoder.turns = config.spec("learner").turns, config.spec("encoder").turns
-        logits = logits_of(network.learner, dataset, members, config.training)
+        logits = logits_of(_learner_of(config, run_dir, number, dataset), dataset, members, config.training)
         parts.append((members, np.full(len(members), number), logits))
     samples, folds, said = (np.concatenate(part) for part in zip(*parts, strict=True))
     order_of = np.argsort(samples)
     return HeldOut(samples[order_of], folds[order_of], said[order_of])
 
 
+def _learner_of(config: Config, run_dir: Path, number: int, dataset: Subtomograms) -> Learner:
+    path = fold_of(run_dir, number) / CLASSIFIER_FILE
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}: the run was not finished (--resume), or its folds were deleted")
+    network = open_network(path, "classifier")
+    assert network.learner is not None
+    require_same(dataset, network.card["data"], str(path))
+    network.learner.turns, network.encoder.turns = config.spec("learner").turns, config.spec("encoder").turns
+    return network.learner
+
+
 def logits_of(
     learner: Learner, dataset: Subtomograms, samples: NDArray[np.int64], settings: FinetuneSettings
 ) -> NDArray[np.float32]:
     """Return the logits (N, classes) of subtomograms by index, in that order."""
+    return _asked(learner, dataset, samples, settings, lambda x: learner.answer(x).logits)
+
+
+def _asked(
+    learner: Learner,
+    dataset: Subtomograms,
+    samples: NDArray[np.int64],
+    settings: FinetuneSettings,
+    ask: Callable[[Tensor], Tensor],
+) -> NDArray[np.float32]:
+    """Return what a learner answers to each of some subtomograms, a row each."""
     fabric = make_fabric(settings, alone=True)
     to_device(learner.eval(), fabric, settings)
     order, resident = in_order(torch.from_numpy(samples)), residency(dataset, settings)
     loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
-    return run_over(loader, fabric, lambda x: learner.answer(x).logits).numpy()
+    return run_over(loader, fabric, ask).numpy()

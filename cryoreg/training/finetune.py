@@ -24,6 +24,7 @@ from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.familiar import Familiar, Shown
 from cryoreg.doubt.familiar_file import save_familiar
+from cryoreg.doubt.out_of_fold import learn_from_folds
 from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.proportions import Proportion
@@ -220,6 +221,11 @@ class FinetuningPlan(TrainingPlan):
         decoys = self.answers(self.val_loader, lambda x: scrambled(x, generator))
         return Familiar.learn(self.shown(self.labelled_loader), validation, decoys)
 
+    def familiar_out_of_fold(self, found: CrossValidated) -> Familiar:
+        """Return the same of a model of all labels, for which those of the folds speak."""
+        loader = self.labelled_loader
+        return learn_from_folds(self.shown(loader), loader.order.samples.numpy(), found.parts, found.samples)
+
     def measured(self, validation: Shown | None) -> dict[str, object]:
         """Return metrics and calibration of what is kept, by validation or out of fold; without both, its epoch."""
         if self.found is not None:
@@ -308,7 +314,9 @@ def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:
     card = make_card(plan.answering_config, dataset, learner.encoder.num_features, **known)
     save_encoder(folder.path, learner.encoder, card)
     classifier = save_learner(folder.path, learner, card)
-    if validation is not None:
+    if plan.found is not None:
+        save_familiar(classifier, plan.familiar_out_of_fold(plan.found))
+    elif validation is not None:
         save_familiar(classifier, plan.familiar(validation))
 
 
