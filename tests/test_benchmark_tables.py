@@ -170,3 +170,13 @@ def test_per_class():
 
 def test_an_empty_table_is_no_error():
     assert "no runs" in to_markdown(summarise([]))
+
+
+def test_runs_that_do_not_differ_are_not_said_to_be_certain():
+    """Three runs of 100 % say no more of the next data than one: no ± 0.0."""
+    table = summarise([score("random", seed, 1.0) for seed in range(3)])
+    text = to_markdown(table)
+    assert text_of(cell(table, "random")) == "100.0"
+    assert "± 0.0" not in text
+    assert "runs that do not differ have no ±" in text
+    assert "runs that do not differ" not in to_markdown(summarise([score("random", 0, 1.0)]))

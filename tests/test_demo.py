@@ -45,6 +45,15 @@ def test_mean_and_spread_over_seeds():
     assert demo_study.mean_and_spread([0.5]) == (0.5, 0.0)
 
 
+def test_seeds_that_do_not_differ_have_the_interval_of_the_test_split():
+    """No ± 0.0: of 6 subtomograms that were right with each of three seeds, Wilson says 61 to 100 %."""
+    assert demo_study.said_of([0.5, 0.7, 0.9], 6) == "70.0 ± 20.0 %"
+    assert demo_study.said_of([1.0, 1.0, 1.0], 6) == "100.0 % (61-100 %)"
+    assert demo_study.said_of([0.5], 6) == "50.0 % (19-81 %)"
+    assert demo_picture._bar([1.0, 1.0], 6) == pytest.approx((39.0, 0.0), abs=0.1)
+    assert demo_picture._bar([0.5], 6) == pytest.approx((31.2, 31.2), abs=0.1)
+
+
 @pytest.mark.slow
 def test_the_demo_compares_three_starts_and_draws_them(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_study, "SEEDS", 1)

@@ -15,10 +15,13 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from cryoreg.files import write_atomically
+from cryoreg.proportions import Proportion
 
 _COLOURS = ("#3f90da", "#94a4a2", "#bd1f01")
 """Of the starts."""
 _PERPLEXITY = 20.0
+LEAST_SPREAD = 0.05
+"""Points: a smaller standard deviation would be written ± 0.0."""
 
 
 class Outcome(NamedTuple):
@@ -37,7 +40,7 @@ class Outcome(NamedTuple):
 
 
 def write_picture(path: Path, outcomes: Sequence[Outcome], classes: Sequence[str], labels: int) -> None:
-    """Write a PNG: maps of the test split by the first and the last start, and accuracies of all, mean ± sd.
+    """Write a PNG: maps of the test split by the first and the last start, and accuracies of all, with bars.
 
     ``labels`` is how many of each class the fine-tuned networks knew.
     """
@@ -69,12 +72,13 @@ def plane(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _draw_accuracies(axes: Axes, outcomes: Sequence[Outcome], classes: int, labels: int) -> None:
     for number, (outcome, colour) in enumerate(zip(outcomes, _COLOURS, strict=True)):
         counts = list(outcome.frozen)
-        means, spreads = (np.array([100 * f(v) for v in outcome.frozen.values()]) for f in (np.mean, _spread))
-        axes.errorbar(counts, means, spreads, color=colour, marker="o", capsize=2, label=f"{outcome.start}, frozen")
+        means = [100 * float(np.mean(values)) for values in outcome.frozen.values()]
+        bars = np.array([_bar(values, len(outcome.labels)) for values in outcome.frozen.values()]).reshape(-1, 2).T
+        axes.errorbar(counts, means, bars, color=colour, marker="o", capsize=2, label=f"{outcome.start}, frozen")
         axes.errorbar(
             labels * 1.06 ** (number - 1),
             100 * np.mean(outcome.tuned),
-            100 * _spread(outcome.tuned),
+            np.array([_bar(outcome.tuned, len(outcome.labels))]).T,
             color=colour,
             marker="*",
             markersize=15,
@@ -90,8 +94,17 @@ def _draw_accuracies(axes: Axes, outcomes: Sequence[Outcome], classes: int, labe
     axes.grid(alpha=0.3)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
-    axes.set_title(f"accuracy against labels, {len(outcomes[0].tuned)} seeds, mean ± standard deviation", fontsize=10)
+    title = f"accuracy against labels, {len(outcomes[0].tuned)} seeds, mean ± standard deviation"
+    axes.set_title(
+        f"{title}\n(95 % Wilson, {len(outcomes[0].labels)} subtomograms, where seeds do not differ)", fontsize=10
+    )
 
 
-def _spread(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def _bar(values: Sequence[float], total: int) -> tuple[float, float]:
+    """Return how far a bar reaches below and above the mean, per cent: a standard deviation, or Wilson's interval."""
+    spread = 100 * float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    if spread >= LEAST_SPREAD:
+        return spread, spread
+    mean = float(np.mean(values))
+    low, high = Proportion(round(mean * total), total).interval
+    return max(0.0, 100 * (mean - low)), max(0.0, 100 * (high - mean))

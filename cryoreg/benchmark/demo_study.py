@@ -12,13 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cryoreg.benchmark.demo_picture import Outcome, write_picture
+from cryoreg.benchmark.demo_picture import LEAST_SPREAD, Outcome, write_picture
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
 from cryoreg.config.starts import SCRATCH
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.splits import label_fraction
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.proportions import Proportion
 from cryoreg.runs.starts import with_start
 from cryoreg.runs.weights import input_of, registered
 from cryoreg.training.finetune import run_finetuning
@@ -114,6 +115,17 @@ def _frozen(x: NDArray[np.float32], y: NDArray[np.int64], test: NDArray[np.float
 def _for_finetuning(layer: Layer) -> Layer:
     unknown = ("method", SECOND_AUGMENTATION)
     return Layer(layer.source, {section: values for section, values in layer.values.items() if section not in unknown})
+
+
+def said_of(values: Sequence[float], total: int) -> str:
+    """Write accuracies over seeds, of one test split of ``total``: mean ± standard deviation, per cent.
+
+    Where that would be ± 0.0, as seeds do not differ or there is one, Wilson's interval of 95 % stands for it.
+    """
+    mean, spread = mean_and_spread(values)
+    if 100 * spread >= LEAST_SPREAD:
+        return f"{100 * mean:.1f} ± {100 * spread:.1f} %"
+    return f"{100 * mean:.1f} % ({Proportion(round(mean * total), total).interval})"
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

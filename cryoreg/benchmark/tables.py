@@ -14,6 +14,8 @@ from cryoreg.benchmark.study import RANDOM
 
 NONE = "–"
 _SAME = 1e-9
+_LEAST_SPREAD = 0.05
+"""Points: a smaller one would be written ± 0.0."""
 _STARS = ((0.01, "**"), (0.05, "*"))
 CSV_COLUMNS = (
     *("data", "encoder", "setting", "start", "labels", "figure"),
@@ -216,7 +218,12 @@ def text_of(cell: Summary | None) -> str:
 
 
 def _with_sd(mean: float, sd: float | None) -> str:
-    return f"{mean:.1f}" + (f" ± {sd:.1f}" if sd is not None else "")
+    return f"{mean:.1f} ± {sd:.1f}" if _varies(sd) else f"{mean:.1f}"
+
+
+def _varies(sd: float | None) -> bool:
+    """Tell whether a standard deviation says something: runs that are all alike are of too few subtomograms."""
+    return sd is not None and sd >= _LEAST_SPREAD
 
 
 def _stars(p: float | None) -> str:
@@ -225,7 +232,8 @@ def _stars(p: float | None) -> str:
 
 def _note(table: Table) -> str:
     cells = table.cells.values()
-    said = ["n: runs, of different seeds", "±: standard deviation over them" * any(c.sd is not None for c in cells)]
+    said = ["n: runs, of different seeds", "±: standard deviation over them" * any(_varies(c.sd) for c in cells)]
+    said.append("runs that do not differ have no ±" * any(c.sd is not None and not _varies(c.sd) for c in cells))
     if any(cell.difference is not None for cell in cells):
         said.append("(gain over random weights, points; * p < 0.05, ** p < 0.01, two-tailed Welch t-test)")
         if all(cell.p is None for cell in cells):
