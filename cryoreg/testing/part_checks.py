@@ -46,14 +46,16 @@ def check_viewer_names_its_program(part: Part) -> None:
 def check_recipe_resolves(part: Part) -> None:
     """A recipe's tables are tasks, and name sections, components and settings that there are."""
     from cryoreg.config import Layer, read_toml
+    from cryoreg.config.recipes import FROM_WEIGHTS
 
     tables = read_toml(_of(part, "recipe")).values
-    require(bool(tables) and set(tables) <= set(TASKS), f"tables are {', '.join(tables)}; make them {', '.join(TASKS)}")
-    for task, table in tables.items():
+    known = {name: task for task in TASKS for name in (task, f"{task}{FROM_WEIGHTS}")}
+    require(bool(tables) and set(tables) <= set(known), f"tables are {', '.join(tables)}; make them {', '.join(TASKS)}")
+    for name, table in tables.items():
         try:
-            resolve(task, [Layer("recipe", table)])  # type: ignore[arg-type]  # checked there
+            resolve(known[name], [Layer("recipe", table)])  # type: ignore[arg-type]  # checked there
         except CryoregError as error:
-            require(False, f"[{task}] cannot be used: {error}; mend it")
+            require(False, f"[{name}] cannot be used: {error}; mend it")
 
 
 def check_optimizer_moves_and_goes_on(part: Part) -> None:

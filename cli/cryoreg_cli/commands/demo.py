@@ -65,7 +65,8 @@ def _print(shown: Shown) -> None:
 
 def _points(gains: list[float]) -> str:
     """Write a gain over seeds: the mean, and how far it varies where it does."""
-    from cryoreg.benchmark.demo_study import LEAST_SPREAD, mean_and_spread
+    from cryoreg.benchmark.demo_picture import LEAST_SPREAD
+    from cryoreg.benchmark.demo_study import mean_and_spread
 
     mean, spread = mean_and_spread(gains)
     if 100 * spread >= LEAST_SPREAD:
