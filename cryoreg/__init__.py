@@ -37,14 +37,17 @@ if TYPE_CHECKING:
         open_dataset,
     )
     from cryoreg.datasets.conversion.extract import extract
+    from cryoreg.datasets.torch_data import as_torch
     from cryoreg.inference.embedding import embed
     from cryoreg.inference.evaluate import evaluate
     from cryoreg.inference.predict import predict
+    from cryoreg.inference.tables import to_anndata, to_pandas
     from cryoreg.picking.python import pick
     from cryoreg.training.finetune import finetune
     from cryoreg.training.pretrain import pretrain
 
 _HOMES = {
+    "as_torch": "cryoreg.datasets.torch_data",
     "cluster": "cryoreg.analysis.cluster_files",
     "create_augmentation": "cryoreg.api",
     "create_dataset": "cryoreg.api",
@@ -74,11 +77,14 @@ _HOMES = {
     "predict": "cryoreg.inference.predict",
     "pretrain": "cryoreg.training.pretrain",
     "report": "cryoreg.analysis.report",
+    "to_anndata": "cryoreg.inference.tables",
+    "to_pandas": "cryoreg.inference.tables",
 }
 
 __all__ = [
     "PLUGIN_API",
     "__version__",
+    "as_torch",
     "cluster",
     "create_augmentation",
     "create_dataset",
@@ -108,6 +114,8 @@ __all__ = [
     "predict",
     "pretrain",
     "report",
+    "to_anndata",
+    "to_pandas",
 ]
 
 

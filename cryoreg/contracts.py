@@ -388,6 +388,11 @@ class Subtomograms(ABC):
     def __getitem__(self, index: int) -> Sample:
         """Read one subtomogram; raise `DataError` where its voxels are at fault."""
 
+    def _repr_html_(self) -> str:
+        from cryoreg import notebook
+
+        return notebook.dataset(self)
+
 
 OPTIONAL = tuple(name for name in vars(Subtomograms) if not name.startswith("_"))
 """What a data set may say of itself, and `Subtomograms` has a default for."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin
+from cryoreg.files import readable
 
 
 class Doubts(NamedTuple):
@@ -55,6 +56,52 @@ class Predictions(NamedTuple):
     """Id -> why the subtomogram could not be read; these are none of the N."""
     doubts: Doubts | None = None
     """What tells against them; None where the run does not know."""
+
+    def columns(self) -> dict[str, Any]:
+        """Return a table: places, prediction, class number, confidence, unsure, doubts, and all probabilities."""
+        numbers, names = class_numbers(self.classes), [readable(name) for name in self.classes]
+        places = zip(self.ids, self.origins, strict=True)
+        files = [readable(origin.file) if origin != Origin(name) else None for name, origin in places]  # else unknown
+        return {
+            "id": [readable(name) for name in self.ids],
+            "file": files,
+            "row": [origin.row for origin in self.origins],
+            "tomogram": [readable(group) for group in self.groups],
+            "prediction": [names[prediction] for prediction in self.predictions],
+            "class_number": [numbers[prediction] for prediction in self.predictions],
+            "confidence": self.confidences,
+            "unsure": self.unsure.astype(int),
+            **self._doubts(),
+            **{f"p_{name}": column for name, column in zip(names, self.probabilities.T, strict=True)},
+        }
+
+    def _doubts(self) -> dict[str, Any]:
+        if self.doubts is None:
+            return {}
+        drift = {"drift": [readable(kinds) or None for kinds in self.doubts.drift]}
+        strangers = self.doubts.strangers
+        if strangers is None:
+            return drift
+        return {"familiarity": strangers.familiarity, "none_of_these": strangers.none_of_these.astype(int), **drift}
+
+    def _repr_html_(self) -> str:
+        from cryoreg import notebook
+
+        unsure = f"{int(self.unsure.sum()):,} (confidence below {self.threshold:.3g})"
+        strangers = self.doubts.strangers if self.doubts else None
+        facts = {
+            "subtomograms": f"{len(self.ids):,}",
+            "unsure": unsure,
+            "none of these": f"{int(strangers.none_of_these.sum()):,}" if strangers else None,
+            "could not be read": len(self.left_out) or None,
+        }
+        rows = [
+            (name, count, f"{confidence:.2f}" if count else "-", unsure)
+            for _, name, count, confidence, unsure in self.summary()
+        ]
+        warnings = notebook.lines(f"warning: {line}" for line in (self.doubts.warnings if self.doubts else ()))
+        figures = notebook.table(("class", "subtomograms", "mean confidence", "unsure"), rows)
+        return notebook.shown("Predictions", facts, warnings, figures)
 
     def summary(self) -> list[tuple[int, str, int, float, int]]:
         """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from cryoreg import notebook_bars
+
 T = TypeVar("T")
 
 VARIABLE = "CRYOREG_QUIET"
@@ -46,7 +48,12 @@ def tell(line: str) -> None:
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, *, always: bool = False) -> Iterable[T]:
-    """Show a bar on the terminal as items are taken, and wipe it away at the end; ``always``: elsewhere a line."""
+    """Show a bar as items are taken: on the terminal, where it is wiped away at the end, or in a notebook.
+
+    ``always``: elsewhere a line.
+    """
+    if notebook_bars.in_notebook() and not quiet():
+        return notebook_bars.track(items, title, total)
     from rich import progress
     from rich.console import Console
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cryoreg import notebook
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, Method, agreement, parse_clusters
 from cryoreg.analysis.clustering import cluster as cluster_features
 from cryoreg.config import Layer
@@ -44,6 +45,15 @@ class Clustered(NamedTuple):
     def columns(self) -> Columns:
         """Return places and label of each subtomogram, its cluster (from 1), confidence and distance."""
         return table(self.dataset, self.clustering)
+
+    def _repr_html_(self) -> str:
+        facts = {"clusters": len(self.clustering.sizes), "stability": f"{self.clustering.stability:.3f}"}
+        if self.agreement is None:
+            rows = [(number, size) for number, size in enumerate(self.clustering.sizes, 1)]
+            return notebook.shown("Clusters", facts, notebook.table(("cluster", "subtomograms"), rows))
+        facts |= {"ARI with the labels": f"{self.agreement.ari:.3f}", "purity": f"{100 * self.agreement.purity:.1f} %"}
+        counted = [(number, *row) for number, row in enumerate(self.agreement.table.tolist(), 1)]
+        return notebook.shown("Clusters", facts, notebook.table(("cluster", *self.dataset.classes), counted))
 
 
 @checked(FinetuneSettings)

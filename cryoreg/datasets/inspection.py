@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg import notebook
 from cryoreg.config import Project, choose_dataset
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
@@ -86,6 +87,44 @@ class Inspection:
     def sound(self) -> bool:
         """Whether every subtomogram that was looked at can be read."""
         return not any(problem.fatal for problem in self.problems)
+
+    def facts(self) -> dict[str, str]:
+        """Return what was found, in words."""
+        where = {"data": str(self.path), "reader": f"{self.reader} ({self.why})"} if self.path else {}
+        return where | {
+            "subtomograms": f"{self.count:,}",
+            "classes": self._said_classes(),
+            "tomograms": f"{len(self.groups):,}" if self.groups else "not known",
+            "box": "×".join(map(str, self.box)) + " voxels (z, y, x)",
+            "voxel size": f"{self.voxel_size:.4g} Å" if self.voxel_size else "not known",
+            "contrast": f"{self.contrast or 'not known'}; estimate: {self.contrast_hint}",
+            "tilts": self._said_tilts(),
+            "intensity": self._said_intensity(),
+        }
+
+    def _said_classes(self) -> str:
+        if not self.classes:
+            return "none: unlabelled"
+        return f"{len(self.classes):,}" + (f", and {self.unlabelled:,} unlabelled" if self.unlabelled else "")
+
+    def _said_tilts(self) -> str:
+        span = "{:g}° to {:g}°".format(*self.tilt_range) if self.tilt_range else "range not known"
+        return f"{span}, {f'axis {self.tilt_axis}' if self.tilt_axis else 'axis not known'}"
+
+    def _said_intensity(self) -> str:
+        some = f"{self.looked_at:,} of {self.count:,}, evenly spread; --all"
+        seen = "all" if self.looked_at == self.count else some
+        if self.intensity is None:
+            return f"none could be read ({seen})"
+        names = ", ".join(f"{name} {value:.4g}" for name, value in self.intensity.items())
+        return f"{names} ({seen})"
+
+    def _repr_html_(self) -> str:
+        held = {"class": self.classes, "tomogram": self.groups}
+        counts = [notebook.table((name, "subtomograms"), each.items()) for name, each in held.items() if each]
+        problems = [f"{problem.kind}: {problem.text}" for problem in self.problems] or ["no problems found"]
+        notes = [f"note: {note}" for note in self.notes]
+        return notebook.shown("Inspection", self.facts(), notebook.lines([*notes, *problems]), *counts)
 
 
 def inspect(dataset: Subtomograms, everything: bool = False) -> Inspection:

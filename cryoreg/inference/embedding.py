@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg import notebook
 from cryoreg.config import Layer
 from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
@@ -109,6 +110,15 @@ class Embedding:
         if self.predictions is not None and self.confidences is not None:
             columns |= {"prediction": self.predictions, "confidence": self.confidences.tolist()}
         return columns
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "subtomograms": f"{len(self):,}",
+            "features": self.features.shape[1],
+            "labelled": f"{sum(label is not None for label in self.labels):,}",
+            "classes told apart": ", ".join(self.classes) or None,
+        }
+        return notebook.shown("Embedding", facts)
 
     def columns(self) -> dict[str, Any]:
         """Return the whole table: what is `known`, then the features f0000, f0001, ..."""

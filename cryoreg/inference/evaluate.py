@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
+from cryoreg import notebook
 from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.config.calls import checked
 from cryoreg.config.settings import FinetuneSettings
@@ -118,6 +119,31 @@ class Evaluation(NamedTuple):
         right = self.labels == self.predictions
         held = [right[self.folds == number] for number in np.unique(self.folds)]
         return [{"subtomograms": len(each), "accuracy": float(each.mean())} for each in held]
+
+    def by_class(self) -> list[tuple[str, int, int, str, str]]:
+        """Return name, subtomograms, how many are right, their share and its interval, in words, of each class."""
+        rows = []
+        for name, counts, right in zip(self.classes, self.confusion, self.confusion.diagonal().tolist(), strict=True):
+            total = int(counts.sum())
+            said = (f"{100 * right / total:.0f} %", str(Proportion(right, total).interval)) if total else ("-", "-")
+            rows.append((name, total, right, *said))
+        return rows
+
+    def warnings(self) -> list[str]:
+        """Return a line for each thing that makes it look better than it is."""
+        found = [self.caution] if self.caution else []
+        if self.copied:
+            found.append(
+                f"{len(self.copied)} of them are in another part as well, voxel by voxel (the first: {self.copied[0]})"
+                "; remove copies, or `cryoreg convert` the data: a store keeps them together"
+            )
+        return found
+
+    def _repr_html_(self) -> str:
+        facts = {"accuracy": self.proportion.said_of("subtomograms"), "macro-F1": f"{self.macro_f1:.3f}"}
+        figures = notebook.table(("class", "subtomograms", "correct", "accuracy", "95 %"), self.by_class())
+        warnings = notebook.lines(f"warning: {line}" for line in self.warnings())
+        return notebook.shown(f"Evaluation on {self.part}", facts, warnings, figures)
 
     def save(self, run_dir: Path) -> None:
         """Write evaluation_<part>.json and predictions_<part>.csv into the run directory."""

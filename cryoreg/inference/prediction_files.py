@@ -8,6 +8,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
@@ -15,7 +17,7 @@ from cryoreg.datasets.origins import image_name, origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.inference.subtomogram_table import csv_text, labels, places, probabilities_of
+from cryoreg.inference.subtomogram_table import csv_text, labels, places
 from cryoreg.predictions import Predictions, Strangers, class_numbers
 
 Write = Callable[[Predictions], str]
@@ -138,32 +140,14 @@ def numbers_of_rows(predictions: Predictions, particles: int) -> list[int]:
 
 def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
     """Return a table with places, label, prediction, class number, confidence, unsure, and all probabilities."""
-    numbers, names = class_numbers(predictions.classes), [readable(name) for name in predictions.classes]
     index = {name: place for place, name in enumerate(dataset.ids)}
     samples = [index[name] for name in predictions.ids]
-    return csv_text(
-        {
-            **places(dataset, samples),
-            **labels(dataset, samples),
-            "prediction": [names[prediction] for prediction in predictions.predictions],
-            "class_number": [numbers[prediction] for prediction in predictions.predictions],
-            "confidence": predictions.confidences.round(4).tolist(),
-            "unsure": predictions.unsure.astype(int).tolist(),
-            **_doubts(predictions),
-            **probabilities_of(predictions.classes, predictions.probabilities.round(4)),
-        }
-    )
-
-
-def _doubts(predictions: Predictions) -> dict[str, Sequence[object]]:
-    doubts, strangers = predictions.doubts, _strangers(predictions)
-    columns: dict[str, Sequence[object]] = {}
-    if strangers is not None:
-        columns["familiarity"] = strangers.familiarity.round(4).tolist()
-        columns["none_of_these"] = strangers.none_of_these.astype(int).tolist()
-    if doubts is not None:
-        columns["drift"] = [readable(kinds) or None for kinds in doubts.drift]
-    return columns
+    said = {
+        name: np.round(column, 4).tolist() if isinstance(column, np.ndarray) else column
+        for name, column in predictions.columns().items()
+    }
+    where = {**places(dataset, samples), **labels(dataset, samples)}
+    return csv_text(where | {name: column for name, column in said.items() if name not in where})
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import known_origins
 from cryoreg.files import cell, readable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = {
     "id": "of the subtomogram",
@@ -52,11 +55,6 @@ def labels(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[
     return {"label": [None if label is None else readable(dataset.classes[label]) for label in chosen]}
 
 
-def probabilities_of(classes: Sequence[str], chances: Any) -> dict[str, Sequence[Any]]:
-    """Return the columns "p_<class>" of probabilities (N, classes)."""
-    return {f"p_{readable(name)}": column for name, column in zip(classes, chances.T, strict=True)}
-
-
 def csv_text(columns: Columns) -> str:
     """Return a table as CSV; what is unknown stays empty, and no cell is a formula."""
     text = io.StringIO()
@@ -81,11 +79,15 @@ def write_parquet(columns: Columns, file: BinaryIO, metadata: Mapping[bytes, byt
     pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), file)
 
 
-def _write_csv(columns: Columns, text: io.TextIOBase) -> None:
+def frame(columns: Columns) -> pd.DataFrame:
+    """Return a table of pandas; what is unknown is NA."""
     import pandas as pd
 
-    table = pd.DataFrame(dict(columns))
+    return pd.DataFrame(dict(columns)).astype(dict.fromkeys(columns.keys() & {*_COUNTS}, "Int64"))
+
+
+def _write_csv(columns: Columns, text: io.TextIOBase) -> None:
+    table = frame(columns)
     for name in columns.keys() & {*_TEXT}:
         table[name] = table[name].map(cell, na_action="ignore")
-    table = table.astype(dict.fromkeys(columns.keys() & {*_COUNTS}, "Int64"))
     table.to_csv(text, index=False, lineterminator="\n")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cryoreg import notebook
 from cryoreg.datasets.io.volume_files import together
 from cryoreg.datasets.tomograms.files import Tomogram, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.kinds import instead_of_tomograms, is_tomogram, tomograms_in
@@ -44,6 +45,12 @@ class Picked(NamedTuple):
 
     def __len__(self) -> int:
         return sum(len(picks.positions) for picks in self.picks)
+
+    def _repr_html_(self) -> str:
+        rows = [(name_of(picks.path), len(picks.positions), picks.verdict.contrast) for picks in self.picks]
+        figures = notebook.table(("tomogram", "picks", "density"), rows)
+        facts = {"lists": f"{self.star}, {self.csv}"}
+        return notebook.shown(f"{len(self):,} picks", facts, notebook.lines([*self.warnings(), *self.notes]), figures)
 
     def lines(self) -> list[str]:
         """Return a summary for the user, line by line."""

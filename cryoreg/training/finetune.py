@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cryoreg import notebook
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
@@ -76,6 +77,11 @@ class FinetuneResult(NamedTuple):
         """How many of these are right, of how many, and the interval of their share; None where there are none."""
         count = self.val_subtomograms
         return Proportion(round(self.val_accuracy * count), count) if count else None
+
+    def _repr_html_(self) -> str:
+        accuracy = self.validation.said_of("subtomograms") if self.validation else "not known"
+        facts = {"classifier": self.classifier, "validation accuracy": accuracy, "epoch kept": self.best_epoch}
+        return notebook.shown("Fine-tuned classifier", facts)
 
 
 class FinetuningPlan(TrainingPlan):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cryoreg import notebook
 from cryoreg.config import SECOND_AUGMENTATION, Layer, RunConfig, resolve
 from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
@@ -43,6 +44,9 @@ class PretrainResult(NamedTuple):
     """The trained encoder.safetensors."""
     loss: float
     """Mean loss of the last epoch."""
+
+    def _repr_html_(self) -> str:
+        return notebook.shown("Pretrained encoder", {"encoder": self.encoder, "loss": f"{self.loss:.4f}"})
 
 
 class PretrainingPlan(TrainingPlan):

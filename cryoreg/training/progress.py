@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from cryoreg.config.starts import SCRATCH, is_name
 from cryoreg.datasets.adaptation import TOLD, differences
+from cryoreg.notebook_bars import Bar, in_notebook
 from cryoreg.telling import heard, quiet, tell
 
 if TYPE_CHECKING:
@@ -79,13 +80,14 @@ class ProgressLine:
     """Shows epoch, loss, speed and time left."""
 
     def __init__(self, title: str, epochs: int, steps_per_epoch: int, done: int, silent: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=silent)
+        self._console = Console(stderr=True, quiet=silent, force_jupyter=False)
         self._title, self._epochs, self._steps_per_epoch = title, epochs, steps_per_epoch
         self._total = epochs * steps_per_epoch
         self._started_at, self._done_before, self._done, self._seen = time.monotonic(), done, done, 0
         self._shown_at = 0.0
         self._figures = ""
         self._alarm = ""
+        self._page = Bar(title, self._total) if in_notebook() and not (silent or quiet()) else None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -94,7 +96,7 @@ class ProgressLine:
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=quiet() or not self._console.is_terminal,
+            disable=quiet() or self._page is not None or not self._console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=self._total, completed=done, status="")
 
@@ -112,7 +114,7 @@ class ProgressLine:
         self._done += 1
         self._seen += subtomograms
         now = time.monotonic()
-        interval = _SECONDS_BETWEEN_REFRESHES if self._console.is_terminal else _SECONDS_BETWEEN_LINES
+        interval = _SECONDS_BETWEEN_REFRESHES if self._has_bar else _SECONDS_BETWEEN_LINES
         if now - self._shown_at > interval or self._done == self._total:
             self._show(loss, now - self._started_at)
             self._shown_at = now
@@ -135,12 +137,18 @@ class ProgressLine:
         if heard(text):
             self._console.print(text, highlight=False, soft_wrap=True)
 
+    @property
+    def _has_bar(self) -> bool:
+        return self._console.is_terminal or self._page is not None
+
     def _show(self, loss: float, elapsed: float) -> None:
         epoch = min(self._epochs, self._done // self._steps_per_epoch + 1)
         rate = self._seen / max(elapsed, 1e-9)
         status = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  {rate:.0f} subtomograms/s{self._figures}"
-        if self._console.is_terminal:
+        left = elapsed / (self._done - self._done_before) * (self._total - self._done)
+        if self._page is not None:
+            self._page.show(self._done, f"{status}  ETA {left:.0f} s")
+        elif self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, status=status)
         else:
-            left = elapsed / (self._done - self._done_before) * (self._total - self._done)
             self.say(f"{self._title}: {100 * self._done // self._total:3d} %  {status}  ETA {left:.0f} s")

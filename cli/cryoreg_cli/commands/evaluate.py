@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, 
 
     layers = run_options.layers(EVALUATE, given, assignments)
     found = run_evaluation(run, part, layers, run_options.warn)
-    for line in _warnings(found):
+    for line in found.warnings():
         run_options.warn(f"warning: {line}")
     if as_json:
         return terminal.result(describing.to_json({"run": str(run), "classes": found.classes, **found.to_dict()}))
@@ -43,32 +42,15 @@ def show(evaluation: Evaluation) -> None:
     """Print the figures of an evaluation."""
     from rich.table import Table
 
-    from cryoreg.proportions import Proportion
-
     folds = evaluation.of_folds()
     title = f"out of fold, {len(folds)} folds" if folds else f"{evaluation.part} split"
     table = Table("class", "subtomograms", "correct", "accuracy", "95 %", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, row, correct in zip(
-        evaluation.classes, evaluation.confusion, evaluation.confusion.diagonal(), strict=True
-    ):
-        total = int(row.sum())
-        shown = (f"{100 * correct / total:.0f} %", str(Proportion(correct, total).interval)) if total else ("-", "-")
-        table.add_row(name, str(total), str(correct), *shown)
+    for row in evaluation.by_class():
+        table.add_row(*map(str, row))
     terminal.console().print(table)
     if folds:
         shares = ", ".join(f"{100 * fold['accuracy']:.0f}" for fold in folds)
         click.echo(f"accuracy of each fold: {shares} %")
     click.echo(f"accuracy {evaluation.proportion.said_of('subtomograms')}, macro-F1 {evaluation.macro_f1:.3f}")
-
-
-def _warnings(evaluation: Evaluation) -> Iterator[str]:
-    if evaluation.caution:
-        yield evaluation.caution
-    if evaluation.copied:
-        yield (
-            f"{len(evaluation.copied)} of them are in another part as well, voxel by voxel "
-            f"(the first: {evaluation.copied[0]}); remove copies, or `cryoreg convert` the data: a store keeps them "
-            "together"
-        )

@@ -97,7 +97,7 @@ def _console() -> Console:
 
 def _print(record: Mapping[str, object], found: Inspection) -> None:
     console = _console()
-    for name, value in _facts(record, found).items():
+    for name, value in found.facts().items():
         console.print(f"{name:<14}{value}")
     _print_counts(console, "class", found.classes)
     _print_counts(console, "tomogram", found.groups)
@@ -105,42 +105,6 @@ def _print(record: Mapping[str, object], found: Inspection) -> None:
         console.print(f"note: {note}")
     _print_problems(console, found)
     console.print(f"\n{record['next']}")
-
-
-def _facts(record: Mapping[str, object], found: Inspection) -> dict[str, str]:
-    return {
-        "data": str(record["path"]),
-        "reader": f"{record['reader']} ({record['why']})",
-        "subtomograms": f"{found.count:,}",
-        "classes": _classes(found),
-        "tomograms": f"{len(found.groups):,}" if found.groups else "not known",
-        "box": "×".join(map(str, found.box)) + " voxels (z, y, x)",
-        "voxel size": f"{found.voxel_size:.4g} Å" if found.voxel_size else "not known",
-        "contrast": f"{found.contrast or 'not known'}; estimate: {found.contrast_hint}",
-        "tilts": _tilts(found),
-        "intensity": _intensity(found),
-    }
-
-
-def _classes(found: Inspection) -> str:
-    if not found.classes:
-        return "none: unlabelled"
-    return f"{len(found.classes):,}" + (f", and {found.unlabelled:,} unlabelled" if found.unlabelled else "")
-
-
-def _tilts(found: Inspection) -> str:
-    span = "range not known"
-    if found.tilt_range:
-        span = "{:g}° to {:g}°".format(*found.tilt_range)
-    return f"{span}, {f'axis {found.tilt_axis}' if found.tilt_axis else 'axis not known'}"
-
-
-def _intensity(found: Inspection) -> str:
-    seen = "all" if found.looked_at == found.count else f"{found.looked_at:,} of {found.count:,}, evenly spread; --all"
-    if found.intensity is None:
-        return f"none could be read ({seen})"
-    names = ", ".join(f"{name} {value:.4g}" for name, value in found.intensity.items())
-    return f"{names} ({seen})"
 
 
 def _print_counts(console: Console, name: str, counts: dict[str, int], unit: str = "subtomograms") -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from cryoreg import notebook
 from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
 from cryoreg.datasets.store.format import StoreLayout
@@ -33,6 +34,10 @@ class Conversion(NamedTuple):
     """How many of these an earlier, interrupted call had written."""
     left_out: dict[str, str]
     """Id -> why it could not be read."""
+
+    def _repr_html_(self) -> str:
+        facts = {"written": f"{self.written:,} subtomograms", "path": self.path, "left out": len(self.left_out) or None}
+        return notebook.shown("Subtomograms written", facts, notebook.lines(self.left_out.values()))
 
 
 def convert(
