@@ -74,7 +74,7 @@ def dataset(data: Any) -> str:
         "tilts": "{:g}° to {:g}°".format(*data.tilt_range) if data.tilt_range else None,
     }
     pictures = "" if data.simulated else _pictures(data)
-    return shown(type(data).__name__, facts, lines(f"note: {note}" for note in data.notes), pictures)
+    return shown("Data set", facts, lines(f"note: {note}" for note in data.notes), pictures)
 
 
 def _listed(names: Sequence[str]) -> str:

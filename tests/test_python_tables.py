@@ -163,10 +163,15 @@ def test_anndata_gets_features_and_what_is_known(run, data, monkeypatch) -> None
 def test_the_real_anndata_takes_it_and_writes_it(run, data, tmp_path) -> None:
     anndata = pytest.importorskip("anndata")
     embedding = cryoreg.embed(run, data=data, device="cpu")
+    embedding.labels[3], embedding.rows[:2] = None, [7, 8]
     found = cryoreg.to_anndata(embedding)
     check_anndata(found, embedding)
+    assert "tomogram" not in found.obs  # none is known
     found.write_h5ad(tmp_path / "features.h5ad")
-    check_anndata(anndata.read_h5ad(tmp_path / "features.h5ad"), embedding)
+    again = anndata.read_h5ad(tmp_path / "features.h5ad")
+    check_anndata(again, embedding)
+    assert again.obs["label"].isna().tolist() == [label is None for label in embedding.labels]
+    assert again.obs["row"][:2].tolist() == [7, 8]
 
 
 def test_without_anndata_one_line_says_what_to_install(run, data, monkeypatch) -> None:

@@ -65,7 +65,7 @@ def to_anndata(embedding: Embedding) -> AnnData:
         import anndata
     except ImportError as error:
         raise ConfigError(f'to_anndata() needs {error.name}; pip install "cryoreg[anndata]"') from None
-    known = frame(embedding.known()).set_index("id")
+    known = frame(embedding.known()).set_index("id").dropna(axis="columns", how="all")  # which h5ad cannot hold
     names = [f"f{number:04d}" for number in range(embedding.features.shape[1])]
     found = anndata.AnnData(embedding.features, obs=known)
     found.var_names = names
