@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg import registry
-from cryoreg.config import absolute, build_spec
+from cryoreg.config import absolute, build_spec, choose_dataset
 from cryoreg.config.calls import checked
 from cryoreg.config.settings import InputSettings
 from cryoreg.errors import BrokenComponentError, CheckpointError, ConfigError
@@ -95,11 +95,7 @@ def open_dataset(path: str | Path, reader: str | None = None, **parameters: obje
 
     ``parameters`` are those of the reader. Raises `DataError` where none fits, or several do.
     """
-    from cryoreg.config.sniffing import choose
-
-    root = absolute(Path(path))
-    name = reader or choose(root).name
-    return build_spec("dataset", name, {"root": root, **parameters}).spec.load()
+    return choose_dataset(absolute(Path(path)), reader, parameters)[0].spec.load()
 
 
 @checked()
