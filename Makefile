@@ -12,7 +12,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 4 ] && e
 PYTEST := MAKEFLAGS= PYTHONPATH=$(SOURCES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast pytest lint format reference weights docs gpu clean
+.PHONY: help setup demo test test-fast pytest lint format reference weights screenshots docs gpu clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,6 +59,9 @@ gpu: $(READY)  ## Tests, speed, simulator, weights and a cell of Table 1 on a GP
 
 weights: $(READY)  ## Train the weights that cryoreg ships from nothing: hours on two cores; goes on where it was stopped.
 	$(BIN)/python benchmarks/weights.py
+
+screenshots: $(READY)  ## Make the pictures of docs anew from the embedded data: minutes; needs Chromium.
+	$(BIN)/python docs/screenshots.py
 
 docs: $(READY)  ## Build the documentation site, build/site/index.html, offline; a dead link is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

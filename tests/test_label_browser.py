@@ -194,6 +194,32 @@ def test_two_browsers_see_each_other_and_neither_overwrites(opened, browser):
     assert browser.execute_script(caption) == "rod"
 
 
+def test_undo_goes_on_after_a_reload_and_after_another_start(session, browser, trained):
+    undo = "return !document.getElementById('undo').disabled"
+    with serving(session) as (url, _):
+        open_page(browser, url)
+        press(browser, "1", "2", "2")
+        wait(lambda: session.labels() == {0: "ring", 1: "rod", 2: "rod"})
+        open_page(browser, url)
+        press(browser, "u")
+        wait(lambda: session.labels() == {0: "ring", 1: "rod"})
+    again = Session(trained.dataset, session.file.path, "my particles")
+    with serving(again) as (url, _):
+        open_page(browser, url)
+        wait(lambda: browser.execute_script(undo))
+        browser.find_element("id", "undo").click()
+        wait(lambda: again.labels() == {0: "ring"})
+        press(browser, "u")
+        wait(lambda: again.labels() == {})
+        wait(lambda: not browser.execute_script(undo))
+    assert [row.split(",")[1] for row in session.file.path.read_text().splitlines()[1:]] == [
+        "ring",
+        "rod",
+        "rod",
+        *[""] * 3,
+    ]
+
+
 def test_a_label_that_is_not_saved_is_not_shown_as_one(session, browser):
     with serving(session) as (url, stop):
         open_page(browser, url)

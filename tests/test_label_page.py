@@ -20,7 +20,7 @@ from support.untrained import make_run
 from cryoreg.config import Layer
 from cryoreg.datasets.io import relion
 from cryoreg.errors import CryoregError
-from cryoreg.labelling.opening import begin_with, export, open_session, open_source, prepare, shown
+from cryoreg.labelling.opening import begin_with, export, grouped_by, open_session, open_source, prepare, shown
 from cryoreg.labelling.pictures import LOOKS, Pictures
 from cryoreg.labelling.session import Row, Session, said_by
 from cryoreg.labelling.whereabouts import whereabouts_of
@@ -290,6 +290,26 @@ def test_clusters_are_groups_and_no_labels(session, client, tmp_path):
     assert session.labels() == {5: "ring"}
 
 
+def test_a_table_of_clusters_is_a_source(run, picks, session, tmp_path):
+    """It names the data that it is of; its labels are not taken for its clusters."""
+    table = tmp_path / "clusters.csv"
+    table.write_text(f"id,file,row,label,cluster\nTS_01/0,{picks},0,ring,2\nTS_02/1,{picks},1,,1\n")
+    assert grouped_by(table) == (picks, table)
+    assert grouped_by(picks) == (picks, None)
+    assert grouped_by(session.file.path) == (session.file.path, None)
+    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
+    trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
+    picked = open_session(trained, tmp_path / "labels.csv", "picks")
+    prepare(picked, None, table, data_classes=False)
+    assert picked.said == {0: "2", 1: "1"}
+    table.write_text("id,file,cluster\na,nowhere.star,1\n")
+    with pytest.raises(CryoregError, match=r"nowhere.star', which is not there.*--groups-from clusters.csv"):
+        grouped_by(table)
+    table.write_text("id,file,cluster\na,a.mrc,1\nb,b.mrc,1\n")
+    with pytest.raises(CryoregError, match="2 files"):
+        grouped_by(table)
+
+
 def test_a_file_that_cannot_be_added_to_is_refused_before_any_work(trained, tmp_path):
     for path in (tmp_path / "no" / "labels.csv", tmp_path, trained.path):
         with pytest.raises(CryoregError, match=r"no folder|is a folder|never changed"):
@@ -312,7 +332,7 @@ def test_a_list_comes_back_with_classes(run, picks, tmp_path):
     trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
     session = open_session(trained, tmp_path / "labels.csv", "picks")
     session.label([Row(2, "ring", ""), Row(5, "rod", "")], "one by one")
-    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == 2
+    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == (2, ["ring", "rod"])
     table = relion.read_particles(tmp_path / "out.star")
     assert table["cryoregClassName"].tolist() == ["none"] * 2 + ["ring"] + ["none"] * 2 + ["rod"] + ["none"] * 3
     assert table[relion.CLASS_NUMBER].astype(int).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ FORMS = ("csv", "star", "tbl")
 """Endings of the files that there can be."""
 
 
-def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path) -> bytes:
+def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path, classes: Sequence[str] = ()) -> bytes:
     """Return the content of ``output``: CSV (id, class, place), or the data's own list (.star, .tbl) with the classes.
 
-    In a list, what has no label has class 0. Raises `DataError` where there are no labels, or the data come from no
-    list of that kind.
+    In a list, what has no label has class 0, and a class its number in ``classes``, from 1. Raises `DataError` where
+    there are no labels, or the data come from no list of that kind.
     """
     if not labels:
         raise DataError("nothing has a label yet; label some first")
@@ -31,8 +31,8 @@ def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path) -> by
     if output.suffix == ".csv":
         place = places(dataset, rows)
         return csv_text({"id": place.pop("id"), "class": [readable(labels[row]) for row in rows], **place}).encode()
-    classes = tuple(dict.fromkeys(labels.values()))
-    return prepare_writer(output, None, dataset, classes)(_as_predictions(dataset, labels, classes))
+    names = tuple(dict.fromkeys([*classes, *labels.values()]))
+    return prepare_writer(output, None, dataset, names)(_as_predictions(dataset, labels, names))
 
 
 def _as_predictions(dataset: Subtomograms, labels: Mapping[int, str], classes: tuple[str, ...]) -> Predictions:

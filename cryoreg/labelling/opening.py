@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.label_lists import with_labels
+from cryoreg.datasets.io.columns import texts
+from cryoreg.datasets.io.text_tables import read_text_table
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.label_lists import ID, with_labels
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import write_atomically
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
@@ -37,7 +40,25 @@ FIRST_QUERY, LATER_QUERY, FEW = "typiclust", "margin", 10
 _RUN_FILES = ("config.toml", "encoder.safetensors")
 _BOXES = (24, 64)
 """Voxels of the smallest and the largest box that is cut for pictures."""
+_TABLES = (".csv", ".tsv")
+_GROUPED = ("cluster", "prediction")
+"""Columns of the tables that cryoreg writes by which particles can be shown as groups, the first before the second."""
 _REDIRECT = '<!DOCTYPE html><meta http-equiv="refresh" content="0;url={url}"><title>cryoreg</title>'
+
+
+def grouped_by(source: Path) -> tuple[Path, Path | None]:
+    """Return the data to label, and the table by which to group them: that of clusters or predictions is both.
+
+    Such a table names the file of its rows. Raises `DataError` where that is none, several, or not there.
+    """
+    table = read_text_table(os.fspath(source)) if source.is_file() and source.suffix.lower() in _TABLES else None
+    if table is None or not {ID, "file"} <= {*table} or not {*_GROUPED} & {*table}:
+        return source, None
+    files = sorted({name for name in texts(table, "file") if name})
+    if len(files) != 1 or not Path(files[0]).exists():
+        what = f"'{files[0]}', which is not there" if len(files) == 1 else f"{len(files)} files"
+        refuse(source, f"names {what} as its data; say `cryoreg label DATA --groups-from {source.name}`")
+    return Path(files[0]), source
 
 
 def open_source(source: Path, start: Start | None, layers: Sequence[Layer]) -> Trained:
@@ -96,11 +117,17 @@ def open_session(
 def prepare(session: Session, labels: Path | None, groups: Path | None, data_classes: bool) -> None:
     """Take over labels of a list, or the data's own, and show ``groups`` of a list; see `with_labels`."""
     if groups is not None:
-        session.said = said_by(with_labels(session.dataset, groups))
+        session.said = said_by(with_labels(session.dataset, groups, _grouping(groups)))
     if labels is not None:
         begin_with(session, said_by(with_labels(session.dataset, labels)), "list")
     if data_classes:
         begin_with(session, said_by(session.dataset), "data")
+
+
+def _grouping(groups: Path) -> str | None:
+    """Return the column of a table that holds the groups, where it may hold labels, too."""
+    table = read_text_table(os.fspath(groups)) if groups.suffix.lower() in _TABLES else {}
+    return next((name for name in _GROUPED if name in table), None)
 
 
 def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
@@ -115,16 +142,20 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     return len(rows)
 
 
-def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
-    """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are."""
+def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> tuple[int, list[str]]:
+    """Write labels as a list, by the ending of its name, with its optimisation set.
+
+    Return how many there are, and the classes in the order of their numbers.
+    """
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_files([output, *new_sets(output, trained.dataset)], overwrite, {*trained.inputs(), str(labels)})
     said = said_by(with_labels(trained.dataset, labels))
-    data = listed(trained.dataset, said, output)
+    classes = Session(trained.dataset, labels, labels.name).numbered()
+    data = listed(trained.dataset, said, output, classes)
     write_atomically(output, lambda file: file.write(data))
     write_sets(output, trained.dataset)
-    return len(said)
+    return len(said), classes
 
 
 def require_server() -> None:

@@ -248,7 +248,11 @@ def _export(session: Session, request: Request) -> Response:
         raise HTTPException(404)
     name = f"{session.file.path.stem}.{form}"
     headers = {"content-disposition": f'attachment; filename="labels.{form}"', "cache-control": "no-store"}
-    return Response(listed(session.dataset, session.labels(), Path(name)), media_type="text/plain", headers=headers)
+    return Response(
+        listed(session.dataset, session.labels(), Path(name), session.numbered()),
+        media_type="text/plain",
+        headers=headers,
+    )
 
 
 _ANSWERS: Mapping[str, Callable[[Session, Request], Response]] = {

@@ -71,6 +71,10 @@ class Session:
         used = dict.fromkeys(self.labels().values())
         return list(dict.fromkeys([*self.first_classes, *(name for name in self.file.classes if name in used), *used]))
 
+    def numbered(self) -> list[str]:
+        """Return the classes in the order of their numbers in lists: that of their keys, junk last."""
+        return sorted(self.classes(), key=lambda name: name == JUNK)
+
     def label(self, rows: Sequence[Row], source: str) -> dict[int, str]:
         """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
         changes = [Change(self.ids[each.row], each.name, each.was) for each in rows]

@@ -75,24 +75,26 @@ def label(
 ) -> None:
     """Label the subtomograms of DATA by looking, on a page in the browser.
 
-    DATA are a store, a particle list or a folder; of a RUN, its own. The page is served on this machine alone.
-    Suggestions are learnt from the labels as they come.
+    DATA are a store, a particle list or a folder, or a table of clusters or predictions that names one; of a RUN, its
+    own. The page is served on this machine alone. Suggestions are learnt from the labels as they come.
     """
     from cryoreg.labelling import opening
 
     if export is None:
         opening.require_server()
     layers = run_options.layers(_OPTIONS, given, assignments)
-    told = None if start or opening.is_run(source) else run_options.start_of_project()
-    trained = opening.open_source(source, start or told, layers)
+    data, table = opening.grouped_by(source)
+    told = None if start or opening.is_run(data) else run_options.start_of_project()
+    trained = opening.open_source(data, start or told, layers)
     for line in trained.remarks():
         run_options.warn(line)
     if export is not None:
-        count = opening.export(trained, output, export, overwrite)
+        count, names = opening.export(trained, output, export, overwrite)
         terminal.written(export, f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
+        terminal.result(f"classes   {', '.join(f'{number} {name}' for number, name in enumerate(names, 1))}")
         return
     names = [name.strip() for name in classes.split(",") if name.strip()] or run_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
-    opening.prepare(session, labels, groups, data_classes)
+    opening.prepare(session, labels, groups or table, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)
     terminal.written(output, f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")

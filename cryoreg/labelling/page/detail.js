@@ -4,6 +4,8 @@ import { data, find, make, on, state, suggestion } from "./store.js";
 const NAMES = { slice: "slice across the beam", side: "slice along the beam", denoised: "denoised slice", projection: "projection" };
 let pictures = {};
 
+const wide = () => (data.voxel_size ? `${Math.round(data.box[2] * data.voxel_size)} Å` : `${data.box[2]} voxels`);
+
 function draw() {
   const row = state.focus, turn = find("#turn").value;
   find("#degrees").textContent = `${turn}°`;
@@ -15,6 +17,7 @@ function draw() {
   about.replaceChildren();
   make(about, "code", data.ids[row]);
   const lines = [
+    `box of ${wide()}`,
     code >= 0 && `tomogram ${data.tomogram.names[code]}`,
     data.said && data.said.codes[row] >= 0 && `the data say: ${data.said.names[data.said.codes[row]]}`,
     state.labels[row] ? `class ${state.labels[row]}` : "no class",
@@ -24,13 +27,11 @@ function draw() {
 }
 
 export function start() {
-  const width = data.voxel_size ? `${Math.round(data.box[2] * data.voxel_size)} Å wide` : `${data.box[2]} voxels wide`;
   for (const look of data.looks) {
     const figure = make(find("#looks"), "figure");
     pictures[look] = make(figure, "img", null, { alt: `${NAMES[look]} of the particle` });
     make(figure, "figcaption", look);
   }
-  find("#looks").title = width;
   let waiting = 0;
   const soon = () => { clearTimeout(waiting); waiting = setTimeout(draw, 60); };  // not each of many on the way
   find("#turn").addEventListener("input", soon);

@@ -3,7 +3,7 @@ import { colourOf, data, find, make, on, select, state, suggestion, tell } from 
 
 const GAP = 6, CAPTION = 20;
 const grid = find("#grid"), spacer = find("#spacer");
-let cells = [], columns = 1, pitch = 1, size = 96, wanted = 0, anchor = 0;
+let cells = [], columns = 1, pitch = 1, size = 96, wanted = 0, anchor = 0, stale = true;
 
 function measure() {
   size = Number(find("#size").value);
@@ -14,6 +14,12 @@ function measure() {
 }
 
 export function redraw() {
+  stale = true;
+  scrolled();
+}
+
+// Of what has only moved, what comes into view is filled anew, and nothing else.
+function scrolled() {
   cancelAnimationFrame(wanted);
   wanted = requestAnimationFrame(draw);
 }
@@ -23,8 +29,16 @@ function draw() {
   const rows = Math.ceil(grid.clientHeight / pitch) + 3, last = Math.min(first + rows * columns, state.order.length);
   while (cells.length < rows * columns) cells.push(newCell());
   for (const cell of cells) cell.used = false;
-  for (let place = first; place < last; place++) fill(cells[place % cells.length], place);
-  for (const cell of cells) cell.element.hidden = !cell.used;
+  for (let place = first; place < last; place++) {
+    const cell = cells[place % cells.length];
+    if (stale || cell.row !== state.order[place]) fill(cell, place);
+    cell.used = true;
+  }
+  stale = false;
+  for (const cell of cells) {
+    cell.element.hidden = !cell.used;
+    if (!cell.used) { cell.row = -1; cell.element.removeAttribute("id"); }
+  }
   const focused = document.getElementById(`row-${state.focus}`);
   if (focused && !focused.hidden) grid.setAttribute("aria-activedescendant", focused.id);
   else grid.removeAttribute("aria-activedescendant");
@@ -45,14 +59,14 @@ export function sprite(element, row, edge, look) {
 function fill(cell, place) {
   const row = state.order[place], { element, picture, caption } = cell;
   const name = state.labels[row], perhaps = suggestion(row), is = state.selected.has(row);
-  cell.used = true;
+  cell.row = row;
   element.id = `row-${row}`;
   element.dataset.row = row;
   element.style.transform = `translate(${GAP + (place % columns) * (size + GAP)}px, ${GAP + Math.floor(place / columns) * pitch}px)`;
   element.style.width = `${size}px`;
   picture.style.height = `${size}px`;
   sprite(picture, row, size, find("#look").value);
-  caption.textContent = name || (perhaps ? `${perhaps.name}? ${perhaps.confidence} %` : "");
+  caption.textContent = name || (perhaps ? `${perhaps.confidence} % ${perhaps.name}?` : "");
   caption.className = name ? "caption labelled" : "caption";
   element.style.setProperty("--mark", name || perhaps ? colourOf(name || perhaps.name) : "transparent");
   element.classList.toggle("sure", !!name);
@@ -122,7 +136,7 @@ export function start() {
   const again = () => { measure(); bringIntoView(); redraw(); };
   find("#size").addEventListener("input", again);
   new ResizeObserver(again).observe(grid);
-  grid.addEventListener("scroll", redraw, { passive: true });
+  grid.addEventListener("scroll", scrolled, { passive: true });
   grid.addEventListener("click", clicked);
   on("labels taught selection focus theme", redraw);
   on("order", () => {

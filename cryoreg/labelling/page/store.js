@@ -114,7 +114,14 @@ export function addClass(name) {
 // Classes that have a key: all but junk, in order.
 export const keyed = () => state.classes.filter((name) => name !== data.junk);
 export const colourOf = (name) => name === data.junk ? style("--junk") : name ? style(`--c${keyed().indexOf(name) % 10}`) : style("--unknown");
-export const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Colours are asked once for each theme: to ask between changes of the page has it worked out anew each time.
+const styles = new Map();
+on("theme", () => styles.clear());
+export function style(name) {
+  if (!styles.has(name)) styles.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return styles.get(name);
+}
 
 export function suggestion(row) {
   const known = state.taught?.known;
