@@ -16,7 +16,7 @@ from support.untrained import make_run
 
 from cryoreg.config import Layer
 from cryoreg.contracts import Sample, Subtomograms
-from cryoreg.labelling.opening import open_session, open_source
+from cryoreg.labelling.opening import open_session, open_source, prepare
 from cryoreg.labelling.session import Row, Session
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs cryoreg[label]")
@@ -175,6 +175,20 @@ def test_what_is_drawn_around_is_shown_and_labelled(opened, browser):
     wait(lambda: session.labels())
     assert len(left ^ set(session.labels())) <= 2, "but for points on the line"
     assert text(browser, "shown") == f"{len(session.labels())} of 60 shown"
+
+
+def test_clusters_of_a_file_arrange_the_grid_at_first(session, browser, tmp_path):
+    rows = [f"{name},{1 + row % 3}" for row, name in enumerate(session.ids)]
+    (tmp_path / "clusters.csv").write_text("\n".join(["id,cluster", *rows]) + "\n")
+    prepare(session, None, tmp_path / "clusters.csv", data_classes=False)
+    with serving(session) as (url, _):
+        open_page(browser, url)
+        first = """return [...document.querySelectorAll(".cell:not([hidden])")].map((each) =>
+            [Number(each.getAttribute("aria-posinset")), Number(each.dataset.row)])"""
+        wait(lambda: len(browser.execute_script(first)) > 5)
+        assert all(row == 3 * (place - 1) for place, row in browser.execute_script(first) if place <= 20)
+        choose(browser, "show", "said:1")
+        wait(lambda: text(browser, "shown") == "20 of 60 shown")
 
 
 def test_two_browsers_see_each_other_and_neither_overwrites(opened, browser):

@@ -279,11 +279,13 @@ def test_classes_of_the_data_and_of_a_table_can_be_taken_over(session):
 
 
 def test_clusters_are_groups_and_no_labels(session, client, tmp_path):
-    rows = [f"{name},{1 + row % 3}" for row, name in enumerate(session.ids)]
+    rows = [f"{name},{1 + row % 12}" for row, name in enumerate(session.ids)]
+    assert client.get(f"/{TOKEN}/data").json()["grouped"] is False
     (tmp_path / "clusters.csv").write_text("\n".join(["id,cluster", *rows]) + "\n")
     prepare(session, None, tmp_path / "clusters.csv", data_classes=False)
-    said = client.get(f"/{TOKEN}/data").json()["said"]
-    assert [said["names"][code] for code in said["codes"][:4]] == ["1", "2", "3", "1"]
+    data = client.get(f"/{TOKEN}/data").json()
+    assert data["said"] == {"names": [str(1 + k) for k in range(12)], "codes": [row % 12 for row in range(60)]}
+    assert data["grouped"]
     assert session.labels() == {}
     (tmp_path / "some.csv").write_text(f"id,class\n{session.ids[5]},ring\n")
     prepare(session, tmp_path / "some.csv", None, data_classes=False)

@@ -117,7 +117,7 @@ def open_session(
 def prepare(session: Session, labels: Path | None, groups: Path | None, data_classes: bool) -> None:
     """Take over labels of a list, or the data's own, and show ``groups`` of a list; see `with_labels`."""
     if groups is not None:
-        session.said = said_by(with_labels(session.dataset, groups, _grouping(groups)))
+        session.said, session.grouped = said_by(with_labels(session.dataset, groups, _grouping(groups))), True
     if labels is not None:
         begin_with(session, said_by(with_labels(session.dataset, labels)), "list")
     if data_classes:

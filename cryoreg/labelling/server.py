@@ -159,6 +159,7 @@ def _data(session: Session, request: Request) -> Response:
             "ids": session.ids,
             "tomogram": coded(dataset.groups),
             "said": coded([session.said.get(row) for row in range(len(dataset))]) if session.said else None,
+            "grouped": session.grouped,
             "box": list(dataset.box),
             "voxel_size": dataset.voxel_size,
             "sheet": {"tiles": TILES, "columns": COLUMNS, "tile": session.pictures.tile},

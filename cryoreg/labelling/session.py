@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.io.columns import natural_order
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.labelling.classifier import unit_length
@@ -57,6 +58,8 @@ class Session:
         self.first_classes = list(classes)
         self.said: Mapping[int, str] = said_by(dataset)
         """Row -> the class that the data, or a file of clusters, say; shown, and no label."""
+        self.grouped = False
+        """Whether a file of clusters says so, by which particles are arranged at first."""
         self.pictures = Pictures(dataset)
         self.whereabouts: Whereabouts | None = whereabouts_of(dataset)
         self.teacher: Teacher | None = None
@@ -128,6 +131,6 @@ def is_name(name: object) -> bool:
 
 def coded(values: Sequence[str | None]) -> Mapping[str, object]:
     """Return names, and for each value which one it is; -1 for None."""
-    names = sorted({value for value in values if value is not None})
+    names = sorted({value for value in values if value is not None}, key=natural_order)
     numbers = {name: number for number, name in enumerate(names)}
     return {"names": names, "codes": [-1 if value is None else numbers[value] for value in values]}

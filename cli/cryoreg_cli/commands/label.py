@@ -90,8 +90,9 @@ def label(
         run_options.warn(line)
     if export is not None:
         count, names = opening.export(trained, output, export, overwrite)
-        terminal.written(export, f"labels    {count} of {len(trained.dataset)} subtomograms: {export}")
-        terminal.result(f"classes   {', '.join(f'{number} {name}' for number, name in enumerate(names, 1))}")
+        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+        line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
+        terminal.written(export, f"{line}\nclasses   {numbers}")
         return
     names = [name.strip() for name in classes.split(",") if name.strip()] or run_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)

@@ -2,7 +2,7 @@
 import { data, find, keyed, make, on, state, suggestion, tell } from "./store.js";
 
 const ARRANGE = {
-  listed: "as listed", groups: "by what looks alike", classes: "by class", doubt: "doubtful first",
+  listed: "as listed", said: "by class or cluster in the data", groups: "by what looks alike", classes: "by class", doubt: "doubtful first",
   next: "whom to label next", similar: "similar to the selected",
 };
 
@@ -10,6 +10,7 @@ const byKey = (rows, key) => rows.map((row) => [key(row), row]).sort((a, b) => a
 
 function arranged(rows) {
   const { taught } = state, how = find("#arrange").value, known = taught?.known;
+  if (how === "said") return byKey(rows, (row) => (data.said.codes[row] < 0 ? Infinity : data.said.codes[row]));
   if (how === "groups" && taught?.groups) return byKey(rows, (row) => taught.groups[row]);
   if (how === "classes") {
     const place = new Map([...keyed(), data.junk].map((name, number) => [name, number]));
@@ -84,7 +85,8 @@ function fillShow() {
 }
 
 export function start() {
-  for (const [value, text] of Object.entries(ARRANGE)) make(find("#arrange"), "option", text, { value });
+  for (const [value, text] of Object.entries(ARRANGE)) if (value !== "said" || data.said) make(find("#arrange"), "option", text, { value });
+  if (data.grouped) find("#arrange").value = "said";
   const tomograms = find("#tomogram-filter");
   make(tomograms, "option", "all", { value: "" });
   data.tomogram.names.forEach((name, number) => make(tomograms, "option", name, { value: number }));
