@@ -173,6 +173,12 @@ def list_pickers(pattern: str = "*") -> list[str]:
 
 
 @checked()
+def list_formats(pattern: str = "*") -> list[str]:
+    """Return the names of the formats of `extract` and `cryoreg convert` that match a pattern."""
+    return list_of("format", pattern)
+
+
+@checked()
 def list_viewers(pattern: str = "*") -> list[str]:
     """Return the names of the viewers of `cryoreg open` that match a pattern."""
     return list_of("viewer", pattern)

@@ -17,7 +17,7 @@ GROUP_OF: dict[Kind, str] = {
 """Kind -> its entry-point group, without the prefix "cryoreg."."""
 KINDS: tuple[Kind, ...] = tuple(GROUP_OF)
 
-Seam = Literal["logger", "writer", "recipe", "study", "optimizer", "schedule", "picker", "viewer"]
+Seam = Literal["logger", "writer", "recipe", "study", "optimizer", "schedule", "picker", "viewer", "format"]
 GROUP_OF_SEAM: dict[Seam, str] = {
     "logger": "loggers",
     "writer": "writers",
@@ -27,6 +27,7 @@ GROUP_OF_SEAM: dict[Seam, str] = {
     "schedule": "schedules",
     "picker": "pickers",
     "viewer": "viewers",
+    "format": "formats",
 }
 """Seam -> its entry-point group. What an entry point names there is no spec with hyper-parameters but one object."""
 SEAMS: tuple[Seam, ...] = tuple(GROUP_OF_SEAM)

@@ -107,6 +107,49 @@ class Viewer(ABC):
         """
 
 
+class SubtomogramFiles(Protocol):
+    """What a `Format` has begun to write: files that nobody sees under their final name before they are complete."""
+
+    def __enter__(self) -> SubtomogramFiles:
+        """Begin to write."""
+
+    def __exit__(self, *error: Any) -> None:
+        """End; what was written stays for a call that goes on with it."""
+
+    def missing(self) -> list[int]:
+        """Return the rows still to be written, in order."""
+
+    def put(self, row: int, *content: Any) -> None:
+        """Write a row: its volume (D, H, W), a noise-free copy or None, further columns, and its weight where kept."""
+
+    def leave_out(self, row: int) -> None:
+        """Note that a row cannot be had."""
+
+    def finish(self) -> None:
+        """Give what is complete its name."""
+
+
+class Format(ABC):
+    """A format in which `cryoreg convert` and `cryoreg extract` write subtomograms.
+
+    `cryoreg.datasets.conversion.formats.FilesFormat` is one of a file for each, which asks for its bytes alone. The
+    class's name counts for nothing.
+    """
+
+    folder: ClassVar[bool] = True
+    """Whether it is a folder, or else one file."""
+    keeps_all: ClassVar[bool] = False
+    """Whether noise-free copies and weights of Fourier coefficients are kept, too."""
+
+    @abstractmethod
+    def begin(self, path: Path, layout: Any, overwrite: bool) -> SubtomogramFiles:
+        """Begin to write to ``path``, or go on where an earlier call was interrupted.
+
+        ``layout`` (`cryoreg.datasets.store.format.StoreLayout`) says all that is known of the set but the volumes.
+        Raises a `CryoregError` where the format cannot hold it, or ``path`` is taken and ``overwrite`` not set.
+        """
+
+
 class MakeOptimizer(Protocol):
     """What an entry point of ``cryoreg.optimizers`` names: a function that imports torch when it is called.
 
@@ -140,7 +183,7 @@ class Part(NamedTuple):
 
 FILES = ("recipe", "study")
 """Seams where an entry point names the path of a TOML file, whose first comment says what it is."""
-_BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer, "viewer": Viewer}
+_BASES: dict[str, type[ABC]] = {"logger": Logger, "writer": Writer, "viewer": Viewer, "format": Format}
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "optimizer": ("groups", "lr", "momentum"),
     "schedule": ("progress",),

@@ -57,6 +57,7 @@ def test_list_has_every_component_on_one_line_with_package_and_version(fake_plug
         "Schedules:",
         "Pickers:",
         "Viewers:",
+        "Formats:",
     ]
     assert (result.exit_code, result.stderr) == (0, "")
 

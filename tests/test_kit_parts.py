@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from cryoreg import registry
+from cryoreg.datasets.conversion.formats import FilesFormat
 from cryoreg.kinds import SEAMS
 from cryoreg.seams import Part, Viewer, Writer
 from cryoreg.testing import run_checks
@@ -37,6 +38,15 @@ class Shouting(Writer):
 
     def prepare(self, output, dataset, classes):
         return lambda predictions: ""
+
+
+class Wordy(FilesFormat):
+    """Makes no bytes."""
+
+    suffix = ".txt"
+
+    def content(self, volume, voxel_size):
+        return str(volume)
 
 
 class Nameless(Viewer):
@@ -99,6 +109,7 @@ def recipe(folder: Path, text: str) -> Path:
 FAULTY = {
     "no summary": ("schedule", lambda folder: undocumented, "check_part_has_a_summary", "does not say what it is"),
     "suffix": ("writer", lambda folder: Shouting, "check_writer_has_a_suffix", "the suffix is '.TXT'"),
+    "words": ("format", lambda folder: Wordy, "check_format_makes_bytes", "content returns str; make it bytes"),
     "program": (
         "viewer",
         lambda folder: Nameless,

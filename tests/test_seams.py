@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import SPEC_MODULE
 
 from cryoreg import registry
@@ -18,6 +19,7 @@ from cryoreg.kinds import SEAMS
 from cryoreg.runs.csv_log import CsvLog
 from cryoreg.runs.run_log import RunLog, require_loggers
 from cryoreg.seams import FILES, LoggedRun, misfit
+from cryoreg_cli.main import cryoreg as command
 
 Install = Callable[..., Path]
 STEP = {"step": 0, "epoch": 0, "loss": 2.0, "lr": 0.1, "grad_norm": 1.0}
@@ -330,6 +332,96 @@ def test_two_packages_with_one_ending_need_a_name(writers: None, fake_plugin: In
     assert prepare_writer(tmp_path / "out.bin", "other", None)(predictions()) == b"\x02\x00\x01"
 
 
+# ---- formats
+
+FORMATS = '''
+"""A format of files, and one that is a single file of its own."""
+import struct
+
+from cryoreg.datasets.conversion.formats import FilesFormat
+from cryoreg.seams import Format
+
+
+class Raw(FilesFormat):
+    """Float32, as they lie in memory, after the voxel size."""
+
+    suffix = ".raw"
+
+    def content(self, volume, voxel_size):
+        return struct.pack("<f", voxel_size or 0) + volume.tobytes()
+
+
+class Sums(Format):
+    """A line for each subtomogram: its id and the sum of its voxels."""
+
+    folder = False
+
+    def begin(self, path, layout, overwrite):
+        return Lines(path, layout)
+
+
+class Lines:
+    def __init__(self, path, layout):
+        self.path, self.layout, self.rows = path, layout, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def missing(self):
+        return list(range(len(self.layout.ids)))
+
+    def put(self, row, volume, *more):
+        self.rows[row] = float(volume.sum())
+
+    def leave_out(self, row):
+        pass
+
+    def finish(self):
+        self.path.write_text("".join(f"{self.layout.ids[row]} {total:.3f}\\n" for row, total in self.rows.items()))
+'''
+
+
+@pytest.fixture
+def formats(fake_plugin: Install) -> None:
+    fake_plugin(
+        "my-formats", "[cryoreg.formats]\nraw = my_formats_specs:Raw\nsums = my_formats_specs:Sums\n", module=FORMATS
+    )
+
+
+def test_subtomograms_are_written_in_a_package_s_format(formats: None, tmp_path: Path) -> None:
+    import mrcfile
+    import numpy as np
+    from support.synthetic import write_classes
+
+    data = write_classes(tmp_path / "mrc", 2, 2)
+
+    def convert(*words: object) -> str:
+        result = CliRunner().invoke(command, ["convert", str(data), "--dataset", "mrc_folder", *map(str, words)])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        return result.output
+
+    told = convert("--format", "raw", "--output", tmp_path / "raw")
+    assert "4 subtomograms" in told
+    volumes = {file.relative_to(data).with_suffix(""): mrcfile.read(file) for file in data.rglob("*.mrc")}
+    written = {file.relative_to(tmp_path / "raw").with_suffix(""): file for file in (tmp_path / "raw").rglob("*.raw")}
+    assert written.keys() == volumes.keys()
+    for name, file in written.items():
+        assert file.read_bytes() == np.float32(10).tobytes() + volumes[name].tobytes()
+    assert "exists already" in convert("--format", "raw", "--output", tmp_path / "raw")
+    convert("--format", "sums", "--output", tmp_path / "sums.txt")
+    lines = dict(line.split() for line in (tmp_path / "sums.txt").read_text().splitlines())
+    sums = {str(name): f"{volume.sum(dtype='f4'):.3f}" for name, volume in volumes.items()}
+    assert {name.removesuffix(".mrc"): float(total) for name, total in lines.items()} == pytest.approx(
+        {name: float(total) for name, total in sums.items()}, abs=0.01
+    )
+    assert "format 'rawe' is none of store, lab, mrc_folder, raw, sums" in convert(
+        "--format", "rawe", "--output", tmp_path / "x"
+    )
+
+
 # ---- recipes and studies
 
 FILES_MODULE = """
@@ -402,7 +494,7 @@ def examples() -> dict[str, object]:
 def test_the_examples_of_the_page_are_what_the_seams_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = examples()
     pairs = {"logger": "ShoutLogger", "writer": "NamesWriter", "optimizer": "signs", "schedule": "trapezoid"}
-    pairs |= {"picker": "voxels", "viewer": "TableViewer"}
+    pairs |= {"picker": "voxels", "viewer": "TableViewer", "format": "NpyFormat"}
     assert {seam: misfit(seam, known[name]) for seam, name in pairs.items()} == dict.fromkeys(pairs, "")
     logger = known["ShoutLogger"](LoggedRun(tmp_path / "pre", {}, 0))
     logger.epoch(3, 10, {"loss": 0.5})

@@ -15,6 +15,7 @@ import click
 from cryoreg import telling
 from cryoreg.kinds import KINDS, SEAMS
 from cryoreg_cli import terminal
+from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.examples import EXAMPLES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,9 +157,9 @@ WHERE = option(
 FORMAT = option(
     "--format",
     "form",
-    type=click.Choice(["store", "mrc_folder", "lab"]),
+    type=COMPONENT["format"],
     default="store",
-    help="What to write.",
+    help="What to write: store, mrc_folder, lab, or what packages bring.",
     older=("--to",),
 )
 """Of commands that write subtomograms."""

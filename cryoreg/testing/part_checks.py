@@ -31,6 +31,26 @@ def check_writer_has_a_suffix(part: Part) -> None:
     require(bool(ending), f"the suffix is {suffix!r}; make it the ending of a file: '.star'")
 
 
+def check_format_makes_bytes(part: Part) -> None:
+    """A format of files says how their names end, and makes bytes of a volume, which it leaves as it is."""
+    import numpy as np
+
+    from cryoreg.datasets.conversion.formats import FilesFormat
+
+    form = _of(part, "format")()
+    if not isinstance(form, FilesFormat):
+        raise NotApplicable("is no FilesFormat, which alone is asked for a file's content")
+    suffix = getattr(form, "suffix", None)
+    named = isinstance(suffix, str) and re.fullmatch(r"\.[A-Za-z0-9.]+", suffix)
+    require(bool(named), f"the suffix is {suffix!r}; make it the ending of a file: '.npy'")
+    volume = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    before = volume.copy()
+    first, second = form.content(volume, 10.0), form.content(volume, None)
+    require(isinstance(first, bytes) and bool(first), f"content returns {type(first).__name__}; make it bytes")
+    require(isinstance(second, bytes) and bool(second), "content returns nothing where no voxel size is known")
+    require(np.array_equal(volume, before), "content changes the volume; copy it first")
+
+
 def check_viewer_names_its_program(part: Part) -> None:
     """A viewer says what its program is called, and what to do where there is none."""
     viewer = _of(part, "viewer")

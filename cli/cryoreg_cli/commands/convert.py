@@ -13,7 +13,6 @@ from cryoreg_cli.run_options import DATASET
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
-    from cryoreg.datasets.conversion.convert import Target
 
 OPTIONS = (DATASET,)
 
@@ -31,7 +30,7 @@ def convert(
     data: Path | None,
     config: Path | None,
     output: Path,
-    form: Target,
+    form: str,
     overwrite: bool,
     skip_bad: bool,
     assignments: tuple[str, ...],
@@ -39,8 +38,8 @@ def convert(
 ) -> None:
     """Write DATA, any data set, as a store: one HDF5 file, from which training streams what memory does not hold.
 
-    Also as a folder of MRC files by class, or in the layout of the paper's lab. The same command goes on where an
-    interrupted one ended.
+    Also as a folder of MRC files by class, in the layout of the paper's lab, or as packages have it. The same command
+    goes on where an interrupted one ended.
     """
     from cryoreg.config import resolve
 
@@ -54,11 +53,11 @@ def convert(
         run_options.warn(f"left out  {reason}")
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
     terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
-    if form != "store":
+    if form in ("mrc_folder", "lab"):
         _tell_what_folders_cannot_hold(dataset, form)
 
 
-def _tell_what_folders_cannot_hold(dataset: Subtomograms, to: Target) -> None:
+def _tell_what_folders_cannot_hold(dataset: Subtomograms, to: str) -> None:
     """Print the settings by which a folder of MRC files is read as what it was."""
     known = {key: getattr(dataset, key) for key in ("contrast", "tilt_range", "tilt_axis")}
     if to == "lab" and known["tilt_axis"] == "x":

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from cryoreg import notebook
 from cryoreg.contracts import SubtomogramDataset, Subtomograms
-from cryoreg.datasets.conversion.mrc_folders import FolderWriter, LabWriter, MrcFolderWriter
+from cryoreg.datasets.conversion.formats import DEFAULT, find_format
 from cryoreg.datasets.store.format import StoreLayout
-from cryoreg.datasets.store.writer import StoreWriter
-from cryoreg.errors import ConfigError, DataError
+from cryoreg.errors import DataError
 from cryoreg.outputs import check_file, check_folder
 from cryoreg.specs import DatasetSpec
 from cryoreg.telling import track
-
-Target = Literal["store", "mrc_folder", "lab"]
-_WRITERS: dict[str, type[StoreWriter] | type[FolderWriter]] = {
-    "store": StoreWriter,
-    "mrc_folder": MrcFolderWriter,
-    "lab": LabWriter,
-}
 
 
 class Conversion(NamedTuple):
@@ -43,20 +35,22 @@ class Conversion(NamedTuple):
 def convert(
     dataset: Subtomograms,
     path: Path,
-    to: Target = "store",
+    to: str = DEFAULT,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
 ) -> Conversion:
     """Write ``dataset`` to ``path``, in constant memory; the same call goes on where an interrupted one ended.
 
-    ``settings`` tell how the data set was opened, and are kept. A subtomogram that cannot be read ends the call with a
-    `DataError` that names it, unless ``skip_bad`` leaves it out; what was written stays in ``.<name>.part``.
+    ``to`` is the name of a format. ``settings`` tell how the data set was opened, and are kept. A subtomogram that
+    cannot be read ends the call with a `DataError` that names it, unless ``skip_bad`` leaves it out; what was written
+    stays in ``.<name>.part``.
     """
-    layout = layout_of(dataset, settings or {}, extra=to == "store")
+    form = find_format(to)
+    layout = layout_of(dataset, settings or {}, extra=form.keeps_all)
     copies = dataset.clean if layout.clean else None  # the demo set reads its file for this
     left_out: dict[str, str] = {}
-    with _WRITERS[to](path, layout, overwrite=overwrite) as writer:
+    with form.begin(path, layout, overwrite) as writer:
         missing = writer.missing()
         for row in _shown(missing, path):
             try:
@@ -77,15 +71,13 @@ def run_conversion(
     spec: DatasetSpec,
     settings: Mapping[str, Any],
     path: Path,
-    to: Target = "store",
+    to: str = DEFAULT,
     overwrite: bool = False,
     skip_bad: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[Conversion, Subtomograms]:
     """Open a data set and `convert` it; ``say`` gets its notes. Raises `OutputError` before anything is opened."""
-    if to not in _WRITERS:
-        raise ConfigError(f"format '{to}' is none of {', '.join(_WRITERS)}")
-    (check_file if to == "store" else check_folder)(path, overwrite)
+    (check_folder if find_format(to).folder else check_file)(path, overwrite)
     dataset = spec.load()
     for note in dataset.notes:
         say(f"note: {note}")

@@ -7,7 +7,8 @@ from typing import Literal
 
 from cryoreg.config import Layer, resolve
 from cryoreg.config.calls import checked
-from cryoreg.datasets.conversion.convert import Conversion, Target, run_conversion
+from cryoreg.datasets.conversion.convert import Conversion, run_conversion
+from cryoreg.datasets.conversion.formats import DEFAULT
 from cryoreg.telling import tell
 
 
@@ -22,7 +23,7 @@ def extract(
     rescale_to: float | None = None,
     contrast: Literal["bright", "dark"] | None = None,
     tilt_range: tuple[float, float] | None = None,
-    format: Target = "store",
+    format: str = DEFAULT,
     overwrite: bool = False,
     skip_bad: bool = False,
     **parameters: object,
@@ -32,8 +33,8 @@ def extract(
     ``data`` is STAR, a Dynamo table, CSV or ndjson; ``tomograms`` the folder of the tomograms, by default beside it.
     ``box`` is an edge in voxels, ``voxel_size`` and ``rescale_to`` are Å per voxel: where the files do not say, and of
     the boxes. ``parameters`` are others of the data set `tomogram`. ``format`` says what ``output`` is: "store" (a
-    file), "mrc_folder" or "lab". The same call goes on where an interrupted one ended. Raises a `CryoregError` for any
-    mistake.
+    file), "mrc_folder", "lab" or what a package brings (`list_formats`). The same call goes on where an interrupted one
+    ended. Raises a `CryoregError` for any mistake.
     """
     told = {
         **{"tomograms": tomograms, "box": box, "voxel_size": voxel_size, "rescale_to": rescale_to},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryoreg import version
+from cryoreg.datasets.conversion.formats import FilesFormat
 from cryoreg.datasets.ids import check_unique
 from cryoreg.datasets.readers.lab_layout import LABELS, VOLUMES
 from cryoreg.datasets.store.format import StoreLayout
@@ -161,11 +162,13 @@ class FolderWriter(ABC):
         shutil.rmtree(old, ignore_errors=True)
 
 
-class MrcFolderWriter(FolderWriter):
-    """``path/<class>/<id>.mrc``, or flat where there are no classes: what the data set `mrc_folder` reads."""
+class ClassFolderWriter(FolderWriter):
+    """``path/<class>/<id><suffix>``, or flat where there are no classes."""
+
+    suffix = ".mrc"
 
     def _name_files(self) -> list[str]:
-        return [f"{self._stem(row)}.mrc" for row in range(len(self.layout.ids))]
+        return [f"{self._stem(row)}{self.suffix}" for row in range(len(self.layout.ids))]
 
     def _stem(self, row: int) -> str:
         name, label = self.layout.ids[row], self.layout.labels[row]
@@ -178,8 +181,32 @@ class MrcFolderWriter(FolderWriter):
             raise DataError(f"class '{folder}' cannot be the name of a folder; rename it")
         return f"{folder}/{_file_name(name.removeprefix(f'{folder}/'))}"
 
+
+class MrcFolderWriter(ClassFolderWriter):
+    """``path/<class>/<id>.mrc``: what the data set `mrc_folder` reads."""
+
     def _write(self, row: int, voxels: NDArray[np.float32], columns: Mapping[str, Any]) -> None:
         self._write_mrc(row, voxels)
+
+
+class FilesWriter(ClassFolderWriter):
+    """Files whose content a format of a package makes."""
+
+    def __init__(self, path: Path, layout: StoreLayout, form: FilesFormat, overwrite: bool = False) -> None:
+        """Begin or go on, as `FolderWriter` does."""
+        self._form, self.suffix = form, form.suffix
+        super().__init__(path, layout, overwrite=overwrite)
+
+    def _write(self, row: int, voxels: NDArray[np.float32], columns: Mapping[str, Any]) -> None:
+        file = self.part / self.files[row]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_bytes(self._form.content(np.ascontiguousarray(voxels), self.layout.voxel_size))
+        temporary.replace(file)
+
+    def _written(self, row: int) -> bool:
+        file = self.part / self.files[row]
+        return file.is_file() and file.stat().st_size > 0
 
 
 class LabWriter(FolderWriter):
