@@ -68,7 +68,7 @@ class FilesFormat(Format):
         """Raise `DataError` where a name can be none of a file or folder, or some have classes and others none."""
         from cryoreg.datasets.conversion.mrc_folders import FilesWriter
 
-        return FilesWriter(path, layout, self, overwrite)
+        return FilesWriter(path, layout, self.suffix, self.content, overwrite)
 
 
 def find_format(name: str) -> Format:

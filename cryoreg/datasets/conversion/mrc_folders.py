@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryoreg import version
-from cryoreg.datasets.conversion.formats import FilesFormat
 from cryoreg.datasets.ids import check_unique
 from cryoreg.datasets.readers.lab_layout import LABELS, VOLUMES
 from cryoreg.datasets.store.format import StoreLayout
@@ -189,19 +188,23 @@ class MrcFolderWriter(ClassFolderWriter):
         self._write_mrc(row, voxels)
 
 
-class FilesWriter(ClassFolderWriter):
-    """Files whose content a format of a package makes."""
+Content = Callable[[NDArray[np.float32], float | None], bytes]
+"""What makes a file of a volume (D, H, W) and its voxel size, Å."""
 
-    def __init__(self, path: Path, layout: StoreLayout, form: FilesFormat, overwrite: bool = False) -> None:
+
+class FilesWriter(ClassFolderWriter):
+    """Files whose content a package makes."""
+
+    def __init__(self, path: Path, layout: StoreLayout, suffix: str, content: Content, overwrite: bool = False) -> None:
         """Begin or go on, as `FolderWriter` does."""
-        self._form, self.suffix = form, form.suffix
+        self.suffix, self._content = suffix, content
         super().__init__(path, layout, overwrite=overwrite)
 
     def _write(self, row: int, voxels: NDArray[np.float32], columns: Mapping[str, Any]) -> None:
         file = self.part / self.files[row]
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_bytes(self._form.content(np.ascontiguousarray(voxels), self.layout.voxel_size))
+        temporary.write_bytes(self._content(np.ascontiguousarray(voxels), self.layout.voxel_size))
         temporary.replace(file)
 
     def _written(self, row: int) -> bool:
