@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cryoreg.version import PLUGIN_API, __version__
 
 if TYPE_CHECKING:
+    from cryoreg.analysis.averaging.python import average
     from cryoreg.analysis.cluster_files import cluster
     from cryoreg.analysis.report import report
     from cryoreg.api import (
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
     from cryoreg.inference.predict import predict
     from cryoreg.inference.tables import to_anndata, to_pandas
     from cryoreg.picking.python import pick
+    from cryoreg.selection.python import select
     from cryoreg.training.finetune import finetune
     from cryoreg.training.pretrain import pretrain
 
 _HOMES = {
     "as_torch": "cryoreg.datasets.torch_data",
+    "average": "cryoreg.analysis.averaging.python",
     "cluster": "cryoreg.analysis.cluster_files",
     "create_augmentation": "cryoreg.api",
     "create_dataset": "cryoreg.api",
@@ -79,6 +82,7 @@ _HOMES = {
     "predict": "cryoreg.inference.predict",
     "pretrain": "cryoreg.training.pretrain",
     "report": "cryoreg.analysis.report",
+    "select": "cryoreg.selection.python",
     "to_anndata": "cryoreg.inference.tables",
     "to_pandas": "cryoreg.inference.tables",
 }
@@ -87,6 +91,7 @@ __all__ = [
     "PLUGIN_API",
     "__version__",
     "as_torch",
+    "average",
     "cluster",
     "create_augmentation",
     "create_dataset",
@@ -117,6 +122,7 @@ __all__ = [
     "predict",
     "pretrain",
     "report",
+    "select",
     "to_anndata",
     "to_pandas",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import mrcfile
 import numpy as np
 import pytest
@@ -9,9 +11,14 @@ import torch
 from click.testing import CliRunner
 from scipy import ndimage
 from support.mrc_writing import write_mrc
+from support.untrained import make_run
 
+from cryoreg import average as average_class
+from cryoreg import predict
 from cryoreg.analysis.averaging import alignment
 from cryoreg.analysis.averaging.average import _onto, average, shell_correlation
+from cryoreg.analysis.averaging.class_average import FEWEST
+from cryoreg.errors import CallError
 from cryoreg.picking.ranking import uniform_rotations
 from cryoreg.simulation import optics
 from cryoreg_cli.main import cryoreg
@@ -166,3 +173,39 @@ def test_the_command_writes_the_average_its_halves_and_a_figure(tmp_path):
     assert result.exit_code == 0, result.output
     assert "of 9 particles 8 are drawn" in result.output
     assert "no missing wedge is taken into account" in result.output
+
+
+@pytest.mark.slow
+def test_a_runs_classifier_says_who_is_of_the_class(tmp_path):
+    """The command averages those that `predict` puts into the class, and Python does what the command does."""
+    volumes, _, _ = particles(blobs(), 20, 0.2)
+    data = {"name": "mrc_folder", "root": str(tmp_path / "data"), "tilt_range": TILTS}
+    for number, volume in enumerate(volumes.numpy()):
+        folder = tmp_path / "data" / ("ball" if number < 10 else "other")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_mrc(folder / f"{number}.mrc", volume, 12.0)
+    make_run(tmp_path / "run", box=EDGE, dataset=data)
+    said = predict(tmp_path / "run", device="cpu")
+    name, count = Counter(said.classes[number] for number in said.predictions).most_common(1)[0]
+    assert count >= FEWEST
+    words = ["average", name, "--run", tmp_path / "run", "--output", tmp_path / "a.mrc"]
+    result = CliRunner().invoke(cryoreg, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    assert f"{count} particles ({count // 2} + {count - count // 2}): " in result.output
+    found = average_class(name, tmp_path / "b.mrc", run=tmp_path / "run")
+    assert found.particles == count
+    np.testing.assert_array_equal(*(mrcfile.read(tmp_path / f"{each}.mrc") for each in "ab"))
+    np.testing.assert_allclose(mrcfile.read(tmp_path / "b.mrc"), found.averaged.volume.numpy())
+    labelled = average_class("ball", tmp_path / "c.mrc", data=tmp_path / "data", tilt_range=TILTS)
+    assert labelled.particles == 10
+    unknown = CliRunner().invoke(cryoreg, [*map(str, ["average", "what", *words[2:4], "--output", tmp_path / "d.mrc"])])
+    assert "tells no class 'what' apart (but: ball, other)" in unknown.output
+
+
+def test_python_says_what_it_needs(tmp_path):
+    for keywords, message in (
+        ({}, "needs data=PATH, or run=RUN"),
+        ({"run": tmp_path, "labels_from": tmp_path}, r"run=..., or labels_from=..., not both"),
+    ):
+        with pytest.raises(CallError, match=message):
+            average_class("ball", tmp_path / "a.mrc", **keywords)

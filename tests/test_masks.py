@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from scipy.ndimage import distance_transform_edt
 from support.mrc_writing import noise, write_mrc
 
+import cryoreg as cryoreg_package
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.masks import Mask, Where, masks_for
 from cryoreg.datasets.tomograms.matching import match_masks
@@ -330,6 +331,21 @@ def test_text_tables_of_every_kind_get_columns(half, text, expected):
     result = run("select", half / "list.txt", *words)
     assert result.exit_code == 0, result.output
     assert (half / "out.txt").read_bytes().decode() == expected
+
+
+def test_python_selects_as_the_command_does(half):
+    (half / "list.star").write_text(STAR)
+    mask = half / "masks" / "near.mrc"
+    words = ("--where", mask, "mark", "50A", "--ids", "TS_01/1", "--distance", "20vx")
+    assert run("select", half / "list.star", *words, "--output", half / "a.star").exit_code == 0
+    marks = [(mask, "mark", "50A")]
+    found = cryoreg_package.select(half / "list.star", half / "b.star", where=marks, ids="TS_01/1", distance="20vx")
+    assert (half / "a.star").read_bytes() == (half / "b.star").read_bytes()
+    assert found.files == {half / "b.star": 1}
+    (half / "more.star").write_text(STAR)
+    drop = [(mask, "drop", "0")]
+    merged = cryoreg_package.select(half / "list.star", half / "c.star", merge=half / "more.star", where=drop)
+    assert merged.chosen.kept.tolist() == [False, True] * 2
 
 
 def test_select_finds_tomograms_elsewhere_and_refuses_what_it_cannot_write(half, tmp_path):

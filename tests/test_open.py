@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from support.mrc_writing import noise, write_mrc
+from support.untrained import make_run
 
+from cryoreg import predict
 from cryoreg.seams import misfit
 from cryoreg.viewing.imod import ImodViewer
 from cryoreg.viewing.sources import Told, colours_of, open_source
@@ -108,6 +110,23 @@ def test_other_sources(project, source):
     else:
         assert (shown.places, shown.classes, shown.ids) == ([(11, 21, 6)], ["60S"], ["a"])
         assert shown.radii == [56]
+
+
+def test_a_runs_classifier_is_asked(project):
+    """The classes and confidences are those that `predict` writes into the list."""
+    data = {"name": "tomogram", "root": str(project / "classes.star"), "box": 8, "label": "cryoregClassName"}
+    make_run(project / "run", dataset=data)
+    said = predict(project / "run", device="cpu")
+    first, second = open_source(project / "run", Told())
+    np.testing.assert_allclose(first.places, [(10, 20, 5), (30, 4, 15), (11, 21, 6)])
+    assert [*first.ids, *second.ids] == ["TS_01/0", "TS_01/1", "TS_01/3", "TS_02/2"]
+    by_id = dict(zip(said.ids, said.predictions, strict=True))
+    for each in (first, second):
+        assert each.classes == [said.classes[by_id[name]] for name in each.ids]
+    assert set(first.colours) <= {*said.classes}
+    (project / "one.star").write_text(LIST.replace("TS_01 60 8 30 1 26S 0.5\n", ""))
+    shown = open_source(project / "run", Told(data=project / "one.star"))
+    assert [len(each.places) for each in shown] == [2, 1]
 
 
 def test_imod_gets_points_of_its_own_frame(project):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
 
 import mrcfile
 import numpy as np
@@ -72,12 +72,14 @@ def test_only_its_own_files_are_read(file: str, tmp_path: Path) -> None:
             read(file)
 
 
-def test_napari_takes_them(file: str) -> None:
+@pytest.mark.filterwarnings("ignore:out_of_slice_display:FutureWarning")
+def test_napari_takes_them_by_the_manifest(file: str) -> None:
     """Its own model of a window, which needs no screen."""
     components = pytest.importorskip("napari.components")
+    pytest.importorskip("npe2").PluginManager.instance().discover()
     model = components.ViewerModel()
-    for layer in read(file):
-        model.add_layer(made(layer))
+    model.open(file, plugin="cryoreg-napari")
+    assert [layer.name for layer in model.layers] == ["TS_01", "80S", "no class"]
     points = model.layers["80S"]
     np.testing.assert_allclose(points.data_to_world(points.data[0]), [37.5, 25, 12.5])
     np.testing.assert_allclose(points.size, [12.8, 8.96])
@@ -85,19 +87,27 @@ def test_napari_takes_them(file: str) -> None:
     assert points.features["confidence"].tolist() == [1, 0.5]
 
 
-def made(layer: Any) -> Any:
-    from napari.layers import Layer
-
-    return Layer.create(*layer)
-
-
-def test_a_window_opens_them_by_the_manifest(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("qtpy")
+@pytest.mark.skipif("DISPLAY" not in os.environ, reason="needs a screen with OpenGL: xvfb-run pytest ...")
+@pytest.mark.filterwarnings("ignore:out_of_slice_display:FutureWarning", "ignore:System theme")
+def test_a_window_shows_them_where_they_are(file: str) -> None:
+    """The tomogram alone, then its particles as well: colours stand about the place of the one in this section."""
     napari = pytest.importorskip("napari")
-    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    pytest.importorskip("qtpy")
     viewer = napari.Viewer(show=False)
     try:
         viewer.open(file, plugin="cryoreg-napari")
-        assert [layer.name for layer in viewer.layers] == ["TS_01", "80S", "no class"]
+        viewer.dims.set_point(0, 3 * 12.5)
+        viewer.layers["80S"].size = 3
+        viewer.layers["no class"].visible = False
+        coloured = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
+        viewer.camera.center = np.array([3, 2, 1]) * 12.5
+        viewer.camera.zoom = 20
+        about = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
+        viewer.layers["80S"].visible = False
+        without = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
     finally:
         viewer.close()
+    assert coloured.any()
+    assert not without.any()
+    middle = np.argwhere(about).mean(axis=0)
+    np.testing.assert_allclose(middle, np.array(about.shape) / 2, atol=0.05 * max(about.shape))

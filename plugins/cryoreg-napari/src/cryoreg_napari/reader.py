@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _points(shown: Shown, name: str, scale: list[float]) -> LayerData:
         "size": np.array([2 * shown.radii[row] / shown.voxel_size for row in rows]),
         "face_color": np.array([*shown.colours[name], 255]) / 255,
         "opacity": 0.6,
-        "out_of_slice_display": True,
+        **_as_balls(),
         "features": {
             "id": [shown.ids[row] for row in rows],
             "class": [name] * len(rows),
@@ -61,6 +62,13 @@ def _points(shown: Shown, name: str, scale: list[float]) -> LayerData:
         },
     }
     return np.array([shown.places[row][::-1] for row in rows]), properties, "points"
+
+
+def _as_balls() -> dict[str, Any]:
+    """Return what lets a point be seen in all sections that its ball meets; napari means to drop the first of these."""
+    layers = sys.modules.get("napari.layers")
+    old = layers is None or hasattr(layers.Points, "out_of_slice_display")
+    return {"out_of_slice_display": True} if old else {"projection_mode": "rescale_spherical"}
 
 
 def _shown(path: str) -> Shown:
