@@ -174,11 +174,8 @@ def _write_tomograms(settings: SceneSettings, output: Path, given: dict[str, Any
     listed = write_tomograms(made, output, given["overwrite"])
     many = f"{count} tomogram{'s' if count > 1 else ''} of {x}×{y}×{z} voxels (x y z), {settings.voxel_size:g} Å"
     terminal.written(output, f"written   {output}  {many}; {listed:,} particles, SNR {settings.snr:g} around each")
-    low, high = settings.tilt
-    click.echo(
-        f"next      cryoreg extract {shlex.quote(str(output / STAR))} --contrast bright "
-        f"--tilt-range {low:g} {high:g} --box {settings.box} --output particles.h5"
-    )
+    list_ = shlex.quote(str(output / STAR))
+    click.echo(f"next      cryoreg extract {list_} --box {settings.box} --output particles.h5")
 
 
 def _universe(given: dict[str, Any]) -> UniverseSet:

@@ -13,6 +13,7 @@ from cryoreg.contracts import Box
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.datasets.io.star_text import star_table
+from cryoreg.datasets.particles import carried
 from cryoreg.files import cell, write_text
 from cryoreg.outputs import check_folder, filling
 from cryoreg.simulation.settings import SceneSettings
@@ -21,6 +22,8 @@ from cryoreg.simulation.tomogram import Tomogram, simulate_tomogram
 from cryoreg.telling import track
 
 STAR, CSV = "particles.star", "particles.csv"
+_TOLD = {carried.IN_TEXT[carried.CONTRAST]: "bright", carried.IN_TEXT[carried.TILT_AXIS]: "y"}
+"""What is so of every simulated tomogram."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class TomogramSet:
 def write_tomograms(tomograms: TomogramSet, folder: Path, overwrite: bool = False) -> int:
     """Write NAME.mrc for each tomogram and lists of all particles, and return how many these are.
 
-    particles.star and particles.csv tell tomogram, place (voxels, the first being 0) and class of each particle, the
-    CSV file also voxel size and tilt range. The folder gets all of them or none. Raises a `CryoregError`, one line,
-    where it is not empty, and where particles find no room.
+    particles.star and particles.csv tell tomogram, place (voxels, the first being 0) and class of each particle, and
+    contrast, voxel size, tilt range and axis of the tomograms. The folder gets all of them or none. Raises a
+    `CryoregError`, one line, where it is not empty, and where particles find no room.
     """
     check_folder(folder, overwrite)
     names = tomograms.names()
@@ -83,8 +86,8 @@ def _rows(name: str, tomogram: Tomogram, tomograms: TomogramSet) -> pd.DataFrame
             "z": z,
             "class": [tomograms.structures[label].name for label in tomogram.labels],
             "voxel_size": settings.voxel_size,
-            "tilt_min": settings.tilt[0],
-            "tilt_max": settings.tilt[1],
+            **_TOLD,
+            **{carried.IN_TEXT[column]: tilt for column, tilt in zip(carried.TILTS, settings.tilt, strict=True)},
         }
     )
 
@@ -99,6 +102,9 @@ def _star(listed: pd.DataFrame) -> str:
         relion.DIMENSIONALITY: [3],
     }
     particles: dict[str, Iterable[str | float]] = {
+        relion.FILE: listed["tomogram"],
+        carried.VOXEL_SIZE: listed["voxel_size"],
+        **{column: listed[name] for column, name in carried.IN_TEXT.items()},
         relion.TOMOGRAM: [name.removesuffix(".mrc") for name in listed["tomogram"]],
         relion.MICROGRAPH: listed["tomogram"],
         **{column: listed[axis] for column, axis in zip(relion.COORDINATES, "xyz", strict=True)},
