@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import mrcfile
@@ -85,29 +84,3 @@ def test_napari_takes_them_by_the_manifest(file: str) -> None:
     np.testing.assert_allclose(points.size, [12.8, 8.96])
     np.testing.assert_allclose(points.face_color, [[1, 0.2, 0, 1]] * 2)
     assert points.features["confidence"].tolist() == [1, 0.5]
-
-
-@pytest.mark.skipif("DISPLAY" not in os.environ, reason="needs a screen with OpenGL: xvfb-run pytest ...")
-@pytest.mark.filterwarnings("ignore:out_of_slice_display:FutureWarning", "ignore:System theme")
-def test_a_window_shows_them_where_they_are(file: str) -> None:
-    """The tomogram alone, then its particles as well: colours stand about the place of the one in this section."""
-    napari = pytest.importorskip("napari")
-    pytest.importorskip("qtpy")
-    viewer = napari.Viewer(show=False)
-    try:
-        viewer.open(file, plugin="cryoreg-napari")
-        viewer.dims.set_point(0, 3 * 12.5)
-        viewer.layers["80S"].size = 3
-        viewer.layers["no class"].visible = False
-        coloured = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
-        viewer.camera.center = np.array([3, 2, 1]) * 12.5
-        viewer.camera.zoom = 20
-        about = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
-        viewer.layers["80S"].visible = False
-        without = np.ptp(viewer.screenshot(flash=False)[..., :3].astype(int), axis=-1) > 50
-    finally:
-        viewer.close()
-    assert coloured.any()
-    assert not without.any()
-    middle = np.argwhere(about).mean(axis=0)
-    np.testing.assert_allclose(middle, np.array(about.shape) / 2, atol=0.05 * max(about.shape))
