@@ -8,6 +8,7 @@ lies in `assets`. A test sees to it that each is in a page, with words for those
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -38,7 +39,8 @@ sys.path.append(str(ROOT / "tests"))
 def run(folder: Path, *words: str) -> str:
     """Run cryoreg in a folder; return what it says."""
     command = [sys.executable, "-m", "cryoreg_cli", *words]
-    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    alone = {**os.environ, "CRYOREG_PLUGINS": ""}  # the same pictures, whatever else is installed
+    return subprocess.run(command, cwd=folder, env=alone, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def demo(folder: Path) -> str:
