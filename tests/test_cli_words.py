@@ -106,6 +106,12 @@ def test_data_may_be_an_option_where_they_are_the_argument(name: str, old: str) 
         assert read(name, *(word.replace("--data", old) for word in words)) == plain
 
 
+@pytest.mark.parametrize("words", [("finetune", "p.star"), ("predict", "runs/a", "p.star", "--output", "o.star")])
+def test_who_leaves_the_name_of_data_out_is_told(words: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError, match=r"extra argument \(p\.star\); data are named by --data PATH here"):
+        read(*words)
+
+
 def test_what_stands_behind_two_dashes_is_no_name() -> None:
     assert read("inspect", "--", "--data")["data"] == Path("--data")
 
@@ -315,7 +321,7 @@ def test_what_is_told_of_files_has_one_name_in_all_commands_that_read_data(name:
     context = click.Context(COMMANDS[name], info_name=name)
     records = [p.get_help_record(context) for p in COMMANDS[name].params if isinstance(p, click.Option)]
     told = {record[0] for record in records if record}
-    assert told >= {"--tomograms DIR", "--box VOXELS", "--voxel-size Å"}
+    assert told >= {"--tomograms PATH", "--box VOXELS", "--voxel-size Å"}
 
 
 def test_what_is_told_of_files_is_a_setting_of_the_data_set(simulated: Path) -> None:

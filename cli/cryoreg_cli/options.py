@@ -48,8 +48,13 @@ class Command(click.Command):
             formatter.write(f"{'':{formatter.current_indent}}$ {EXAMPLES[str(self.name)]}\n")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line."""
-        return super().parse_args(ctx, self._renamed(ctx, args))
+        """Read the command line; who leaves ``--data`` out before data is told."""
+        try:
+            return super().parse_args(ctx, self._renamed(ctx, args))
+        except click.UsageError as error:
+            if "extra argument" not in error.message or not any("--data" in param.opts for param in self.params):
+                raise
+            raise click.UsageError(f"{error.message}; data are named by --data PATH here", ctx) from None
 
     def _renamed(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Return the line with the names of today; those of an argument go, and of several the last counts."""
@@ -137,7 +142,10 @@ CONFIG = option("--config", type=PATH, metavar="TOML", help="Settings of a pretr
 IDS = option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
 KIND = option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind. [all]")
 TOMOGRAMS = option(
-    "--tomograms", type=PATH, metavar="DIR", help="Folder of the tomograms of a list. [as the list says, or beside it]"
+    "--tomograms",
+    type=PATH,
+    metavar="PATH",
+    help="Folder of the tomograms of a list, or what tells of them. [as the list says, or beside it]",
 )
 VOXEL_SIZE = option(
     "--voxel-size",
