@@ -22,6 +22,7 @@ from cryoreg.datasets.tilt_stacks.image_rows import read_image_rows, series_of
 from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector, Reconstructed
 
 _READY = 16
+"""Tilt series whose geometry is kept ready, as in `tilt_stack`."""
 _CENTRE = np.zeros(3)
 
 
