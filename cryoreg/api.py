@@ -10,7 +10,7 @@ from cryoreg import registry
 from cryoreg.config import absolute, build_spec, choose_dataset
 from cryoreg.config.calls import checked
 from cryoreg.config.settings import InputSettings
-from cryoreg.errors import BrokenComponentError, CheckpointError, ConfigError
+from cryoreg.errors import BrokenComponentError, CallError, CheckpointError, ConfigError
 from cryoreg.kinds import Kind, Seam
 from cryoreg.specs import EncoderSpec
 
@@ -65,6 +65,8 @@ def _own_weights(encoder: str | None) -> str:
 @checked()
 def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
     """Return a self-supervised method around ``encoder``."""
+    if not hasattr(encoder, "num_features"):
+        raise CallError(f"create_method() needs an encoder, as cryoreg.create_encoder returns it, not {encoder!r}")
     return build_spec("method", name, parameters).spec.build(encoder)
 
 
@@ -85,6 +87,7 @@ def create_dataset_like(other: Subtomograms, name: str, **parameters: object) ->
     """Open a data set and bring it to the voxel size, box and contrast of ``other``; its notes tell what was done."""
     from cryoreg.datasets.adaptation import load_adapted
 
+    _require_dataset("create_dataset_like", other)
     wanted = InputSettings(voxel_size=other.voxel_size, box=other.box, contrast=other.contrast)
     return load_adapted(build_spec("dataset", name, parameters).spec, wanted)
 
@@ -111,7 +114,15 @@ def inspect(
 
     if isinstance(data, (str, Path)):
         return inspection.inspect_path(absolute(Path(data)), reader, parameters, everything)
+    _require_dataset("inspect", data)
     return inspection.inspect(data, everything)
+
+
+def _require_dataset(function: str, found: object) -> None:
+    from cryoreg.contracts import SubtomogramDataset
+
+    if not isinstance(found, SubtomogramDataset):
+        raise CallError(f"{function}() needs a data set, as cryoreg.open_dataset returns it, not {found!r}")
 
 
 @checked()

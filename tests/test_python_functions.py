@@ -24,6 +24,7 @@ from cryoreg.config.recipes import BEST
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.errors import CallError, ConfigError, CryoregError, DataError
 from cryoreg.kinds import KINDS, SEAMS
+from cryoreg.training.pretrain import PretrainResult
 from cryoreg_cli.main import cryoreg as command
 
 FUNCTIONS = [name for name in cryoreg.__all__ if name.islower() and not name.startswith("__")]
@@ -139,9 +140,52 @@ def test_checked_changes_nothing_that_fits() -> None:
         function()
 
 
+RESULT = PretrainResult(Path("runs/pre"), Path("runs/pre/encoder.safetensors"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: cryoreg.predict(RESULT),
+            r"predict\(\): run should be str \| Path, .*; say its run_dir",
+        ),
+        (lambda: cryoreg.embed(RESULT), r"embed\(\): run should be str \| Path"),
+        (lambda: cryoreg.pretrain(None), r"run_dir should be str \| Path, but it is None"),
+        (lambda: cryoreg.pretrain("r", resume="perhaps"), r"resume should be bool, but it is 'perhaps'"),
+        (lambda: cryoreg.finetune("r", recipe=3), r"recipe should be str \| None, but it is 3"),
+        (lambda: cryoreg.cluster("r", pca="x"), r"pca should be int, but it is 'x'"),
+        (lambda: cryoreg.extract("x.star", None), r"output should be str \| Path"),
+        (lambda: cryoreg.pick(None, radius=3), r"tomograms should be str \| Path \| Sequence\[str \| Path\]"),
+        (lambda: cryoreg.list_encoders(3), r"pattern should be str, but it is 3"),
+        (lambda: cryoreg.open_dataset(None), r"path should be str \| Path"),
+        (lambda: cryoreg.inspect(3), r"needs a data set, as cryoreg.open_dataset returns it, not 3"),
+        (lambda: cryoreg.create_dataset_like("x", "demo"), r"needs a data set"),
+        (lambda: cryoreg.create_method("moco", "rb3d"), r"needs an encoder, as cryoreg.create_encoder returns it"),
+    ],
+)
+def test_a_value_of_another_type_is_a_type_error_of_one_line(call, message) -> None:
+    with pytest.raises(TypeError, match=message) as caught:
+        call()
+    assert isinstance(caught.value, CryoregError)
+
+
+def test_numbers_of_numpy_and_lists_for_tuples_are_taken() -> None:
+    @checked()
+    def function(count: int, share: float = 0.5, span: tuple[float, float] | None = None) -> int:
+        return count
+
+    assert function(np.int64(3), np.float32(0.1), [-60, 60]) == 3
+    assert function(count=2, share=1) == 2
+    with pytest.raises(CallError, match=r"span should be tuple\[float, float\] \| None"):
+        function(1, span=(1, 2, 3))
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("pick", {"tomograms": [], "radius": 1}, r"needs a tomogram"),
+        ("report", {"run": "r", "limit": 0}, r"limit is 0, but should be 1 or more"),
         ("pick", {"tomograms": "x.mrc"}, r"needs the size of the particles"),
         ("pick", {"tomograms": "x.mrc", "radius": 1, "diameter": 2}, r"needs the size of the particles"),
         ("pick", {"tomograms": "x.mrc", "radius": 1, "contrast": "grey"}, r"contrast 'grey' is none of auto, bright"),

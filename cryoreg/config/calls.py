@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from functools import cache, wraps
+from pathlib import Path
+from types import NoneType
+from typing import Any, ParamSpec, TypeVar, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from cryoreg.errors import CallError
 from cryoreg.registry import suggestion
@@ -13,6 +18,8 @@ from cryoreg.registry import suggestion
 P = ParamSpec("P")
 R = TypeVar("R")
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_PLAIN = (str, int, float, bool, object, Path, NoneType)
+_MODULES = re.compile(r"(?:\w+\.)+")
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -27,6 +34,8 @@ def checked(settings: type | None = None) -> Callable[[Callable[P, R]], Callable
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             _require_fit(function, settings, args, kwargs)
+            by_place = dict(zip(inspect.signature(function).parameters, args, strict=False))
+            _require_values(function, {**by_place, **kwargs})
             return function(*args, **kwargs)
 
         return call
@@ -78,6 +87,40 @@ def _require_by_name(
         others = f"; name the others: {', '.join(f'{name}=...' for name in rest)}" if rest else ""
         taken = " and ".join(placed) or "nothing"
         raise CallError(f"{function.__name__}() takes {taken} by position, but {len(args)} are given{others}")
+
+
+def _require_values(function: Callable[..., object], given: Mapping[str, object]) -> None:
+    """Raise `CallError` where a value is not of the plain type that its parameter names."""
+    plain = _plain_types(function)
+    for name in given.keys() & plain.keys():
+        hint, adapter = plain[name]
+        try:
+            adapter.validate_python(given[name])
+        except ValidationError:
+            wanted = hint.__name__ if isinstance(hint, type) else _MODULES.sub("", str(hint))
+            advice = "; say its run_dir" if hasattr(given[name], "run_dir") else ""
+            raise CallError(
+                f"{function.__name__}(): {name} should be {wanted}, but it is {given[name]!r}{advice}"
+            ) from None
+
+
+@cache
+def _plain_types(function: Callable[..., object]) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    """Return the type of each parameter that is made of `_PLAIN` ones; functions and data sets judge others."""
+    found: dict[str, tuple[Any, TypeAdapter[Any]]] = {}
+    for name, each in inspect.signature(function).parameters.items():
+        try:
+            hint = eval(each.annotation, function.__globals__)
+        except NameError:  # it is imported for type checkers only
+            continue
+        if each.kind not in _REST and _is_plain(hint):
+            found[name] = hint, TypeAdapter(hint)
+    return found
+
+
+def _is_plain(hint: object) -> bool:
+    parts = get_args(hint)
+    return hint in _PLAIN or (bool(parts) and all(map(_is_plain, parts)))
 
 
 def _fields(settings: type) -> list[str]:

@@ -94,7 +94,7 @@ def run_prediction(
 def threshold_of(card: Card, unsure: Threshold) -> float:
     """Return the confidence below which predictions are unsure; raise `ConfigError` where ``auto`` is not known."""
     if unsure != "auto":
-        if not 0 <= unsure <= 1:
+        if not isinstance(unsure, (int, float)) or not 0 <= unsure <= 1:
             raise ConfigError(f"--unsure {unsure}: should be a confidence between 0 and 1, or auto")
         return float(unsure)
     found = (card.get("calibration") or {}).get("unsure_threshold")

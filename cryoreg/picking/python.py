@@ -40,6 +40,8 @@ def pick(
         settings["template"] = Path(settings["template"])
     chosen = PickSettings(radius=half, **settings)
     told = Told(voxel_size, chosen.contrast, chosen.tilt_range, settings.get("tilt_axis"))
+    if not tomograms:
+        raise ConfigError("pick() needs a tomogram, a folder of them, or several")
     paths = [tomograms] if isinstance(tomograms, (str, Path)) else tomograms
     outputs = Outputs(Path(output), None if picture is None else Path(picture), overwrite)
     found = run_pick([Path(path).expanduser() for path in paths], chosen, outputs, told)

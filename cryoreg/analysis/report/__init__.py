@@ -39,6 +39,8 @@ def report(
     ``data``, ``dataset`` and ``settings`` are as for `cryoreg.embed`. Raises a `CryoregError` where weights or data are
     missing or unfit, or ``output`` exists.
     """
+    if limit < 1:
+        raise ConfigError(f"limit is {limit}, but should be 1 or more")
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
     return run_report(run, layers, None if output is None else Path(output), limit, part, overwrite, say=tell)
 
