@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import scan
-from cryoreg.datasets.io.star_text import quoted, spans
+from cryoreg.datasets.io.star_text import BLANKS, is_plain, quoted, spans
 from cryoreg.datasets.io.text_tables import locate_rows
 from cryoreg.errors import DataError
 
@@ -155,14 +156,29 @@ class ParticleText(NamedTuple):
             last = list(table.labels.values())[-1]
             named = (f"_{label} #{count}" for count, label in enumerate(new, len(table.labels) + 1))
             lines[last] += "".join(f"{text}{_end(lines[last])}" for text in named)
+        if not old and self.spans is spans and is_plain("".join(lines[number] for number in table.rows)):
+            self._append(lines, table, [values[label] for label in new])
+            return
         for row, number in enumerate(table.rows):
             found = self.spans(lines[number])
-            if len(found) != len(table.labels):
-                raise DataError(
-                    f"{self.path}: line {number + 1} has {len(found)} values for {len(table.labels)} columns; mend it"
-                )
+            self._check_width(number, len(found), table)
             changed = {found[place]: quoted(values[label][row]) for label, place in old.items()}
             lines[number] = _edit(lines[number], changed, found[-1][1], [quoted(values[label][row]) for label in new])
+
+    def _append(self, lines: list[str], table: Listing, columns: Sequence[Sequence[str]]) -> None:
+        """Add values to rows that blanks alone divide, of which a list may have millions."""
+        written = {value: quoted(value) for value in set(chain.from_iterable(columns))}
+        for number, values in zip(table.rows, zip(*columns, strict=True), strict=True):
+            line = lines[number]
+            self._check_width(number, len(line.split()), table)
+            place = len(line.rstrip(BLANKS))
+            lines[number] = f"{line[:place]} {' '.join([written[value] for value in values])}{line[place:]}"
+
+    def _check_width(self, number: int, width: int, table: Listing) -> None:
+        if width != len(table.labels):
+            raise DataError(
+                f"{self.path}: line {number + 1} has {width} values for {len(table.labels)} columns; mend it"
+            )
 
 
 def _read(path: str) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
@@ -34,11 +34,9 @@ MOTIVE_CLASS = "class"
 """STOPGAP's column for it."""
 DYNAMO_CLASS = "22"
 """Dynamo's column for the class; 23 is for any other label ("table convention" of its wiki)."""
-_NOBODY = ("0", "none", "0.0000", "1")
-"""The `COLUMNS` of a particle that was not classified."""
-_NOBODY_KNOWN = ("0.0000", "1")
-"""Its `DOUBTS`."""
-_NOT_DOUBTED = ("-1", "-1")
+_NOBODY = dict(zip((*COLUMNS, *DOUBTS), ("0", "none", "0.0000", "1", "0.0000", "1"), strict=True))
+"""What is said of a particle that was not classified."""
+_NOT_DOUBTED = "-1"
 """The `DOUBTS` that an earlier prediction left, where a later one has none."""
 _LISTS = (".star", ".tbl")
 _MRC = (".mrc", ".mrcs", ".map", ".rec", ".st")
@@ -103,25 +101,32 @@ def star_text(table: ParticleText, predictions: Predictions) -> str:
         numbers = numbers_of_rows(predictions, table.particles)
         return table.with_columns({MOTIVE_CLASS: list(map(str, numbers))})
     table = table.rename(relion.CLASS_NUMBER, PREVIOUS, unless=COLUMNS[1:])
-    names, rows = _star_columns(predictions, any(DOUBTS[0] in each.labels for each in table.tables))
-    values: list[tuple[str, ...]] = [(*_NOBODY, *_NOBODY_KNOWN)[: len(names)]] * table.particles
-    for origin, cells in zip(predictions.origins, rows, strict=True):
-        assert origin.row is not None
-        values[origin.row] = cells
-    rows_of = table.particle_of_rows()
-    if rows_of is not None:
-        values = [values[row] for row in rows_of]
-    text = table.with_columns(dict(zip(names, map(list, zip(*values, strict=True)), strict=True)))
+    said = _star_columns(predictions, any(DOUBTS[0] in each.labels for each in table.tables))
+    columns = {name: _of_particles(predictions, cells, table.particles, name) for name, cells in said.items()}
+    rows = table.particle_of_rows()
+    if rows is not None:
+        columns = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+    text = table.with_columns(columns)
     return _with_remarks(text, predictions)
+
+
+def _of_particles(predictions: Predictions, cells: Sequence[str], particles: int, name: str) -> list[str]:
+    """Return a column with what is said of classified particles, and what `_NOBODY` says of the others."""
+    column = [_NOBODY[name]] * particles
+    for origin, cell in zip(predictions.origins, cells, strict=True):
+        assert origin.row is not None
+        column[origin.row] = cell
+    return column
 
 
 def _with_remarks(text: str, predictions: Predictions) -> str:
     """Return a STAR file with the warnings of these predictions, and without those of earlier ones, before all else."""
-    lines = text.splitlines(keepends=True)
-    rest = "".join(dropwhile(lambda line: line.startswith(REMARK), lines))
-    end = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    begin = 0
+    while text.startswith(REMARK, begin):
+        begin = text.find("\n", begin) + 1 or len(text)
+    end = "\r\n" if text[: text.find("\n") + 1].endswith("\r\n") else "\n"
     warnings = predictions.doubts.warnings if predictions.doubts else ()
-    return "".join(f"{REMARK}{' '.join(readable(line).split())}{end}" for line in warnings) + rest
+    return "".join(f"{REMARK}{' '.join(readable(line).split())}{end}" for line in warnings) + text[begin:]
 
 
 def dynamo_text(table: ParticleText, predictions: Predictions) -> str:
@@ -169,33 +174,33 @@ def new_star_text(predictions: Predictions) -> str:
         columns[relion.TOMOGRAM] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
         columns[relion.PIXEL_SIZE] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
-    names, rows = _star_columns(predictions)
-    columns |= dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns |= _star_columns(predictions)
     return _with_remarks(star_table("particles", columns), predictions)
 
 
-def _star_columns(predictions: Predictions, doubted: bool = False) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the names of columns and the rows; the `DOUBTS` of a list that was ``doubted`` before are replaced."""
-    cells, strangers = _star_cells(predictions), _strangers(predictions)
+def _star_columns(predictions: Predictions, doubted: bool = False) -> dict[str, list[str]]:
+    """Return what is said of each particle, by column; the `DOUBTS` of a list that was ``doubted`` are replaced."""
+    numbers, which = [*map(str, class_numbers(predictions.classes))], predictions.predictions.tolist()
+    cells = (
+        [numbers[place] for place in which],
+        [predictions.classes[place] for place in which],
+        _decimals(predictions.confidences),
+        _flags(predictions.unsure),
+    )
+    columns, strangers = dict(zip(COLUMNS, cells, strict=True)), _strangers(predictions)
     if strangers is not None:
-        known = zip(strangers.familiarity, strangers.none_of_these, strict=True)
-        more = [(f"{share:.4f}", str(int(none))) for share, none in known]
-    elif doubted:
-        more = [_NOT_DOUBTED] * len(cells)
-    else:
-        return COLUMNS, cells
-    return (*COLUMNS, *DOUBTS), [(*one, *other) for one, other in zip(cells, more, strict=True)]
+        doubts = (_decimals(strangers.familiarity), _flags(strangers.none_of_these))
+        return columns | dict(zip(DOUBTS, doubts, strict=True))
+    return columns | ({name: [_NOT_DOUBTED] * len(which) for name in DOUBTS} if doubted else {})
+
+
+def _decimals(values: NDArray[np.float64]) -> list[str]:
+    return [f"{value:.4f}" for value in values.tolist()]
+
+
+def _flags(values: NDArray[np.bool_]) -> list[str]:
+    return ["1" if value else "0" for value in values.tolist()]
 
 
 def _strangers(predictions: Predictions) -> Strangers | None:
     return predictions.doubts.strangers if predictions.doubts else None
-
-
-def _star_cells(predictions: Predictions) -> list[tuple[str, ...]]:
-    numbers, names = class_numbers(predictions.classes), predictions.classes
-    return [
-        (str(numbers[prediction]), names[prediction], f"{confidence:.4f}", str(int(unsure)))
-        for prediction, confidence, unsure in zip(
-            predictions.predictions, predictions.confidences, predictions.unsure, strict=True
-        )
-    ]
