@@ -17,7 +17,7 @@ from cryoreg.datasets.io.columns import varied
 from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 
-_FRAME = "of the volume that was picked in, with shifts added"
+_FRAME = "with shifts added"
 
 
 def read_pytom(path: str) -> ParticleList:
