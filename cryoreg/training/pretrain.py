@@ -44,6 +44,8 @@ class PretrainResult(NamedTuple):
     """The trained encoder.safetensors."""
     loss: float
     """Mean loss of the last epoch."""
+    labelled: bool = False
+    """Whether the data set has labels to fine-tune on."""
 
     def _repr_html_(self) -> str:
         return notebook.shown("Pretrained encoder", {"encoder": self.encoder, "loss": f"{self.loss:.4f}"})
@@ -153,7 +155,8 @@ def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) 
         loss = engine.position.last_loss
         if fabric.is_global_zero:
             _write_encoder(plan, config, run_dir, loss)
-    return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss)
+    labelled = any(label is not None for label in dataset.labels)
+    return PretrainResult(run_dir, run_dir / ENCODER_FILE, loss, labelled)
 
 
 def _write_encoder(plan: PretrainingPlan, config: RunConfig[PretrainSettings], run_dir: Path, loss: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, options, run_options, terminal
+from cryoreg_cli import describing, next_steps, options, run_options, terminal
 from cryoreg_cli.run_options import EXPLORE
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def cluster(
     for what, path in (("clusters", output), ("montage", montage)):
         if path:
             terminal.written(path, f"{what:<9} {path}")
+    if next := next_steps.after_clusters(run, found.dataset, output, given, assignments):
+        click.echo(f"next      {next}")
 
 
 def _plain(found: Clustered, output: Path, montage: Path | None) -> dict[str, object]:

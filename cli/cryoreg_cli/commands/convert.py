@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg_cli import next_steps, options, run_options, terminal
 from cryoreg_cli.run_options import DATASET
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
 
 OPTIONS = (DATASET,)
+_FOLDERS = ("mrc_folder", "lab")
+"""Formats of MRC files."""
 
 
 @options.command()
@@ -53,18 +55,19 @@ def convert(
         run_options.warn(f"left out  {reason}")
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
     terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
-    if form in ("mrc_folder", "lab"):
-        _tell_what_folders_cannot_hold(dataset, form)
+    lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []
+    if lost:
+        click.echo(f"not in MRC files, so say when you read it: {' '.join(f'--set {text}' for text in lost)}")
+    if form in ("store", *_FOLDERS) and (next := next_steps.after_data(dataset, done.path, lost)):
+        click.echo(f"next       {next}")
 
 
-def _tell_what_folders_cannot_hold(dataset: Subtomograms, to: str) -> None:
-    """Print the settings by which a folder of MRC files is read as what it was."""
+def _what_folders_cannot_hold(dataset: Subtomograms, to: str) -> list[str]:
+    """Return the settings by which a folder of MRC files is read as what it was."""
     known = {key: getattr(dataset, key) for key in ("contrast", "tilt_range", "tilt_axis")}
     if to == "lab" and known["tilt_axis"] == "x":
         del known["tilt_axis"]  # as its reader takes it to be
-    said = [f"--set dataset.{key}={_typed(value)}" for key, value in known.items() if value is not None]
-    if said:
-        click.echo(f"not in MRC files, so say when you read it: {' '.join(said)}")
+    return [f"dataset.{key}={_typed(value)}" for key, value in known.items() if value is not None]
 
 
 def _typed(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, options, run_options, terminal
+from cryoreg_cli import describing, next_steps, options, run_options, terminal
 from cryoreg_cli.run_options import EVALUATE
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, 
     if as_json:
         return terminal.result(describing.to_json({"run": str(run), "classes": found.classes, **found.to_dict()}))
     show(found)
+    click.echo(f"next      {next_steps.after_evaluation(run)}")
 
 
 def show(evaluation: Evaluation) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg_cli import next_steps, options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT, START
 from cryoreg_cli.run_options import DATASET, DEVICE
 
@@ -99,3 +99,6 @@ def label(
     opening.prepare(session, labels, groups or table, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)
     terminal.written(output, f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")
+    if session.labels():
+        next = next_steps.after_labels(source, opening.is_run(source), output, given, assignments)
+        click.echo(f"next      {next}")

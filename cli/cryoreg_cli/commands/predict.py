@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, options, run_options, terminal
+from cryoreg_cli import describing, next_steps, options, run_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.run_options import INFER
 
@@ -78,6 +78,7 @@ def predict(
         return terminal.result(describing.to_json({"run": str(run), "output": str(output), **_plain(predictions)}))
     _print(predictions)
     terminal.written(output, f"predictions  {output}")
+    click.echo(f"next         {next_steps.after_prediction(run, given, assignments)}")
 
 
 def _plain(predictions: Predictions) -> dict[str, object]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
-from cryoreg_cli import options, run_options
+from cryoreg_cli import next_steps, options, run_options
 from cryoreg_cli.run_options import PRETRAIN
 
 
@@ -37,5 +36,5 @@ def pretrain(
     from cryoreg.training.pretrain import run_pretraining
 
     result = run_pretraining(resolved, run_dir or run_options.default_run_dir(resolved), resume)
-    next = f"cryoreg finetune --from {shlex.quote(str(result.run_dir))} --labels 0.25"
+    next = next_steps.after_pretraining(result.run_dir, result.labelled)
     run_options.say(result.run_dir, f"encoder   {result.encoder}", f"next      {next}")

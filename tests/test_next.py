@@ -1,0 +1,82 @@
+"""From tomograms to predictions by typing what stands behind "next", as it stands."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+from click.testing import CliRunner
+from support.mrc_writing import noise, write_mrc
+
+from cryoreg.labelling import opening
+from cryoreg.labelling.session import Row, Session
+from cryoreg_cli.main import cryoreg
+
+SHAPE = (28, 92, 92)
+CENTRES = [(x, y, 14) for x in (14, 35, 56, 77) for y in (14, 35, 56, 77)]
+"""x, y, z."""
+
+
+def dark_blobs(file: Path, seed: int) -> None:
+    """Dark particles, every second one twice as wide, in a tomogram that does not say its voxel size."""
+    grid = np.moveaxis(np.indices(SHAPE), 0, -1)[..., ::-1].astype(np.float32)
+    volume = 0.3 * noise(SHAPE, seed)
+    for number, centre in enumerate(CENTRES):
+        width = 2.0 + 2 * (number % 2)
+        volume -= 2 * np.exp(-np.square(grid - centre).sum(axis=-1) / (2 * width**2)).astype(np.float32)
+    write_mrc(file, volume, voxel_size=None)
+
+
+def typed(line: str, *more: str) -> str:
+    """Run a command line; return all that it prints."""
+    program, *words = shlex.split(line)
+    assert program == "cryoreg"
+    result = CliRunner().invoke(cryoreg, [*words, *more])
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+    return result.output
+
+
+def after(output: str) -> str:
+    """Return the command behind "next"."""
+    (line,) = [line for line in output.splitlines() if line.startswith("next")]
+    return line.removeprefix("next").strip()
+
+
+def by_size(session: Session, *_: object) -> None:
+    """Label in place of a person: the row of the list says which of the two sizes it is."""
+    picks = starfile.read("picks.star")["particles"]
+    places = picks[["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]].to_numpy()
+    numbers = [int(np.square(np.array(CENTRES) - place).sum(axis=1).argmin()) for place in places]
+    session.label([Row(row, ("small", "large")[number % 2], "") for row, number in enumerate(numbers)], "person")
+
+
+@pytest.mark.slow
+def test_every_next_line_works_as_typed(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        dark_blobs(tmp_path / "tomograms" / f"TS_0{number}.mrc", number)
+    said = typed("cryoreg pick tomograms --diameter 100 --voxel-size 10 --threshold 8 --margin 8")
+    assert said.count("16 picks") == 2
+    assert after(said) == "cryoreg extract picks.star --output particles.h5"
+    said = typed(after(said))
+    assert "density is dark in the tomograms, as " in said
+    assert after(said).startswith("cryoreg cluster --from rb3d_universe --data particles.h5 ")
+    said = typed(after(said), "--clusters", "2")
+    assert after(said) == "cryoreg label particles.h5 --groups-from clusters.csv"
+    monkeypatch.setattr(opening, "serve", by_size)
+    said = typed(after(said), "--no-browser")
+    assert after(said) == "cryoreg finetune --data particles.h5 --labels-from labels.csv"
+    said = typed(after(said), "--epochs", "2")
+    assert after(said).startswith("cryoreg evaluate runs/")
+    said = typed(after(said))
+    assert after(said).endswith("--output classes.csv")
+    said = typed(after(said))
+    assert after(said).startswith("cryoreg report runs/")
+    (run,) = Path("runs").iterdir()
+    typed(f"cryoreg predict {run} --data picks.star --output classes.star")
+    found = starfile.read("classes.star")["particles"]
+    assert len(found) == 2 * len(CENTRES)
+    assert set(found["cryoregTomogramFile"]) == {"tomograms/TS_01.mrc", "tomograms/TS_02.mrc"}
