@@ -33,6 +33,12 @@ def check_centres(dataset, rtol: float = 0.0) -> None:
         assert value == pytest.approx(expected, rel=rtol or 1e-6)
 
 
+def test_coordinates_of_2d_stacks_are_in_the_unit_that_is_told(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "TS_01.mrc")
+    flat = {"rlnTomoSubTomosAre2DStacks": 1, "rlnTomoTiltSeriesPixelSize": 2.5, "rlnImagePixelSize": 5.0}
+    check_centres(open_list(star_of(tmp_path, **coordinates(XYZ * 2), **flat), coordinate_size=5))
+
+
 def csv_of(folder: Path, rows, columns=("x", "y", "z"), name: str = "list.csv") -> Path:
     pd.DataFrame(rows, columns=list(columns)).to_csv(folder / name, index=False)
     return folder / name
@@ -416,6 +422,10 @@ BAD = {
             d / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ, "rlnCenteredCoordinate{}Angst")}
         ),
         "neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize",
+    ),
+    "2D stacks, counted in pixels of what": (
+        lambda d: star_of(d, rlnTomoSubTomosAre2DStacks=1, rlnTomoTiltSeriesPixelSize=2.5),
+        r"pixels of the images \(WarpTools\) or of the tilt series \(RELION\); say --set dataset.coordinate_size",
     ),
     "one outside": (
         lambda d: csv_of(d, [*POINTS, (48, 1, 2)]),

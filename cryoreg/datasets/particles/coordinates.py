@@ -41,6 +41,8 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if unit_size is None and particles.are_fractions:
         peaks = np.rint(xyz * np.array(placed.tomogram.shape[::-1]))  # matching finds voxels, and fractions are rounded
         return peaks + shifts / _voxel_size(particles, placed) if np.any(shifts) else peaks
+    if unit_size is None and particles.unit == "voxel":
+        _check_not_flat(particles)
     unit = unit_size or unit_of(particles, placed)
     if unit is None and not np.any(shifts):
         return xyz
@@ -49,6 +51,17 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
         assert unit is not None
         return xyz * ratio(unit, size, True) + np.array(placed.tomogram.shape[::-1]) // 2
     return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
+
+
+def _check_not_flat(particles: ParticleList) -> None:
+    """Raise `DataError` where the list is of 2D stacks: WarpTools and RELION count differently under the same names."""
+    flat = relion.flat_column(particles.path, particles.columns)
+    if flat:
+        refuse(
+            particles.path,
+            f"lists 2D stacks ({flat}), whose coordinates may count pixels of the images (WarpTools) or of the tilt "
+            "series (RELION); say --set dataset.coordinate_size=<Å per pixel>",
+        )
 
 
 def unit_of(particles: ParticleList, placed: Placed) -> float | None:
