@@ -83,7 +83,7 @@ def test_a_model_of_another_binning_and_of_a_part(tmp_path: Path) -> None:
     path = tmp_path / "m.mod"
     path.write_bytes(model_bytes((XYZ + 0.5) * 4 - [0, 0, 0.5] - [3, 5, 7], 2.5, 1 << 14, (3, 5, 7)))
     dataset = TomogramSpec(root=path, box=8).build()
-    np.testing.assert_allclose(dataset.positions, XYZ + 0.375, atol=1e-4)
+    np.testing.assert_allclose(dataset.positions, XYZ, atol=1e-4)
     path.write_bytes(model_bytes(XYZ + CORNER, None, names=("ribosome", "")))
     particles = read_particle_list(path)
     assert particles.label == "object"

@@ -50,7 +50,8 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
     if particles.unit == "middle":
         assert unit is not None
         return xyz * ratio(unit, size, True) + np.array(placed.tomogram.shape[::-1]) // 2
-    return xyz * (1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")) + shifts / size
+    scale = 1.0 if unit is None else ratio(unit, size, particles.unit == "voxel")
+    return xyz * scale + (0.5 * (scale - 1) if particles.from_corner else 0.0) + shifts / size
 
 
 def _check_not_flat(particles: ParticleList) -> None:

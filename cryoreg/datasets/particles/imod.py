@@ -64,4 +64,5 @@ def _particles(path: str, table: pd.DataFrame, size: float | None) -> ParticleLi
         "object" if varied else None,
         None if size is None else np.full(len(table), size),
         frame=FRAME,
+        from_corner=True,
     )

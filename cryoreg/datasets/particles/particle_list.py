@@ -40,6 +40,8 @@ class ParticleList:
     """Smallest and largest tilt of each, degrees."""
     frame: str = ""
     """Where the format counts from, in the words of `inspect`: "from the corner of the first voxel"."""
+    from_corner: bool = False
+    """Whether another unit leaves the first voxel's corner in its place, as IMOD's binning does, and not its middle."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
     carried: Carried = SILENT
