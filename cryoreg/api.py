@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryoreg import registry
 from cryoreg.config import absolute, build_spec, choose_dataset
-from cryoreg.config.calls import checked
+from cryoreg.config.calls import brief, checked
 from cryoreg.config.settings import InputSettings
 from cryoreg.errors import BrokenComponentError, CallError, CheckpointError, ConfigError
 from cryoreg.kinds import Kind, Seam
@@ -66,7 +66,7 @@ def _own_weights(encoder: str | None) -> str:
 def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
     """Return a self-supervised method around ``encoder``."""
     if not hasattr(encoder, "num_features"):
-        raise CallError(f"create_method() needs an encoder, as cryoreg.create_encoder returns it, not {encoder!r}")
+        raise CallError(f"create_method() needs an encoder, as cryoreg.create_encoder returns it, not {brief(encoder)}")
     return build_spec("method", name, parameters).spec.build(encoder)
 
 
@@ -122,7 +122,7 @@ def _require_dataset(function: str, found: object) -> None:
     from cryoreg.contracts import SubtomogramDataset
 
     if not isinstance(found, SubtomogramDataset):
-        raise CallError(f"{function}() needs a data set, as cryoreg.open_dataset returns it, not {found!r}")
+        raise CallError(f"{function}() needs a data set, as cryoreg.open_dataset returns it, not {brief(found)}")
 
 
 @checked()

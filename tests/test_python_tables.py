@@ -132,6 +132,10 @@ def test_features_clusters_and_picks_are_tables(run, data, tmp_path) -> None:
 def test_what_is_no_result_says_what_is() -> None:
     with pytest.raises(TypeError, match=r"to_pandas\(\) takes a data set, or what embed, predict"):
         cryoreg.to_pandas([1, 2])
+    with pytest.raises(TypeError) as caught:
+        cryoreg.to_anndata(pd.DataFrame({"a": range(100)}))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 150
 
 
 # ---- AnnData

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
@@ -100,7 +101,7 @@ def _require_values(function: Callable[..., object], given: Mapping[str, object]
             wanted = hint.__name__ if isinstance(hint, type) else _MODULES.sub("", str(hint))
             advice = "; say its run_dir" if hasattr(given[name], "run_dir") else ""
             raise CallError(
-                f"{function.__name__}(): {name} should be {wanted}, but it is {given[name]!r}{advice}"
+                f"{function.__name__}(): {name} should be {wanted}, but it is {brief(given[name])}{advice}"
             ) from None
 
 
@@ -121,6 +122,11 @@ def _plain_types(function: Callable[..., object]) -> dict[str, tuple[Any, TypeAd
 def _is_plain(hint: object) -> bool:
     parts = get_args(hint)
     return hint in _PLAIN or (bool(parts) and all(map(_is_plain, parts)))
+
+
+def brief(value: object) -> str:
+    """Return a value as a message quotes it: one line, and not a long one."""
+    return " ".join(reprlib.repr(value).split())
 
 
 def _fields(settings: type) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cryoreg.config.calls import checked
+from cryoreg.config.calls import brief, checked
 from cryoreg.contracts import SubtomogramDataset
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CallError
@@ -49,7 +49,7 @@ def as_torch(dataset: SubtomogramDataset, *, normalised: bool = True, transform:
     """
     if not isinstance(dataset, SubtomogramDataset):
         raise CallError(
-            f"as_torch() needs an open data set, not {dataset!r}: cryoreg.open_dataset(PATH), "
+            f"as_torch() needs an open data set, not {brief(dataset)}: cryoreg.open_dataset(PATH), "
             "or cryoreg.create_dataset(NAME, ...)"
         )
     return TorchDataset(dataset, normalised, transform)

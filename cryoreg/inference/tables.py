@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cryoreg.config.calls import checked
+from cryoreg.config.calls import brief, checked
 from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.errors import CallError, ConfigError
 from cryoreg.inference.embedding import Embedding
@@ -42,7 +42,7 @@ def to_pandas(found: SubtomogramDataset | Tabular) -> pd.DataFrame:
     if isinstance(found, Tabular):
         return frame(found.columns())
     raise CallError(
-        f"to_pandas() takes a data set, or what embed, predict, evaluate, cluster and pick return, not {found!r}"
+        f"to_pandas() takes a data set, or what embed, predict, evaluate, cluster and pick return, not {brief(found)}"
     )
 
 
@@ -60,7 +60,7 @@ def to_anndata(embedding: Embedding) -> AnnData:
     what the network is. Raises `ConfigError` where anndata is not installed.
     """
     if not isinstance(embedding, Embedding):
-        raise CallError(f"to_anndata() takes what cryoreg.embed returns, not {embedding!r}")
+        raise CallError(f"to_anndata() takes what cryoreg.embed returns, not {brief(embedding)}")
     try:
         import anndata
     except ImportError as error:
