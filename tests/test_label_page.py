@@ -20,7 +20,16 @@ from support.untrained import make_run
 from cryoreg.config import Layer
 from cryoreg.datasets.io import relion
 from cryoreg.errors import CryoregError
-from cryoreg.labelling.opening import begin_with, export, grouped_by, open_session, open_source, prepare, shown
+from cryoreg.labelling.opening import (
+    begin_with,
+    export,
+    grouped_by,
+    numbered,
+    open_session,
+    open_source,
+    prepare,
+    shown,
+)
 from cryoreg.labelling.pictures import LOOKS, Pictures
 from cryoreg.labelling.session import Row, Session, said_by
 from cryoreg.labelling.whereabouts import whereabouts_of
@@ -334,7 +343,8 @@ def test_a_list_comes_back_with_classes(run, picks, tmp_path):
     trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
     session = open_session(trained, tmp_path / "labels.csv", "picks")
     session.label([Row(2, "ring", ""), Row(5, "rod", "")], "one by one")
-    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == (2, ["ring", "rod"])
+    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == 2
+    assert numbered(tmp_path / "labels.csv") == ["ring", "rod"]
     table = relion.read_particles(tmp_path / "out.star")
     assert table["cryoregClassName"].tolist() == ["none"] * 2 + ["ring"] + ["none"] * 2 + ["rod"] + ["none"] * 3
     assert table[relion.CLASS_NUMBER].astype(int).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0]
@@ -344,6 +354,16 @@ def test_a_list_comes_back_with_classes(run, picks, tmp_path):
     assert client.get(f"/{TOKEN}/export/tbl").status_code == 409, "it is no Dynamo table"
     rows = list(csv.DictReader(io.StringIO(client.get(f"/{TOKEN}/export/csv").text)))
     assert [(row["id"], row["class"]) for row in rows] == [("TS_01/2", "ring"), ("TS_02/5", "rod")]
+
+
+def test_numbers_of_classes_are_those_of_keys_and_junk_has_the_last(trained, tmp_path):
+    session = open_session(trained, tmp_path / "labels.csv", "run")
+    for row, name in enumerate(("junk", "rod", "ring", "tube")):
+        session.label([Row(row, name, "")], "one by one")
+    session.label([Row(3, "ring", "tube")], "one by one")
+    assert session.numbered() == numbered(tmp_path / "labels.csv") == ["rod", "ring", "junk"]
+    (tmp_path / "others.csv").write_text("id,class\na,ring\n")
+    assert numbered(tmp_path / "others.csv") == []
 
 
 def test_tomograms_are_shown_where_particles_know_them(run, picks, tmp_path):

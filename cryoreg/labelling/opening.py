@@ -23,8 +23,9 @@ from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import write_atomically
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
+from cryoreg.labelling.label_file import LabelFile
 from cryoreg.labelling.lists import FORMS, listed
-from cryoreg.labelling.session import Row, Session, is_name, said_by
+from cryoreg.labelling.session import Row, Session, by_number, is_name, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.outputs import check_file, check_files
@@ -142,20 +143,25 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     return len(rows)
 
 
-def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> tuple[int, list[str]]:
-    """Write labels as a list, by the ending of its name, with its optimisation set.
-
-    Return how many there are, and the classes in the order of their numbers.
-    """
+def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
+    """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are."""
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_files([output, *new_sets(output, trained.dataset)], overwrite, {*trained.inputs(), str(labels)})
     said = said_by(with_labels(trained.dataset, labels))
-    classes = Session(trained.dataset, labels, labels.name).numbered()
-    data = listed(trained.dataset, said, output, classes)
+    data = listed(trained.dataset, said, output, numbered(labels))
     write_atomically(output, lambda file: file.write(data))
     write_sets(output, trained.dataset)
-    return len(said), classes
+    return len(said)
+
+
+def numbered(labels: Path) -> list[str]:
+    """Return the classes of a file of labels by their numbers in lists; none where the page has not written it."""
+    with suppress(DataError):
+        file = LabelFile(labels)
+        used = set(file.labels.values())
+        return by_number(name for name in file.classes if name in used)
+    return []
 
 
 def require_server() -> None:

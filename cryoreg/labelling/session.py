@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ class Session:
 
     def numbered(self) -> list[str]:
         """Return the classes in the order of their numbers in lists: that of their keys, junk last."""
-        return sorted(self.classes(), key=lambda name: name == JUNK)
+        return by_number(self.classes())
 
     def label(self, rows: Sequence[Row], source: str) -> dict[int, str]:
         """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
@@ -117,6 +117,11 @@ class Session:
         scaled = unit_length(features)
         order: list[int] = np.argsort(-(scaled @ scaled[rows].mean(axis=0)), kind="stable")[:count].tolist()
         return order
+
+
+def by_number(classes: Iterable[str]) -> list[str]:
+    """Return classes with junk as the last."""
+    return sorted(classes, key=lambda name: name == JUNK)
 
 
 def said_by(dataset: Subtomograms) -> dict[int, str]:

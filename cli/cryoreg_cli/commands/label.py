@@ -89,10 +89,10 @@ def label(
     for line in trained.remarks():
         run_options.warn(line)
     if export is not None:
-        count, names = opening.export(trained, output, export, overwrite)
-        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+        count = opening.export(trained, output, export, overwrite)
+        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output), 1))
         line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
-        terminal.written(export, f"{line}\nclasses   {numbers}")
+        terminal.written(export, f"{line}\nclasses   {numbers}" if numbers else line)
         return
     names = [name.strip() for name in classes.split(",") if name.strip()] or run_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
