@@ -80,6 +80,8 @@ CASES = {
     "data set only": ("cryoreg convert --dataset star --set training.", []),
     "scene": ("cryoreg simulate --set snr_r", ["snr_region="]),
     "scene's values": ("cryoreg simulate --set snr_region=", ["crop", "box"]),
+    "viewer": ("cryoreg open x.star --viewer im", ["imod"]),
+    "what becomes of picks": ("cryoreg pick t.mrc --where lamella.mrc k", ["keep"]),
     "shell": ("cryoreg completion z", ["zsh"]),
     "in mid-word after others": ("cryoreg pretrain --epochs 3 --method moc", ["moco"]),
     "quoted": ("cryoreg pretrain --method 'moc", ["moco"]),

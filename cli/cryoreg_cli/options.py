@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+import click.shell_completion
 
 from cryoreg import telling
 from cryoreg.kinds import KINDS, SEAMS
@@ -154,10 +155,28 @@ VOXEL_SIZE = option(
     help="Of the files, where they do not say or are wrong. [as they say]",
 )
 TILT_RANGE = option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, °. [not known]")
+
+
+class _Where(click.Tuple):
+    """A mask, what becomes of particles near it, and a distance."""
+
+    VERBS = ("keep", "drop", "mark")
+
+    def __init__(self) -> None:
+        super().__init__([PATH, click.Choice(self.VERBS), click.STRING])
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem[str]]:
+        """Offer files, and what can become of particles."""
+        item = click.shell_completion.CompletionItem
+        return [*(item(verb) for verb in self.VERBS if verb.startswith(incomplete)), item(incomplete, type="file")]
+
+
 WHERE = option(
     "--where",
     "wheres",
-    type=(PATH, click.Choice(["keep", "drop", "mark"]), str),
+    type=_Where(),
     multiple=True,
     metavar="MASK keep|drop|mark DISTANCE",
     help="By distance from a mask: a file, or a folder of one for each tomogram; 0 is inside; repeatable. [none]",

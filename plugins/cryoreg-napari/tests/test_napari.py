@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import mrcfile
@@ -84,3 +85,28 @@ def test_napari_takes_them_by_the_manifest(file: str) -> None:
     np.testing.assert_allclose(points.size, [12.8, 8.96])
     np.testing.assert_allclose(points.face_color, [[1, 0.2, 0, 1]] * 2)
     assert points.features["confidence"].tolist() == [1, 0.5]
+
+
+@pytest.mark.skipif("DISPLAY" not in os.environ, reason="needs a screen with OpenGL: xvfb-run pytest ...")
+@pytest.mark.filterwarnings("ignore:out_of_slice_display:FutureWarning", "ignore:System theme")
+def test_a_window_shows_them_in_their_colours(file: str) -> None:
+    """A red ball stands in the window as long as its layer is shown; the tomogram is grey."""
+    napari = pytest.importorskip("napari")
+    pytest.importorskip("qtpy")
+    viewer = napari.Viewer(show=False)
+    try:
+        viewer.open(file, plugin="cryoreg-napari")
+        viewer.dims.set_point(0, 3 * 12.5)
+        shown = reds(viewer.screenshot(canvas_only=False, flash=False))
+        viewer.layers["80S"].visible = False
+        hidden = reds(viewer.screenshot(canvas_only=False, flash=False))
+    finally:
+        viewer.close()
+    assert shown > 1000
+    assert hidden < 100  # of the icons
+
+
+def reds(picture: np.ndarray) -> int:
+    """Return how many pixels are red."""
+    red, _, blue = np.moveaxis(picture[..., :3].astype(int), -1, 0)
+    return int((red - blue > 100).sum())
