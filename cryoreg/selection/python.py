@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.config.calls import checked
@@ -12,7 +12,7 @@ from cryoreg.selection.rules import Marked, Rules
 from cryoreg.selection.select import Selected, Split, read_ids, run_select
 from cryoreg.telling import tell
 
-Names = str | Collection[str]
+Names = str | Sequence[str]
 """One, or several."""
 
 
