@@ -150,7 +150,7 @@ def test_the_runs_own_data_do_not_drift(run):
 def report_lines(run: Path, root: Path, part: str = "all") -> list[str]:
     layers = [Layer("test", {"training": FAST, **({"dataset": {"root": str(root)}} if root else {})})]
     trained = Trained.classifier(run, layers)
-    return doubts_of(trained, embedding_of(trained, samples_of(trained, part)))
+    return list(doubts_of(trained, embedding_of(trained, samples_of(trained, part))).lines)
 
 
 def test_a_report_says_it_of_other_data_and_of_what_was_not_learnt_from(run, project):

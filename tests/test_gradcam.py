@@ -19,7 +19,8 @@ import cryoreg
 from cryoreg import registry
 from cryoreg.analysis import slices
 from cryoreg.analysis.explain import Written, chimerax_script, file_stems, part_of
-from cryoreg.analysis.gradcam import draw_comparison, explain, grad_cam, predicted_class
+from cryoreg.analysis.gradcam import explain, grad_cam, predicted_class
+from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison
 from cryoreg.contracts import Encoder
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
@@ -220,7 +221,7 @@ def test_of_a_run(tuned):
 
 def test_the_figure_shows_slices_under_the_maps_of_each_network(tuned):
     trained = Trained.classifier(tuned)
-    panels = draw_comparison(trained, [0, 12]).axes[:-1]
+    panels = draw_comparison(compare_networks(trained, [0, 12])).axes[:-1]
     assert len(panels) == 2 * 3 * 4
     volume = normalise(trained.dataset[12].volume[None])[0, 0].numpy()
     networks = (trained.untrained(), trained.encoder_alone(), trained)

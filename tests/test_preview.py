@@ -14,7 +14,8 @@ from matplotlib import image
 from support.augmenting import create
 from support.synthetic import write_classes
 
-from cryoreg.analysis.preview import Looks, choose, draw, look
+from cryoreg.analysis.examples import choose
+from cryoreg.analysis.preview import Looks, draw, look
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.randomness import SampleRng
@@ -71,7 +72,7 @@ def test_the_views_are_those_of_pretrainings_first_epoch():
     rng = SampleRng.for_batch(seed=7, epoch=0, samples=torch.tensor([6, 0, 3]), view=1)
     np.testing.assert_array_equal(looks.volumes[:, 0], volumes[:, 0])
     np.testing.assert_array_equal(looks.volumes[:, 2], augmentation(volumes, rng)[:, 0])
-    assert looks.names == ["…-with-a-long-name-6", "…-with-a-long-name-0\na", "…-with-a-long-name-3\nb"]
+    assert looks.names == [Tiny.ids[6], f"{Tiny.ids[0]}\na", f"{Tiny.ids[3]}\nb"]
 
 
 def test_two_augmentations_take_turns():

@@ -14,24 +14,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
-from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 from support.browsing import open_browser
 from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.analysis.report import NAME, figures
-from cryoreg.analysis.report.contents import Contents, choose_shown, copies_across, gather
-from cryoreg.analysis.report.layout import Neighbours, layouts, nearest, same_threads
+from cryoreg.analysis.report.contents import Contents, gather
+from cryoreg.analysis.report.layout import layouts, nearest
 from cryoreg.analysis.report.page import render
-from cryoreg.analysis.report.quality import class_rows, confident_mistakes, evaluation_of, reliabilities
 from cryoreg.analysis.report.run_facts import Course, course, sections, warnings_of_run
 from cryoreg.analysis.report.sprites import EDGE, sheet_of, slice_sheet
+from cryoreg.analysis.report.wariness import copies_across
 from cryoreg.config import Layer
 from cryoreg.errors import ConfigError
-from cryoreg.inference.embedding import Embedding, parts_of
+from cryoreg.inference.embedding import parts_of
 from cryoreg.inference.subtomogram_table import COLUMNS
 from cryoreg.inference.trained import Trained
 from cryoreg_cli.main import cryoreg as command
@@ -76,31 +74,6 @@ def page(contents, tmp_path_factory) -> Path:
     return path
 
 
-def embedding(labels, logits, **changes) -> Embedding:
-    """An embedding by a classifier of a, b and c."""
-    count = len(labels)
-    logits = np.asarray(logits, np.float32)
-    card = {"classes": ["a", "b", "c"], "data": "", "calibration": {"temperature": 2.0}}
-    known = {
-        "samples": np.arange(count),
-        "ids": [f"s{i}" for i in range(count)],
-        "labels": labels,
-        "features": logits,
-        "logits": logits,
-        "card": card,
-        **dict.fromkeys(("groups", "files", "rows", "parts"), [None] * count),
-    }
-    return Embedding(**(known | changes))
-
-
-@pytest.fixture(scope="module")
-def judged() -> Embedding:
-    rng = np.random.default_rng(0)
-    labels = [None if draw == 3 else "abc"[draw] for draw in rng.integers(0, 4, 300)]
-    logits = rng.normal(size=(300, 3)) + [[2.0 * (name == label) for name in "abc"] for label in labels]
-    return embedding(labels, 4 * logits)  # where 2 would be the odds of this making
-
-
 @pytest.mark.slow
 def test_the_figures_are_those_of_evaluate(tuned, contents):
     expected = cryoreg.evaluate(tuned)
@@ -111,97 +84,8 @@ def test_the_figures_are_those_of_evaluate(tuned, contents):
     np.testing.assert_array_equal(contents.evaluation.confusion, expected.confusion)
 
 
-def test_class_table_and_confusion_agree_with_sklearn(judged):
-    evaluation = evaluation_of(judged, np.arange(300), "all")
-    truth = [label for label in judged.labels if label]
-    said = [name for label, name in zip(judged.labels, judged.predictions, strict=True) if label]
-    figures_of = {"labels": list("abc"), "average": None}
-    for column, score in (("precision", precision_score), ("accuracy", recall_score), ("f1", f1_score)):
-        found = [getattr(row, column) for row in class_rows(evaluation)]
-        np.testing.assert_allclose(found, score(truth, said, **figures_of))
-    counts = Counter(truth)
-    assert [row.subtomograms for row in class_rows(evaluation)] == [counts[name] for name in "abc"]
-    heat = figures.confusion(evaluation)["data"][0]
-    expected = confusion_matrix(truth, said)
-    np.testing.assert_array_equal(heat["text"], expected)
-    np.testing.assert_allclose(heat["z"], 100 * expected / expected.sum(1, keepdims=True), atol=0.01)
-
-
-def test_reliability_agrees_with_a_slow_count(judged):
-    evaluation = evaluation_of(judged, np.arange(300), "all")
-    before, after = reliabilities(evaluation)
-    assert after.error < before.error, "logits were made twice too large, and T is 2"
-    for found, confidences in ((before, evaluation.uncalibrated), (after, evaluation.confidences)):
-        rows = []
-        for low in range(15):
-            held = [i for i, c in enumerate(confidences) if low / 15 < c <= (low + 1) / 15]
-            if held:
-                right = [evaluation.labels[i] == evaluation.predictions[i] for i in held]
-                rows.append((np.mean([confidences[i] for i in held]), np.mean(right), len(held)))
-        np.testing.assert_allclose([(one.confidence, one.accuracy, one.subtomograms) for one in found.bins], rows)
-
-
-def test_mistakes_are_wrong_and_the_most_confident():
-    logits = [[5, 0, 0], [0, 9, 0], [0, 0, 7], [3, 0, 0], [0, 8, 0]]
-    judged = embedding(["b", "a", "c", "b", None], logits)
-    assert confident_mistakes(judged, np.arange(5)) == [1, 0, 3]
-    assert confident_mistakes(judged, np.array([0, 2, 3]), count=1) == [0]
-
-
-def test_pca_is_that_of_a_singular_value_decomposition():
-    features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32) * [5, 3, 1, 0.1]
-    plane = layouts(features.astype(np.float32))[0].points
-    u, s, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
-    np.testing.assert_allclose(np.abs(plane), np.abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_umap_separates_what_is_apart_and_repeats_itself():
-    rng = np.random.default_rng(0)
-    features = np.concatenate([rng.normal(size=(30, 8)), rng.normal(size=(30, 8)) + 20]).astype(np.float32)
-    first, again = (layouts(features)[0] for _ in range(2))
-    assert first.name == "UMAP"
-    np.testing.assert_array_equal(first.points, again.points)
-    rows = nearest(first.points - first.points.mean(0), 1).rows[:, 0]
-    assert np.mean((rows < 30) == (np.arange(60) < 30)) > 0.9
-
-
-@pytest.mark.parametrize(("count", "features"), [(1, 4), (2, 4), (5, 1), (40, 4)])
-def test_features_that_are_all_alike_or_few_have_a_layout(count, features):
-    for one in layouts(np.ones((count, features), np.float32)):
-        assert one.points.shape == (count, 2)
-        assert np.isfinite(one.points).all()
-    assert nearest(np.ones((count, features), np.float32)).rows.shape == (count, min(5, count - 1))
-
-
-def test_neighbours_agree_with_plain_cosines():
-    features = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    np.fill_diagonal(cosines, -2)
-    found = nearest(features, 3)
-    np.testing.assert_array_equal(found.rows, np.argsort(-cosines, axis=1)[:, :3])
-    np.testing.assert_allclose(found.cosine, -np.sort(-cosines, axis=1)[:, :3], atol=1e-6)
-
-
-def test_agreement_counts_pairs_of_known_labels():
-    neighbours = Neighbours(np.array([[1], [0], [0], [2]]), np.ones((4, 1), np.float32))
-    assert neighbours.agreement(["a", "a", "b", None]) == (pytest.approx(2 / 3), pytest.approx(5 / 9))
-    assert np.isnan(neighbours.agreement([None] * 4)).all()
-
-
 def pixels(sheet):
     return np.asarray(Image.open(io.BytesIO(sheet.jpeg)), float)
-
-
-@pytest.mark.parametrize("size", [(32, 32), (28, 28), (5, 20)])
-def test_each_tile_of_the_sheet_is_where_it_says(size):
-    tiles = np.full((23, *size), 40, np.uint8)
-    tiles[17] = 220
-    sheet = sheet_of(tiles)
-    whole, (top, left) = pixels(sheet), sheet.place(17)
-    np.testing.assert_allclose(whole[top : top + size[0], left : left + size[1]], 220, atol=3)
-    assert (whole > 100).sum() <= np.prod(sheet.pitch), "it runs into others"
 
 
 def test_slices_are_central_and_upright(source):
@@ -212,35 +96,6 @@ def test_slices_are_central_and_upright(source):
     volume = dataset[41].volume[0].numpy()
     grey = np.clip(((volume - volume.mean()) / volume.std() + 3) / 7, 0, 1)[4, ::-1] * 255
     assert np.corrcoef(found.ravel(), grey.ravel())[0, 1] > 0.95
-
-
-def test_the_map_shows_what_is_measured_first():
-    chosen = choose_shown(np.array([2, 5]), 10, 4)
-    assert len(chosen) == 4
-    assert {2, 5} < set(chosen.tolist())
-    assert len(choose_shown(np.arange(0, 10, 2), 10, 3)) == 3
-    assert set(choose_shown(np.arange(0, 10, 2), 10, 3).tolist()) < set(range(0, 10, 2))
-    assert choose_shown(np.array([2]), 5, 99).tolist() == [0, 1, 2, 3, 4]
-
-
-def test_colours_are_told_apart_by_the_colour_blind():
-    """Machado, Oliveira & Fernandes 2009, matrices of full protanopia, deuteranopia and tritanopia, in linear RGB."""
-    from skimage.color import deltaE_ciede2000, rgb2lab
-
-    sights = [
-        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-    ]
-    for palette in (figures.PALETTE, figures.ON_DARK):
-        rgb = np.array([[int(one[at : at + 2], 16) / 255 for at in (1, 3, 5)] for one in palette])
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        for sight in sights:
-            seen = np.clip(linear @ np.array(sight).T, 0, 1)
-            lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
-            apart = deltaE_ciede2000(lab[:, None], lab[None]) + 100 * np.eye(len(palette))
-            assert apart.min() > 10, "a clear difference; 2 is just noticeable"
 
 
 def test_curves_follow_the_logs(pretrained):
@@ -294,7 +149,7 @@ def test_copies_across_splits_are_told(tuned, source, tmp_path):
 
 @pytest.mark.slow
 def test_a_pretraining_run_has_a_report_beside_it(pretrained, monkeypatch):
-    monkeypatch.setattr("cryoreg.analysis.report.contents.draw_comparison", refuse)
+    monkeypatch.setattr("cryoreg.analysis.report.contents.compare_networks", refuse)
     for _ in range(2):  # what is derived may be replaced
         result = CliRunner().invoke(command, ["report", str(pretrained), "--limit", "30"])
         assert result.exit_code == 0, result.output
@@ -401,13 +256,6 @@ def wait(happens, seconds: float = 30):
 def shown_points(driver) -> list[int]:
     script = "return document.querySelector('#scatter').data.flatMap((trace) => trace.customdata)"
     return driver.execute_script(script)
-
-
-def test_what_sets_the_threads_of_openmp_leaves_torchs_as_they_were():
-    before = torch.get_num_threads()
-    with same_threads():
-        torch.set_num_threads(before + 1)
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.slow

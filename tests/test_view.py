@@ -13,8 +13,9 @@ from support.mrc_writing import state, write_mrc
 from support.synthetic import write_classes
 
 from cryoreg.analysis import slices
+from cryoreg.analysis.examples import find
 from cryoreg.analysis.isosurface import isosurface, low_pass, without_dust, z_score
-from cryoreg.analysis.view import Look, Subject, draw, find, subjects, surface
+from cryoreg.analysis.view import Look, Subject, draw, subjects, surface
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.errors import ConfigError, DataError
 from cryoreg_cli.main import cryoreg as command
@@ -159,6 +160,7 @@ class Dark(Subtomograms):
     classes = ("a",)
     labels = (0, None)
     ids = ("one", "two")
+    groups = (None, None)
     voxel_size = 4.0
 
     def __len__(self) -> int:

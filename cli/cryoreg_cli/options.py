@@ -140,7 +140,12 @@ SEED = seed()
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace files that exist.")
 SKIP_BAD = option("--skip-bad", is_flag=True, help="Leave out subtomograms that cannot be read, and list them.")
 CONFIG = option("--config", type=PATH, metavar="TOML", help="Settings of a pretraining run to start from. [none]")
-IDS = option("--ids", metavar="ID,ID,...", help="The subtomograms to draw. [some of each class]")
+IDS = option(
+    "--ids",
+    multiple=True,
+    metavar="ID,ID|FILE",
+    help="The subtomograms to draw, or files of ids. [some of each class and tomogram]",
+)
 KIND = option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind. [all]")
 TOMOGRAMS = option(
     "--tomograms",

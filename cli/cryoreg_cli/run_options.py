@@ -170,19 +170,23 @@ EXPLORE = (DATASET, DATA, DEVICE)
 INFER = (*EXPLORE, PRECISION)
 
 
+_START = click.option(
+    "--from",
+    "start",
+    type=START,
+    metavar="NAME|PATH",
+    help="Trained weights instead of a RUN, for data alone: a name, a run directory or a file. [none]",
+)
+
+
 def network(command: Command) -> Command:
     """Add the two ways to name a trained network: a RUN, and weights that stand for no run."""
-    decorators = (
-        click.argument("run", type=PATH, required=False),
-        click.option(
-            "--from",
-            "start",
-            type=START,
-            metavar="NAME|PATH",
-            help="Trained weights instead of a RUN, for data alone: a name, a run directory or a file. [none]",
-        ),
-    )
-    return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)
+    return click.argument("run", type=PATH, required=False)(_START(command))
+
+
+def networks(command: Command) -> Command:
+    """Add the ways to name trained networks: one RUN or several, and weights that stand for no run."""
+    return click.argument("runs", metavar="[RUN]...", type=PATH, nargs=-1)(_START(command))
 
 
 def warn(line: str) -> None:

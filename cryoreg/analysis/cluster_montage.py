@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryoreg.analysis.clustering import Clustering
-from cryoreg.analysis.slices import central_slices, scale_bar, show
+from cryoreg.analysis.examples import in_turns
+from cryoreg.analysis.slices import central_slices, show
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.files import write_atomically
+from cryoreg.scale_bars import scale_bar
 
 MEMBERS = 8
 """Shown of each cluster."""
@@ -44,16 +46,26 @@ def draw_montage(dataset: Subtomograms, clustering: Clustering, samples: Sequenc
     axes = figure.subplots(rows, 1 + MEMBERS, squeeze=False)
     figure.subplots_adjust(_LABEL / width, 0.005, 0.995, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
     for cluster, panels in enumerate(axes):
-        _fill(panels, means[cluster], [_slice(dataset, samples[i]) for i in clustering.nearest(cluster, MEMBERS)])
+        images = [_slice(dataset, samples[place]) for place in typical(dataset, clustering, cluster, samples)]
+        _fill(panels, means[cluster], images)
         size = np.count_nonzero(clustering.clusters == cluster)
         panels[0].set_ylabel(f"cluster {cluster + 1}\n{size:,}", rotation=0, fontsize=8, ha="right", va="center")
     axes[0, 0].set_title("mean", fontsize=8, pad=3)
-    axes[0, 1].set_title("the members nearest to the cluster's centre", fontsize=8, pad=3, loc="left")
+    several = len({dataset.groups[index] for index in samples}) > 1
+    whose = "of each tomogram in turn the members" if several else "the members"
+    axes[0, 1].set_title(f"{whose} nearest to the cluster's centre", fontsize=8, pad=3, loc="left")
     scale_bar(axes[0, 0], dataset.box[2], dataset.voxel_size)
     of_how_many = f"the {rows} largest of " if rows < len(clustering.sizes) else ""
     title = f"{of_how_many}{len(clustering.sizes)} clusters: central z slices of z-scored volumes, not aligned"
     figure.text(0.01, 1 - 0.08 / height, title, fontsize=9, va="top")
     return figure
+
+
+def typical(dataset: Subtomograms, clustering: Clustering, cluster: int, samples: Sequence[int]) -> list[int]:
+    """Return places in ``samples`` of members to show: the nearest to the centre of each tomogram in turn."""
+    members = clustering.nearest(cluster, len(samples)).tolist()
+    turns = in_turns([None] * len(members), MEMBERS, [dataset.groups[samples[place]] for place in members])
+    return [members[turn] for turn in turns]
 
 
 def _fill(panels: NDArray[np.object_], mean: NDArray[np.float64], images: list[NDArray[np.float32]]) -> None:

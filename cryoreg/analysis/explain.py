@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryoreg.analysis.clustering import ClusterSettings, cluster
-from cryoreg.analysis.gradcam import draw_comparison, grad_cam, predicted_class
-from cryoreg.analysis.preview import in_turns
+from cryoreg.analysis.examples import in_turns
+from cryoreg.analysis.gradcam import grad_cam, predicted_class
+from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison
 from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically, write_text
@@ -43,7 +44,8 @@ class Written(NamedTuple):
 def part_of(trained: Trained, part: Part, number: int) -> list[int]:
     """Return ``number`` subtomograms of a part of the split ("train", "val", "test", or "all"), classes in turn."""
     within = samples_of(trained, part).tolist()
-    return [within[place] for place in in_turns([trained.dataset.labels[index] for index in within], number)]
+    labels, groups = ([known[index] for index in within] for known in (trained.dataset.labels, trained.dataset.groups))
+    return [within[place] for place in in_turns(labels, number, groups)]
 
 
 def choose(trained: Trained, part: Part | None, number: int) -> tuple[list[int], str]:
@@ -58,7 +60,10 @@ def choose(trained: Trained, part: Part | None, number: int) -> tuple[list[int],
         return part_of(trained, part, number), ""
     if trained.classifies:
         predicted = trained.logits(within.tolist()).argmax(1).tolist()
-        return within[in_turns(predicted, number)].tolist(), "there are no labels: of each predicted class in turn"
+        groups = [trained.dataset.groups[index] for index in within]
+        return within[
+            in_turns(predicted, number, groups)
+        ].tolist(), "there are no labels: of each predicted class in turn"
     found = cluster(trained.features(within.tolist()), ClusterSettings())
     turns = [found.nearest(each, number) for each in range(len(found.sizes))]
     nearest = [place for turn in zip_longest(*turns) for place in turn if place is not None]
@@ -91,7 +96,7 @@ def run_explain(
     Raises `OutputError` where the folder holds anything, unless ``overwrite`` is set; else as `grad_cam` does.
     """
     check_folder(output, overwrite, trained.inputs())
-    figure = draw_comparison(trained, indices, target)
+    figure = draw_comparison(compare_networks(trained, indices, target))
     stems = file_stems([trained.dataset.ids[index] for index in indices])
     with filling(output) as part:
         written = [

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cryoreg.analysis import slices
 from cryoreg.contracts import Encoder, Learner
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
@@ -26,13 +22,6 @@ from cryoreg.training.device import make_fabric, to_device
 Array = NDArray[np.float32]
 
 _MAP = "feature_map"
-_HEAT = "turbo"
-_OPACITY = 0.45
-_PANEL = 1.0
-_LABEL = 1.3
-_BAR = 0.8
-_HEADING = 0.2
-"""Inches."""
 _COARSE = "take an encoder with a finer map, such as rb3d, or a larger box"
 
 
@@ -48,7 +37,7 @@ def grad_cam(trained: Trained, index: int, target: int | None = None) -> Array:
     Raises `ConfigError` where the feature map is a single cell, or the features do not come from it, or there is no
     such class.
     """
-    volume = _prepared(trained, index)
+    volume = prepared(trained, index)
     name = trained.config.choices["encoder"].component.name
     try:
         return explain(trained.module, volume, target)
@@ -58,14 +47,14 @@ def grad_cam(trained: Trained, index: int, target: int | None = None) -> Array:
 
 def predicted_class(trained: Trained, index: int) -> int | None:
     """Return the class that a classifier says, in float32; None for an encoder."""
-    volume = _prepared(trained, index)
+    volume = prepared(trained, index)
     if trained.network.learner is None:
         return None
     with torch.no_grad():
         return int(trained.network.learner.answer(volume).logits.argmax())
 
 
-def _prepared(trained: Trained, index: int) -> Tensor:
+def prepared(trained: Trained, index: int) -> Tensor:
     """Put the network on its device, to be used, and return a normalised subtomogram (1, 1, D, H, W) there."""
     fabric = make_fabric(trained.config.training, alone=True)
     to_device(trained.module.eval(), fabric, trained.config.training)
@@ -170,62 +159,3 @@ class _Upsample:
 def _relative_to_maximum(cam: Tensor) -> Tensor:
     """Divide by the maximum; 0 keeps its meaning, which MONAI's own normaliser takes from it."""
     return cam / cam.max().clamp_min(torch.finfo(cam.dtype).tiny)
-
-
-def draw_comparison(trained: Trained, indices: Sequence[int], target: int | None = None) -> Figure:
-    """Draw subtomograms, and over their central slices where a random and the trained network look.
-
-    As Figure 8 of Gupta et al. 2022. A row for each subtomogram; encoders are explained by their own features, and of a
-    classifier there is also what speaks for ``target`` (None: the predicted class). Raises as `grad_cam` does.
-    """
-    networks = {"random encoder": trained.untrained(), "trained encoder": trained.encoder_alone()}
-    if trained.classifies:
-        networks["classifier"] = trained
-    figure, panels = _layout(len(indices), ["subtomogram", *networks])
-    for row, index in zip(panels, indices, strict=True):
-        chosen = predicted_class(trained, index) if target is None else target
-        maps = [grad_cam(one, index, chosen if one is trained else None) for one in networks.values()]
-        _draw_row(row, normalise(trained.dataset[index].volume[None])[0, 0].numpy(), maps, trained.dataset.voxel_size)
-        name = _row_name(trained, index, chosen)
-        row[0].set_ylabel(name, rotation=0, fontsize=7, ha="right", va="center", labelpad=6, parse_math=False)
-    return figure
-
-
-def _layout(rows: int, titles: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
-    """Return a figure with a colour bar and its panels (rows, 3 · titles), groups of three a little apart."""
-    width, height = _LABEL + 3 * _PANEL * len(titles) + _BAR, _PANEL * rows + 2 * _HEADING
-    figure = Figure(figsize=(width, height), dpi=150)
-    sides = {"left": _LABEL / width, "right": 1 - _BAR / width, "bottom": 0.01, "top": 1 - 2 * _HEADING / height}
-    groups = figure.add_gridspec(1, len(titles), wspace=0.04, **sides)
-    panels = [groups[0, n].subgridspec(rows, 3, wspace=0.04, hspace=0.04).subplots() for n in range(len(titles))]
-    table = np.concatenate([np.asarray(group).reshape(rows, 3) for group in panels], axis=1)
-    for number, title in enumerate(titles):
-        table[0, 3 * number + 1].annotate(
-            title, (0.5, 1), (0, 14), xycoords="axes fraction", textcoords="offset points", ha="center", fontsize=9
-        )
-    place = figure.add_axes((1 - 0.75 * _BAR / width, sides["bottom"], 0.12 / width, sides["top"] - sides["bottom"]))
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _HEAT), cax=place, ticks=[0, 0.5, 1])
-    bar.set_label("Grad-CAM", fontsize=7)
-    bar.ax.tick_params(labelsize=7)
-    return figure, table
-
-
-def _draw_row(row: NDArray[np.object_], volume: Array, maps: Sequence[Array], voxel_size: float | None) -> None:
-    planes = slices.central_slices(volume)
-    for number, panel in enumerate(row):
-        plane = planes[number % 3]
-        slices.show(panel, plane.image)
-        if number >= 3:
-            heat = slices.central_slices(maps[number // 3 - 1])[number % 3].image
-            slices.show(panel, heat, norm=Normalize(0, 1), cmap=_HEAT, alpha=_OPACITY, interpolation="bilinear")
-        if panel.get_subplotspec().is_first_row():
-            panel.set_title(f"{plane.right} right, {plane.up} up", fontsize=6, pad=2)
-    slices.scale_bar(row[0], volume.shape[2], voxel_size)
-
-
-def _row_name(trained: Trained, index: int, predicted: int | None) -> str:
-    """Return id, class, and what the classifier explains, a line each."""
-    label = trained.dataset.labels[index]
-    known = None if label is None else trained.dataset.classes[label]
-    said = None if predicted is None else f"explained: {trained.card['classes'][predicted]}"
-    return "\n".join(line for line in (trained.dataset.ids[index], known, said) if line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cryoreg.analysis.examples import choose, name_of
+from cryoreg.analysis.slices import name_row, room_for
 from cryoreg.config import AnyConfig
 from cryoreg.contracts import Augmentation, Subtomograms, TiltAxis
 from cryoreg.datasets.adaptation import load_adapted
@@ -21,6 +24,7 @@ from cryoreg.datasets.origins import inputs_of
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_file
 from cryoreg.randomness import SampleRng
+from cryoreg.scale_bars import scale_bar
 from cryoreg.specs import AugmentationSpec
 
 Array = NDArray[np.float32]
@@ -33,7 +37,8 @@ _PANEL = 1.15
 _LABEL = 1.4
 _HEADING = 0.5
 """Inches."""
-_LONGEST_LABEL = 20
+_LETTERS_PER_INCH = 13
+"""Of a title."""
 
 
 class Looks(NamedTuple):
@@ -43,6 +48,8 @@ class Looks(NamedTuple):
     """What to write beside each."""
     volumes: Array
     """(subtomograms, 1 + views, D, H, W): the z-scored subtomogram, then its views."""
+    voxel_size: float | None = None
+    """Å."""
 
 
 class Group(NamedTuple):
@@ -53,6 +60,8 @@ class Group(NamedTuple):
     """(subtomograms, 1 + views, height, width), upwards first."""
     scale: Normalize
     colours: str
+    reciprocal: bool = False
+    """Its axes are spatial frequencies."""
 
 
 def run_preview(
@@ -88,28 +97,8 @@ def look(dataset: Subtomograms, augmentations: Sequence[Augmentation], count: in
     for view in range(views):
         rng = SampleRng.for_batch(seed, 0, torch.tensor(samples), view)
         shown.append(augmentations[view % len(augmentations)](volumes, rng))
-    return Looks([_name(dataset, index) for index in samples], torch.cat(shown, dim=1).numpy())
-
-
-def choose(dataset: Subtomograms, count: int) -> list[int]:
-    """Return indices of up to ``count`` subtomograms: the first of each class, then the second of each, and so on."""
-    return in_turns(dataset.labels, count)
-
-
-def in_turns(labels: Sequence[int | None], count: int) -> list[int]:
-    """Return the places of up to ``count`` labels, as `choose` does."""
-    seen: dict[int | None, int] = {}
-    turns = []
-    for index, label in enumerate(labels):
-        seen[label] = seen.get(label, 0) + 1
-        turns.append((seen[label], -1 if label is None else label, index))
-    return [index for _, _, index in sorted(turns)[:count]]
-
-
-def _name(dataset: Subtomograms, index: int) -> str:
-    label = dataset.labels[index]
-    lines = [dataset.ids[index], *([] if label is None else [dataset.classes[label]])]
-    return "\n".join(line if len(line) <= _LONGEST_LABEL else f"…{line[1 - _LONGEST_LABEL :]}" for line in lines)
+    names = [name_of(dataset, index) for index in samples]
+    return Looks(names, torch.cat(shown, dim=1).numpy(), dataset.voxel_size)
 
 
 def draw(looks: Looks, tilt_axis: TiltAxis) -> Figure:
@@ -117,17 +106,22 @@ def draw(looks: Looks, tilt_axis: TiltAxis) -> Figure:
     groups = [_section_across_beam(looks), _section_across_tilt_axis(looks, tilt_axis), _spectrum(looks, tilt_axis)]
     rows, columns = looks.volumes.shape[:2]
     width, height = _PANEL * columns, _PANEL * rows + _HEADING
-    figure = Figure(figsize=(_LABEL + width * len(groups), height), dpi=120)
-    widths = [_LABEL + width] + [width] * (len(groups) - 1)
+    label = max(_LABEL, room_for(looks.names))
+    figure = Figure(figsize=(label + width * len(groups), height), dpi=120)
+    widths = [label + width] + [width] * (len(groups) - 1)
     parts = figure.subfigures(1, len(groups), squeeze=False, width_ratios=widths)[0]
     for number, (part, group) in enumerate(zip(parts, groups, strict=True)):
-        part.suptitle(group.title, fontsize=10)
-        left = 0.01 + (_LABEL / widths[0] if number == 0 else 0.0)
+        left = 0.01 + (label / widths[0] if number == 0 else 0.0)
+        part.suptitle(fill(group.title, round(_LETTERS_PER_INCH * width)), fontsize=9, x=(left + 0.985) / 2)
         axes = part.subplots(rows, columns, squeeze=False)
         part.subplots_adjust(left, 0.01, 0.985, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
         _fill(axes, group)
+        if not group.reciprocal:
+            for panel in axes[:, 0]:
+                scale_bar(panel, group.images.shape[-1], looks.voxel_size)
         if number == 0:
-            _label(axes, looks.names)
+            for panel, name in zip(axes[:, 0], looks.names, strict=True):
+                name_row(panel, name)
     return figure
 
 
@@ -140,11 +134,6 @@ def _fill(axes: NDArray[np.object_], group: Group) -> None:
             panel.set_yticks([])
     for column, panel in enumerate(axes[0]):
         panel.set_title("as it is" if column == 0 else f"view {column}", fontsize=8, pad=3)
-
-
-def _label(axes: NDArray[np.object_], names: Sequence[str]) -> None:
-    for panel, name in zip(axes[:, 0], names, strict=True):
-        panel.set_ylabel(name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6, parse_math=False)
 
 
 def _section_across_beam(looks: Looks) -> Group:
@@ -164,7 +153,9 @@ def _spectrum(looks: Looks, tilt_axis: TiltAxis) -> Group:
     power = spectra.mean(axis=_axis(tilt_axis))
     relative = power / power.mean(axis=(2, 3), keepdims=True).clip(np.finfo(np.float32).tiny)
     log_power = np.log10(relative.clip(1e-9)).astype(np.float32)
-    return Group(f"log power: kz up, k{_other(tilt_axis)} right; 4 decades", log_power, _LOG_POWER, "magma")
+    edge = "0.5/voxel" if looks.voxel_size is None else f"1/({2 * looks.voxel_size:.3g} Å)"
+    title = f"log power: kz up, k{_other(tilt_axis)} right; edges at {edge}; 4 decades"
+    return Group(title, log_power, _LOG_POWER, "magma", reciprocal=True)
 
 
 def _axis(tilt_axis: TiltAxis) -> int:

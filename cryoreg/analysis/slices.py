@@ -1,24 +1,26 @@
-"""Central slices of volumes, the right way up, with a scale bar."""
+"""Central slices of volumes, the right way up, and names beside rows of them."""
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.patheffects import withStroke
-from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
 DENSITY = Normalize(-3, 4)
 """Standard deviations of a z-scored volume: the same grey is the same density in every panel."""
-_LONGEST_BAR = 0.4
-"""Share of a panel's width."""
-_OUTLINE = withStroke(linewidth=2, foreground="black")
+_LINE = 26
+"""Letters of a name in one line."""
+_LETTER = 0.7
+"""Width of a letter over the size of its font, at most, as names go."""
+_POINTS = 72
+"""Of an inch."""
 
 
 class Slice(NamedTuple):
@@ -51,34 +53,26 @@ def show(axes: Axes, image: Array, **look: object) -> None:
     axes.set_yticks([])
 
 
-def scale_bar(axes: Axes, voxels: int, voxel_size: float | None) -> None:
-    """Draw a bar of a round length into a panel that is ``voxels`` wide; in voxels where their size (Å) is unknown."""
-    length = _round_length(_LONGEST_BAR * voxels * (voxel_size or 1))
-    bar = AnchoredSizeBar(
-        axes.transData,
-        length / (voxel_size or 1),
-        _with_unit(length, voxel_size),
-        "lower right",
-        pad=0.3,
-        sep=2,
-        color="white",
-        frameon=False,
-        size_vertical=max(0.6, voxels / 60),
-        fontproperties={"size": 7},
-    )
-    for artist in (bar.size_bar, bar.txt_label):
-        for child in artist.get_children():
-            child.set_path_effects([_OUTLINE])
-    axes.add_artist(bar)
+def name_row(panel: Axes, name: str, size: float = 8) -> None:
+    """Write a name on the left of a row's first panel, broken into lines where it is long, and never cut."""
+    panel.set_ylabel(_broken(name), rotation=0, fontsize=size, ha="right", va="center", labelpad=6, parse_math=False)
 
 
-def _round_length(longest: float) -> float:
-    """Return the largest of 1, 2, 5, 10, 20, ... that is not above ``longest``, and at least 1."""
-    power = 10 ** math.floor(math.log10(max(1.0, longest)))
-    return power * max(step for step in (1, 2, 5) if step * power <= max(1.0, longest))
+def room_for(names: Iterable[str], size: float = 8) -> float:
+    """Return how wide, in inches, the longest line of some names is as `name_row` writes them."""
+    longest = max((len(line) for name in names for line in _broken(name).split("\n")), default=0)
+    return longest * _LETTER * size / _POINTS + 0.15
 
 
-def _with_unit(length: float, voxel_size: float | None) -> str:
-    if voxel_size is None:
-        return f"{length:g} voxel" + ("s" if length > 1 else "")
-    return f"{length / 10:g} nm" if length >= 10 else f"{length:g} Å"
+def _broken(name: str) -> str:
+    """Break long lines after what separates the parts of a name."""
+    return "\n".join(part for line in name.split("\n") for part in _lines(line))
+
+
+def _lines(text: str) -> list[str]:
+    lines = [""]
+    for part in re.findall(rf"[^/_\-. ]{{0,{_LINE - 1}}}[/_\-. ]|[^/_\-. ]{{1,{_LINE}}}", text):
+        if lines[-1] and len(lines[-1]) + len(part) > _LINE:
+            lines.append("")
+        lines[-1] += part
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,20 +10,22 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
 from cryoreg.analysis import slices
+from cryoreg.analysis.examples import name_of
 from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.kinds import kind_of
-from cryoreg.errors import ConfigError, DataError
+from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.outputs import check_files
-from cryoreg.registry import suggestion
+from cryoreg.scale_bars import bar_of, scale_bar
 
 Array = NDArray[np.float32]
 
@@ -40,6 +43,8 @@ _HEADING = 0.3
 """Inches."""
 _SAME_SCALE = 1.5
 """Zoom at which matplotlib draws a cubic box, seen along an axis, as large as its slices."""
+_OBLIQUE = 1.3
+"""An oblique box needs a panel so many times as wide as its edge."""
 _PAGE_COLUMNS = 4
 _PAGE_ROW = 420
 """Pixels."""
@@ -111,20 +116,9 @@ def subjects(dataset: Subtomograms, indices: Sequence[int]) -> list[Subject]:
     """Read subtomograms; where the data set says that density is dark, they are inverted."""
     sign = -1 if dataset.contrast == "dark" else 1
     return [
-        Subject(_name(dataset, index), sign * dataset[index].volume[0].numpy(), dataset.voxel_size) for index in indices
+        Subject(name_of(dataset, index), sign * dataset[index].volume[0].numpy(), dataset.voxel_size)
+        for index in indices
     ]
-
-
-def find(dataset: Subtomograms, ids: Sequence[str]) -> list[int]:
-    """Return the indices of subtomograms by id; raise `DataError` for an id that is not there."""
-    known = {name: index for index, name in enumerate(dataset.ids)}
-    unknown = next((name for name in ids if name not in known), None)
-    if unknown is not None:
-        raise DataError(
-            f"there is no subtomogram '{unknown}'{suggestion(unknown, known)}; the first of {len(known):,} ids is "
-            f"'{dataset.ids[0]}'"
-        )
-    return [known[name] for name in ids]
 
 
 def surface(subject: Subject, look: Look) -> Surface:
@@ -141,10 +135,10 @@ def surface(subject: Subject, look: Look) -> Surface:
 
 def draw(shown: Sequence[Subject], look: Look) -> Figure:
     """Draw for each volume a row of its central slices across z, y and x, and its surface from each of the views."""
-    columns = 3 + len(look.views)
-    height = _PANEL * len(shown) + _HEADING
-    figure = Figure(figsize=(_LABEL + _PANEL * columns, height), dpi=200)
-    left, top = _LABEL / figure.get_figwidth(), 1 - _HEADING / height
+    columns, span = 3 + len(look.views), span_of(shown)
+    height, label = _PANEL * len(shown) + _HEADING, max(_LABEL, slices.room_for(subject.name for subject in shown))
+    figure = Figure(figsize=(label + _PANEL * columns, height), dpi=200)
+    left, top = label / figure.get_figwidth(), 1 - _HEADING / height
     grid = figure.add_gridspec(
         len(shown), columns, left=left, right=0.995, bottom=0.01, top=top, wspace=0.04, hspace=0.04
     )
@@ -153,33 +147,47 @@ def draw(shown: Sequence[Subject], look: Look) -> Figure:
         for column, plane in enumerate(slices.central_slices(subject.volume)):
             panel = figure.add_subplot(grid[row, column])
             slices.show(panel, plane.image, norm=grey)
-            slices.scale_bar(panel, plane.image.shape[1], subject.voxel_size)
+            scale_bar(panel, plane.image.shape[1], subject.voxel_size)
             if row == 0:
                 panel.set_title(f"across {plane.normal}: {plane.right} right, {plane.up} up", fontsize=8, pad=3)
             if column == 0:
-                panel.set_ylabel(
-                    subject.name, rotation=0, fontsize=8, ha="right", va="center", labelpad=6, parse_math=False
-                )
+                slices.name_row(panel, subject.name)
         mesh = surface(subject, look)
         for column, view in enumerate(look.views, start=3):
             scene: Axes3D = figure.add_subplot(grid[row, column], projection="3d")
-            _draw_surface(scene, mesh, subject, view)
+            _draw_surface(scene, mesh, subject, view, span)
             if row == 0:
                 scene.set_title(f"{look.level:g} σ, {'' if view == 'oblique' else 'along '}{view}", fontsize=8, pad=3)
     return figure
 
 
-def _draw_surface(scene: Axes3D, mesh: Surface, subject: Subject, view: str) -> None:
+def span_of(shown: Sequence[Subject]) -> float:
+    """Return the longest edge of the boxes, in Å, or in voxels where their size is unknown: the scale of all."""
+    return max(max(subject.volume.shape) * (subject.voxel_size or 1.0) for subject in shown)
+
+
+def _draw_surface(scene: Axes3D, mesh: Surface, subject: Subject, view: str, span: float) -> None:
+    """Draw a surface into a panel that is ``span`` wide, or half as much again where the view is oblique."""
     colours = np.outer(_brightness(mesh, view), to_rgb(_COLOUR))
     scene.add_collection3d(Poly3DCollection(mesh.vertices[mesh.faces], facecolors=colours, antialiased=False))
     voxel = subject.voxel_size or 1.0
     extent = [edge * voxel for edge in subject.volume.shape[::-1]]
     limits = {f"{axis}lim": (-voxel / 2, length - voxel / 2) for axis, length in zip("xyz", extent, strict=True)}
     scene.set(**limits)
-    scene.set_box_aspect(extent, zoom=1.15 if view == "oblique" else _SAME_SCALE)
+    wide = span * (_OBLIQUE if view == "oblique" else 1)
+    scene.set_box_aspect(extent, zoom=_SAME_SCALE * math.hypot(*extent) / math.sqrt(3) / wide)
     scene.set_proj_type("ortho")
     scene.view_init(*VIEWS[view])
     scene.set_axis_off()
+    _surface_bar(scene, wide / voxel, subject.voxel_size)
+
+
+def _surface_bar(scene: Axes3D, voxels: float, voxel_size: float | None) -> None:
+    """Draw a scale bar into a panel of a surface that is ``voxels`` wide."""
+    length, text = bar_of(voxels, voxel_size)
+    right, share = 0.97, length / voxels
+    scene.add_line(Line2D([right - share, right], [0.04] * 2, transform=scene.transAxes, color="black", linewidth=2))
+    scene.text2D(right - share / 2, 0.06, text, transform=scene.transAxes, fontsize=7, ha="center")
 
 
 def _brightness(mesh: Surface, view: str) -> NDArray[np.float64]:
@@ -190,11 +198,6 @@ def _brightness(mesh: Surface, view: str) -> NDArray[np.float64]:
     light = towards + 0.6 * np.cross(towards, right) - 0.5 * right
     lit = (mesh.normals @ (light / np.linalg.norm(light))).clip(0)
     return _AMBIENT + (1 - _AMBIENT) * lit
-
-
-def _name(dataset: Subtomograms, index: int) -> str:
-    label = dataset.labels[index]
-    return "\n".join([dataset.ids[index], *([] if label is None else [dataset.classes[label]])])
 
 
 def to_html(shown: Sequence[Subject], look: Look) -> str:
@@ -211,11 +214,14 @@ def to_html(shown: Sequence[Subject], look: Look) -> str:
         i, j, k = mesh.faces.T
         triangles = go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, color=_COLOUR, flatshading=False, hoverinfo="skip")
         page.add_trace(triangles, number // columns + 1, number % columns + 1)
-    page.update_scenes(_axes(shown), aspectmode="data", camera_projection_type="orthographic")
+    page.update_scenes(_axes(shown), aspectmode="cube", camera_projection_type="orthographic")
     page.update_layout(height=_PAGE_ROW * rows, margin={"l": 0, "r": 0, "b": 0, "t": 60})
     return page.to_html(include_plotlyjs=True)
 
 
-def _axes(shown: Sequence[Subject]) -> dict[str, dict[str, str]]:
+def _axes(shown: Sequence[Subject]) -> dict[str, dict[str, object]]:
+    """Return axes of one scale for all scenes: as long as the longest edge of any box, with its unit."""
     unit = "Å" if all(subject.voxel_size for subject in shown) else "voxels"
-    return {f"{axis}axis": {"title": f"{axis} ({unit})"} for axis in "xyz"}
+    half = max(subject.voxel_size or 1.0 for subject in shown) / 2
+    limits = [-half, span_of(shown) - half]
+    return {f"{axis}axis": {"title": f"{axis} ({unit})", "range": limits} for axis in "xyz"}

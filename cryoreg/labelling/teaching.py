@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from cryoreg.analysis.report.layout import umap
+from cryoreg.analysis.report.umap import umap
 from cryoreg.errors import CryoregError, message_of
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.classifier import STRENGTHS, pool_of, unit_length

@@ -12,6 +12,7 @@ from matplotlib.patches import Circle
 
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.picking.picks import Picks
+from cryoreg.scale_bars import scale_bar
 
 MOST = 9
 """Tomograms drawn in one picture."""
@@ -46,6 +47,7 @@ def _draw_one(panel: Axes, tomogram: Tomogram, picks: Picks, radius: float) -> N
     inside = (picks.positions[:, 2] >= first) & (picks.positions[:, 2] <= last)
     for x, y, _ in picks.positions[inside]:
         panel.add_patch(Circle((x, y), radius, fill=False, color="orange", linewidth=1))
+    scale_bar(panel, image.shape[1], picks.voxel_size)
     panel.set_title(
         f"{picks.path.name}\n{inside.sum()} of {len(inside)} picks: sections {first}-{last} of {depth}; y up, x right",
         fontsize=8,

@@ -106,24 +106,3 @@ def _parts(chosen: Chosen, split: Split | None) -> dict[str, np.ndarray]:
         spelled[short.lower()] = name
         parts[short] = chosen.kept & np.array([each == name for each in names])
     return parts
-
-
-def read_ids(said: Sequence[str]) -> frozenset[str]:
-    """Return ids from what is said: each is an id, ids with commas between, or a file.
-
-    A file holds an id on each line, or is a table with a column ``id``. Raises `DataError` where it is empty.
-    """
-    return frozenset(name for text in said for name in (_of_file(text) if Path(text).is_file() else text.split(",")))
-
-
-def _of_file(path: str) -> list[str]:
-    from cryoreg.datasets.io.text_files import read_text_lines
-    from cryoreg.datasets.io.text_tables import read_text_table
-
-    lines = [line.strip() for line in read_text_lines(path, "a file of ids")]
-    if re.split(r"[,;\t]", next(iter(lines), "").lower().strip('"'))[0].strip('" ') == "id":
-        return [str(name) for name in read_text_table(path)["id"] if name]
-    names = [line for line in lines if line and not line.startswith("#")]
-    if not names:
-        raise DataError(f"{path}: holds no ids; write one on each line, or a table with a column id")
-    return names

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.files import write_atomically
+from cryoreg.scale_bars import scale_bar
 from cryoreg.simulation.simulator import Scene
 
 SECTIONS = ("xy", "xz")
@@ -28,6 +29,7 @@ def write_montage(path: Path, scenes: Sequence[Scene], classes: Sequence[str], v
         for row, (kind, section) in enumerate(tiles):
             volume = scene.clean if kind == "clean" else scene.volume
             _draw(axes[row, column], cut(volume, scene.shift / voxel_size, section))
+            scale_bar(axes[row, column], len(volume), voxel_size)
             if column == 0:
                 axes[row, 0].set_ylabel(f"{kind} {section}")
         axes[0, column].set_title(classes[scene.label], fontsize=9, parse_math=False)

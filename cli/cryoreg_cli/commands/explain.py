@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def explain(
     run: Path | None,
     start: str | None,
-    ids: str | None,
+    ids: tuple[str, ...],
     count: int,
     part: Part | None,
     target: str | None,
@@ -52,7 +52,8 @@ def explain(
     weights.
     """
     from cryoreg.analysis import explain as library
-    from cryoreg.analysis.view import find
+    from cryoreg.analysis.examples import find
+    from cryoreg.datasets.id_lists import read_ids
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_folder
 
@@ -61,7 +62,7 @@ def explain(
         run_options.warn(line)
     check_folder(output, overwrite, trained.inputs())
     if ids:
-        indices = find(trained.dataset, ids.split(","))
+        indices = find(trained.dataset, read_ids(ids))
     else:
         indices, how = library.choose(trained, part, count)
         if how:

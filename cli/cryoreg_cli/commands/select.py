@@ -70,9 +70,10 @@ def select(
     another is written. Columns, blocks and comments stay as they are, character by character; only rows go. Rules are
     taken together: what breaks one is left out.
     """
+    from cryoreg.datasets.id_lists import read_ids
     from cryoreg.selection.distances import Distance
     from cryoreg.selection.rules import Rules
-    from cryoreg.selection.select import read_ids, run_select
+    from cryoreg.selection.select import run_select
 
     rules = Rules(
         classes,
@@ -82,7 +83,7 @@ def select(
         unsure,
         none_of_these,
         tomograms,
-        read_ids(ids) if ids else None,
+        frozenset(read_ids(ids)) if ids else None,
         Distance.parse(distance) if distance else None,
         coordinate_size,
         per_tomogram,

@@ -60,7 +60,7 @@ class _Surface(TypedDict):
 def view(
     data: Path | None,
     dataset: str | None,
-    ids: str | None,
+    ids: tuple[str, ...],
     count: int,
     assignments: tuple[str, ...],
     output: Path | None,
@@ -83,12 +83,13 @@ def view(
 
 
 def _read(
-    data: Path | None, dataset: str | None, ids: str | None, count: int, assignments: tuple[str, ...]
+    data: Path | None, dataset: str | None, ids: tuple[str, ...], count: int, assignments: tuple[str, ...]
 ) -> tuple[list[Subject], set[str]]:
     """Return the subtomograms to draw, and the files that were read."""
     from cryoreg.analysis import view as library
-    from cryoreg.analysis.preview import choose
+    from cryoreg.analysis.examples import choose, find
     from cryoreg.config import absolute, choose_dataset, find_project
+    from cryoreg.datasets.id_lists import read_ids
     from cryoreg.datasets.origins import inputs_of
     from cryoreg.errors import DataError
 
@@ -103,5 +104,5 @@ def _read(
     settings = run_options.dataset_settings(assignments, "view")
     spec = choose_dataset(root, dataset, settings, find_project())[0].spec
     opened = spec.load()
-    indices = library.find(opened, ids.split(",")) if ids else choose(opened, count)
+    indices = find(opened, read_ids(ids)) if ids else choose(opened, count)
     return library.subjects(opened, indices), inputs_of(opened, spec)

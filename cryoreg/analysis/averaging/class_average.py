@@ -23,6 +23,7 @@ from cryoreg.datasets.origins import inputs_of, origins_of
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
+from cryoreg.scale_bars import scale_bar
 from cryoreg.selection.listed import Listed
 
 FEWEST = 8
@@ -159,7 +160,7 @@ def draw(averaged: Averaged, title: str, count: int, voxel_size: float | None) -
             if column == 0:
                 axes.set_ylabel(name)
             if row == column == 0:
-                slices.scale_bar(axes, cut.image.shape[1], voxel_size)
+                scale_bar(axes, cut.image.shape[1], voxel_size)
     _draw_curve(figure, grid[:, 3:], averaged, voxel_size)
     return figure
 

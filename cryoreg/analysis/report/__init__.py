@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg.config import Layer
 from cryoreg.config.calls import checked
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 NAME = "report.html"
+
+
+class Written(NamedTuple):
+    """A report."""
+
+    path: Path
+    verdict: str
+    """Its verdict in a line."""
+    steps: list[str]
+    """Commands that it says come next."""
 
 
 @checked(FinetuneSettings)
@@ -42,7 +52,7 @@ def report(
     if limit < 1:
         raise ConfigError(f"limit is {limit}, but should be 1 or more")
     layers = [Layer.of_arguments({"dataset": dataset}, None, settings, data)]
-    return run_report(run, layers, None if output is None else Path(output), limit, part, overwrite, say=tell)
+    return run_report(run, layers, None if output is None else Path(output), limit, part, overwrite, say=tell).path
 
 
 def run_report(
@@ -55,7 +65,7 @@ def run_report(
     *,
     alone: bool = False,
     say: Callable[[str], object] = lambda line: None,
-) -> Path:
+) -> Written:
     """Write a run's report with its own config, over which ``layers`` are laid; see `report`.
 
     ``alone``: one of the data, as trained weights see them, with nothing about a run. ``say`` gets lines on the data.
@@ -78,5 +88,32 @@ def run_report(
     for line in trained.remarks():
         say(line)
     output = output or trained.path.parent / NAME
-    write_text(output, render(gather(trained, limit, part, alone)))
-    return output
+    named = ["--from", str(run)] if is_name(start_of(run)) else ()
+    contents = gather(trained, limit, part, alone, named)
+    write_text(output, render(contents))
+    return Written(output, str(contents.verdict), [step.command for step in contents.steps])
+
+
+def compare_runs(
+    runs: Sequence[Path],
+    layers: Sequence[Layer],
+    output: Path,
+    part: Part | None = None,
+    overwrite: bool = False,
+    *,
+    say: Callable[[str], object] = lambda line: None,
+) -> list[str]:
+    """Write a page of runs side by side, and return what it comes to, in lines.
+
+    Raises `ConfigError` where the runs cannot be compared: of two kinds, of other classes, or judged by others.
+    """
+    from cryoreg.analysis.report.comparison import compare
+    from cryoreg.analysis.report.comparison_page import render_comparison
+    from cryoreg.files import write_text
+    from cryoreg.outputs import check_file
+
+    check_file(output, overwrite)
+    found = compare(runs, layers, part, say)
+    check_file(output, overwrite, {path for run in found.runs for path in run.trained.inputs()})
+    write_text(output, render_comparison(found))
+    return found.words

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,38 +14,46 @@ from numpy.typing import NDArray
 
 from cryoreg.analysis.cluster_montage import draw_montage
 from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
-from cryoreg.analysis.gradcam import draw_comparison
-from cryoreg.analysis.report.doubt import doubts_of
+from cryoreg.analysis.examples import in_turns
+from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison, in_words
+from cryoreg.analysis.report import wariness
+from cryoreg.analysis.report.doubt import Doubted
+from cryoreg.analysis.report.headline import Figure, figures_of, probes_of, stability_of
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
-from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
+from cryoreg.analysis.report.measured import measured_of
+from cryoreg.analysis.report.next_steps import Step, steps
+from cryoreg.analysis.report.quality import confident_mistakes
 from cryoreg.analysis.report.run_facts import Course, Section, course, facts, last, sections, task_of, warnings_of_run
+from cryoreg.analysis.report.shares import Shares, shares_of
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
-from cryoreg.datasets.divisions import divide
-from cryoreg.datasets.duplicates import across_splits
-from cryoreg.datasets.splits import Split
-from cryoreg.errors import CheckpointError, CryoregError, DataError
-from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
+from cryoreg.analysis.report.verdict import Verdict, labels_learnt, of_classifier, of_encoder
+from cryoreg.errors import CryoregError, DataError
+from cryoreg.inference.embedding import Embedding, Part
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
-from cryoreg.proportions import Proportion
-from cryoreg.training.cross_validation import HeldOut, cross_validates, held_out
-from cryoreg.training.probe import LARGEST
 
 _QUERIES = 10
 _EXPLAINED = 4
-_WIDE = 0.2
-"""An interval of the accuracy from which on its width is a warning."""
+_LOOKED_AT = 8
+"""Subtomograms shown of each that a verdict asks to look at."""
+_TOMOGRAMS = 3
+"""That are looked at."""
 
 
-class Figure(NamedTuple):
-    """A number to begin with."""
+class LookAt(NamedTuple):
+    """Subtomograms to look at, and why."""
 
-    name: str
-    value: float
-    counted: Proportion | None
-    """What was counted, where it is a share."""
-    note: str
-    percent: bool = True
+    why: str
+    rows: list[int]
+    """Of what is shown."""
+
+
+class GradCam(NamedTuple):
+    """Where networks look."""
+
+    picture: bytes
+    """A WebP."""
+    words: str
 
 
 class Clusters(NamedTuple):
@@ -65,6 +72,9 @@ class Contents:
     task: str
     part: str
     """The part that the figures are of: train, val, test, cv (out of fold) or all."""
+    verdict: Verdict
+    look_at: list[LookAt]
+    steps: list[Step]
     figures: list[Figure]
     facts: list[tuple[str, str]]
     warnings: list[str]
@@ -86,8 +96,14 @@ class Contents:
     """Slices of ``shown``."""
     slices: str
     """How the slices lie, in a sentence."""
-    gradcam: bytes | str
-    """A WebP, or why there is none."""
+    width: int
+    """Of a slice, voxels."""
+    voxel_size: float | None
+    """Å."""
+    gradcam: GradCam | str
+    """Or why there is none."""
+    shares: Shares | None
+    """Of ``shown``: predicted classes or clusters by tomogram; None where no tomogram is known."""
     clusters: Clusters | None
     """Of ``shown``; None with a classifier, whose classes tell more, or too few subtomograms."""
 
@@ -97,33 +113,54 @@ class Contents:
         return self.neighbours.agreement(self.shown.labels)
 
 
-def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone: bool = False) -> Contents:
+def gather(
+    trained: Trained, limit: int = 5000, part: Part | None = None, alone: bool = False, start: Sequence[str] = ()
+) -> Contents:
     """Return the contents of a run's report; ``alone``: of data alone, as trained weights see them.
 
     Figures are of all labelled subtomograms of ``part`` (None: test, or all where the data have no such part). The map
-    shows up to ``limit`` subtomograms: those of ``part`` first, then others, drawn with a fixed seed.
+    shows up to ``limit`` subtomograms: those of ``part`` first, then others, drawn with a fixed seed. ``start`` are the
+    words that name the network in commands.
     """
-    parts = parts_of(trained)
-    held = _held_out(trained, part)
-    known: Part = part or ("test" if parts is not None and "test" in parts else "all")
-    measured = samples_of(trained, known) if held is None else held.samples
-    name = known if held is None else CROSS_VALIDATED
-    samples = choose_shown(measured, len(trained.dataset), limit)
-    evaluation, shown, doubts = _embed(trained, measured, samples, name, held)
-    within = np.flatnonzero(np.isin(samples, measured))
+    measured = measured_of(trained, part)
+    parts, name = measured.parts, measured.part
+    samples = choose_shown(measured.samples, len(trained.dataset), limit)
+    judged, shown = measured.embed(trained, samples)
+    evaluation, doubted = measured.evaluate(judged), measured.doubts(trained, judged)
+    within = np.flatnonzero(np.isin(samples, measured.samples))
     queries = _in_turn(shown, within, _QUERIES)
     progress = Course({}, {}) if alone else course(trained.path.parent)
     clusters = None if trained.classifies else _clusters(trained, shown, samples.tolist())
+    neighbours, shares = nearest(shown.features), _shares(shown, clusters)
+    biased = wariness.of_data(trained, parts, name, limit, alone)
+    probes = probes_of(progress, parts)
+    stability = None if clusters is None else (len(clusters.found.sizes), clusters.found.stability)
+    if trained.classifies:
+        labels = labels_learnt(trained, parts)
+        verdict = of_classifier(evaluation, labels, doubted, wary=bool(biased), held_out=not measured.learnt_from)
+    else:
+        counted = [(one.name, one.counted) for one in probes if one.counted is not None]
+        collapsed = last(progress.epochs, "collapsed") == 1
+        verdict = of_encoder(stability, neighbours.agreement(shown.labels), counted, shares, collapsed)
+    named = list(start) or (["--from", str(trained.path)] if alone else [str(trained.path.parent.absolute())])
     return Contents(
         title=_title(trained, alone),
         task=task_of(trained.card),
         part=name,
-        figures=[*_figures(evaluation, progress, parts), *_figures_of(clusters)],
+        verdict=verdict,
+        look_at=_look_at(shown, doubted),
+        steps=steps(trained, named, verdict.answer, any(label is not None for label in shown.labels)),
+        figures=[
+            *(probes if evaluation is None else figures_of(evaluation)),
+            *([] if stability is None else [stability_of(*stability)]),
+        ],
         facts=facts(trained, alone),
         warnings=[
-            *doubts,
+            *doubted.lines,
             *warnings_of_run(trained, progress),
-            *_warnings_of_data(trained, parts, name, evaluation, limit, alone),
+            *wariness.of_figures(evaluation, name),
+            *biased,
+            *wariness.of_classes(evaluation, measured.learnt_from),
         ],
         sections=sections(trained),
         course=progress,
@@ -131,45 +168,37 @@ def gather(trained: Trained, limit: int = 5000, part: Part | None = None, alone:
         shown=shown,
         whole=len(trained.dataset),
         layouts=layouts(shown.features),
-        neighbours=nearest(shown.features),
+        neighbours=neighbours,
         queries=queries,
         mistakes=confident_mistakes(shown, within),
         sheet=slice_sheet(trained.dataset, samples.tolist()),
         slices=_about_slices(trained),
+        width=trained.dataset.box[2],
+        voxel_size=trained.dataset.voxel_size,
         gradcam=_gradcam(trained, samples[queries[:_EXPLAINED]]),
         clusters=clusters,
+        shares=shares,
     )
 
 
-def _embed(
-    trained: Trained, measured: NDArray[np.int64], shown: NDArray[np.int64], part: str, held: HeldOut | None
-) -> tuple[Evaluation | None, Embedding, list[str]]:
-    """Embed what is measured and what is shown, once; return the figures of the former, the latter, and doubts.
-
-    What models that were not shown them say of some, ``held``, counts for these; the network itself has learnt them.
-    """
-    both = np.union1d(measured, shown)
-    embedding = embedding_of(trained, both)
-    if held is not None and embedding.logits is not None:
-        rows = np.searchsorted(both, held.samples)
-        embedding.logits[rows] = held.logits
-        for row in rows.tolist():
-            embedding.parts[row] = "test"
-    if not np.isfinite(embedding.features).all():
-        raise CheckpointError(f"the features by {trained.path} are not finite; train anew with a lower learning rate")
-    evaluation = evaluation_of(embedding, np.searchsorted(both, measured), part)
-    doubts = [] if held else doubts_of(trained, embedding.take(np.searchsorted(both, measured)))
-    return evaluation, embedding.take(np.searchsorted(both, shown)), doubts
+def _shares(shown: Embedding, clusters: Clusters | None) -> Shares | None:
+    if shown.predictions is not None:
+        return shares_of("prediction", shown.groups, shown.predictions, shown.classes)
+    if clusters is not None:
+        return shares_of("cluster", shown.groups, [str(number + 1) for number in clusters.found.clusters.tolist()])
+    return shares_of("label", shown.groups, shown.labels)
 
 
-def _held_out(trained: Trained, part: Part | None) -> HeldOut | None:
-    """Return what the folds of a cross-validation say of what they were not shown; None where there are none."""
-    if part is not None or not (trained.classifies and cross_validates(trained.config)):
-        return None
-    try:
-        return held_out(trained.config, trained.path.parent, trained.dataset)
-    except (CheckpointError, DataError):  # other data, or a classifier without its folds: a warning says so
-        return None
+def _look_at(shown: Embedding, doubted: Doubted) -> list[LookAt]:
+    """Return what the verdict asks to look at: of what may be none of the classes, and of tomograms that differ."""
+    place = {sample: row for row, sample in enumerate(shown.samples.tolist())}
+    strange = [place[sample] for sample in doubted.marked if sample in place]
+    found = [LookAt("the least familiar", strange[:_LOOKED_AT])] if doubted.many else []
+    for tomogram in doubted.tomograms[:_TOMOGRAMS]:
+        odd = [row for row in strange if shown.groups[row] == tomogram]
+        rest = [row for row, group in enumerate(shown.groups) if group == tomogram and row not in set(odd)]
+        found.append(LookAt(f"of tomogram {tomogram}", [*odd, *rest][:_LOOKED_AT]))
+    return [one for one in found if one.rows]
 
 
 def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int = 0) -> NDArray[np.int64]:
@@ -180,93 +209,16 @@ def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int 
 
 
 def _in_turn(embedding: Embedding, rows: NDArray[np.int64], count: int) -> list[int]:
-    """Return up to ``count`` rows, drawn with a fixed seed: one of each class, then a second of each, and so on."""
-    seen: dict[str | None, int] = {}
-    turns = []
-    for row in np.random.default_rng(0).permutation(rows).tolist():
-        label = embedding.labels[row]
-        seen[label] = seen.get(label, 0) + 1
-        turns.append((seen[label], label or "", row))
-    return [row for _, _, row in sorted(turns)[:count]]
+    """Return up to ``count`` rows, drawn with a fixed seed: classes in turn, and tomograms within them."""
+    drawn = np.random.default_rng(0).permutation(rows).tolist()
+    turns = in_turns([embedding.labels[row] for row in drawn], count, [embedding.groups[row] for row in drawn])
+    return [drawn[turn] for turn in turns]
 
 
 def _about_slices(trained: Trained) -> str:
     width, voxel_size = trained.dataset.box[2], trained.dataset.voxel_size
     extent = f"{width} voxels" if voxel_size is None else f"{width * voxel_size:.0f} Å"
     return f"Slices are central, across the beam: y up, x right, {extent} wide."
-
-
-def _figures(evaluation: Evaluation | None, progress: Course, parts: NDArray[np.object_] | None) -> list[Figure]:
-    """Return what the network achieves: on labelled subtomograms, else in its probes, else its loss."""
-    if evaluation is not None:
-        places = {"all": "labelled", CROSS_VALIDATED: "out of fold (cross-validation)"}
-        where = places.get(evaluation.part, f"{evaluation.part} split")
-        note = f"{where}, {len(evaluation.labels)} subtomograms"
-        largest = evaluation.confusion.sum(1).max() / len(evaluation.labels)
-        return [
-            Figure("accuracy", evaluation.accuracy, evaluation.proportion, note),
-            Figure("macro-F1", evaluation.macro_f1, None, "mean over the classes", percent=False),
-            Figure("largest class", float(largest), None, "accuracy of always saying it"),
-        ]
-    probed = 0 if parts is None else min(LARGEST, int((parts == "val").sum()))
-    names = {"linear_accuracy": "linear probe", "knn_accuracy": "kNN probe"}
-    found = [Figure(name, last(progress.epochs, key), None, "validation accuracy") for key, name in names.items()]
-    found = [one._replace(counted=_counted(one.value, probed)) for one in found if not math.isnan(one.value)]
-    loss = last(progress.epochs, "loss")
-    return found or ([] if math.isnan(loss) else [Figure("loss", loss, None, "last epoch", percent=False)])
-
-
-def _figures_of(clusters: Clusters | None) -> list[Figure]:
-    if clusters is None:
-        return []
-    note = f"{len(clusters.found.sizes)} of them: the mean adjusted Rand index between seeds"
-    return [Figure("stability of clusters", clusters.found.stability, None, note, percent=False)]
-
-
-def _counted(share: float, count: int) -> Proportion | None:
-    return Proportion(round(share * count), count) if count else None
-
-
-def _warnings_of_data(
-    trained: Trained,
-    parts: NDArray[np.object_] | None,
-    part: str,
-    evaluation: Evaluation | None,
-    limit: int,
-    alone: bool,
-) -> list[str]:
-    found = []
-    if evaluation is not None and evaluation.proportion.interval.width > _WIDE:
-        counted = "out of fold" if part == CROSS_VALIDATED else f"of the {part} subtomograms"
-        found.append(f"they are few: accuracy {counted} {evaluation.proportion.said_of('subtomograms')}")
-    if parts is None and not alone:
-        found.append("the run did not split these data, so nobody can tell what the network has seen of them")
-    if parts is not None:
-        found += filter(None, [divide(trained.dataset, trained.config.split).warning])
-        found += copies_across(trained, parts, limit)
-    if evaluation is None:
-        return found
-    if part in ("train", "val") or (part == "all" and parts is not None):
-        found.append("the figures are not of held-out data: the network has learnt from these, or was chosen by them")
-    never = [name for k, name in enumerate(evaluation.classes) if not (evaluation.predictions == k).any()]
-    if never:
-        found.append(f"never predicted: {', '.join(never)}")
-    return found
-
-
-def copies_across(trained: Trained, parts: NDArray[np.object_], limit: int) -> list[str]:
-    """Return a warning of copies across splits, or that none were sought: it would take more than ``limit`` volumes."""
-    dataset = trained.dataset
-    if dataset.duplicates is None and len(dataset) > limit:
-        return ["copies across the splits were not looked for, the data set being large; `cryoreg inspect --all` does"]
-    torn = across_splits(dataset, Split(*(np.flatnonzero(parts == name) for name in Split._fields)))
-    if not torn:
-        return []
-    number = len(set(chain.from_iterable(torn)))
-    return [
-        f"{number} subtomograms are in more than one split, voxel by voxel (the first: {torn[0][0]}); accuracy looks "
-        "better than it is"
-    ]
 
 
 def _clusters(trained: Trained, shown: Embedding, samples: list[int]) -> Clusters | None:
@@ -284,13 +236,13 @@ def _title(trained: Trained, alone: bool) -> str:
     return Path(root).name if alone and root else trained.path.parent.absolute().name
 
 
-def _gradcam(trained: Trained, samples: NDArray[np.int64]) -> bytes | str:
+def _gradcam(trained: Trained, samples: NDArray[np.int64]) -> GradCam | str:
     """Draw where random and trained networks look, as in Figure 8 of Gupta et al. 2022."""
     try:
-        figure = draw_comparison(trained, samples.tolist())
+        compared = compare_networks(trained, samples.tolist())
     except CryoregError as error:
         return str(error)
-    return _webp(figure)
+    return GradCam(_webp(draw_comparison(compared)), in_words(compared))
 
 
 def _webp(figure: MatplotlibFigure) -> bytes:

@@ -11,7 +11,9 @@ import plotly.graph_objects as go
 
 from cryoreg.analysis.report.quality import Reliability
 from cryoreg.analysis.report.run_facts import Course, Series
+from cryoreg.analysis.report.shares import Shares
 from cryoreg.inference.evaluate import Evaluation
+from cryoreg.proportions import Proportion
 
 PALETTE = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
@@ -32,6 +34,10 @@ _COUNTS_UP_TO = 12
 _SHARES_UP_TO = 25
 """Classes up to which there is room for numbers in the confusion matrix."""
 _LONGEST_NAME = 18
+_PATTERNS = ("", "/", "x", ".")
+"""Of the bars of the first ten groups, the next ten, ..."""
+_TALLEST = 1400
+"""Pixels."""
 
 CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("loss", (("loss", "training"), ("val_loss", "validation"))),
@@ -118,6 +124,40 @@ def _cell(classes: int) -> str:
     if classes <= _COUNTS_UP_TO:
         return "%{text}<br>%{z:.0f} %"
     return "%{z:.0f}" if classes <= _SHARES_UP_TO else ""
+
+
+def shares(found: Shares) -> Spec:
+    """Return a bar for each tomogram, shared out over classes or clusters; pointing tells counts and intervals."""
+    totals = found.totals
+    bars = []
+    for number, name in enumerate(found.groups):
+        column = found.counts[:, number]
+        counted = [Proportion(int(part), int(total)) for part, total in zip(column, totals, strict=True)]
+        bars.append(
+            go.Bar(
+                y=list(range(len(totals))),
+                x=[100 * one.value for one in counted],
+                name=plain(name),
+                orientation="h",
+                marker={
+                    "color": PALETTE[number % len(PALETTE)],
+                    "pattern": {"shape": _PATTERNS[number // len(PALETTE) % 4]},
+                },
+                customdata=[[one.right, one.total, str(one.interval)] for one in counted],
+                hovertemplate=f"{plain(name)}: %{{customdata[0]}} of %{{customdata[1]}}, "
+                "%{x:.0f} % (%{customdata[2]})<extra></extra>",
+            )
+        )
+    figure = go.Figure(bars)
+    names = [f"{plain(name)} ({total:,})" for name, total in zip(found.tomograms, totals.tolist(), strict=True)]
+    places = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names}
+    figure.update_yaxes(**places, autorange="reversed", showgrid=False)
+    figure.update_xaxes(range=[0, 100], title="% of the tomogram's subtomograms")
+    height = 120 + min(_TALLEST, 26 * len(names))
+    legend = {"title": {"text": found.what}, "traceorder": "normal"}
+    return _spec(
+        figure, None, barmode="stack", height=height, legend=legend, margin={"l": 20, "r": 10, "t": 10, "b": 40}
+    )
 
 
 def reliability(found: Sequence[Reliability]) -> Spec:

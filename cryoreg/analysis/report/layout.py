@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from cryoreg.analysis.report.umap import umap
+
 SEED = 0
 _COMPONENTS = 50
 """Principal components that UMAP is given."""
-_UMAP_NEIGHBOURS = 15
 _FEWEST_FOR_UMAP = 20
 
 Floats = NDArray[np.float32]
@@ -74,26 +72,6 @@ def layouts(features: Floats) -> list[Layout]:
     if len(features) >= _FEWEST_FOR_UMAP and np.ptp(components, axis=0).max() > 0:
         found.insert(0, Layout("UMAP", umap(components), ("UMAP 1", "UMAP 2")))
     return found
-
-
-def umap(components: Floats) -> Floats:
-    """Return a UMAP (N, 2) that does not change from one call to the next."""
-    with warnings.catch_warnings(), same_threads():
-        from umap import UMAP
-
-        warnings.simplefilter("ignore")  # that a seed means one thread, and that few points are few
-        model = UMAP(n_neighbors=min(_UMAP_NEIGHBOURS, len(components) - 1), random_state=SEED, n_jobs=1)
-        return np.nan_to_num(np.asarray(model.fit_transform(components), np.float32))  # NaN: connected to nothing
-
-
-@contextmanager
-def same_threads() -> Iterator[None]:
-    """Keep the number of torch's threads, which numba changes with that of all OpenMP, and with it the last bits."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def nearest(features: Floats, count: int = 5) -> Neighbours:

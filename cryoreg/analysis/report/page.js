@@ -49,6 +49,16 @@
     const top = Math.floor(row / columns) * pitch[0], left = (row % columns) * pitch[1];
     canvas.getContext("2d").drawImage(sprite, left, top, width, height, 0, 0, width, height);
     canvas.dataset.drawn = row;
+    if (!canvas.parentElement.classList.contains("framed")) frame(canvas);
+  }
+  // A scale bar lies over every slice.
+  function frame(canvas) {
+    const box = document.createElement("span"), bar = document.createElement("i");
+    box.className = "framed";
+    canvas.replaceWith(box);
+    bar.style.width = `${100 * data.bar.share}%`;
+    add(bar, "b", data.bar.text);
+    box.append(canvas, bar);
   }
   const add = (parent, kind, text) => { const made = document.createElement(kind); if (text != null) made.textContent = text; parent.append(made); return made; };
 
@@ -142,8 +152,9 @@
   // Neighbours
   function tile(parent, row, query, cosine) {
     const figure = add(parent, "figure"), label = value("label", row), asked = value("label", query);
-    drawSlice(add(figure, "canvas"), row);
-    figure.firstChild.className = "slice";
+    const canvas = add(figure, "canvas");
+    canvas.className = "slice";
+    drawSlice(canvas, row);
     const caption = add(figure, "figcaption"), name = add(caption, "b", label ?? "no label");
     if (label !== null && asked !== null && label !== asked) { name.className = "other"; name.textContent = `${label} ≠`; }
     add(caption, "div", cosine == null ? "the query" : `cosine ${cosine.toFixed(2)}`);
@@ -169,7 +180,7 @@
     const menu = find("#colour");
     for (const name of names) add(menu, "option", name);
     menu.parentElement.hidden = !names.length;
-    state.colour = names.includes("label") ? "label" : names[0] ?? null;
+    state.colour = names.includes(data.colour) ? data.colour : names[0] ?? null;
     if (state.colour) menu.value = state.colour;
     menu.addEventListener("change", () => { state.colour = menu.value; drawMap(); });
     for (const button of document.querySelectorAll("[data-layout]")) {

@@ -19,6 +19,7 @@ from cryoreg.analysis.report.contents import Contents
 from cryoreg.analysis.report.quality import class_rows, reliabilities
 from cryoreg.files import readable
 from cryoreg.inference.embedding import Embedding
+from cryoreg.scale_bars import bar_of
 
 _FOLDER = Path(__file__).parent
 _DIGITS = 4
@@ -36,7 +37,7 @@ def render(contents: Contents) -> str:
         classes=[] if evaluation is None else class_rows(evaluation),
         charts=_charts(contents),
         payload=payload(contents),
-        gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/webp", contents.gradcam),
+        gradcam="" if isinstance(contents.gradcam, str) else _data_uri("image/webp", contents.gradcam.picture),
         montage="" if contents.clusters is None else _data_uri("image/webp", contents.clusters.montage),
         sprite=_data_uri("image/jpeg", contents.sheet.jpeg),
         version=version.__version__,
@@ -49,6 +50,8 @@ def render(contents: Contents) -> str:
 def _charts(contents: Contents) -> dict[str, figures.Spec]:
     """Return the charts by the id of the element that they go into."""
     charts = {f"curve-{number}": spec for number, spec in enumerate(figures.curves(contents.course))}
+    if contents.shares is not None:
+        charts["shares"] = figures.shares(contents.shares)
     if contents.evaluation is not None:
         charts["confusion"] = figures.confusion(contents.evaluation)
         charts["reliability"] = figures.reliability(reliabilities(contents.evaluation))
@@ -71,6 +74,8 @@ def payload(contents: Contents) -> dict[str, object]:
         "neighbours": contents.neighbours.rows.tolist(),
         "cosine": np.round(contents.neighbours.cosine.astype(float), 3).tolist(),
         "sheet": {"columns": sheet.columns, "pitch": sheet.pitch, "tile": sheet.tile},
+        "bar": _bar(contents),
+        "colour": "label" if any(shown.labels) else "cluster",
         "palettes": {"light": figures.PALETTE, "dark": figures.ON_DARK},
         "symbols": figures.SYMBOLS,
         "unknown": figures.UNKNOWN,
@@ -94,6 +99,12 @@ def _colours(contents: Contents) -> dict[str, object]:
         names = [str(number + 1) for number in range(len(clusters.found.sizes))]
         found["cluster"] = {"names": names, "codes": clusters.found.clusters.tolist()}
     return found
+
+
+def _bar(contents: Contents) -> dict[str, object]:
+    """Return the scale bar of every slice: which share of its width it takes, and what it says."""
+    bar = bar_of(contents.width, contents.voxel_size)
+    return {"share": round(bar.voxels / contents.width, 4), "text": bar.text}
 
 
 def _verdicts(shown: Embedding) -> list[str | None] | None:

@@ -175,7 +175,7 @@ def warnings_of_run(trained: Trained, course: Course) -> list[str]:
             "alike to the encoder; try another method, a lower learning rate or stronger augmentation"
         )
     metrics = trained.card.get("metrics", {})
-    if "val_accuracy" in metrics and metrics["epoch"] == last(course.epochs, "epoch"):
+    if "val_accuracy" in metrics and metrics["epoch"] == last(course.epochs, "epoch") > 0:
         found.append("the last epoch validated best: the network was still learning; train for more epochs")
     found += [f"these are not the training data: {line}" for line in trained.differences()]
     return found + _changed_packages(trained)
