@@ -119,7 +119,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reports draw two components in UMAP's place, which numba compiles for seconds in each process."""
+    """Let reports draw two components in UMAP's place, which takes a second of each."""
     monkeypatch.setattr("cryoreg.analysis.report.layout.umap", lambda components: components[:, :2])
 
 

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) in 3D, by MONAI."""
+"""Where a network looks: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) in 3D."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.visualize import GradCAM
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from cryoreg.contracts import Encoder, Learner
@@ -21,7 +20,6 @@ from cryoreg.training.device import make_fabric, to_device
 
 Array = NDArray[np.float32]
 
-_MAP = "feature_map"
 _COARSE = "take an encoder with a finer map, such as rb3d, or a larger box"
 
 
@@ -70,23 +68,20 @@ def explain(module: Encoder | Learner, volume: Tensor, target: int | None = None
         target = int(scores.argmax())
     if not 0 <= target < scores.shape[1]:
         raise ConfigError(f"there is no class {target} to explain, but {scores.shape[1]} (counted from 0)")
-    margin = network.encoder.map_margin
-    cam = GradCAM(network, _MAP, upsampler=lambda size: _Upsample(size, margin), postprocessing=_relative_to_maximum)
-    with torch.enable_grad():
-        result = cam(volume.clone().requires_grad_(), class_idx=target)
-    module.zero_grad(set_to_none=True)
-    return result[0, 0].detach().float().cpu().numpy()
+    found, gradient = network.map_and_gradient(volume, target)
+    cam = F.relu((gradient.mean((2, 3, 4), keepdim=True) * found).sum(1, keepdim=True))
+    whole = _upsampled(cam, volume.shape[2:], network.encoder.map_margin)
+    return _relative_to_maximum(whole)[0, 0].float().cpu().numpy()
 
 
-class _Explained(nn.Module):
-    """A network whose feature map passes through a module of its own, ``feature_map``, to which hooks can be tied.
+class _Explained:
+    """A network whose feature map is met on the way to its scores.
 
     Raises `ConfigError` where the map of ``volume`` is a single cell.
     """
 
     def __init__(self, module: Encoder | Learner, volume: Tensor) -> None:
-        super().__init__()
-        self.module, self.feature_map = module, nn.Identity()
+        self.module = module
         self.encoder = module.encoder if isinstance(module, Learner) else module
         with torch.no_grad():
             self._expected = self.encoder.forward_features(volume)
@@ -94,18 +89,24 @@ class _Explained(nn.Module):
             box = "×".join(map(str, volume.shape[2:]))
             raise ConfigError(f"reduces a box of {box} voxels to a single cell, which has no places to tell; {_COARSE}")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map the volume (1, 1, D, H, W) to scores (1, classes), or (1, 1) without a classifier."""
-        with _Through(self.feature_map, self._expected) as passed:
-            scores = self._scores(x)
-        if not passed.done:
-            raise ConfigError("its features are not computed from the map that forward_features returns")
-        return scores
-
     def scores_without_gradient(self, x: Tensor) -> Tensor:
-        """Return the scores, or raise as ``forward`` does."""
+        """Map the volume (1, 1, D, H, W) to scores (1, classes), or (1, 1) without a classifier."""
         with torch.no_grad():
-            return self(x)
+            return self._run(x)[0]
+
+    def map_and_gradient(self, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
+        """Return the feature map (1, C, d, h, w) of a volume, and the gradient of a score with respect to it."""
+        with torch.enable_grad():
+            scores, found = self._run(x.clone().requires_grad_())
+            (gradient,) = torch.autograd.grad(scores[0, target], found)
+        return found.detach(), gradient
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with _Meet(self._expected) as met:
+            scores = self._scores(x)
+        if met.found is None:
+            raise ConfigError("its features are not computed from the map that forward_features returns")
+        return scores, met.found
 
     def _scores(self, x: Tensor) -> Tensor:
         if isinstance(self.module, Learner):
@@ -114,15 +115,16 @@ class _Explained(nn.Module):
         return (features * F.normalize(features.detach())).sum(1, keepdim=True)
 
 
-class _Through(TorchFunctionMode):
-    """Sends the first result of any operation that equals ``expected`` through ``module``.
+class _Meet(TorchFunctionMode):
+    """Keeps the first result of any operation that equals ``expected``.
 
     Encoders need not call ``forward_features`` themselves to be explained, and no layer's name need be known.
     """
 
-    def __init__(self, module: nn.Module, expected: Tensor) -> None:
+    def __init__(self, expected: Tensor) -> None:
         super().__init__()
-        self.module, self.expected, self.done = module, expected, False
+        self.expected = expected
+        self.found: Tensor | None = None
 
     def __torch_function__(
         self,
@@ -132,30 +134,25 @@ class _Through(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.done or not (isinstance(result, Tensor) and _same(result, self.expected)):
+        if self.found is not None or not (isinstance(result, Tensor) and _same(result, self.expected)):
             return result
-        self.done = True
-        return self.module(result).clone()  # what comes next may write into it, which a hooked result forbids
+        self.found = result
+        return result.clone()  # what comes next may write into it
 
 
 def _same(result: Tensor, expected: Tensor) -> bool:
     return result.shape == expected.shape and torch.equal(result.detach(), expected)
 
 
-class _Upsample:
-    """Interpolates a map (1, 1, d, h, w) linearly, cells and voxels being divisions of the same box.
+def _upsampled(cam: Tensor, size: Iterable[int], margin: int = 0) -> Tensor:
+    """Interpolate a map (1, 1, d, h, w) linearly, cells and voxels being divisions of the same box.
 
     ``margin`` voxels at each face of the box lie outside the map, and become 0.
     """
-
-    def __init__(self, size: Iterable[int], margin: int = 0) -> None:
-        self.size, self.margin = tuple(size), margin
-
-    def __call__(self, cam: Tensor) -> Tensor:
-        inner = [edge - 2 * self.margin for edge in self.size]
-        return F.pad(F.interpolate(cam, inner, mode="trilinear", align_corners=False), [self.margin] * 6)
+    inner = [edge - 2 * margin for edge in size]
+    return F.pad(F.interpolate(cam, inner, mode="trilinear", align_corners=False), [margin] * 6)
 
 
 def _relative_to_maximum(cam: Tensor) -> Tensor:
-    """Divide by the maximum; 0 keeps its meaning, which MONAI's own normaliser takes from it."""
+    """Divide by the maximum, so that 0 keeps its meaning."""
     return cam / cam.max().clamp_min(torch.finfo(cam.dtype).tiny)
