@@ -112,7 +112,7 @@ def draw(looks: Looks, tilt_axis: TiltAxis) -> Figure:
     parts = figure.subfigures(1, len(groups), squeeze=False, width_ratios=widths)[0]
     for number, (part, group) in enumerate(zip(parts, groups, strict=True)):
         left = 0.01 + (label / widths[0] if number == 0 else 0.0)
-        part.suptitle(fill(group.title, round(_LETTERS_PER_INCH * width)), fontsize=9, x=(left + 0.985) / 2)
+        part.suptitle(fill(group.title, round(_LETTERS_PER_INCH * width)), fontsize=8, x=(left + 0.985) / 2, y=0.995)
         axes = part.subplots(rows, columns, squeeze=False)
         part.subplots_adjust(left, 0.01, 0.985, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
         _fill(axes, group)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
@@ -187,7 +188,8 @@ def _surface_bar(scene: Axes3D, voxels: float, voxel_size: float | None) -> None
     length, text = bar_of(voxels, voxel_size)
     right, share = 0.97, length / voxels
     scene.add_line(Line2D([right - share, right], [0.04] * 2, transform=scene.transAxes, color="black", linewidth=2))
-    scene.text2D(right - share / 2, 0.06, text, transform=scene.transAxes, fontsize=7, ha="center")
+    told = scene.text2D(right - share / 2, 0.06, text, transform=scene.transAxes, fontsize=7, ha="center")
+    told.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def _brightness(mesh: Surface, view: str) -> NDArray[np.float64]:
