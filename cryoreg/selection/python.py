@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.config.calls import checked
+from cryoreg.datasets.id_lists import read_ids
 from cryoreg.datasets.tomograms.masks import Verb, Where
 from cryoreg.selection.distances import Distance
 from cryoreg.selection.rules import Marked, Rules
-from cryoreg.selection.select import Selected, Split, read_ids, run_select
+from cryoreg.selection.select import Selected, Split, run_select
 from cryoreg.telling import tell
 
 Names = str | Sequence[str]
@@ -56,7 +57,7 @@ def select(
         unsure,
         none_of_these,
         tuple(_several(tomogram)),
-        read_ids(_several(ids)) if ids else None,
+        frozenset(read_ids(_several(ids))) if ids else None,
         Distance.parse(distance) if distance else None,
         coordinate_size,
         per_tomogram,
