@@ -390,7 +390,9 @@ def test_the_command_says_what_differs_before_it_begins(cryoreg_command, run, vo
     assert output.splitlines()[0] == "note: voxels of 13 Å are brought to 10 Å"
     assert re.search(r"│ +2 │ class1 │ +2 │", output)
     assert re.search(r"6 subtomograms, \d unsure \(confidence below 0.5; calibrated, T = ", output)
-    assert output.splitlines()[-1] == "predictions  out.star"
+    predictions, next_ = output.splitlines()[-2:]
+    assert predictions == "predictions  out.star"
+    assert next_.startswith("next         cryoreg report ")
     assert Path("out.star").is_file()
 
 

@@ -17,11 +17,11 @@ def whole_numbers(path: str, values: NDArray[np.float64], what: str, where: str)
 
     Raises `DataError`, with ``what`` a value is and ``where`` it stands, for the first that is not whole.
     """
-    known = np.isfinite(values)
-    bad = np.flatnonzero(known & (values != np.round(values)))
+    known = ~np.isnan(values)
+    bad = np.flatnonzero(known & ~(np.isfinite(values) & (values == np.round(values))))
     if len(bad):
         refuse(path, f"has {values[bad[0]]:g} for {what} in row {bad[0]}, {where}, no whole number; mend it")
-    return [int(value) if finite else None for value, finite in zip(values, known, strict=True)]
+    return [int(value) if there else None for value, there in zip(values, known, strict=True)]
 
 
 def name_tomograms(numbers: Sequence[int | None], path: str, pattern: str) -> list[str | None]:

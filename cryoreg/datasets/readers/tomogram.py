@@ -22,7 +22,7 @@ from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxe
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
-from cryoreg.datasets.tomograms.index_files import INDEXES
+from cryoreg.datasets.tomograms.index_files import is_index
 from cryoreg.datasets.tomograms.names import Described, describe_tomograms, find_above, stem
 from cryoreg.errors import DataError, MixedVoxelSizesError
 
@@ -221,7 +221,7 @@ def _picked_at(particles: ParticleList, rows: NDArray[np.int64], file: str, told
 
 def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
     """Return the names of tomograms in a list: numbers, where the user gives the files of these numbers."""
-    if particles.numbers is None or tomograms is None or tomograms.suffix.lower() not in INDEXES:
+    if particles.numbers is None or tomograms is None or not is_index(tomograms):
         return particles.tomograms
     return [None if number is None else str(number) for number in particles.numbers]
 

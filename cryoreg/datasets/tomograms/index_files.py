@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
-INDEXES = (".doc", ".vll", ".txt")
+_INDEXES = (".doc", ".vll")
+_NUMBERED = re.compile(r"\s*\d+\s+(?![\d\s.+-]*$)")
+"""The number of a tomogram and its file, which is more than numbers."""
+_LONGEST = 10_000
+
+
+def is_index(path: Path) -> bool:
+    """Return whether a file lists tomograms by number: by its ending, and as text (.txt) by its first line."""
+    if path.suffix.lower() != ".txt":
+        return path.suffix.lower() in _INDEXES and path.is_file()
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            return _NUMBERED.match(stream.readline(_LONGEST)) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def read_index(path: str | Path) -> dict[int, str]:

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.tomograms.index_files import INDEXES, read_index
+from cryoreg.datasets.tomograms.index_files import is_index, read_index
 from cryoreg.datasets.tomograms.kinds import ENDINGS, instead_of_tomograms, is_tomogram, tomograms_in
 from cryoreg.datasets.tomograms.matching import Matches, guess_of, match_names
 
 _STAR_NAME = "tomograms.star"
 _STRIPPED = (".ome.zarr", ".tomostar", ".st", ".ali", ".gz", ".em", ".hdf", *ENDINGS)
-_TABLES = (".star", *INDEXES)
-"""Files that list tomograms."""
 _ALIKE = 3
 """Files named in a message."""
 
@@ -76,7 +74,7 @@ def _entry(told: Mapping[str, Described], name: str | None) -> Described:
 
 def _of_another_kind(tomograms: Path) -> bool:
     """Tell whether a path is a file that can only be meant as a tomogram; opening it tells what it is."""
-    return tomograms.is_file() and tomograms.suffix.lower() not in _TABLES
+    return tomograms.is_file() and tomograms.suffix.lower() != ".star" and not is_index(tomograms)
 
 
 def _at(entry: Described, file: str, told: bool) -> Described:
@@ -122,7 +120,7 @@ class _Search:
         self._list, self._told = list_path, tomograms is not None and tomograms.suffix.lower() != ".star"
         place = tomograms or Path(list_path).parent
         self._folder = place if place.is_dir() else place.parent
-        self._index = read_index(place) if place.suffix.lower() in INDEXES and place.is_file() else None
+        self._index = read_index(place) if is_index(place) else None
         self._place = place if self._index is not None else self._folder
 
     def files_of(self, names: Sequence[str | None]) -> dict[str | None, str]:
