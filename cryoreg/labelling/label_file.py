@@ -72,7 +72,7 @@ class LabelFile:
                 self._catch_up(file)
 
     def append(self, changes: Sequence[Change], source: str) -> list[Change]:
-        """Add what is said, all under one time; return the changes that others were faster to make otherwise.
+        """Add what is said, all under one time, which no other action has; return the changes that others were faster to make otherwise.
 
         Those are not made: whoever asked for them knew an older label.
         """
@@ -81,7 +81,7 @@ class LabelFile:
             free = [each.was in (None, self.labels.get(each.id, "")) for each in changes]
             made = list(compress(changes, free))
             refused = list(compress(changes, (not each for each in free)))
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
             text = _text([] if self._read else [COLUMNS]) + _text(
                 (cell(each.id), cell(each.name), cell(self.who), now, source) for each in made
             )
