@@ -72,9 +72,9 @@ class LabelFile:
                 self._catch_up(file)
 
     def append(self, changes: Sequence[Change], source: str) -> list[Change]:
-        """Add what is said, all under one time, which no other action has; return the changes that others were faster to make otherwise.
+        """Add what is said, all under one time; return the changes that others were faster to make otherwise.
 
-        Those are not made: whoever asked for them knew an older label.
+        Those are not made: whoever asked for them knew an older label. Times tell actions apart.
         """
         with self._locked() as file:
             self._catch_up(file)
