@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cryoreg.benchmark import demo_picture, demo_study
 from cryoreg.benchmark.demo_picture import Outcome, plane
+from cryoreg.benchmark.spreads import mean_and_spread
 from cryoreg_cli.main import cryoreg as command
 
 
@@ -41,8 +42,8 @@ def test_the_map_keeps_what_is_alike_together_and_does_not_change():
 
 
 def test_mean_and_spread_over_seeds():
-    assert demo_study.mean_and_spread([0.5, 0.7, 0.9]) == pytest.approx((0.7, 0.2))
-    assert demo_study.mean_and_spread([0.5]) == (0.5, 0.0)
+    assert mean_and_spread([0.5, 0.7, 0.9]) == pytest.approx((0.7, 0.2))
+    assert mean_and_spread([0.5]) == (0.5, 0.0)
 
 
 def test_seeds_that_do_not_differ_have_the_interval_of_the_test_split():

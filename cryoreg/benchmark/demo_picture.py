@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from cryoreg.benchmark.spreads import mean_and_spread, varies
 from cryoreg.files import write_atomically
 from cryoreg.proportions import Proportion
 
 _COLOURS = ("#3f90da", "#94a4a2", "#bd1f01")
 """Of the starts."""
 _PERPLEXITY = 20.0
-LEAST_SPREAD = 0.05
-"""Points: a smaller standard deviation would be written ± 0.0."""
 
 
 class Outcome(NamedTuple):
@@ -102,9 +101,8 @@ def _draw_accuracies(axes: Axes, outcomes: Sequence[Outcome], classes: int, labe
 
 def _bar(values: Sequence[float], total: int) -> tuple[float, float]:
     """Return how far a bar reaches below and above the mean, per cent: a standard deviation, or Wilson's interval."""
-    spread = 100 * float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    if spread >= LEAST_SPREAD:
-        return spread, spread
-    mean = float(np.mean(values))
+    mean, spread = mean_and_spread(values)
+    if varies(100 * spread):
+        return 100 * spread, 100 * spread
     low, high = Proportion(round(mean * total), total).interval
     return max(0.0, 100 * (mean - low)), max(0.0, 100 * (high - mean))

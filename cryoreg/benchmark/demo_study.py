@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cryoreg.benchmark.demo_picture import LEAST_SPREAD, Outcome, write_picture
+from cryoreg.benchmark.demo_picture import Outcome, write_picture
+from cryoreg.benchmark.spreads import mean_and_spread, varies
 from cryoreg.config import SECOND_AUGMENTATION, Layer, resolve
 from cryoreg.config.starts import SCRATCH
 from cryoreg.datasets.divisions import divide
@@ -123,11 +124,6 @@ def said_of(values: Sequence[float], total: int) -> str:
     Where that would be ± 0.0, as seeds do not differ or there is one, Wilson's interval of 95 % stands for it.
     """
     mean, spread = mean_and_spread(values)
-    if 100 * spread >= LEAST_SPREAD:
+    if varies(100 * spread):
         return f"{100 * mean:.1f} ± {100 * spread:.1f} %"
     return f"{100 * mean:.1f} % ({Proportion(round(mean * total), total).interval})"
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean over seeds, and the standard deviation; of one seed, 0."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

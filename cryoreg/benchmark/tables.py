@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from cryoreg.benchmark.spreads import varies
 from cryoreg.benchmark.study import RANDOM
 
 NONE = "–"
 _SAME = 1e-9
-_LEAST_SPREAD = 0.05
-"""Points: a smaller one would be written ± 0.0."""
 _STARS = ((0.01, "**"), (0.05, "*"))
 CSV_COLUMNS = (
     *("data", "encoder", "setting", "start", "labels", "figure"),
@@ -218,12 +217,7 @@ def text_of(cell: Summary | None) -> str:
 
 
 def _with_sd(mean: float, sd: float | None) -> str:
-    return f"{mean:.1f} ± {sd:.1f}" if _varies(sd) else f"{mean:.1f}"
-
-
-def _varies(sd: float | None) -> bool:
-    """Tell whether a standard deviation says something: runs that are all alike are of too few subtomograms."""
-    return sd is not None and sd >= _LEAST_SPREAD
+    return f"{mean:.1f} ± {sd:.1f}" if varies(sd) else f"{mean:.1f}"
 
 
 def _stars(p: float | None) -> str:
@@ -232,8 +226,8 @@ def _stars(p: float | None) -> str:
 
 def _note(table: Table) -> str:
     cells = table.cells.values()
-    said = ["n: runs, of different seeds", "±: standard deviation over them" * any(_varies(c.sd) for c in cells)]
-    said.append("runs that do not differ have no ±" * any(c.sd is not None and not _varies(c.sd) for c in cells))
+    said = ["n: runs, of different seeds", "±: standard deviation over them" * any(varies(c.sd) for c in cells)]
+    said.append("runs that do not differ have no ±" * any(c.sd is not None and not varies(c.sd) for c in cells))
     if any(cell.difference is not None for cell in cells):
         said.append("(gain over random weights, points; * p < 0.05, ** p < 0.01, two-tailed Welch t-test)")
         if all(cell.p is None for cell in cells):

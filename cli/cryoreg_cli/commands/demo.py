@@ -65,10 +65,9 @@ def _print(shown: Shown) -> None:
 
 def _points(gains: list[float]) -> str:
     """Write a gain over seeds: the mean, and how far it varies where it does."""
-    from cryoreg.benchmark.demo_picture import LEAST_SPREAD
-    from cryoreg.benchmark.demo_study import mean_and_spread
+    from cryoreg.benchmark.spreads import mean_and_spread, varies
 
     mean, spread = mean_and_spread(gains)
-    if 100 * spread >= LEAST_SPREAD:
+    if varies(100 * spread):
         return f"{100 * mean:+.1f} ± {100 * spread:.1f} points"
     return f"{100 * mean:+.1f} points, with each seed"
