@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from cryoreg.datasets.specs import DemoSpec
+from cryoreg.datasets.made_specs import DemoSpec
 from cryoreg.datasets.splits import Split, split
 from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.files import write_text

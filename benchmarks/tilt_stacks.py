@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import starfile
 
-from cryoreg.datasets.specs import TiltStackSpec
+from cryoreg.datasets.list_specs import TiltStackSpec
 
 EDGE, TILTS, GOAL = 64, 40, 10_000
 

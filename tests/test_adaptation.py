@@ -21,8 +21,9 @@ from cryoreg.config import Layer, resolve
 from cryoreg.config.settings import InputSettings
 from cryoreg.contracts import OPTIONAL, Origin
 from cryoreg.datasets.adaptation import Adapted, adapt, differences, load_adapted
+from cryoreg.datasets.list_specs import StarSpec, TomogramSpec
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec, StarSpec, TomogramSpec
+from cryoreg.datasets.specs import MrcFolderSpec, NpyFolderSpec
 from cryoreg.errors import DataError
 from cryoreg.inference.embedding import embed
 from cryoreg.inference.trained import Trained

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from cryoreg.contracts import SubtomogramDataset
+from cryoreg.datasets.made_specs import DemoSpec
 from cryoreg.datasets.readers import demo
 from cryoreg.datasets.readers.demo import Demo, DemoSettings, cache_file, load_demo
-from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import DataError
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.simulator import SceneSettings, Simulator

@@ -22,8 +22,8 @@ from support.particle_writing import (
 )
 from support.tomograms import write_tomogram
 
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.errors import DataError
 
 

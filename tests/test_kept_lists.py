@@ -15,9 +15,9 @@ from support.particle_writing import FORMATS, em_motive_list, eman2, emclarity, 
 from support.tomograms import write_tomogram
 
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.errors import DataError
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.predictions import Predictions

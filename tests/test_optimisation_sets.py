@@ -6,7 +6,7 @@ import pytest
 import starfile
 from support.tilt_stacks import write_set
 
-from cryoreg.datasets.specs import TiltStackSpec
+from cryoreg.datasets.list_specs import TiltStackSpec
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.inference.optimisation_sets import new_sets, set_text, write_sets
 from cryoreg.labelling.opening import export

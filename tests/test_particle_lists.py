@@ -11,8 +11,8 @@ from support.particle_writing import FORMATS, SIZE, XYZ
 from support.tomograms import POINTS, SHAPE, write_ome_zarr
 
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.specs import TomogramSpec
 from cryoreg.picking.pick_files import Outputs, run_pick
 from cryoreg.picking.settings import PickSettings
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from support.tilt_stacks import PIXEL, write_set
 
 from cryoreg.config.sniffing import choose
-from cryoreg.datasets.specs import TiltStackSpec
+from cryoreg.datasets.list_specs import TiltStackSpec
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg_cli.main import cryoreg
 

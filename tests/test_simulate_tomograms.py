@@ -13,7 +13,8 @@ import starfile
 from click.testing import CliRunner, Result
 from support.mrc_writing import state, write_mrc
 
-from cryoreg.datasets.specs import StoreSpec, TomogramSpec
+from cryoreg.datasets.list_specs import TomogramSpec
+from cryoreg.datasets.specs import StoreSpec
 from cryoreg.picking.scoring import score
 from cryoreg_cli.main import cryoreg
 

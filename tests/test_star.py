@@ -14,7 +14,7 @@ import starfile
 from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.contracts import Origin
-from cryoreg.datasets.specs import StarSpec
+from cryoreg.datasets.list_specs import StarSpec
 from cryoreg.errors import DataError
 
 BOX = (8, 8, 8)

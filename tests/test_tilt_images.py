@@ -18,9 +18,9 @@ from cryoreg.analysis.averaging.class_average import members
 from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.label_lists import with_labels
+from cryoreg.datasets.list_specs import TiltStackSpec
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.readers.tilt_images import TiltImages
-from cryoreg.datasets.specs import TiltStackSpec
 from cryoreg.errors import DataError
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.predictions import Predictions

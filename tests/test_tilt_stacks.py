@@ -20,8 +20,9 @@ from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Origin
 from cryoreg.datasets.adaptation import adapt
 from cryoreg.datasets.conversion.convert import convert
+from cryoreg.datasets.list_specs import TiltStackSpec
 from cryoreg.datasets.readers.tilt_stack import TiltStack
-from cryoreg.datasets.specs import StoreSpec, TiltStackSpec
+from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector
 from cryoreg.datasets.tilt_stacks.series import TiltSeries
 from cryoreg.errors import DataError

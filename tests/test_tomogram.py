@@ -14,7 +14,7 @@ from support.mrc_writing import noise, state, write_mrc
 from support.particle_writing import FORMATS, SIZE, XYZ, coordinates, write_star, write_tomograms_star
 from support.tomograms import POINTS, bright, brightest, write_ome_zarr, write_tomogram
 
-from cryoreg.datasets.specs import TomogramSpec
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.errors import DataError
 
 VALUES = [100.0 + i for i in range(len(POINTS))]

@@ -10,8 +10,8 @@ import torch
 from cryoreg.augmentations.crops import random_parts
 from cryoreg.config import Layer, resolve
 from cryoreg.contracts import Sample, Subtomograms
+from cryoreg.datasets.made_specs import DemoSpec
 from cryoreg.datasets.normalisation import normalise
-from cryoreg.datasets.specs import DemoSpec
 from cryoreg.errors import ConfigError
 from cryoreg.randomness import SampleRng
 from cryoreg.specs import ViewPlan

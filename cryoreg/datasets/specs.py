@@ -1,4 +1,4 @@
-"""The built-in data sets."""
+"""The data sets that are files of volumes, and what all that read files share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from cryoreg.errors import DataError
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Box, SubtomogramDataset, Subtomograms
-    from cryoreg.datasets.readers.tomogram import TomogramParticles
+    from cryoreg.contracts import SubtomogramDataset, Subtomograms
 
 
 class FileDatasetSpec(DatasetSpec):
@@ -181,161 +180,6 @@ class LabSpec(FileDatasetSpec):
         return open_lab(self.root, self.voxel_size)
 
 
-class StarSpec(FileDatasetSpec):
-    """Subtomograms listed in a STAR file of RELION 3, 4 or 5 or of Warp or M, each a 3D image.
-
-    ``rlnImageName`` names the volume, also as ``slot@stack``; optics groups give voxel sizes. Stacks of
-    2D tilt images, the default of RELION 5 and WarpTools, are read by `tilt_stack`.
-    """
-
-    folder: Path | None = Field(
-        None, description="where relative image names start: RELION's project folder [searched above the STAR file]"
-    )
-    label: str | None = Field(None, description="column that holds the class, for example rlnClassNumber")
-
-    @classmethod
-    def fits(cls, path: Path) -> str | None:
-        """Take a STAR file with a column of images."""
-        return recognition.image_column(path)
-
-    def open(self) -> SubtomogramDataset:
-        """Open the STAR file."""
-        from cryoreg.datasets.readers.star import Star
-
-        return Star(self.root, self.voxel_size, self.folder, self.label, mixed_voxel_sizes=self.rescale_to is not None)
-
-
-class TiltStackSpec(FileDatasetSpec):
-    """Particles as RELION 5 and WarpTools write them by default: stacks of 2D tilt images, made into volumes.
-
-    An optimisation set, or the particles' STAR file; or a particle series of Warp 1 and M 1, with a row for each tilt
-    image. Each stack is back-projected in Fourier space with the projections
-    of its tomogram (matrices, or RELION 5's angles), the exposure filter and the CTF at its own depth, and divided by
-    the summed weights as Wiener's filter does. Volumes lie in the tomogram's frame, the particle in the middle.
-    """
-
-    tomograms: Path | None = Field(
-        None, description="the tomograms STAR file [what the optimisation set names, else the one beside the particles]"
-    )
-    folder: Path | None = Field(
-        None, description="where relative image names start: RELION's project folder [searched above the STAR file]"
-    )
-    coordinate_size: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Å per unit of rlnCoordinateX [the tilt series before binning; for WarpTools the images]",
-    )
-    wiener: float = Field(
-        0.1, gt=0, allow_inf_nan=False, description="noise over signal where the summed weight is the mean"
-    )
-    label: str | None = Field(None, description="column that holds the class, for example rlnClassNumber")
-
-    @classmethod
-    def fits(cls, path: Path) -> str | None:
-        """Take a STAR file of 2D stacks or of their single images, or an optimisation set with such a one."""
-        return recognition.tilt_stacks(path)
-
-    def open(self) -> SubtomogramDataset:
-        """Open the STAR files and the stacks' headers."""
-        if recognition.tilt_images(self.root):
-            return self._open_rows()
-        from cryoreg.datasets.readers.tilt_stack import TiltStack
-
-        return TiltStack(
-            self.root,
-            self.tomograms,
-            voxel_size=self.voxel_size,
-            folder=self.folder,
-            coordinate_size=self.coordinate_size,
-            wiener=self.wiener,
-            label=self.label,
-        )
-
-    def _open_rows(self) -> SubtomogramDataset:
-        from cryoreg.datasets.readers.tilt_images import TiltImages
-
-        for name in ("tomograms", "coordinate_size"):
-            if getattr(self, name) is not None:
-                raise DataError(
-                    f"{self.root}: has a row for each tilt image, which says it all; leave out dataset.{name}"
-                )
-        return TiltImages(
-            self.root, voxel_size=self.voxel_size, folder=self.folder, wiener=self.wiener, label=self.label
-        )
-
-
-class TomogramSpec(FileDatasetSpec):
-    """Boxes cut on the fly from tomograms at the coordinates of a particle list.
-
-    The list is a STAR file, a Dynamo table (.tbl), CSV, copick-style points (.ndjson, .json) or one of STOPGAP, TOM and
-    AV3, IMOD, PEET, emClarity, PyTom or EMAN2; tomograms are MRC, OME-Zarr or TIFF stacks. Boxes that reach beyond a
-    tomogram repeat its outermost voxels, and are counted. Centred coordinates of RELION 5 are understood: pixel = Å /
-    pixel size of the tilt series + size / 2, both unbinned, then over the binning.
-    """
-
-    file_facts: ClassVar[tuple[str, ...]] = (*FileDatasetSpec.file_facts, "tomograms")
-
-    tomograms: Path | None = Field(
-        None,
-        description="folder of the tomograms, the only one, tomograms.star, a .doc or tomolist [beside the list]",
-    )
-    box: int = Field(32, ge=2, description="edge of the boxes, voxels (after rescaling)")
-    coordinate_size: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Å per unit of the coordinates, where they are in other voxels"
-    )
-    label: str | None = Field(None, description="column that holds the class [rlnClassNumber, class, ... where varied]")
-
-    @classmethod
-    def fits(cls, path: Path) -> str | None:
-        """Take a list with coordinates; tomograms alone, and folders with lists, are answered with what to do."""
-        recognition.refuse_tomograms(path)
-        return recognition.particle_list(path)
-
-    def cut_to(self, voxel_size: float | None, box: Box) -> TomogramSpec | None:
-        """Return the spec that cuts such boxes; None where they are no cubes."""
-        grid: dict[str, object] = {"box": box[0], "rescale_to": voxel_size or self.rescale_to}
-        return self.model_copy(update=grid) if len(set(box)) == 1 else None
-
-    def build(self) -> SubtomogramDataset:
-        """Open the list and the tomograms' headers; boxes are cut at the voxel size asked for, not rescaled after."""
-        from cryoreg.datasets.conventions import Conventional
-
-        opened = self.open()
-        if self.contrast is None and len(opened.contrasts) > 1:
-            raise DataError(
-                f"{self.root}: says that density is bright in some tomograms and dark in others; say --set "
-                "dataset.contrast=<bright or dark> of all, or `cryoreg select --split tomogram`"
-            )
-        return Conventional(opened, self.contrast, None, self.tilt_range, self.tilt_axis)
-
-    @classmethod
-    def names_files(cls, root: Path) -> Path | None:
-        """Return the file of the first tomogram, in lists of cryoreg whose files are where they say."""
-        return recognition.listed_tomogram(root)
-
-    def open(self) -> TomogramParticles:
-        """Open the list and the tomograms' headers."""
-        from cryoreg.datasets.readers.tomogram import TomogramParticles
-
-        return TomogramParticles(
-            self.root,
-            self.tomograms,
-            box=self.box,
-            voxel_size=self.voxel_size,
-            rescale_to=self.rescale_to,
-            coordinate_size=self.coordinate_size,
-            label=self.label,
-        )
-
-    def own_sizes(self, opened: SubtomogramDataset) -> dict[str, float | None]:
-        """Return what the tomograms' headers say; a level of an OME-Zarr image is chosen by its voxel size."""
-        from cryoreg.datasets.tomograms.files import open_tomogram
-
-        files = [tomogram.path for tomogram in getattr(opened, "tomograms", ())]
-        return {file: open_tomogram(file).voxel_size for file in files if not Path(file).is_dir()}
-
-
 class StoreSpec(FileDatasetSpec):
     """cryoreg's own store, one HDF5 file: what `cryoreg convert`, `simulate` and `extract` write.
 
@@ -356,49 +200,3 @@ class StoreSpec(FileDatasetSpec):
         from cryoreg.datasets.store.reader import Store
 
         return Store(self.root, self.voxel_size)
-
-
-class DemoSpec(DatasetSpec):
-    """Ten procedural assemblies with point-group symmetry: the embedded default, generated once and cached.
-
-    Random bead protomers in C1, C2, C3, C4, C6, D2, D3, D7, T and O symmetry, 450-650 kDa, with neighbours, CTF,
-    ±60° missing wedge and noise. The variance ratio of 6 inside the crop is about what the nominal SNR of 0.05 of Gupta
-    et al. 2022 comes to there. Density is white on 0, the noise's standard deviation is 1. See `cryoreg.simulation`.
-    """
-
-    per_class: int = Field(150, ge=1, description="subtomograms per class")
-    box: int = Field(24, ge=16, description="edge of the boxes, voxels")
-    voxel_size: float = Field(12.0, ge=4, allow_inf_nan=False, description="Å per voxel")
-    snr: float = Field(
-        6.0, gt=0, description="variance of the target's signal over variance of the noise, in the crop; inf: no noise"
-    )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of structures, poses and noise")
-
-    def build(self) -> SubtomogramDataset:
-        """Open the cached set, generating it first where it is missing."""
-        from cryoreg.datasets.readers.demo import DemoSettings, load_demo
-
-        return load_demo(DemoSettings(**self.model_dump()))
-
-
-class UniverseSpec(DatasetSpec):
-    """Made-up structures through random microscopes, simulated while training: as many scenes as are asked for.
-
-    Assemblies of all point groups and of none, 50 kDa to 4 MDa, protein with nucleic acid, membranes, filaments, gold,
-    carbon and empty ice; none is of the PDB or the EMDB. Classes are the structures, groups the sessions.
-    Scene number i shows structure i modulo their number, the same bits wherever it is made. See `docs/simulation.md`.
-    """
-
-    structures: int = Field(1500, ge=2, description="how many of the endless series of structures")
-    per_class: int = Field(20, ge=1, description="scenes of each structure; any number, as nothing is kept on disk")
-    first: int = Field(0, ge=0, description="scenes of each structure to pass over")
-    box: int = Field(16, ge=4, description="edge of the boxes, voxels")
-    voxel_size: float = Field(20.0, gt=0, allow_inf_nan=False, description="Å per voxel")
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of structures, microscopes, poses and noise")
-
-    def build(self) -> SubtomogramDataset:
-        """Return the set; nothing is simulated before it is read."""
-        from cryoreg.datasets.readers.universe import MadeUp
-        from cryoreg.datasets.universe_set import UniverseSet
-
-        return MadeUp(UniverseSet(**self.model_dump()))

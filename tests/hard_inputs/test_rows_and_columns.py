@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.mrc_writing import write_mrc
 
-from cryoreg.datasets.specs import TomogramSpec
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.errors import DataError
 
 SHAPE = (20, 22, 24)

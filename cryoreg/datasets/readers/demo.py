@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class DemoSettings(NamedTuple):
-    """What the set is made of; `cryoreg.datasets.specs.DemoSpec` says what each means."""
+    """What the set is made of; `cryoreg.datasets.made_specs.DemoSpec` says what each means."""
 
     per_class: int
     box: int
