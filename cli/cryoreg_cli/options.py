@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial, wraps
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 import click.shell_completion
@@ -18,6 +18,9 @@ from cryoreg.kinds import KINDS, SEAMS
 from cryoreg_cli import terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.examples import EXAMPLES
+
+if TYPE_CHECKING:
+    from cryoreg.datasets.tomograms.masks import Verb, Where
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -147,6 +150,13 @@ IDS = option(
     help="The subtomograms to draw, or files of ids. [some of each class and tomogram]",
 )
 KIND = option("--kind", type=click.Choice([*KINDS, *SEAMS]), help="Only this kind. [all]")
+READER = option(
+    "--dataset",
+    type=COMPONENT["dataset"],
+    metavar="NAME",
+    help="The reader, where several fit. [worked out from what is there]",
+)
+"""The option of commands that need no run."""
 TOMOGRAMS = option(
     "--tomograms",
     type=PATH,
@@ -186,6 +196,15 @@ WHERE = option(
     metavar="MASK keep|drop|mark DISTANCE",
     help="By distance from a mask: a file, or a folder of one for each tomogram; 0 is inside; repeatable. [none]",
 )
+
+
+def parse_wheres(wheres: Sequence[tuple[Path, Verb, str]]) -> tuple[Where, ...]:
+    """Return what --where says."""
+    from cryoreg.datasets.tomograms.masks import Where
+
+    return tuple(Where.parse(*each) for each in wheres)
+
+
 FORMAT = option(
     "--format",
     "form",

@@ -86,3 +86,13 @@ def result(text: str | Path) -> None:
 def written(path: str | Path, line: str) -> None:
     """Print a line on what was written; where all else is to be quiet, its path alone."""
     result(path if _heard.get() else line)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Tell who interrupts a command that its work is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("what was written is kept; the same command goes on from there", err=True)
+        raise

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import options, setting_options, terminal
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.run_options import PATH
 
 
 @options.command()
 @click.argument("name", metavar="CLASS")
-@click.option("--data", type=PATH, metavar="PATH", help="Subtomograms, or a particle list. [those of RUN]")
-@run_options.READER
-@click.option("--run", type=PATH, metavar="RUN", help="A fine-tuning run, whose classifier says so. [none]")
+@click.option("--data", type=options.PATH, metavar="PATH", help="Subtomograms, or a particle list. [those of RUN]")
+@options.READER
+@click.option("--run", type=options.PATH, metavar="RUN", help="A fine-tuning run, whose classifier says so. [none]")
 @options.option(
     "--labels-from",
     "classes",
-    type=PATH,
+    type=options.PATH,
     metavar="FILE",
     older=("--classes",),
     help="A list that says so: predictions, clusters, ids and classes. [the data]",
@@ -34,7 +34,7 @@ from cryoreg_cli.run_options import PATH
     help="Draw so many of more.",
 )
 @options.SEED
-@run_options.files
+@setting_options.files
 @options.settings("dataset.KEY=VALUE", SETTING)
 @options.OVERWRITE
 @options.quietable
@@ -63,13 +63,13 @@ def average(
     from cryoreg.analysis.averaging.sources import of_data, of_run
     from cryoreg.config import find_project
 
-    settings, project = run_options.dataset_settings(assignments, "average"), find_project()
+    settings, project = setting_options.dataset_settings(assignments, "average"), find_project()
     if run is not None:
-        source = of_run(run, name, data, dataset, settings, run_options.warn, project)
+        source = of_run(run, name, data, dataset, settings, telling.tell, project)
     else:
         assert data is not None
         source = of_data(data, name, dataset, settings, classes, project)
-    found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, run_options.warn)
+    found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, telling.tell)
     for line in found.lines():
         click.echo(line)
     for path in found.files:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT, STUDY
-from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.study import Study
@@ -33,19 +33,19 @@ class _Given(TypedDict):
 @options.command()
 @click.argument("name", type=STUDY, metavar="STUDY")
 @options.run_dir("Where jobs and tables go; the same folder goes on. [runs/STUDY]")
-@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files to simulate from. [the study's]")
+@click.option(
+    "--structures", type=options.PATH, metavar="DIR", help="PDB, mmCIF and MRC files to simulate from. [the study's]"
+)
 @click.option(
     "--data",
-    type=PATH,
+    type=options.PATH,
     metavar="PATH",
     help="Data that are not simulated. [the study's]",
 )
 @click.option("--dataset", type=COMPONENT["dataset"], metavar="NAME", help="Its reader. [worked out from the data]")
 @click.option("--starts", metavar="NAME,NAME", help="Only these starts (and random). [all]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="So many seeds, from 0 on. [the study's]")
-@click.option(
-    "--scale", type=click.FloatRange(0, min_open=True), help="Factor on subtomograms per class and epochs. [1]"
-)
+@click.option("--scale", type=options.POSITIVE, help="Factor on subtomograms per class and epochs. [1]")
 @options.settings("KEY=VALUE", help="Another value of the study: a.b.c=TOML; repeatable. [none]")
 @click.option(
     "--processes",
@@ -79,8 +79,8 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_G
     from cryoreg.benchmark.run_study import run_study
 
     execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)
-    with run_options.resumable():
-        table = run_study(study, root, execution, run_options.warn)
+    with terminal.resumable():
+        table = run_study(study, root, execution, telling.tell)
     from cryoreg.benchmark.tables import to_markdown
 
     click.echo(f"{study.title}\n\n{to_markdown(table)}\n")

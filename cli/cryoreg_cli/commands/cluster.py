@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, next_steps, options, run_options, terminal
-from cryoreg_cli.run_options import EXPLORE
+from cryoreg import telling
+from cryoreg_cli import describing, network_options, next_steps, options, setting_options, terminal
+from cryoreg_cli.setting_options import EXPLORE
 
 if TYPE_CHECKING:
     from cryoreg.analysis.cluster_files import Clustered
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @options.command()
-@run_options.network
-@run_options.options(EXPLORE)
+@network_options.network
+@setting_options.options(EXPLORE)
 @options.option(
     "--algorithm",
     "method",
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     metavar="N|FIRST-LAST|auto",
     help="How many; auto tries 2 to 20, a range all in it. Leiden finds out itself.",
 )
-@click.option("--resolution", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Of Leiden.")
+@click.option("--resolution", type=options.POSITIVE, default=1.0, help="Of Leiden.")
 @click.option("--neighbours", type=click.IntRange(min=1), default=15, help="Of each, in Leiden's graph.")
 @click.option("--pca", type=click.IntRange(min=1), default=50, metavar="N", help="Principal components kept.")
 @options.SEED
 @options.output(".csv, .parquet, or the data's list with clusters: .star, .tbl.")
-@click.option("--montage", type=run_options.PATH, metavar="PNG", help="Draw what each cluster looks like. [not drawn]")
+@click.option("--montage", type=options.PATH, metavar="PNG", help="Draw what each cluster looks like. [not drawn]")
 @options.OVERWRITE
 @options.jsonable
 @options.quietable
@@ -67,9 +68,9 @@ def cluster(
     from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
-    layers = run_options.layers(EXPLORE, given, assignments)
-    network = run_options.network_of(run, start)
-    found = run_cluster(network, layers, settings, output, montage, overwrite, run_options.warn)
+    layers = setting_options.layers(EXPLORE, given, assignments)
+    network = network_options.network_of(run, start)
+    found = run_cluster(network, layers, settings, output, montage, overwrite, telling.tell)
     if as_json:
         return terminal.result(describing.to_json(_plain(found, output, montage)))
     _print_curve(found.clustering, method)

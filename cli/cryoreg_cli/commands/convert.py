@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import next_steps, options, run_options, terminal
-from cryoreg_cli.run_options import DATASET
+from cryoreg import telling
+from cryoreg_cli import next_steps, options, setting_options, terminal
+from cryoreg_cli.setting_options import DATASET
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
@@ -21,7 +22,7 @@ _FOLDERS = ("mrc_folder", "lab")
 
 @options.command()
 @options.data(required=False)
-@run_options.options(OPTIONS, "pretrain")
+@setting_options.options(OPTIONS, "pretrain")
 @options.CONFIG
 @options.output("The file or folder to write.", metavar="PATH")
 @options.FORMAT
@@ -45,14 +46,14 @@ def convert(
     """
     from cryoreg.config import resolve
 
-    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config, data))
+    resolved = resolve("pretrain", setting_options.layers(OPTIONS, given, assignments, config, data))
     from cryoreg.datasets.conversion.convert import run_conversion
 
     spec, settings = resolved.spec("dataset"), resolved.to_dict()["dataset"]
-    with run_options.resumable():
-        done, dataset = run_conversion(spec, settings, output, form, overwrite, skip_bad, run_options.warn)
+    with terminal.resumable():
+        done, dataset = run_conversion(spec, settings, output, form, overwrite, skip_bad, telling.tell)
     for reason in done.left_out.values():
-        run_options.warn(f"left out  {reason}")
+        telling.tell(f"left out  {reason}")
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
     terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
     lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import DEVICE, PRECISION, SEED
+from cryoreg import telling
+from cryoreg_cli import options, run_options, setting_options, terminal
+from cryoreg_cli.setting_options import DEVICE, PRECISION, SEED
 
 if TYPE_CHECKING:
     from cryoreg.benchmark.demo_study import Shown
@@ -17,7 +18,7 @@ OPTIONS = (SEED, DEVICE, PRECISION)
 
 
 @options.command()
-@run_options.options(OPTIONS, "pretrain", of_data=False)
+@setting_options.options(OPTIONS, "pretrain", of_data=False)
 @options.run_dir("Where the runs' files go. [a new one in runs/]")
 @options.quietable
 def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) -> None:
@@ -29,9 +30,9 @@ def demo(run_dir: Path | None, assignments: tuple[str, ...], **given: object) ->
     """
     from cryoreg.benchmark.demo_study import run_demo
 
-    layers = run_options.layers(OPTIONS, given, assignments)
+    layers = setting_options.layers(OPTIONS, given, assignments)
     folder = run_dir or run_options.new_run_dir("demo")
-    _print(run_demo(folder, layers, say=run_options.warn))
+    _print(run_demo(folder, layers, say=telling.tell))
 
 
 def _print(shown: Shown) -> None:

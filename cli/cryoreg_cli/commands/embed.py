@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import INFER
+from cryoreg import telling
+from cryoreg_cli import network_options, options, setting_options, terminal
+from cryoreg_cli.setting_options import INFER
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 
 @options.command()
-@run_options.network
-@run_options.options(INFER)
+@network_options.network
+@setting_options.options(INFER)
 @click.option(
     "--part",
     type=click.Choice(["all", "train", "val", "test"]),
@@ -42,7 +43,7 @@ def embed(
     """
     from cryoreg.inference.embedding import run_embedding
 
-    layers = run_options.layers(INFER, given, assignments)
-    embedding = run_embedding(run_options.network_of(run, start), part, layers, output, overwrite, run_options.warn)
+    layers = setting_options.layers(INFER, given, assignments)
+    embedding = run_embedding(network_options.network_of(run, start), part, layers, output, overwrite, telling.tell)
     size = f"{len(embedding)} subtomograms, {embedding.features.shape[1]} features each"
     terminal.written(output, f"embedded  {size}: {output}")

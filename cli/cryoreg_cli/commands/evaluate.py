@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, next_steps, options, run_options, terminal
-from cryoreg_cli.run_options import EVALUATE
+from cryoreg import telling
+from cryoreg_cli import describing, next_steps, options, setting_options, terminal
+from cryoreg_cli.setting_options import EVALUATE
 
 if TYPE_CHECKING:
     from cryoreg.datasets.splits import SplitPart
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @options.command()
-@click.argument("run", type=run_options.PATH)
+@click.argument("run", type=options.PATH)
 @click.option("--part", type=click.Choice(["test", "val", "train"]), default="test", help="Which part of the split.")
-@run_options.options(EVALUATE)
+@setting_options.options(EVALUATE)
 @options.jsonable
 @options.quietable
 def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, ...], **given: object) -> None:
@@ -29,10 +30,10 @@ def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, 
     """
     from cryoreg.inference.evaluate import run_evaluation
 
-    layers = run_options.layers(EVALUATE, given, assignments)
-    found = run_evaluation(run, part, layers, run_options.warn)
+    layers = setting_options.layers(EVALUATE, given, assignments)
+    found = run_evaluation(run, part, layers, telling.tell)
     for line in found.warnings():
-        run_options.warn(f"warning: {line}")
+        telling.tell(f"warning: {line}")
     if as_json:
         return terminal.result(describing.to_json({"run": str(run), "classes": found.classes, **found.to_dict()}))
     show(found)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import EXPLORE
+from cryoreg import telling
+from cryoreg_cli import network_options, options, setting_options, terminal
+from cryoreg_cli.setting_options import EXPLORE
 
 if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 
 @options.command()
-@run_options.network
-@run_options.options(EXPLORE)
+@network_options.network
+@setting_options.options(EXPLORE)
 @options.IDS
 @click.option("--count", type=click.IntRange(1, 100), default=6, help="So many, without --ids.")
 @click.option(
@@ -57,16 +58,16 @@ def explain(
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_folder
 
-    trained = Trained.open(run_options.network_of(run, start), run_options.layers(EXPLORE, given, assignments))
+    trained = Trained.open(network_options.network_of(run, start), setting_options.layers(EXPLORE, given, assignments))
     for line in trained.remarks():
-        run_options.warn(line)
+        telling.tell(line)
     check_folder(output, overwrite, trained.inputs())
     if ids:
         indices = find(trained.dataset, read_ids(ids))
     else:
         indices, how = library.choose(trained, part, count)
         if how:
-            run_options.warn(f"note: {how}")
+            telling.tell(f"note: {how}")
     wanted = None if target is None else library.class_index(trained, target)
     written = library.run_explain(trained, indices, output, target=wanted, random=random, overwrite=overwrite)
     terminal.written(output, f"explained {len(written)} subtomograms: {output / library.FIGURE}")

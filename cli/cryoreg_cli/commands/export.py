@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.inference.network_export import NetworkFormat
@@ -24,7 +25,7 @@ class _Batch(click.ParamType):
 
 
 @options.command()
-@click.argument("run", type=run_options.PATH)
+@click.argument("run", type=options.PATH)
 @click.option(
     "--format", "form", type=click.Choice(["safetensors", "onnx"]), help="What to write. [by the name of --output]"
 )
@@ -71,7 +72,7 @@ def export(
         overwrite=overwrite,
     )
     for note in done.notes:
-        run_options.warn(f"note: {note}")
+        telling.tell(f"note: {note}")
     for what, (absolute, relative) in done.differences.items():
         click.echo(f"checked   {what}: differ by at most {absolute:.2g} ({relative:.1g} of the largest)")
     terminal.written(done.path, f"exported  {done.path}  {done.path.stat().st_size / 1e6:,.1f} MB")

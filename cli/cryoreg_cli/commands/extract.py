@@ -9,9 +9,7 @@ import click
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.run_options import as_toml, own_options
-
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+from cryoreg_cli.setting_options import as_toml, own_options
 
 
 @options.command()
@@ -19,7 +17,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.TOMOGRAMS
 @options.box(32)
 @options.VOXEL_SIZE
-@click.option("--rescale-to", type=_POSITIVE, metavar="Å", help="Voxel size of the boxes. [that of the tomograms]")
+@click.option(
+    "--rescale-to", type=options.POSITIVE, metavar="Å", help="Voxel size of the boxes. [that of the tomograms]"
+)
 @click.option("--contrast", type=click.Choice(["bright", "dark"]), help="Dark is inverted. [not known]")
 @options.TILT_RANGE
 @options.settings("dataset.KEY=VALUE", SETTING)

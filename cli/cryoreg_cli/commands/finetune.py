@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from cryoreg_cli import options, run_options
-from cryoreg_cli.run_options import FINETUNE
+from cryoreg_cli import options, run_options, setting_options
+from cryoreg_cli.setting_options import FINETUNE
 
 
 @options.command()
-@run_options.options(FINETUNE)
+@setting_options.options(FINETUNE)
 @run_options.run_options
 @options.quietable
 def finetune(
@@ -33,7 +33,7 @@ def finetune(
     """
     from cryoreg.config import resolve
 
-    layers = run_options.layers(FINETUNE, given, assignments, config)
+    layers = setting_options.layers(FINETUNE, given, assignments, config)
     resolved = resolve("finetune", run_options.of_run("finetune", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)

@@ -10,12 +10,11 @@ import click
 
 from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import PATH
 
 
 @options.command()
-@click.option("--tomograms", type=PATH, metavar="PATH", help="Folder of the tomograms, or the only one. [none]")
-@click.option("--subtomograms", type=PATH, metavar="PATH", help="Folder or file of subtomograms. [none]")
+@click.option("--tomograms", type=options.PATH, metavar="PATH", help="Folder of the tomograms, or the only one. [none]")
+@click.option("--subtomograms", type=options.PATH, metavar="PATH", help="Folder or file of subtomograms. [none]")
 @options.VOXEL_SIZE
 @click.option("--contrast", type=click.Choice(["bright", "dark"]), help="How density looks in the files. [not known]")
 @options.TILT_RANGE

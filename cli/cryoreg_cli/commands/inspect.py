@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, options, run_options, terminal
+from cryoreg_cli import describing, options, setting_options, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +24,8 @@ _PROBLEMS = 20
 
 @options.command()
 @options.data(metavar="DATA|RUN")
-@run_options.options(())
-@run_options.READER
+@setting_options.options(())
+@options.READER
 @click.option("--all", "everything", is_flag=True, help="Look at the voxels of every subtomogram.")
 @options.jsonable
 @options.quietable
@@ -46,7 +46,7 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         from cryoreg_cli.inspect_run import inspect_run
 
         return inspect_run(root, as_json)
-    parameters = run_options.dataset_settings(assignments, "inspect")
+    parameters = setting_options.dataset_settings(assignments, "inspect")
     from cryoreg.datasets.inspection import inspect_path
 
     try:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import next_steps, options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import network_options, next_steps, options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT, START
-from cryoreg_cli.run_options import DATASET, DEVICE
+from cryoreg_cli.setting_options import DATASET, DEVICE
 
 _OPTIONS = (DATASET, DEVICE)
 
@@ -21,14 +22,14 @@ _OPTIONS = (DATASET, DEVICE)
 @click.option(
     "--labels-from",
     "labels",
-    type=run_options.PATH,
+    type=options.PATH,
     metavar="PATH",
     help="Labels to begin with: a table (.csv, .star) of ids and classes, or a folder of lists of ids. [none]",
 )
 @click.option(
     "--groups-from",
     "groups",
-    type=run_options.PATH,
+    type=options.PATH,
     metavar="PATH",
     help="Groups to arrange and show particles by, as `cryoreg cluster` writes them. [none]",
 )
@@ -48,11 +49,11 @@ _OPTIONS = (DATASET, DEVICE)
     metavar="NAME",
     help="How to choose whom to label next. [typiclust up to ten labels a class, then margin]",
 )
-@run_options.options(_OPTIONS)
+@setting_options.options(_OPTIONS)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of the page. [a free one]")
 @click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
 @click.option(
-    "--export", type=run_options.PATH, metavar="FILE", help="Write the labels as .star, .tbl or .csv, and stop. [no]"
+    "--export", type=options.PATH, metavar="FILE", help="Write the labels as .star, .tbl or .csv, and stop. [no]"
 )
 @options.OVERWRITE
 @options.quietable
@@ -82,19 +83,19 @@ def label(
 
     if export is None:
         opening.require_server()
-    layers = run_options.layers(_OPTIONS, given, assignments)
+    layers = setting_options.layers(_OPTIONS, given, assignments)
     data, table = opening.grouped_by(source)
-    told = None if start or opening.is_run(data) else run_options.start_of_project()
+    told = None if start or opening.is_run(data) else network_options.start_of_project()
     trained = opening.open_source(data, start or told, layers)
     for line in trained.remarks():
-        run_options.warn(line)
+        telling.tell(line)
     if export is not None:
         count = opening.export(trained, output, export, overwrite)
         numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output), 1))
         line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
         terminal.written(export, f"{line}\nclasses   {numbers}" if numbers else line)
         return
-    names = [name.strip() for name in classes.split(",") if name.strip()] or run_options.classes_of_project()
+    names = [name.strip() for name in classes.split(",") if name.strip()] or network_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups or table, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cryoreg.kinds import KINDS
-from cryoreg_cli import options, run_options, terminal
+from cryoreg_cli import options, terminal
 
 ADDED = (*KINDS, "logger", "writer", "command")
 """What packages can be begun of; what is a function or a file needs no template."""
@@ -22,12 +22,10 @@ def new() -> None:
 @new.command(cls=options.Command)
 @click.argument("name")
 @click.option("--kind", type=click.Choice(ADDED), required=True, help="What the plugin adds.")
-@click.option(
-    "--dir", "folder", type=run_options.PATH, default=".", metavar="DIR", help="Where its folder goes. [here]"
-)
+@click.option("--dir", "folder", type=options.PATH, default=".", metavar="DIR", help="Where its folder goes. [here]")
 @click.option("--license", type=click.Choice(["Apache-2.0", "MIT"]), default="Apache-2.0")
 @click.option("--author", help="For pyproject.toml and the licence. [the developers]")
-@click.option("--run", type=run_options.PATH, metavar="RUN", help="For weights: the finished run to publish. [none]")
+@click.option("--run", type=options.PATH, metavar="RUN", help="For weights: the finished run to publish. [none]")
 @options.quietable
 def plugin(name: str, kind: str, folder: Path, license: str, author: str | None, run: Path | None) -> None:
     """Write the package cryoreg-NAME: a component that works, its tests, and all that publishing needs.

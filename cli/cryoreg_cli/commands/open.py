@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg_cli import options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 
 
@@ -49,7 +49,7 @@ def open_source(
     from cryoreg.viewing.sources import Told
 
     told = Told(tomograms, voxel_size, coordinate_size, class_column, data, radius)
-    with run_options.own_options("tomograms", "voxel_size", "coordinate_size"):
+    with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
         written = run_open(source, viewer, told, tomogram, output, files_only, overwrite, click.echo)
     if written is not None:
         terminal.written(written, f"files     {written}")

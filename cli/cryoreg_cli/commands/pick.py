@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import PATH, own_options, parse_wheres, warn
+from cryoreg_cli.setting_options import own_options
 
 if TYPE_CHECKING:
     from cryoreg.datasets.tomograms.masks import Verb
-
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class _Settings(TypedDict):
@@ -34,9 +33,9 @@ class _Settings(TypedDict):
 
 
 @options.command()
-@options.argument("tomograms", nargs=-1, type=PATH, metavar="[TOMOGRAM]...", older=("--tomograms", "--data"))
-@click.option("--radius", type=_POSITIVE, metavar="Å", help="Radius of the particles. [that of --diameter]")
-@click.option("--diameter", type=_POSITIVE, metavar="Å", help="Instead of --radius. [that of --radius]")
+@options.argument("tomograms", nargs=-1, type=options.PATH, metavar="[TOMOGRAM]...", older=("--tomograms", "--data"))
+@click.option("--radius", type=options.POSITIVE, metavar="Å", help="Radius of the particles. [that of --diameter]")
+@click.option("--diameter", type=options.POSITIVE, metavar="Å", help="Instead of --radius. [that of --radius]")
 @click.option(
     "--picker",
     type=COMPONENT["picker"],
@@ -62,15 +61,17 @@ class _Settings(TypedDict):
     help="Keep the N best of each. [all]",
 )
 @click.option("--subvoxel", is_flag=True, help="Place picks between voxels; extraction then interpolates.")
-@click.option("--template", type=PATH, metavar="MRC", help="Rank by correlation with this map, density bright. [none]")
+@click.option(
+    "--template", type=options.PATH, metavar="MRC", help="Rank by correlation with this map, density bright. [none]"
+)
 @click.option("--rotations", type=click.IntRange(min=1), default=500, help="Of the template.")
 @options.TILT_RANGE
 @click.option("--tilt-axis", type=click.Choice(["x", "y"]), help="The beam is z. [y]")
-@click.option("--low-pass", type=_POSITIVE, metavar="Å", help="Of the template. [not filtered]")
+@click.option("--low-pass", type=options.POSITIVE, metavar="Å", help="Of the template. [not filtered]")
 @click.option("--min-cc", type=click.FloatRange(-1, 1), help="Lowest correlation to keep. [all]")
 @options.WHERE
 @options.output("The STAR file; a .csv is written beside it.", default="picks.star")
-@click.option("--picture", type=PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
+@click.option("--picture", type=options.PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
 @options.OVERWRITE
 @options.quietable
 def pick(
@@ -112,11 +113,11 @@ def pick(
             contrast=told.contrast or "auto",
             tilt_range=told.tilt_range,
             tilt_axis=told.tilt_axis or "y",
-            where=parse_wheres(wheres),
+            where=options.parse_wheres(wheres),
             **settings,
         )
         for note in notes:
-            warn(f"note: {note}")
+            telling.tell(f"note: {note}")
         picked = run_pick(paths, chosen, Outputs(output, picture, overwrite), told)
     lines = picked.lines()
     if line := remember("tomograms", told.learnt(picked.picks), picked.star, "pick"):

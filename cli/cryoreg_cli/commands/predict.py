@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import describing, next_steps, options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import describing, next_steps, options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import INFER
+from cryoreg_cli.setting_options import INFER
 
 if TYPE_CHECKING:
     from cryoreg.inference.predict import Threshold
@@ -25,8 +26,8 @@ class _Threshold(click.ParamType):
 
 
 @options.command()
-@click.argument("run", type=run_options.PATH)
-@run_options.options(INFER)
+@click.argument("run", type=options.PATH)
+@setting_options.options(INFER)
 @options.output("A .star, .csv or .tbl file, or another's.")
 @click.option("--format", "form", type=COMPONENT["writer"], metavar="NAME", help="The writer. [as the suffix says]")
 @click.option(
@@ -66,14 +67,14 @@ def predict(
     """
     from cryoreg.inference.predict import run_prediction
 
-    layers = run_options.layers(INFER, given, assignments)
+    layers = setting_options.layers(INFER, given, assignments)
     predictions = run_prediction(
-        run, layers, output, form, unsure, none_of_these, overwrite, skip_bad, say=run_options.warn
+        run, layers, output, form, unsure, none_of_these, overwrite, skip_bad, say=telling.tell
     )
     for name, reason in predictions.left_out.items():
-        run_options.warn(f"left out  {name}: {reason}")
+        telling.tell(f"left out  {name}: {reason}")
     if predictions.left_out:
-        run_options.warn(f"left out: {len(predictions.left_out)} could not be read and were not classified")
+        telling.tell(f"left out: {len(predictions.left_out)} could not be read and were not classified")
     if as_json:
         return terminal.result(describing.to_json({"run": str(run), "output": str(output), **_plain(predictions)}))
     _print(predictions)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryoreg_cli import next_steps, options, run_options
-from cryoreg_cli.run_options import PRETRAIN
+from cryoreg_cli import next_steps, options, run_options, setting_options
+from cryoreg_cli.setting_options import PRETRAIN
 
 
 @options.command()
-@run_options.options(PRETRAIN)
+@setting_options.options(PRETRAIN)
 @run_options.run_options
 @options.quietable
 def pretrain(
@@ -28,7 +28,7 @@ def pretrain(
     """
     from cryoreg.config import resolve
 
-    layers = run_options.layers(PRETRAIN, given, assignments, config)
+    layers = setting_options.layers(PRETRAIN, given, assignments, config)
     resolved = resolve("pretrain", run_options.of_run("pretrain", layers, recipe, run_dir, resume))
     if dry_run:
         return run_options.print_values(resolved)

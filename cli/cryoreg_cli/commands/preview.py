@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import AUGMENTATION, DATASET, SEED
+from cryoreg_cli import options, setting_options, terminal
+from cryoreg_cli.setting_options import AUGMENTATION, DATASET, SEED
 
 if TYPE_CHECKING:
     from cryoreg.contracts import TiltAxis
@@ -18,7 +18,7 @@ OPTIONS = (AUGMENTATION, DATASET, SEED)
 
 @options.command()
 @options.data(required=False)
-@run_options.options(OPTIONS, "pretrain")
+@setting_options.options(OPTIONS, "pretrain")
 @options.CONFIG
 @click.option("--count", type=click.IntRange(1, 100), default=6, help="Subtomograms to show.")
 @click.option("--views", type=click.IntRange(1, 10), default=3, help="Views of each.")
@@ -48,7 +48,7 @@ def preview(
     """
     from cryoreg.config import resolve
 
-    resolved = resolve("pretrain", run_options.layers(OPTIONS, given, assignments, config, data))
+    resolved = resolve("pretrain", setting_options.layers(OPTIONS, given, assignments, config, data))
     from cryoreg.analysis.preview import run_preview
 
     run_preview(resolved, output, count, views, tilt_axis, overwrite)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import INFER
+from cryoreg import telling
+from cryoreg_cli import network_options, options, setting_options, terminal
+from cryoreg_cli.setting_options import INFER
 
 if TYPE_CHECKING:
     from cryoreg.config import Layer
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @options.command()
-@run_options.networks
-@run_options.options(INFER)
+@network_options.networks
+@setting_options.options(INFER)
 @click.option(
     "--part",
     type=click.Choice(["test", "val", "train", "all"]),
@@ -46,12 +47,12 @@ def report(
     from cryoreg.analysis.report import run_report
     from cryoreg.files import readable
 
-    layers = run_options.layers(INFER, given, assignments)
+    layers = setting_options.layers(INFER, given, assignments)
     if len(runs) > 1:
         return _compare(runs, start, layers, output or Path("comparison.html"), part, overwrite)
     run = next(iter(runs), None)
-    network = run_options.network_of(run, start)
-    written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=run_options.warn)
+    network = network_options.network_of(run, start)
+    written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=telling.tell)
     page = written.path
     terminal.written(page, f"report    {page} ({page.stat().st_size / 1e6:.1f} MB)")
     click.echo(f"trust it? {readable(written.verdict)}")
@@ -67,7 +68,7 @@ def _compare(
 
     if start is not None:
         raise click.UsageError("several RUNs are compared by themselves; leave out --from")
-    words = compare_runs(runs, layers, output, part, overwrite, say=run_options.warn)
+    words = compare_runs(runs, layers, output, part, overwrite, say=telling.tell)
     terminal.written(output, f"report    {output} ({output.stat().st_size / 1e6:.1f} MB)")
     for line in words:
         click.echo(f"compared  {readable(line)}")

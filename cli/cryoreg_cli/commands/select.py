@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
-from cryoreg_cli.run_options import PATH
+from cryoreg import telling
+from cryoreg_cli import options, setting_options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.datasets.tomograms.masks import Verb
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cryoreg.selection.select import Split
 
 _SHARE = click.FloatRange(0, 1)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 _MARK = click.Choice(["keep", "drop", "only"])
 
 
@@ -34,12 +33,18 @@ _MARK = click.Choice(["keep", "drop", "only"])
 @click.option(
     "--distance", metavar="120A|8vx", help="Of two in a tomogram that are nearer, keep the more confident one. [both]"
 )
-@click.option("--coordinate-size", type=_POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]")
+@click.option(
+    "--coordinate-size", type=options.POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]"
+)
 @click.option("--per-tomogram", type=click.IntRange(1), metavar="N", help="Keep the N most confident of each. [all]")
 @options.WHERE
-@options.option("--tomograms", "tomogram_files", type=PATH, metavar="DIR", help="For --where. [beside the list]")
+@options.option(
+    "--tomograms", "tomogram_files", type=options.PATH, metavar="DIR", help="For --where. [beside the list]"
+)
 @options.VOXEL_SIZE
-@click.option("--merge", type=PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable. [none]")
+@click.option(
+    "--merge", type=options.PATH, multiple=True, metavar="LIST", help="Another list to take from; repeatable. [none]"
+)
 @click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME. [one file]")
 @options.OVERWRITE
 @options.quietable
@@ -87,12 +92,12 @@ def select(
         Distance.parse(distance) if distance else None,
         coordinate_size,
         per_tomogram,
-        run_options.parse_wheres(wheres),
+        options.parse_wheres(wheres),
         tomogram_files,
         voxel_size,
     )
-    with run_options.own_options("tomograms", "voxel_size", "coordinate_size"):
-        found = run_select([list, *merge], rules, output, split, overwrite, run_options.warn)
+    with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
+        found = run_select([list, *merge], rules, output, split, overwrite, telling.tell)
     _print(found.chosen)
     for path, count in found.files.items():
         terminal.written(path, f"{count:9,}  {path}")

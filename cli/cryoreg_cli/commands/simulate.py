@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import options, terminal
 from cryoreg_cli.completion_values import SCENE_SETTING
-from cryoreg_cli.run_options import PATH
 
 if TYPE_CHECKING:
     from cryoreg.datasets.conversion.simulated_store import Outcome, SimulatedSet
@@ -33,7 +33,9 @@ _OF_SUBTOMOGRAMS = (*("universe", "per_class", "snr_region", "mode", "lab", "mrc
 )
 @options.settings("KEY=VALUE", SCENE_SETTING)
 @click.option("--show-settings", is_flag=True, help="Print all settings with their meaning, and stop.")
-@click.option("--structures", type=PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]")
+@click.option(
+    "--structures", type=options.PATH, metavar="DIR", help="PDB, mmCIF and MRC files. [ten made-up assemblies]"
+)
 @click.option(
     "--universe",
     type=click.IntRange(2),
@@ -51,14 +53,14 @@ _OF_SUBTOMOGRAMS = (*("universe", "per_class", "snr_region", "mode", "lab", "mrc
 )
 @click.option(
     "--voxel-size",
-    type=click.FloatRange(0, min_open=True),
+    type=options.POSITIVE,
     metavar="Å",
     help="Of what is simulated. [the preset's; 20 with --universe]",
 )
 @click.option("--assembly", default="1", help="Biological assembly, or 'none' for atoms as listed.")
 @click.option(
     "--map-voxel-size",
-    type=click.FloatRange(0, min_open=True),
+    type=options.POSITIVE,
     metavar="Å",
     help="Of MRC maps, where headers do not say or are wrong. [as they say]",
 )
@@ -83,9 +85,11 @@ _OF_SUBTOMOGRAMS = (*("universe", "per_class", "snr_region", "mode", "lab", "mrc
 @options.output("The store to write (HDF5), or the folder of tomograms. [required]", metavar="PATH", required=False)
 @options.OVERWRITE
 @click.option("--clean-copies", is_flag=True, help="Keep each subtomogram's noise-free copy in the store too.")
-@click.option("--lab", type=PATH, metavar="DIR", help="Write the layout of the paper's lab as well. [no]")
-@click.option("--mrc", type=PATH, metavar="DIR", help="Write a folder of MRC files by class as well. [no]")
-@click.option("--montage", type=PATH, metavar="PNG", help="Draw the first subtomogram of each class. [not drawn]")
+@click.option("--lab", type=options.PATH, metavar="DIR", help="Write the layout of the paper's lab as well. [no]")
+@click.option("--mrc", type=options.PATH, metavar="DIR", help="Write a folder of MRC files by class as well. [no]")
+@click.option(
+    "--montage", type=options.PATH, metavar="PNG", help="Draw the first subtomogram of each class. [not drawn]"
+)
 @options.PROCESSES
 @options.quietable
 def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | None, **given: Any) -> None:
@@ -115,7 +119,7 @@ def simulate(assignments: tuple[str, ...], show_settings: bool, output: Path | N
     from cryoreg.datasets.conversion.simulated_store import SimulatedSet, write
 
     simulated = _universe(given) if given["universe"] else _set_of(settings, given)
-    with run_options.resumable():
+    with terminal.resumable():
         outcome = write(
             simulated, output, given["preset"], given["clean_copies"], given["processes"], given["overwrite"]
         )
@@ -191,7 +195,7 @@ def _list_structures(bodies: Sequence[Structure], settings: SceneSettings) -> No
     for body in bodies:
         note = "; larger than the box" if 2 * body.radius > extent else ""
         said = f"{body.mass / 1e3:.0f} kDa, radius {body.radius:.0f} Å, {len(body.points):,} points{note}"
-        run_options.warn(f"structure {body.name}: {said}")
+        telling.tell(f"structure {body.name}: {said}")
 
 
 def _check_outputs(given: dict[str, Any], output: Path, folders: list[Path]) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg import telling
+from cryoreg_cli import network_options, options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
-from cryoreg_cli.run_options import EXPLORE, LABELS_FROM
+from cryoreg_cli.setting_options import EXPLORE, LABELS_FROM
 
 if TYPE_CHECKING:
     from cryoreg.labelling.suggestions import Suggested
@@ -19,8 +20,8 @@ _OPTIONS = (*EXPLORE, LABELS_FROM)
 
 
 @options.command()
-@run_options.network
-@run_options.options(_OPTIONS)
+@network_options.network
+@setting_options.options(_OPTIONS)
 @click.option("--query", type=COMPONENT["query"], default="margin", metavar="NAME", help="How to choose.")
 @click.option("--count", type=click.IntRange(1), default=20, help="How many to suggest.")
 @options.SEED
@@ -47,9 +48,9 @@ def suggest(
 
     chosen, rest = _of_query(assignments)
     spec = query_of(query, chosen)
-    layers = run_options.layers(_OPTIONS, given, rest)
-    network = run_options.network_of(run, start)
-    found = run_suggest(network, layers, spec, count, output, seed, overwrite, run_options.warn)
+    layers = setting_options.layers(_OPTIONS, given, rest)
+    network = network_options.network_of(run, start)
+    found = run_suggest(network, layers, spec, count, output, seed, overwrite, telling.tell)
     _print(found, terminal.result if output is None else click.echo)
     if output is not None:
         terminal.written(output, f"suggestions {output}")
@@ -72,4 +73,4 @@ def _print(found: Suggested, say: Callable[[str], None]) -> None:
     accuracy = ""
     if found.accuracy is not None:
         accuracy = f"; cross-validated accuracy {found.accuracy.said_of('labels')}"
-    run_options.warn(f"note: {found.labelled} labels so far{accuracy}")
+    telling.tell(f"note: {found.labelled} labels so far{accuracy}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from cryoreg_cli import options, run_options, terminal
+from cryoreg_cli import options, setting_options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.analysis.view import Subject
@@ -26,8 +26,8 @@ class _Surface(TypedDict):
 
 @options.command()
 @options.data(required=False)
-@run_options.options(())
-@run_options.READER
+@setting_options.options(())
+@options.READER
 @options.IDS
 @click.option("--count", type=click.IntRange(1, 50), default=6, help="So many, without --ids.")
 @click.option("--level", type=float, default=2.0, help="Surface: σ above the mean.")
@@ -54,7 +54,7 @@ class _Surface(TypedDict):
 )
 @click.option("--invert", is_flag=True, help="Density is dark.")
 @options.output("The figure: .png, .pdf or .svg.  [view.png]", metavar="PNG", required=False)
-@click.option("--html", type=run_options.PATH, metavar="HTML", help="A page with surfaces to turn by mouse. [none]")
+@click.option("--html", type=options.PATH, metavar="HTML", help="A page with surfaces to turn by mouse. [none]")
 @options.OVERWRITE
 @options.quietable
 def view(
@@ -101,7 +101,7 @@ def _read(
             if ids:
                 raise DataError(f"{data}: is a single volume; leave out --ids")
             return [library.single(root)], {str(root)}
-    settings = run_options.dataset_settings(assignments, "view")
+    settings = setting_options.dataset_settings(assignments, "view")
     spec = choose_dataset(root, dataset, settings, find_project())[0].spec
     opened = spec.load()
     indices = find(opened, read_ids(ids)) if ids else choose(opened, count)
