@@ -169,6 +169,10 @@ VOXEL_SIZE = option(
     metavar="Å",
     help="Of the files, where they do not say or are wrong. [as they say]",
 )
+COORDINATE_SIZE = option(
+    "--coordinate-size", type=POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]"
+)
+CLASS_COLUMN = option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")
 TILT_RANGE = option("--tilt-range", type=(float, float), metavar="MIN MAX", help="Of the tilt series, °. [not known]")
 
 

@@ -15,13 +15,11 @@ from cryoreg_cli.completion_values import COMPONENT
 @click.option("--viewer", type=COMPONENT["viewer"], metavar="NAME", help="[the first whose program is on the PATH]")
 @click.option("--tomogram", metavar="NAME", help="Which to show. [that with the most particles; --files-only: all]")
 @click.option("--radius", type=options.POSITIVE, default=80.0, metavar="Å", help="Of a particle that is sure.")
-@click.option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")
+@options.CLASS_COLUMN
 @click.option("--data", type=options.PATH, metavar="LIST", help="For the classifier of RUN. [the run's own data]")
 @options.TOMOGRAMS
 @options.VOXEL_SIZE
-@click.option(
-    "--coordinate-size", type=options.POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]"
-)
+@options.COORDINATE_SIZE
 @click.option("--files-only", is_flag=True, help="Write the viewer's files, and say how to open them.")
 @options.output("Where to. [a cache; with --files-only NAME_VIEWER]", metavar="DIR", required=False)
 @options.OVERWRITE

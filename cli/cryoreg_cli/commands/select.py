@@ -23,7 +23,7 @@ _MARK = click.Choice(["keep", "drop", "only"])
 @options.data(name="list", metavar="LIST")
 @options.output("The list to write, of the same kind.")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="A class to keep; repeatable. [all]")
-@click.option("--class-column", metavar="COLUMN", help="Where classes stand. [cryoreg's, else the list's own]")
+@options.CLASS_COLUMN
 @click.option("--min-confidence", type=_SHARE, metavar="0-1", help="Keep what is as sure as this. [all]")
 @click.option("--min-familiarity", type=_SHARE, metavar="0-1", help="Keep what is as familiar as this. [all]")
 @click.option("--unsure", type=_MARK, default="keep", help="Those below predict's threshold.")
@@ -33,9 +33,7 @@ _MARK = click.Choice(["keep", "drop", "only"])
 @click.option(
     "--distance", metavar="120A|8vx", help="Of two in a tomogram that are nearer, keep the more confident one. [both]"
 )
-@click.option(
-    "--coordinate-size", type=options.POSITIVE, metavar="Å", help="Per unit of the coordinates. [as the list says]"
-)
+@options.COORDINATE_SIZE
 @click.option("--per-tomogram", type=click.IntRange(1), metavar="N", help="Keep the N most confident of each. [all]")
 @options.WHERE
 @options.option(
