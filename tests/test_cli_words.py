@@ -332,6 +332,13 @@ def test_what_is_told_of_files_is_a_setting_of_the_data_set(simulated: Path) -> 
     assert both == short, "--set has the last word"
 
 
+def test_a_dry_run_names_the_option_that_was_typed(simulated: Path) -> None:
+    words = ("pretrain", "--data", simulated, "--voxel-size", "12", "--dry-run")
+    found = [run(*words).stdout, run(*words, "--set", "dataset.voxel_size=33.0").stdout]
+    rows = [line.split() for shown in found for line in shown.splitlines() if line.startswith("dataset.voxel_size ")]
+    assert rows == [["dataset.voxel_size", "12.0", "--voxel-size"], ["dataset.voxel_size", "33.0", "--set"]]
+
+
 @pytest.mark.parametrize(
     "words",
     [["inspect"], ["convert", "--output", "o.h5"], ["embed", "--from", "rb3d_universe", "--output", "o.csv", "--data"]],

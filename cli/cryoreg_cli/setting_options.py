@@ -162,9 +162,8 @@ def files(function: Command) -> Command:
     @wraps(function)
     def run(*args: Any, assignments: tuple[str, ...], **given: Any) -> object:
         told = {key: value for key in _OF_FILES if (value := given.pop(key)) is not None}
-        said = (f"dataset.{key}={as_toml(value)}" for key, value in told.items())
         with own_options(*told):
-            return function(*args, assignments=(*said, *assignments), **given)
+            return function(*args, assignments=(*said(told), *assignments), **given)
 
     decorators = (declared.TOMOGRAMS, declared.box(left_out=" [a network's own; else 32]"), declared.VOXEL_SIZE)
     return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), run)
@@ -178,7 +177,7 @@ def own_options(*keys: str) -> Iterator[None]:
     if not keys:
         yield
         return
-    settings = re.compile(rf"(?:--set )?\bdataset\.({'|'.join(keys)})\b(?: \((?:--set|argument)\))?(=?)")
+    settings = re.compile(rf"(?:--set )?\bdataset\.({'|'.join(keys)})\b(?: \((?:--[a-z-]+|argument)\))?(=?)")
     try:
         yield
     except CryoregError as error:
@@ -187,9 +186,22 @@ def own_options(*keys: str) -> Iterator[None]:
         raise
 
 
-def as_toml(value: object) -> str:
-    """Write the value of an option as --set takes it."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str, ensure_ascii=False)
+class _Said(str):
+    """An assignment, as --set takes it, that another option makes."""
+
+    flag: str
+
+
+def said(told: Mapping[str, object]) -> list[str]:
+    """Return what options of these names say of the data set, as assignments that know their option."""
+    return [_assignment(key, value) for key, value in told.items() if value is not None]
+
+
+def _assignment(key: str, value: object) -> _Said:
+    plain = list(value) if isinstance(value, tuple) else value
+    made = _Said(f"dataset.{key}={json.dumps(plain, default=str, ensure_ascii=False)}")
+    made.flag = f"--{key.replace('_', '-')}"
+    return made
 
 
 def layers(
@@ -213,7 +225,7 @@ def layers(
         if given[shorthand.parameter] is not None:
             section, key = shorthand.key.split(".")
             found.append(Layer(shorthand.flag, {section: {key: given[shorthand.parameter]}}))
-    return found + [parse_assignment(text) for text in assignments]
+    return found + [parse_assignment(text, getattr(text, "flag", "--set")) for text in assignments]
 
 
 def dataset_settings(assignments: tuple[str, ...], command: str) -> dict[str, object]:

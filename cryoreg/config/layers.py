@@ -66,13 +66,13 @@ def read_toml(path: Path) -> Layer:
     return Layer(str(path), values)
 
 
-def parse_assignment(text: str) -> Layer:
-    """Read ``section.key=value``; the value is TOML, or else a plain string."""
+def parse_assignment(text: str, source: str = "--set") -> Layer:
+    """Read ``section.key=value``, as ``source`` says; the value is TOML, or else a plain string."""
     key, equals, value = text.partition("=")
     section, dot, name = key.strip().partition(".")
     if not (equals and dot and section and name):
         raise ConfigError(f"--set {text}: expected section.key=value, for example method.temperature=0.1")
-    return Layer("--set", {section: {name: _toml_value(value.strip())}})
+    return Layer(source, {section: {name: _toml_value(value.strip())}})
 
 
 def _toml_value(text: str) -> object:

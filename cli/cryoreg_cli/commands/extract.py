@@ -9,7 +9,7 @@ import click
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.setting_options import as_toml, own_options
+from cryoreg_cli.setting_options import own_options, said
 
 
 @options.command()
@@ -47,7 +47,6 @@ def extract(
     """
     from cryoreg.config.project_text import remember
 
-    given = [f"dataset.{key}={as_toml(value)}" for key, value in settings.items() if value is not None]
     with own_options(*settings):
         context.invoke(
             convert,
@@ -57,7 +56,7 @@ def extract(
             form=form,
             overwrite=overwrite,
             skip_bad=skip_bad,
-            assignments=(*given, *assignments),
+            assignments=(*said(settings), *assignments),
             dataset__name="tomogram",
         )
     if settings["tomograms"]:
