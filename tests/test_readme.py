@@ -12,6 +12,7 @@ import mrcfile
 import numpy as np
 import pytest
 import starfile
+from click.core import ParameterSource
 from support.console_blocks import Command, check, steps_of
 from support.mrc_writing import write_mrc
 
@@ -46,11 +47,15 @@ LINES = [step for steps in SECTIONS.values() for step in steps if words_of(step)
 
 @pytest.mark.parametrize("step", LINES, ids=lambda step: step.text.partition(" #")[0])
 def test_every_line_parses(step: Command) -> None:
+    """Every option is one of its command, by its name of today."""
     command: click.Command = cryoreg
     _, *words = words_of(step)
     while isinstance(command, click.Group):
         command = command.get_command(click.Context(command), words.pop(0)) or pytest.fail(step.text)
-    command.make_context(str(command.name), words)
+    context = command.make_context(str(command.name), list(words))
+    told = [p for p in command.params if context.get_parameter_source(str(p.name)) is ParameterSource.COMMANDLINE]
+    assert told
+    assert {word for word in words if word.startswith("--")} <= {name for p in told for name in p.opts}
 
 
 def test_the_path_names_what_an_earlier_line_has_written() -> None:
