@@ -6,16 +6,10 @@ import shlex
 
 import click
 import pytest
-from click.testing import CliRunner
+from support.command_line import cli, ok
 
 from cryoreg_cli.main import cryoreg
 from cryoreg_cli.steps import STEPS, in_steps
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(cryoreg, words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_each_command_of_cryoreg_is_in_one_step_and_each_step_names_commands_that_there_are() -> None:
@@ -34,7 +28,7 @@ def test_commands_of_other_packages_come_last() -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
 def test_an_example_stands_in_one_line_and_takes_options_that_there_are(step) -> None:
-    assert f"  $ {step.example}\n" in run("--help")
+    assert f"  $ {step.example}\n" in ok("--help")
     _, name, *words = shlex.split(step.example)
     options = {option for p in cryoreg.get_command(click.Context(cryoreg), name).params for option in p.opts}
     assert name in step.commands
@@ -42,12 +36,12 @@ def test_an_example_stands_in_one_line_and_takes_options_that_there_are(step) ->
 
 
 def test_what_commands_do_is_not_cut() -> None:
-    assert "..." not in run("--help").partition("\n\n")[2].replace("[ARGS]...", "")
+    assert "..." not in ok("--help").partition("\n\n")[2].replace("[ARGS]...", "")
 
 
 def test_help_is_that_of_the_command() -> None:
-    assert run("help") == run("--help")
-    assert run("help", "evaluate") == run("evaluate", "--help")
-    result = CliRunner().invoke(cryoreg, ("help", "evalute"))
+    assert ok("help") == ok("--help")
+    assert ok("help", "evaluate") == ok("evaluate", "--help")
+    result = cli("help", "evalute")
     assert result.exit_code == 1
     assert "did you mean 'evaluate'?" in result.output

@@ -13,12 +13,11 @@ import pandas as pd
 import pytest
 import scipy.spatial
 import starfile
-from click.testing import CliRunner, Result
 from PIL import Image
+from support.command_line import cli, ok
 from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg_cli.main import cryoreg
 
 pytestmark = pytest.mark.filterwarnings("ignore:Data array contains NaN")  # mrcfile, of what tests write
 
@@ -36,16 +35,6 @@ def blobs(width=2.0, sign=1, shape=SHAPE) -> np.ndarray:
     return volume
 
 
-def cli(*arguments) -> Result:
-    return CliRunner().invoke(cryoreg, [str(a) for a in arguments])
-
-
-def ok(*arguments) -> str:
-    result = cli("pick", *arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 @pytest.fixture
 def tomogram(tmp_path: Path) -> Path:
     return write_mrc(tmp_path / "in" / "one.mrc", blobs())
@@ -61,7 +50,7 @@ def xyz(file: Path) -> np.ndarray:
 @pytest.mark.parametrize("size", [("--radius", 30), ("--diameter", 60)])
 def test_every_particle_and_nothing_else(tomogram, tmp_path, size) -> None:
     before = state(tomogram.parent)
-    output = ok(tomogram, *size, "--output", tmp_path / "picks.star")
+    output = ok("pick", tomogram, *size, "--output", tmp_path / "picks.star")
     assert f"{len(CENTRES)} picks" in output
     assert "density bright" in output
     for ending in ("star", "csv"):
@@ -71,7 +60,7 @@ def test_every_particle_and_nothing_else(tomogram, tmp_path, size) -> None:
 
 
 def test_star_tells_tomogram_voxel_size_and_merit_best_first(tomogram, tmp_path) -> None:
-    ok(tomogram, "--radius", RADIUS, "--output", tmp_path / "picks.star")
+    ok("pick", tomogram, "--radius", RADIUS, "--output", tmp_path / "picks.star")
     content = starfile.read(tmp_path / "picks.star", always_dict=True)
     optics, particles = content["optics"], content["particles"]
     assert optics["rlnImagePixelSize"].tolist() == [10.0]
@@ -89,7 +78,9 @@ def test_star_tells_tomogram_voxel_size_and_merit_best_first(tomogram, tmp_path)
 @pytest.mark.parametrize("said", [False, True])
 def test_contrast_found_out_or_said(tmp_path, sign, contrast, said) -> None:
     file = write_mrc(tmp_path / "t.mrc", blobs(sign=sign))
-    output = ok(file, "--radius", RADIUS, "--output", tmp_path / "p.star", *(["--contrast", contrast] if said else []))
+    output = ok(
+        "pick", file, "--radius", RADIUS, "--output", tmp_path / "p.star", *(["--contrast", contrast] if said else [])
+    )
     assert f"density {contrast}" in output
     assert "warning" not in output
     assert sorted(map(tuple, xyz(tmp_path / "p.star").astype(int).tolist())) == sorted(CENTRES)
@@ -97,21 +88,21 @@ def test_contrast_found_out_or_said(tmp_path, sign, contrast, said) -> None:
 
 def test_what_the_user_says_of_contrast_is_taken(tomogram, tmp_path) -> None:
     """Bright blobs have dark rings; looked for as dark particles, those are what is found."""
-    ok(tomogram, "--radius", RADIUS, "--contrast", "dark", "--output", tmp_path / "p.star")
+    ok("pick", tomogram, "--radius", RADIUS, "--contrast", "dark", "--output", tmp_path / "p.star")
     distances = np.linalg.norm(xyz(tmp_path / "p.star")[:, None] - np.array(CENTRES), axis=-1).min(axis=1)
     assert distances.min() > 2
 
 
 def test_noise_is_not_certain(tmp_path) -> None:
     file = write_mrc(tmp_path / "noise.mrc", noise((40, 60, 60)))
-    output = ok(file, "--radius", 20, "--output", tmp_path / "p.star")
+    output = ok("pick", file, "--radius", 20, "--output", tmp_path / "p.star")
     assert "warning   noise.mrc: whether density is bright or dark is not certain" in output
     assert "--contrast" in output
 
 
 def test_threshold_top_margin_and_distance(tomogram, tmp_path) -> None:
     def picked(*options) -> pd.DataFrame:
-        ok(tomogram, "--radius", RADIUS, "--output", tmp_path / "p.star", "--overwrite", *options)
+        ok("pick", tomogram, "--radius", RADIUS, "--output", tmp_path / "p.star", "--overwrite", *options)
         return pd.read_csv(tmp_path / "p.csv")
 
     everything = picked()
@@ -128,7 +119,7 @@ def test_threshold_top_margin_and_distance(tomogram, tmp_path) -> None:
 
 def test_voxel_size_of_the_user_overrules_the_file(tmp_path) -> None:
     file = write_mrc(tmp_path / "t.mrc", blobs(), voxel_size=None)
-    ok(file, "--radius", RADIUS / 2, "--voxel-size", 5, "--output", tmp_path / "p.star")
+    ok("pick", file, "--radius", RADIUS / 2, "--voxel-size", 5, "--output", tmp_path / "p.star")
     assert sorted(map(tuple, xyz(tmp_path / "p.star").astype(int).tolist())) == sorted(CENTRES)
     assert starfile.read(tmp_path / "p.star")["optics"]["rlnImagePixelSize"].tolist() == [5.0]
 
@@ -138,7 +129,7 @@ def test_subvoxel(tmp_path) -> None:
     centre = (20.3, 19.8, 14.4)
     volume = noise(SHAPE) * 1e-3 + np.exp(-np.square(grid - centre).sum(axis=-1) / 18).astype(np.float32)
     file = write_mrc(tmp_path / "t.mrc", volume)
-    ok(file, "--radius", 50, "--top", 1, "--subvoxel", "--output", tmp_path / "p.star")
+    ok("pick", file, "--radius", 50, "--top", 1, "--subvoxel", "--output", tmp_path / "p.star")
     np.testing.assert_allclose(xyz(tmp_path / "p.star"), [centre], atol=0.05)
 
 
@@ -146,7 +137,9 @@ def test_several_tomograms_make_one_list(tmp_path) -> None:
     write_mrc(tmp_path / "in" / "b.mrc", blobs(), voxel_size=10)
     write_mrc(tmp_path / "in" / "a b é.rec", blobs(sign=-1), voxel_size=12)
     write_mrc(tmp_path / "in" / "notes.txt", noise())
-    output = ok(tmp_path / "in", "--radius", RADIUS, "--output", tmp_path / "p.star", "--picture", tmp_path / "p.png")
+    output = ok(
+        "pick", tmp_path / "in", "--radius", RADIUS, "--output", tmp_path / "p.star", "--picture", tmp_path / "p.png"
+    )
     assert "a b é.rec" in output
     assert f"total     {2 * len(CENTRES)} picks in 2 tomograms" in output
     content = starfile.read(tmp_path / "p.star")
@@ -160,7 +153,9 @@ def test_several_tomograms_make_one_list(tmp_path) -> None:
 
 def test_an_empty_tomogram_among_others_is_no_error(tmp_path) -> None:
     files = [write_mrc(tmp_path / "full.mrc", blobs()), write_mrc(tmp_path / "noise.mrc", noise(SHAPE))]
-    output = ok(*files, "--radius", RADIUS, "--threshold", 5, "--contrast", "bright", "--output", tmp_path / "p.star")
+    output = ok(
+        "pick", *files, "--radius", RADIUS, "--threshold", 5, "--contrast", "bright", "--output", tmp_path / "p.star"
+    )
     assert "noise.mrc  0 picks" in output
     assert "total" in output
 
@@ -181,16 +176,16 @@ def test_template_ranks_by_correlation(tmp_path, template, sign) -> None:
         volume[z, y, x] += sign * 60
     file = write_mrc(tmp_path / "in" / "t.mrc", volume)
     options = (file, "--radius", RADIUS, "--margin", 4, "--overwrite", "--output", tmp_path / "p.star")
-    ok(*options, "--top", 3)
+    ok("pick", *options, "--top", 3)
     assert sorted(map(tuple, xyz(tmp_path / "p.star").astype(int).tolist())) == sorted(spikes)
-    output = ok(*options, "--template", template, "--rotations", 5, "--top", len(CENTRES))
+    output = ok("pick", *options, "--template", template, "--rotations", 5, "--top", len(CENTRES))
     assert "correlation" in output
     assert sorted(map(tuple, xyz(tmp_path / "p.star").astype(int).tolist())) == sorted(CENTRES)
     table = pd.read_csv(tmp_path / "p.csv")
     assert table["cc"].min() > 0.8
     assert table["score"].equals(table["cc"])
     assert pd.read_csv(tmp_path / "p.csv")["cc"].is_monotonic_decreasing
-    ok(*options, "--template", template, "--rotations", 5, "--min-cc", 0.8)
+    ok("pick", *options, "--template", template, "--rotations", 5, "--min-cc", 0.8)
     assert len(xyz(tmp_path / "p.csv")) == len(CENTRES)
 
 
@@ -204,11 +199,11 @@ def test_ome_zarr_is_picked_as_mrc_is(tomogram, tmp_path) -> None:
     group.attrs["multiscales"] = [
         {"version": "0.4", "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
     ]
-    ok(tomogram.parent, "--radius", RADIUS, "--output", tmp_path / "p.star")
+    ok("pick", tomogram.parent, "--radius", RADIUS, "--output", tmp_path / "p.star")
     rows = pd.read_csv(tmp_path / "p.csv")
     mrc, ome = (rows[rows["tomogram"] == name].drop(columns="tomogram") for name in ("one.mrc", "one_as.zarr"))
     assert len(mrc) == len(CENTRES)
-    ok(tomogram.parent / "one_as.zarr" / "0", "--radius", RADIUS, "--output", tmp_path / "level.star")
+    ok("pick", tomogram.parent / "one_as.zarr" / "0", "--radius", RADIUS, "--output", tmp_path / "level.star")
     assert set(starfile.read(tmp_path / "level.star")["particles"]["rlnMicrographName"]) == {"one_as.zarr/0"}
     output = ("--output", tmp_path / "set.h5", "--box", 8, "--tomograms", tomogram.parent)
     assert cli("extract", "--data", tmp_path / "level.star", *output).exit_code == 0
@@ -288,7 +283,7 @@ def test_bad_input_is_one_line_and_writes_nothing(workplace, name) -> None:
 
 
 def test_overwrite_replaces_the_lists(workplace) -> None:
-    ok("one.mrc", "--radius", RADIUS, "--output", "old.star", "--overwrite")
+    ok("pick", "one.mrc", "--radius", RADIUS, "--output", "old.star", "--overwrite")
     assert len(xyz(workplace / "old.star")) == len(CENTRES)
 
 
@@ -304,8 +299,8 @@ def test_a_full_disk_leaves_the_old_list(workplace, small_files_only) -> None:
 def test_microtubule(shared_data, tmp_path) -> None:
     """The wall of a 13-protofilament microtubule: a tube of radius 109 Å whose axis was fitted to the density."""
     output = ok(
-        shared_data / "real" / "13pf_MT.tif", "--voxel-size", 10.52, "--radius", 25, "--margin", 2, "--top", 200,
-        "--output", tmp_path / "p.star",
+        "pick", shared_data / "real" / "13pf_MT.tif", "--voxel-size", 10.52, "--radius", 25, "--margin", 2,
+        "--top", 200, "--output", tmp_path / "p.star",
     )  # fmt: skip
     assert "density bright (skewness +" in output
     assert "warning" not in output
@@ -323,7 +318,7 @@ def test_a_strange_name_comes_back_from_both_lists(tmp_path, tomogram, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strange").mkdir()
     shutil.copy(tomogram, tmp_path / "strange" / name)
-    ok("strange", "--radius", RADIUS, "--output", "picks.star")
+    ok("pick", "strange", "--radius", RADIUS, "--output", "picks.star")
     with open("picks.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["tomogram"] for row in rows} == {f"'{name}" if name.startswith(("=", "-", "'=")) else name}

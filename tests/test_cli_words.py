@@ -14,6 +14,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from support.command_line import cli, ok
 
 from cryoreg import telling
 from cryoreg_cli import options, terminal
@@ -242,7 +243,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*words: object) -> Result:
     """Run a command in this process."""
-    result = CliRunner().invoke(cryoreg, list(map(str, words)))
+    result = cli(*words)
     assert result.exit_code == 0, result.output
     assert (telling.quiet(), terminal._heard.get()) == (False, None)
     return result
@@ -265,13 +266,13 @@ def test_quiet_hides_notes_and_not_warnings(capsys: pytest.CaptureFixture[str]) 
 
 def test_quiet_may_be_said_by_the_environment(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(telling.VARIABLE, "1")
-    assert CliRunner().invoke(cryoreg, ["inspect", str(simulated)]).output == ""
+    assert ok("inspect", simulated) == ""
     monkeypatch.setenv(telling.VARIABLE, "0")
-    assert "subtomograms" in CliRunner().invoke(cryoreg, ["inspect", str(simulated)]).output
+    assert "subtomograms" in ok("inspect", simulated)
 
 
 def test_quiet_still_tells_what_is_wrong(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cryoreg, ["inspect", "--quiet", str(tmp_path / "nowhere")])
+    result = cli("inspect", "--quiet", tmp_path / "nowhere")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nowhere: no such file" in result.stderr
 
@@ -279,20 +280,8 @@ def test_quiet_still_tells_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_json_is_one_object_on_stdout_and_nothing_else(simulated: Path, tmp_path: Path) -> None:
     tuned = tmp_path / "run"
-    trained = [
-        "finetune",
-        "--from",
-        "scratch",
-        "--data",
-        simulated,
-        "--epochs",
-        "1",
-        "--device",
-        "cpu",
-        "--run-dir",
-        tuned,
-    ]
-    assert run(*trained, "--quiet").stdout == f"{tuned}\n"
+    trained = ["finetune", "--from", "scratch", "--data", simulated, "--epochs", 1, "--device", "cpu"]
+    assert run(*trained, "--run-dir", tuned, "--quiet").stdout == f"{tuned}\n"
     shown = run("evaluate", tuned).stdout
     found = json.loads(run("evaluate", tuned, "--json").stdout)
     assert f"accuracy {100 * found['accuracy']:.1f} %" in shown
@@ -348,6 +337,6 @@ def test_a_reader_refuses_what_it_does_not_know_by_the_name_that_was_typed(
     words: list[str], simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(cryoreg, [*words, str(simulated), "--box", "8"])
+    result = cli(*words, simulated, "--box", "8")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: --box: not a parameter of dataset 'store'")

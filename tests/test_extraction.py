@@ -6,25 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import cli, ok
 from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.datasets.specs import MrcFolderSpec, StoreSpec
-from cryoreg_cli.main import cryoreg
 
 SHAPE = (24, 32, 40)
 BRIGHT = [(9, 11, 8), (30, 12, 10), (20, 22, 15)]
 """x, y, z of single voxels."""
-
-
-def cli(*arguments) -> Result:
-    return CliRunner().invoke(cryoreg, [str(a) for a in arguments])
-
-
-def ok(*arguments) -> str:
-    result = cli(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def speckled(sign=1, seed=0) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
-from click.testing import CliRunner
 from scipy.ndimage import distance_transform_edt
+from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
 
 import cryoreg as cryoreg_package
@@ -17,7 +17,6 @@ from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.masks import Mask, Where, masks_for
 from cryoreg.datasets.tomograms.matching import match_masks
 from cryoreg.errors import ConfigError, DataError
-from cryoreg_cli.main import cryoreg
 
 SHAPE = (12, 16, 20)
 """z, y, x: no two edges are alike."""
@@ -199,12 +198,6 @@ def test_a_folder_gives_each_tomogram_its_own(tmp_path):
 # ---- commands ----
 
 
-def run(*words):
-    result = CliRunner().invoke(cryoreg, [*map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
-
-
 @pytest.fixture
 def half(tmp_path) -> Path:
     """A tomogram with four particles, two at x < 20 and two beyond, and a mask of the half of x < 20."""
@@ -235,7 +228,7 @@ PICK = ("--radius", 30, "--distance", 60, "--per-tomogram", 4, "--contrast", "br
 )
 def test_pick_where(half, words, xs):
     where = ["--where", half / "masks" / "near.mrc", *words] if words else []
-    result = run("pick", half / "TS_01.mrc", *PICK, *where, "--output", half / "picks.star")
+    result = cli("pick", half / "TS_01.mrc", *PICK, *where, "--output", half / "picks.star")
     assert result.exit_code == 0, result.output
     table = pd.read_csv(half / "picks.csv").sort_values("x")
     assert table["x"].tolist() == xs
@@ -251,7 +244,7 @@ def test_a_template_moves_picks_before_they_are_judged(half):
     z, y, x = np.indices((12, 12, 12)) - 6
     write_mrc(half / "template.mrc", np.exp(-(x**2 + y**2 + z**2) / 6).astype(np.float32), 10.0)
     words = ("--template", half / "template.mrc", "--rotations", 1, "--per-tomogram", 2)
-    result = run(
+    result = cli(
         "pick", half / "TS_01.mrc", *PICK, *words, "--where", half / "masks/near.mrc", "keep", "0",
         "--output", half / "picks.star",
     )  # fmt: skip
@@ -261,7 +254,7 @@ def test_a_template_moves_picks_before_they_are_judged(half):
 
 def test_no_picks_left_is_said(half):
     write_mrc(half / "empty.mrc", np.zeros((24, 32, 40), np.int8), 10.0)
-    result = run(
+    result = cli(
         "pick", half / "TS_01.mrc", *PICK, "--where", half / "empty.mrc", "keep", "0", "--output", half / "p.star"
     )
     assert result.exit_code == 1
@@ -286,7 +279,7 @@ CSV = 'tomogram,x,y,z,mine\nTS_01,8,16,12,"a,b"\nTS_01,24,16,12,\n'
 def test_select_where_keeps_what_the_list_has(half):
     (half / "list.star").write_text(STAR)
     mask = half / "masks" / "near.mrc"
-    result = run("select", half / "list.star", "--where", mask, "drop", "0", "--output", half / "out.star")
+    result = cli("select", half / "list.star", "--where", mask, "drop", "0", "--output", half / "out.star")
     assert result.exit_code == 0, result.output
     assert (half / "out.star").read_text() == STAR.replace("TS_01  8 16 12 'a b'\n", "")
     assert "1  left out: inside near" in result.output
@@ -296,12 +289,12 @@ def test_select_marks_star_and_csv(half):
     (half / "list.star").write_text(STAR)
     (half / "list.csv").write_text(CSV)
     words = ("--where", half / "masks" / "near.mrc", "mark", "50A", "--output")
-    assert run("select", half / "list.star", *words, half / "out.star").exit_code == 0
+    assert cli("select", half / "list.star", *words, half / "out.star").exit_code == 0
     out = starfile.read(half / "out.star")
     assert out["cryoregDistance_near"].tolist() == [-115, 45]
     assert out["cryoregWithin_near"].tolist() == [1, 1]
     assert "TS_01  24 16 12 c 45.0 1  # here\n" in (half / "out.star").read_text()
-    assert run("select", half / "list.csv", *words, half / "out.csv").exit_code == 0
+    assert cli("select", half / "list.csv", *words, half / "out.csv").exit_code == 0
     assert (half / "out.csv").read_text() == (
         'tomogram,x,y,z,mine,distance_near,within_near\nTS_01,8,16,12,"a,b",-115.0,1\nTS_01,24,16,12,,45.0,1\n'
     )
@@ -328,7 +321,7 @@ def test_select_marks_star_and_csv(half):
 def test_text_tables_of_every_kind_get_columns(half, text, expected):
     (half / "list.txt").write_bytes(text.encode())
     words = ("--where", half / "masks" / "near.mrc", "mark", "50A", "--output", half / "out.txt")
-    result = run("select", half / "list.txt", *words)
+    result = cli("select", half / "list.txt", *words)
     assert result.exit_code == 0, result.output
     assert (half / "out.txt").read_bytes().decode() == expected
 
@@ -337,7 +330,7 @@ def test_python_selects_as_the_command_does(half):
     (half / "list.star").write_text(STAR)
     mask = half / "masks" / "near.mrc"
     words = ("--where", mask, "mark", "50A", "--ids", "TS_01/1", "--distance", "20vx")
-    assert run("select", half / "list.star", *words, "--output", half / "a.star").exit_code == 0
+    assert cli("select", half / "list.star", *words, "--output", half / "a.star").exit_code == 0
     marks = [(mask, "mark", "50A")]
     found = cryoreg_package.select(half / "list.star", half / "b.star", where=marks, ids="TS_01/1", distance="20vx")
     assert (half / "a.star").read_bytes() == (half / "b.star").read_bytes()
@@ -353,15 +346,15 @@ def test_select_finds_tomograms_elsewhere_and_refuses_what_it_cannot_write(half,
     lists.mkdir()
     (lists / "list.star").write_text(STAR)
     words = ("--where", half / "masks" / "near.mrc", "keep", "0", "--output", lists / "out.star")
-    alone = run("select", lists / "list.star", *words)
+    alone = cli("select", lists / "list.star", *words)
     assert alone.exit_code == 1
     assert "--tomograms <folder>" in alone.output
-    assert run("select", lists / "list.star", *words, "--tomograms", half).exit_code == 0
+    assert cli("select", lists / "list.star", *words, "--tomograms", half).exit_code == 0
     (lists / "list.csv").write_text("tomogram,x,y,z,within_near\nTS_01,8,16,12,1\n")
     mark = ("--where", half / "masks" / "near.mrc", "mark", "0", "--tomograms", half)
-    again = run("select", lists / "list.csv", *mark, "--output", lists / "o.csv")
+    again = cli("select", lists / "list.csv", *mark, "--output", lists / "o.csv")
     assert "has a column 'within_near' already" in again.output
-    twice = run("select", lists / "list.star", *mark, *mark, "--output", lists / "p.star")
+    twice = cli("select", lists / "list.star", *mark, *mark, "--output", lists / "p.star")
     assert "two masks that mark are called 'near'" in twice.output
 
 
@@ -369,7 +362,7 @@ def test_lists_are_marked_together(half):
     (half / "list.star").write_text(STAR)
     (half / "more.star").write_text(STAR.replace(" 8 16", " 32 16"))
     words = ("--where", half / "masks" / "near.mrc", "mark", "0", "--merge", half / "more.star")
-    result = run("select", half / "list.star", *words, "--output", half / "out.star")
+    result = cli("select", half / "list.star", *words, "--output", half / "out.star")
     assert result.exit_code == 0, result.output
     out = starfile.read(half / "out.star")
     assert out["rlnCoordinateX"].tolist() == [8, 24, 32, 24]

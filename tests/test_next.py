@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
-from click.testing import CliRunner
+from support.command_line import ok
 from support.mrc_writing import noise, write_mrc
 
 from cryoreg.labelling import opening
 from cryoreg.labelling.session import Row, Session
-from cryoreg_cli.main import cryoreg
 
 SHAPE = (28, 92, 92)
 CENTRES = [(x, y, 14) for x in (14, 35, 56, 77) for y in (14, 35, 56, 77)]
@@ -34,9 +33,7 @@ def typed(line: str, *more: str) -> str:
     """Run a command line; return all that it prints."""
     program, *words = shlex.split(line)
     assert program == "cryoreg"
-    result = CliRunner().invoke(cryoreg, [*words, *more])
-    assert result.exit_code == 0, f"{line}\n{result.output}"
-    return result.output
+    return ok(*words, *more)
 
 
 def after(output: str) -> str:

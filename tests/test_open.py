@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
 from support.untrained import make_run
 
@@ -17,7 +18,6 @@ from cryoreg import predict
 from cryoreg.seams import misfit
 from cryoreg.viewing.imod import ImodViewer
 from cryoreg.viewing.sources import Told, colours_of, open_source
-from cryoreg_cli.main import cryoreg
 
 SHAPE = (20, 30, 40)
 LIST = """data_optics
@@ -59,9 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: object) -> Result:
-    result = CliRunner().invoke(cryoreg, ["open", *map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
+    return cli("open", *words)
 
 
 def install(project: Path, *names: str, ends: int = 0) -> Path:

@@ -7,37 +7,18 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from click.testing import CliRunner, Result
+from support.command_line import cli, ok, refused
 from support.mrc_writing import noise, write_mrc
 
 from cryoreg.config import Layer, find_project, resolve
 from cryoreg.config.project import Project
 from cryoreg.config.project_text import add, begin, remember
 from cryoreg.datasets.specs import StoreSpec
-from cryoreg_cli.main import cryoreg
 
 SHAPE = (24, 40, 48)
 PLACE = (20, 18, 12)
 """x, y, z of a bright or dark voxel."""
 FACTS = {"path": "tomograms", "voxel_size": 10.0, "contrast": "dark", "tilt_range": [-60, 60], "tilt_axis": "y"}
-
-
-def cli(*arguments) -> Result:
-    return CliRunner().invoke(cryoreg, [str(a) for a in arguments])
-
-
-def ok(*arguments) -> str:
-    result = cli(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments) -> str:
-    result = cli(*arguments)
-    assert result.exit_code != 0, result.output
-    lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, result.output
-    return lines[0]
 
 
 def dark_tomogram(file: Path, voxel_size: float | None = None) -> Path:
@@ -54,7 +35,7 @@ def write_project(folder: Path, **values: object) -> Path:
 
 
 def inspected(*arguments) -> dict:
-    return json.loads(CliRunner().invoke(cryoreg, ["inspect", *map(str, arguments), "--json"]).stdout)
+    return json.loads(cli("inspect", *arguments, "--json").stdout)
 
 
 @pytest.fixture

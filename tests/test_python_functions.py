@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
+from support.command_line import ok
 from support.mrc_writing import state
 from support.synthetic import write_classes
 from support.tomograms import write_tomogram
@@ -25,18 +25,11 @@ from cryoreg.config.settings import FinetuneSettings
 from cryoreg.errors import CallError, ConfigError, CryoregError, DataError
 from cryoreg.kinds import KINDS, SEAMS
 from cryoreg.training.pretrain import PretrainResult
-from cryoreg_cli.main import cryoreg as command
 
 FUNCTIONS = [name for name in cryoreg.__all__ if name.islower() and not name.startswith("__")]
 OTHERS_LIST = ("optimizer", "schedule")
 """Of these timm has most, which no registry knows."""
 FAST = {"batch_size": 8, "device": "cpu", "workers": 0, "precision": "fp32", "epochs": 1}
-
-
-def cli(*arguments) -> str:
-    result = CliRunner().invoke(command, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 # ---- names
@@ -234,7 +227,7 @@ def test_a_recipe_is_that_of_the_command(tmp_path) -> None:
 def test_picking_writes_what_the_command_writes(tmp_path) -> None:
     tomogram = write_tomogram(tmp_path / "TS_01.mrc")
     found = cryoreg.pick(tomogram, diameter=80, top=2, output=tmp_path / "python.star")
-    cli("pick", tomogram, "--diameter", 80, "--top", 2, "--output", tmp_path / "command.star")
+    ok("pick", tomogram, "--diameter", 80, "--top", 2, "--output", tmp_path / "command.star")
     for suffix in (".star", ".csv"):
         assert (tmp_path / f"python{suffix}").read_bytes() == (tmp_path / f"command{suffix}").read_bytes()
     assert len(found) == len(found.picks[0].positions) == 2
@@ -245,7 +238,7 @@ def test_extracting_writes_what_the_command_writes(tmp_path) -> None:
     tomogram = write_tomogram(tmp_path / "TS_01.mrc")
     picked = cryoreg.pick([tomogram], radius=40, top=2, output=tmp_path / "picks.star")
     done = cryoreg.extract(picked.star, tmp_path / "python.h5", box=8)
-    cli("extract", "--data", picked.star, "--box", 8, "--output", tmp_path / "command.h5")
+    ok("extract", "--data", picked.star, "--box", 8, "--output", tmp_path / "command.h5")
     assert (done.path, done.written, done.left_out) == (tmp_path / "python.h5", 2, {})
     ours, theirs = (cryoreg.open_dataset(tmp_path / f"{name}.h5") for name in ("python", "command"))
     assert ours.ids == theirs.ids
@@ -270,7 +263,7 @@ def data(tmp_path_factory) -> Path:
 def test_clusters_are_those_of_the_command(run, data, tmp_path, capsys) -> None:
     found = cryoreg.cluster(run, data=data, clusters=2, output=tmp_path / "python.csv", device="cpu")
     told = capsys.readouterr().err
-    cli("cluster", run, "--data", data, "--clusters", 2, "--device", "cpu", "--output", tmp_path / "command.csv")
+    ok("cluster", run, "--data", data, "--clusters", 2, "--device", "cpu", "--output", tmp_path / "command.csv")
     assert (tmp_path / "python.csv").read_bytes() == (tmp_path / "command.csv").read_bytes()
     assert found.columns()["cluster"] == (found.clustering.clusters + 1).tolist()
     assert "differs" in told or told == ""
@@ -302,7 +295,7 @@ def test_inspection_is_that_of_the_command(data) -> None:
     assert (found.path, found.reader, found.count, found.sound) == (str(data), "mrc_folder", 20, True)
     opened = cryoreg.inspect(cryoreg.open_dataset(data))
     assert (opened.path, opened.count, opened.intensity) == (None, found.count, found.intensity)
-    assert f"{found.reader} ({found.why})" in cli("inspect", data)
+    assert f"{found.reader} ({found.why})" in ok("inspect", data)
     with pytest.raises(DataError, match="no such file"):
         cryoreg.inspect(data / "missing")
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
 
 from cryoreg.config.sniffing import choose, sniff
 from cryoreg.errors import DataError
 from cryoreg.testing import fake_plugin
-from cryoreg_cli.main import cryoreg
 
 MODULE = '''"""Volumes in one file that ends with .blob."""
 
@@ -116,23 +115,17 @@ def blob(tmp_path: Path) -> Path:
     return tmp_path / "a.blob"
 
 
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cryoreg, [str(each) for each in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
 @pytest.mark.usefixtures("plugin")
 def test_inspect_and_view_find_it(blob: Path, tmp_path: Path) -> None:
-    record = json.loads(run("inspect", blob, "--json").stdout)
+    record = json.loads(cli("inspect", blob, "--json").stdout)
     assert (record["reader"], record["why"], record["count"]) == ("blob", "the extension .blob", 24)
-    assert run("view", blob, "--count", 1, "--output", tmp_path / "v.png").exit_code == 0
+    assert cli("view", blob, "--count", 1, "--output", tmp_path / "v.png").exit_code == 0
 
 
 @pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
 def test_runs_find_it_and_say_why(command: str, blob: Path) -> None:
-    result = run(command, "--data", blob, "--dry-run")
+    result = cli(command, "--data", blob, "--dry-run")
     assert result.exit_code == 0
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("dataset.name "))
     assert line.split(maxsplit=2)[1:] == ["blob", f"it fits {blob} (the extension .blob)"]
@@ -141,14 +134,14 @@ def test_runs_find_it_and_say_why(command: str, blob: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("plugin")
 def test_a_run_on_its_files_and_predictions_of_others(blob: Path, tmp_path: Path) -> None:
-    trained = run(
+    trained = cli(
         *("finetune", "--from", "scratch", "--dataset", "blob", "--data", blob, "--run-dir", tmp_path / "run"),
         *FAST,
     )
     assert trained.exit_code == 0, trained.output
     other = blob.with_name("b.blob")
     other.write_bytes(blob.read_bytes())
-    result = run("predict", tmp_path / "run", "--data", other, "--output", tmp_path / "out.csv", "--device", "cpu")
+    result = cli("predict", tmp_path / "run", "--data", other, "--output", tmp_path / "out.csv", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 24
 

@@ -10,21 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
-from click.testing import CliRunner, Result
+from support.command_line import cli
 from support.mrc_writing import state, write_mrc
 
 from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.picking.scoring import score
-from cryoreg_cli.main import cryoreg
 
 SMALL = ("--size", 60, 50, 40, "--particles", 6, "--count", 2, "--snr", 5)
-
-
-def run(*words: object) -> Result:
-    result = CliRunner().invoke(cryoreg, [*map(str, words)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +34,7 @@ def structures(tmp_path_factory) -> Path:
 def made(structures, tmp_path_factory) -> tuple[Path, str]:
     """Two tomograms, and what the command said."""
     folder = tmp_path_factory.mktemp("made") / "sim"
-    result = run("simulate", "--tomogram", "--structures", structures, *SMALL, "--output", folder)
+    result = cli("simulate", "--tomogram", "--structures", structures, *SMALL, "--output", folder)
     assert result.exit_code == 0, result.output
     return folder, result.output
 
@@ -79,7 +72,7 @@ def test_the_next_line_works_as_typed(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = next(line for line in made[1].splitlines() if line.startswith("next")).removeprefix("next").split("#")[0]
     _, *words = shlex.split(command)
-    result = run(*words)
+    result = cli(*words)
     assert result.exit_code == 0, result.output
     store = StoreSpec(root=tmp_path / "particles.h5").load()
     assert (len(store), store.box, store.tilt_range) == (12, (32, 32, 32), (-60, 60))
@@ -88,7 +81,7 @@ def test_the_next_line_works_as_typed(made, tmp_path, monkeypatch):
 def test_pick_finds_them(made, tmp_path):
     folder, _ = made
     words = ("--radius", 40, "--contrast", "bright", "--margin", 3, "--per-tomogram", 8)
-    assert run("pick", folder, *words, "--output", tmp_path / "picks.star").exit_code == 0
+    assert cli("pick", folder, *words, "--output", tmp_path / "picks.star").exit_code == 0
     picks, particles = pd.read_csv(tmp_path / "picks.csv"), pd.read_csv(folder / "particles.csv")
     balls = particles[particles["class"] == "ball"]  # a filter for balls answers less to rods
     for name in ("TS_01.mrc", "TS_02.mrc"):
@@ -98,14 +91,14 @@ def test_pick_finds_them(made, tmp_path):
 
 def test_a_seed_is_a_series(structures, made, tmp_path):
     words = ("simulate", "--tomogram", "--structures", structures, *SMALL)
-    assert run(*words, "--output", tmp_path / "again").exit_code == 0
+    assert cli(*words, "--output", tmp_path / "again").exit_code == 0
     files = {Path(name).name: content for name, (_, content) in state(made[0]).items()}
     again = {Path(name).name: content for name, (_, content) in state(tmp_path / "again").items()}
     assert again["particles.star"] == files["particles.star"]
     first, second = (mrcfile.read(made[0] / f"TS_0{number}.mrc") for number in (1, 2))
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(mrcfile.read(tmp_path / "again" / "TS_02.mrc"), second)
-    assert run(*words, "--count", 1, "--first", 1, "--output", tmp_path / "later").exit_code == 0
+    assert cli(*words, "--count", 1, "--first", 1, "--output", tmp_path / "later").exit_code == 0
     np.testing.assert_array_equal(mrcfile.read(tmp_path / "later" / "TS_02.mrc"), second)
 
 
@@ -120,20 +113,20 @@ def test_a_seed_is_a_series(structures, made, tmp_path):
 )
 def test_mistakes_are_said_in_one_line(structures, tmp_path, words, message):
     out = tmp_path / "sim"
-    result = run("simulate", "--tomogram", "--structures", structures, *words, "--output", out)
+    result = cli("simulate", "--tomogram", "--structures", structures, *words, "--output", out)
     assert result.exit_code != 0
     assert message in result.output
     assert not out.exists()
 
 
 def test_options_of_tomograms_mean_nothing_without_them(tmp_path):
-    result = run("simulate", "--count", 2, "--output", tmp_path / "x.h5")
+    result = cli("simulate", "--count", 2, "--output", tmp_path / "x.h5")
     assert "--count goes with --tomogram" in result.output
 
 
 def test_a_folder_that_holds_something_is_kept(structures, made, tmp_path):
     before = state(made[0])
-    result = run("simulate", "--tomogram", "--structures", structures, *SMALL, "--output", made[0])
+    result = cli("simulate", "--tomogram", "--structures", structures, *SMALL, "--output", made[0])
     assert "exists already; choose another name or say --overwrite" in result.output
     assert state(made[0]) == before
 
@@ -141,6 +134,6 @@ def test_a_folder_that_holds_something_is_kept(structures, made, tmp_path):
 @pytest.mark.parametrize("option", ["--tomogram", ""])
 def test_voxel_size_and_box_hold_for_presets_too(option, tmp_path):
     words = ("simulate", *filter(None, [option]), "--voxel-size", 20, "--show-settings")
-    shown = dict(line.split()[:2] for line in run(*words).output.splitlines())
+    shown = dict(line.split()[:2] for line in cli(*words).output.splitlines())
     assert shown["voxel_size"] == "20.0"
     assert shown["box"] == ("16" if option else "32")

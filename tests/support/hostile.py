@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from cryoreg_cli.main import cryoreg
+from support.command_line import cli
 
 MARK = "executed"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -54,7 +52,5 @@ def refused(root: Path, *words: str | Path, phrase: str = "") -> str:
 
 def answer(*words: str | Path) -> tuple[int, str]:
     """Call ``cryoreg``; return exit status and output. A traceback is a failure."""
-    result = CliRunner().invoke(cryoreg, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = cli(*words)
     return result.exit_code, result.output
