@@ -43,6 +43,8 @@ def test_a_stopgap_list_with_its_tomolist(tmp_path: Path) -> None:
     (tmp_path / "tomolist.txt").write_text("1 rec/lamella_b.mrc\n2 rec/other.mrc\n")
     path = stopgap(tmp_path)
     assert TomogramSpec(root=path, box=8).build().groups == ["lamella_b"] * len(XYZ)
+    path.with_suffix(".txt").write_text("picked on Monday\n")  # notes are no list of tomograms
+    assert TomogramSpec(root=path, box=8).build().groups == ["lamella_b"] * len(XYZ)
     told = (tmp_path / "tomolist.txt").rename(tmp_path / "mine.txt")
     assert TomogramSpec(root=path, box=8, tomograms=told).build().groups == ["lamella_b"] * len(XYZ)
 
@@ -60,6 +62,7 @@ def test_a_peet_list_of_a_project(tmp_path: Path) -> None:
     particles = read_particle_list(list_of)
     np.testing.assert_allclose(particles.coordinates, XYZ + 100 + [1.5, -0.5, 2.0])
     assert particles.tomograms == ["../b.rec"] * len(XYZ)
+    refused(list_of.rename(tmp_path / "run_a_MOTL_Tom0_Iter3.csv"), "has offsets alone")  # PEET counts from 1
 
 
 def test_some_of_a_models_points_by_their_index(tmp_path: Path) -> None:

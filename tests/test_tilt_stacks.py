@@ -219,6 +219,8 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no coordinates": ("relion5", rewrite(TABLE, "rlnCentered", "rlnOther"), "has no coordinates"),
     "half of a matrix": ("warp", of_set(TOMOGRAMS, "TS_01.tomostar", "rlnTomoProjX", "[1,0]"), "row 0, not 4 numbers"),
     "frames": ("warp", of_set(TOMOGRAMS, "global", "rlnTomoFrameCount", 7), "7 for rlnTomoFrameCount .* 31 tilts"),
+    "no frames": ("warp", of_set(TOMOGRAMS, "global", "rlnTomoFrameCount", "many"), "'many' for rlnTomoFrameCount in"),
+    "part of a frame": ("warp", of_set(TOMOGRAMS, "global", "rlnTomoFrameCount", 31.5), "31.5 for rlnTomoFrameCount"),
     "visible": ("relion5", rewrite(TABLE, "[1,1,", "[1,"), "30 tilts for rlnTomoVisibleFrames in row 0"),
     "images": ("relion5", images(20), "31 of 31 tilts in row 0 .* 20 images"),
     "no square": ("relion5", images(31, 33), "0_stack2d.mrcs: has images of 33×33 pixels"),

@@ -113,7 +113,7 @@ def _eman2(path: str) -> tuple[Write, int]:
 def _eman2_text(content: Mapping[str, Any], predictions: Predictions) -> str:
     """Return an info file in which each classified box has the class of the predicted name, new where none is."""
     classes, boxes = dict(content.get("class_list") or {}), [list(box) for box in content["boxes_3d"]]
-    keys = {told.get("name"): key for key, told in classes.items() if isinstance(told, dict)}
+    keys = {told.get("name"): key for key, told in classes.items() if isinstance(told, dict) and key.isdecimal()}
     sizes = [told["boxsize"] for told in classes.values() if isinstance(told, dict) and "boxsize" in told]
     for name in predictions.classes:
         if name not in keys:

@@ -28,7 +28,7 @@ def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path, class
     if not labels:
         raise DataError("nothing has a label yet; label some first")
     rows = sorted(labels)
-    if output.suffix == ".csv":
+    if output.suffix.lower() == ".csv":
         place = places(dataset, rows)
         return csv_text({"id": place.pop("id"), "class": [readable(labels[row]) for row in rows], **place}).encode()
     names = tuple(dict.fromkeys([*classes, *labels.values()]))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.tomograms.index_files import read_index
+from cryoreg.datasets.tomograms.index_files import is_index, read_index
 
 
 def whole_numbers(path: str, values: NDArray[np.float64], what: str, where: str) -> list[int | None]:
@@ -35,5 +35,5 @@ def name_tomograms(numbers: Sequence[int | None], path: str, pattern: str) -> li
 
 def _index_beside(path: Path, pattern: str) -> dict[int, str]:
     own = path.with_suffix(Path(pattern).suffix)
-    found = [own] if own != path and own.is_file() else sorted(path.parent.glob(pattern))
+    found = [own] if own != path and is_index(own) else sorted(path.parent.glob(pattern))
     return read_index(found[0]) if len(found) == 1 else {}

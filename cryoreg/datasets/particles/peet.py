@@ -103,7 +103,7 @@ def _source(path: Path) -> _Source:
         told = _settings(project)
         number = _number(path, told)
         models, volumes = told.get("fnModParticle", []), told.get("fnVolume", [])
-        if number is not None and number < len(models):
+        if number is not None and 0 <= number < len(models):
             return _Source(project.parent / models[number], volumes[number] if number < len(volumes) else None)
     own, others = path.with_suffix(".mod"), sorted(path.parent.glob("*.mod"))
     if own.is_file() or len(others) == 1:

@@ -116,8 +116,9 @@ def _series(
 ) -> TiltSeries:
     if tilts.empty:
         refuse(file, f"lists no tilts of '{name}'; export it again")
-    if relion.FRAMES in row and int(row[relion.FRAMES].iloc[0]) != len(tilts):
-        told = f"{row[relion.FRAMES].iloc[0]} for {relion.FRAMES} of '{name}'"
+    frames = _perhaps(path, row, relion.FRAMES)
+    if frames not in (None, len(tilts)):
+        told = f"{frames:g} for {relion.FRAMES} of '{name}'"
         refuse(path, f"has {told}, but its table has {len(tilts)} tilts; export it again")
     rotations, centred = _rotations(file, name, tilts)
     u, v, angle = (_needed(file, name, tilts, column) for column in relion.DEFOCUS)
