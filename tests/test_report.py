@@ -23,7 +23,7 @@ import cryoreg
 from cryoreg.analysis.report import NAME, figures
 from cryoreg.analysis.report.contents import Contents, gather
 from cryoreg.analysis.report.layout import layouts, nearest
-from cryoreg.analysis.report.page import render
+from cryoreg.analysis.report.page import payload, render
 from cryoreg.analysis.report.run_facts import Course, course, sections, warnings_of_run
 from cryoreg.analysis.report.sprites import EDGE, sheet_of, slice_sheet
 from cryoreg.analysis.report.wariness import copies_across
@@ -198,6 +198,18 @@ def test_the_page_needs_no_other_and_is_safe(page):
     assert "<script>window.hacked" not in own
     assert "<img src=x" not in own
     assert "&lt;script&gt;window.hacked=1" in own
+
+
+def test_a_class_has_one_colour_also_where_others_are_never_predicted(contents):
+    from dataclasses import replace
+
+    logits = np.zeros((len(contents.shown), 3), np.float32)
+    logits[:, 2] = 1
+    last = contents.shown.classes[2]
+    labels = ["unheard of", *[last] * (len(logits) - 1)]
+    colours = payload(replace(contents, shown=replace(contents.shown, logits=logits, labels=labels)))["colours"]
+    assert set(colours["prediction"]["codes"]) == set(colours["label"]["codes"][1:]) == {2}
+    assert colours["prediction"]["names"] == colours["label"]["names"] == [*contents.shown.classes, "unheard of"]
 
 
 def noisy_page(contents: Contents, count: int = 5000) -> str:

@@ -83,7 +83,7 @@
     const named = column.names.map((name, code) => trace(members[code], plain(short(name)), {
       color: palette[code % palette.length],
       symbol: data.symbols[Math.floor(code / palette.length) % data.symbols.length],
-    }));
+    })).filter((each) => each.customdata.length);
     const rest = members[column.names.length];
     return rest.length ? [...named, trace(rest, "unknown", { color: data.unknown, symbol: "circle-open" })] : named;
   }

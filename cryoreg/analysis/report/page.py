@@ -17,6 +17,7 @@ from cryoreg import version
 from cryoreg.analysis.report import figures
 from cryoreg.analysis.report.contents import Contents
 from cryoreg.analysis.report.quality import class_rows, reliabilities
+from cryoreg.analysis.report.shares import by_number
 from cryoreg.files import readable
 from cryoreg.inference.embedding import Embedding
 from cryoreg.scale_bars import bar_of
@@ -83,8 +84,13 @@ def payload(contents: Contents) -> dict[str, object]:
 
 
 def _colours(contents: Contents) -> dict[str, object]:
-    """Return the columns to colour by: name -> names of the values and, for each subtomogram, which it has."""
+    """Return the columns to colour by: name -> names of the values and, for each subtomogram, which it has.
+
+    Labels and predictions have the same names, so that a class has one colour, also where it is never predicted.
+    """
     shown, clusters = contents.shown, contents.clusters
+    further = {label for label in shown.labels if label is not None} - {*shown.classes}
+    classes = [*shown.classes, *sorted(further, key=by_number)]
     columns: dict[str, Sequence[str | None] | None] = {
         "label": shown.labels,
         "prediction": shown.predictions,
@@ -93,7 +99,9 @@ def _colours(contents: Contents) -> dict[str, object]:
         "tomogram": shown.groups,
     }
     found: dict[str, object] = {
-        name: _coded(values) for name, values in columns.items() if values is not None and any(values)
+        name: _coded(values, classes if name in ("label", "prediction") else None)
+        for name, values in columns.items()
+        if values is not None and any(values)
     }
     if clusters is not None:
         names = [str(number + 1) for number in range(len(clusters.found.sizes))]
@@ -114,8 +122,10 @@ def _verdicts(shown: Embedding) -> list[str | None] | None:
     return [None if label is None else "right" if label == said else "wrong" for label, said in pairs]
 
 
-def _coded(values: Sequence[str | None]) -> dict[str, object]:
-    names = sorted({value for value in values if value is not None})
+def _coded(values: Sequence[str | None], names: Sequence[str] | None = None) -> dict[str, object]:
+    """Return names, by default those that there are, and which of them each value is; -1 for None."""
+    if names is None:
+        names = sorted({value for value in values if value is not None}, key=by_number)
     numbers = {name: number for number, name in enumerate(names)}
     return {"names": names, "codes": [-1 if value is None else numbers[value] for value in values]}
 

@@ -57,8 +57,8 @@ def shares_of(
     ]
     if not pairs:
         return None
-    rows = sorted({one for one, _ in pairs}, key=_by_number)
-    groups = list(order) or sorted({value for _, value in pairs}, key=_by_number)
+    rows = sorted({one for one, _ in pairs}, key=by_number)
+    groups = list(order) or sorted({value for _, value in pairs}, key=by_number)
     counts = np.zeros((len(rows), len(groups)), np.int64)
     places = {name: place for place, name in enumerate(rows)}, {name: place for place, name in enumerate(groups)}
     for one, value in pairs:
@@ -66,7 +66,7 @@ def shares_of(
     return Shares(what, rows, groups, counts)
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sort numbers within names by value: t2 before t10."""
+def by_number(name: str) -> list[tuple[int, str]]:
+    """Sort numbers within names by their value: t2 before t10."""
     parts = re.split("([0-9]+)", name)
     return [(int(part), part) if place % 2 else (0, part) for place, part in enumerate(parts)]
