@@ -62,6 +62,7 @@ def test_a_peet_list_of_a_project(tmp_path: Path) -> None:
     particles = read_particle_list(list_of)
     np.testing.assert_allclose(particles.coordinates, XYZ + 100 + [1.5, -0.5, 2.0])
     assert particles.tomograms == ["../b.rec"] * len(XYZ)
+    (tmp_path / "list.mod").unlink()
     refused(list_of.rename(tmp_path / "run_a_MOTL_Tom0_Iter3.csv"), "has offsets alone")  # PEET counts from 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -73,7 +74,7 @@ def run_in_processes(function: Callable[..., Result], settings: TrainingSettings
     was killed, after which the others are ended within seconds; `Interrupted` where they were asked to stop.
     """
     if launched_processes() or settings.devices * settings.num_nodes == 1:
-        return function(*arguments)
+        return _ended_together(function, *arguments)
     if settings.num_nodes > 1:
         raise ConfigError(
             f"training.num_nodes is {settings.num_nodes}, and one process cannot reach other nodes; start the command "
@@ -81,6 +82,26 @@ def run_in_processes(function: Callable[..., Result], settings: TrainingSettings
         )
     require_equal_shares(settings, settings.devices)
     return _Group(function, arguments, settings.devices).result()
+
+
+def _ended_together(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call the function; where it has not failed, have this process leave its group before Python ends.
+
+    Gloo's threads, which hold tensors, would else outlive the interpreter now and then, and abort the process. After a
+    failure others may still wait for this one: then its end is what tells them.
+    """
+    try:
+        result = function(*arguments)
+    except Interrupted:
+        atexit.register(_leave_group)
+        raise
+    atexit.register(_leave_group)
+    return result
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class _Group:
