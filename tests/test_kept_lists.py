@@ -16,9 +16,9 @@ from support.tomograms import write_tomogram
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.list_specs import TomogramSpec
-from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.errors import DataError
+from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.predictions import Predictions
 
@@ -33,20 +33,7 @@ def opened(path: Path) -> Subtomograms:
 
 
 def predictions(dataset: Subtomograms) -> Predictions:
-    rows, origins = list(PREDICTED), origins_of(dataset)
-    return Predictions(
-        ids=tuple(dataset.ids[row] for row in rows),
-        classes=CLASSES,
-        probabilities=np.full((len(rows), 2), 0.5),
-        predictions=np.array([*PREDICTED.values()]),
-        confidences=np.ones(len(rows)),
-        unsure=np.zeros(len(rows), dtype=bool),
-        threshold=0.0,
-        temperature=None,
-        origins=tuple(origins[row] for row in rows),
-        groups=tuple(dataset.groups[row] for row in rows),
-        left_out={},
-    )
+    return as_predictions(dataset, [*PREDICTED], CLASSES, [*PREDICTED.values()])
 
 
 def write(path: Path, name: str | None = "list") -> Path:

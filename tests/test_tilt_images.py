@@ -19,9 +19,9 @@ from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.list_specs import TiltStackSpec
-from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.readers.tilt_images import TiltImages
 from cryoreg.errors import DataError
+from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.writers import prepare_writer
 from cryoreg.predictions import Predictions
 from cryoreg_cli.main import cryoreg
@@ -181,20 +181,7 @@ def test_settings_of_other_dialects_are_refused(series: Made) -> None:
 
 
 def classified(dataset: Subtomograms, classes: list[int]) -> Predictions:
-    count = len(dataset)
-    return Predictions(
-        ids=tuple(dataset.ids),
-        classes=("26S", "80S"),
-        probabilities=np.full((count, 2), 0.5),
-        predictions=np.array(classes),
-        confidences=np.full(count, 0.5),
-        unsure=np.zeros(count, dtype=bool),
-        threshold=0.0,
-        temperature=None,
-        origins=tuple(origins_of(dataset)),
-        groups=tuple(dataset.groups),
-        left_out={},
-    )
+    return as_predictions(dataset, range(len(dataset)), ("26S", "80S"), classes)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from cryoreg import notebook
 from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, Method, agreement, parse_clusters
 from cryoreg.analysis.clustering import cluster as cluster_features
@@ -18,9 +16,9 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
+from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
@@ -133,7 +131,7 @@ def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes
     if suffix not in known:
         raise ConfigError(f"{output}: clusters are written as {', '.join(known)}, by the file's name")
     write = prepare_writer(output, None, dataset)
-    return lambda clustering: write(as_predictions(dataset, clustering))
+    return lambda clustering: write(_as_classes(dataset, clustering))
 
 
 def table(dataset: Subtomograms, clustering: Clustering) -> Columns:
@@ -153,19 +151,7 @@ def _encoded(columns: Columns, suffix: str) -> bytes:
     return file.getvalue()
 
 
-def as_predictions(dataset: Subtomograms, clustering: Clustering) -> Predictions:
-    """Return clusters as classes "1", "2", ..., none of them unsure, for the writers of particle lists."""
-    count = len(dataset)
-    return Predictions(
-        ids=tuple(dataset.ids),
-        classes=tuple(str(number + 1) for number in range(len(clustering.sizes))),
-        probabilities=np.empty((count, 0)),
-        predictions=clustering.clusters,
-        confidences=clustering.confidence,
-        unsure=np.zeros(count, dtype=bool),
-        threshold=0.0,
-        temperature=None,
-        origins=tuple(origins_of(dataset)),
-        groups=tuple(dataset.groups),
-        left_out={},
-    )
+def _as_classes(dataset: Subtomograms, clustering: Clustering) -> Predictions:
+    """Return clusters as classes "1", "2", ..."""
+    names = [str(number + 1) for number in range(len(clustering.sizes))]
+    return as_predictions(dataset, range(len(dataset)), names, clustering.clusters, clustering.confidence)

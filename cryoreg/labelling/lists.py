@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.origins import origins_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
+from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.subtomogram_table import csv_text, places
 from cryoreg.inference.writers import prepare_writer
-from cryoreg.predictions import Predictions
 
 FORMS = ("csv", "star", "tbl")
 """Endings of the files that there can be."""
@@ -32,22 +29,5 @@ def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path, class
         place = places(dataset, rows)
         return csv_text({"id": place.pop("id"), "class": [readable(labels[row]) for row in rows], **place}).encode()
     names = tuple(dict.fromkeys([*classes, *labels.values()]))
-    return prepare_writer(output, None, dataset, names)(_as_predictions(dataset, labels, names))
-
-
-def _as_predictions(dataset: Subtomograms, labels: Mapping[int, str], classes: tuple[str, ...]) -> Predictions:
-    """Return labels as predictions that are sure, of those alone that have one."""
-    rows, origins = sorted(labels), origins_of(dataset)
-    return Predictions(
-        ids=tuple(dataset.ids[row] for row in rows),
-        classes=classes,
-        probabilities=np.empty((len(rows), 0)),
-        predictions=np.array([classes.index(labels[row]) for row in rows], dtype=np.int64),
-        confidences=np.ones(len(rows)),
-        unsure=np.zeros(len(rows), dtype=bool),
-        threshold=0.0,
-        temperature=None,
-        origins=tuple(origins[row] for row in rows),
-        groups=tuple(dataset.groups[row] for row in rows),
-        left_out={},
-    )
+    numbers = [names.index(labels[row]) for row in rows]
+    return prepare_writer(output, None, dataset, names)(as_predictions(dataset, rows, names, numbers))

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Contrast, Origin, Sample, TiltAxis
+from cryoreg.contracts import Origin, TiltAxis
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.readers.file_dataset import FileDataset
+from cryoreg.datasets.readers.reconstructed import ReconstructedDataset
 from cryoreg.datasets.readers.stack_headers import common_edge, common_size
 from cryoreg.datasets.readers.star_images import Image, find_images
 from cryoreg.datasets.tilt_stacks.image_rows import read_image_rows, series_of
-from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector, Reconstructed
+from cryoreg.datasets.tilt_stacks.reconstruction import Reconstructed
 
-_READY = 16
-"""Tilt series whose geometry is kept ready, as in `tilt_stack`."""
 _CENTRE = np.zeros(3)
 
 
-class TiltImages(FileDataset):
+class TiltImages(ReconstructedDataset):
     """The particles of a STAR file that has a row for each of their tilt images.
 
-    Volumes lie in the frame of the tomogram, as far as rows tell of it (`image_rows.tomogram_axes`), and carry the
-    weight of each Fourier coefficient. Ids are ``rlnGroupName``, groups that without its number. No file stays open.
+    Volumes lie in the frame of the tomogram, as far as rows tell of it (`image_rows.tomogram_axes`). Ids are
+    ``rlnGroupName``, groups that without its number.
     """
-
-    contrast: Contrast | None = "bright"
-    """Warp inverts images as it cuts them, unless told otherwise."""
-    weighted = True
 
     def __init__(
         self,
@@ -72,7 +63,6 @@ class TiltImages(FileDataset):
         self.tilt_axis: TiltAxis | None = "y"
         self.tilt_range = self._tilts[0] if len(set(self._tilts)) == 1 else None
         self.notes = self._known.notes
-        self._ready: OrderedDict[bytes, Backprojector] = OrderedDict()
 
     def _stack(self, images: list[Image], index: int) -> str:
         """Return the file of a particle's images."""
@@ -105,21 +95,12 @@ class TiltImages(FileDataset):
         """Return the first row of particle ``index`` in its STAR file, its voxel size and tilts."""
         return Origin(self.path, int(self._known.rows[index][0]), self._size, self._tilts[index])
 
-    def read(self, index: int) -> np.ndarray:
-        """Reconstruct one volume."""
-        return self.reconstruct(index).volume
-
-    def __getitem__(self, index: int) -> Sample:
-        """Reconstruct one particle; raise `DataError` where its images are at fault."""
-        made = self.reconstruct(index)
-        volume, weight = torch.from_numpy(made.volume)[None], torch.from_numpy(made.weight)[None]
-        return Sample(volume, self.labels[index], self.ids[index], self.groups[index], weight)
-
     def reconstruct(self, index: int) -> Reconstructed:
         """Return the volume of a particle, and the weight of each of its Fourier coefficients."""
         images = self._read(index)
         every = np.ones(len(images), dtype=bool)
-        projector = self._backprojector(index)
+        series = self._known.series(index)
+        projector = self._projector(self._known.geometries[index], series, self._size).of(series)
         return projector.reconstruct(images, every, _CENTRE, _CENTRE, self._known.premultiplied, self._wiener)
 
     def _read(self, index: int) -> NDArray[np.float32]:
@@ -129,15 +110,3 @@ class TiltImages(FileDataset):
         if images.shape[1:] != self.box[1:]:
             refuse(self.files[index], "has changed its size since the data set was opened; start again")
         return images[slots - first]
-
-    def _backprojector(self, index: int) -> Backprojector:
-        series, geometry = self._known.series(index), self._known.geometries[index]
-        if geometry not in self._ready:
-            self._ready[geometry] = Backprojector(series, self.box[0], self._size)
-        self._ready.move_to_end(geometry)
-        if len(self._ready) > _READY:
-            self._ready.popitem(last=False)
-        return self._ready[geometry].of(series)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_ready": OrderedDict()}

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from cryoreg.contracts import Contrast, Origin, Sample, TiltAxis
+from cryoreg.contracts import Origin, TiltAxis
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.readers.file_dataset import FileDataset
+from cryoreg.datasets.readers.reconstructed import ReconstructedDataset
 from cryoreg.datasets.readers.stack_headers import common_edge, common_size
 from cryoreg.datasets.readers.star_images import find_images
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.datasets.tilt_stacks.particles import read_particles
-from cryoreg.datasets.tilt_stacks.reconstruction import Backprojector, Reconstructed
+from cryoreg.datasets.tilt_stacks.reconstruction import Reconstructed
 from cryoreg.datasets.tilt_stacks.series import read_series
 from cryoreg.datasets.tomograms.names import stem
 
-_READY = 16
-"""Tilt series whose geometry is kept ready, 20 MB each for 40 images of 64²."""
 _Tilts = tuple[TiltAxis | None, tuple[float, float] | None]
 
 
-class TiltStack(FileDataset):
+class TiltStack(ReconstructedDataset):
     """The particles of an optimisation set, or of a STAR file beside its tomograms': a stack of tilt images for each.
 
     Volumes lie in the frame of the tomogram, whatever the poses, with the particle (coordinate − origin) in the middle.
-    Ids are the names of the stacks, groups the tomograms. Samples carry the weight of each Fourier coefficient, the
-    particle's own missing wedge. No file stays open.
+    Ids are the names of the stacks, groups the tomograms.
     """
-
-    contrast: Contrast | None = "bright"
-    """RELION and WarpTools invert images as they cut them, unless told otherwise."""
-    weighted = True
 
     def __init__(
         self,
@@ -85,7 +76,6 @@ class TiltStack(FileDataset):
         self.tilt_axis: TiltAxis | None = _only(axis for axis, _ in self._tilts)
         self.tilt_range: tuple[float, float] | None = _only(tilts for _, tilts in self._tilts)
         self.notes = self._particles.notes
-        self._ready: OrderedDict[str, Backprojector] = OrderedDict()
 
     def _check_stack(self, row: int, images: int) -> None:
         """Raise `DataError` unless a stack holds an image of each tilt, or of those alone at which it is seen."""
@@ -109,20 +99,10 @@ class TiltStack(FileDataset):
         """Return the row of particle ``index`` in its STAR file, its voxel size and tilts."""
         return Origin(self.path, index, self._size, self._tilts[index][1])
 
-    def read(self, index: int) -> np.ndarray:
-        """Reconstruct one volume."""
-        return self.reconstruct(index).volume
-
-    def __getitem__(self, index: int) -> Sample:
-        """Reconstruct one particle; raise `DataError` where its images are at fault."""
-        made = self.reconstruct(index)
-        volume, weight = torch.from_numpy(made.volume)[None], torch.from_numpy(made.weight)[None]
-        return Sample(volume, self.labels[index], self.ids[index], self.groups[index], weight)
-
     def reconstruct(self, index: int) -> Reconstructed:
         """Return the volume of a particle, and the weight of each of its Fourier coefficients."""
-        known, seen = self._particles, self._particles.seen[index]
-        return self._backprojector(self._names[index]).reconstruct(
+        known, seen, name = self._particles, self._particles.seen[index], self._names[index]
+        return self._projector(name, self._series[name], self._size).reconstruct(
             self._images(index, seen),
             seen,
             known.positions[index],
@@ -141,17 +121,6 @@ class TiltStack(FileDataset):
         every = np.zeros((len(seen), *images.shape[1:]), np.float32)
         every[seen] = images
         return every
-
-    def _backprojector(self, name: str) -> Backprojector:
-        if name not in self._ready:
-            self._ready[name] = Backprojector(self._series[name], self.box[0], self._size)
-        self._ready.move_to_end(name)
-        if len(self._ready) > _READY:
-            self._ready.popitem(last=False)
-        return self._ready[name]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_ready": OrderedDict()}
 
 
 def _check_columns(path: str, table: pd.DataFrame) -> None:
