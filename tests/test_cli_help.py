@@ -45,3 +45,8 @@ def test_help_is_that_of_the_command() -> None:
     result = cli("help", "evalute")
     assert result.exit_code == 1
     assert "did you mean 'evaluate'?" in result.output
+
+
+@pytest.mark.parametrize("name", cryoreg.list_commands(click.Context(cryoreg)))
+def test_what_an_option_takes_is_not_named_by_its_type_in_python(name) -> None:
+    assert not {"INTEGER", "FLOAT", "TEXT", "RANGE"} & set(ok(name, "--help").replace("[", " ").split())

@@ -41,10 +41,18 @@ class _Path(click.Path):
 PATH = _Path(path_type=Path)
 _QUIET_HELP = "Print only warnings and errors, and the paths of what was written."
 POSITIVE = click.FloatRange(min=0, min_open=True)
+_SHOWN = {click.types.IntParamType: "N", click.types.FloatParamType: "NUMBER", click.types.StringParamType: "NAME"}
+"""How help shows what an option takes, where it does not say so itself."""
 
 
 class Command(click.Command):
     """A command with an example, which still takes the older names of what it takes, and shows them nowhere."""
+
+    def __init__(self, *args: Any, **declared: Any) -> None:
+        super().__init__(*args, **declared)
+        for param in self.params:
+            if param.metavar is None and not getattr(param, "is_flag", False):
+                param.metavar = next((shown for kind, shown in _SHOWN.items() if isinstance(param.type, kind)), None)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example as one line, to be copied."""
@@ -214,6 +222,7 @@ FORMAT = option(
     "form",
     type=COMPONENT["format"],
     default="store",
+    metavar="NAME",
     help="What to write: store, mrc_folder, lab, or what packages bring.",
     older=("--to",),
 )
