@@ -151,6 +151,13 @@ def test_several_tomograms_make_one_list(tmp_path) -> None:
         assert picture.width > picture.height
 
 
+def test_titles_of_the_picture_are_not_cut(tmp_path) -> None:
+    files = [write_mrc(tmp_path / f"{name}.mrc", blobs(shape=(30, 50, 50)), voxel_size=10) for name in "ab"]
+    ok("pick", *files, "--radius", RADIUS, "--output", tmp_path / "p.star", "--picture", tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as picture:
+        assert np.asarray(picture.convert("L"))[:4].min() == 255
+
+
 def test_an_empty_tomogram_among_others_is_no_error(tmp_path) -> None:
     files = [write_mrc(tmp_path / "full.mrc", blobs()), write_mrc(tmp_path / "noise.mrc", noise(SHAPE))]
     output = ok(

@@ -140,7 +140,8 @@ def log_of(folder: Path, names: tuple[str, ...], first_step: int = 0) -> tuple[R
     return RunLog(LoggedRun(folder, {"training": {"epochs": 1}}, first_step), names, said.append), said
 
 
-def test_every_logger_is_told_the_same(loggers: None, tmp_path: Path) -> None:
+def test_every_logger_is_told_the_same(loggers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryoreg.runs.run_log._FLUSH_SECONDS", 600.0)  # steps go together, however slow the machine
     log, said = log_of(tmp_path, ("csv", "notes"), first_step=4)
     with log:
         log.step(STEP)

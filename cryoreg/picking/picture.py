@@ -16,7 +16,7 @@ from cryoreg.scale_bars import scale_bar
 
 MOST = 9
 """Tomograms drawn in one picture."""
-_PANEL = 5.0
+_PANEL, _TITLE = 5.0, 0.6
 """Inches."""
 
 
@@ -28,7 +28,7 @@ def draw(tomograms: Sequence[Tomogram], found: Sequence[Picks], radius: float) -
     shown = list(zip(tomograms, found, strict=True))[:MOST]
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(_PANEL * columns, _PANEL * rows), dpi=120, layout="constrained")
+    figure = Figure(figsize=(_PANEL * columns, (_PANEL + _TITLE) * rows), dpi=120, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (tomogram, picks) in zip(panels, shown, strict=False):
         _draw_one(panel, tomogram, picks, radius / picks.voxel_size)
