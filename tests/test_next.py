@@ -65,8 +65,8 @@ def test_every_next_line_works_as_typed(tmp_path, monkeypatch) -> None:
     assert after(said) == "cryoreg label particles.h5 --groups-from clusters.csv"
     monkeypatch.setattr(opening, "serve", by_size)
     said = typed(after(said), "--no-browser")
-    assert after(said) == "cryoreg finetune --data particles.h5 --labels-from labels.csv"
-    said = typed(after(said), "--epochs", "2")
+    assert after(said) == "cryoreg finetune --data particles.h5 --recipe best --labels-from labels.csv"
+    said = typed(after(said))
     assert after(said).startswith("cryoreg evaluate runs/")
     said = typed(after(said))
     assert after(said).endswith("--output classes.csv")

@@ -16,7 +16,7 @@ EXAMPLES = {
     "explain": "cryoreg explain runs/few --count 4 --output explained/",
     "export": "cryoreg export runs/few --classifier --output few.onnx",
     "extract": "cryoreg extract picks.star --tomograms tomograms/ --box 32 --output set.h5",
-    "finetune": "cryoreg finetune --data particles.star --labels-from labels.csv --run-dir runs/few",
+    "finetune": "cryoreg finetune --data particles.star --labels-from labels.csv --recipe best --run-dir runs/few",
     "help": "cryoreg help finetune",
     "init": "cryoreg init --tomograms tomograms/ --contrast dark --tilt-range -60 60",
     "inspect": "cryoreg inspect particles.star",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _FEWEST = 30
 """Subtomograms of which clusters are worth a look."""
 _WEIGHTS = "rb3d_universe"
+_BEST = ("--recipe", "best")
 _CLUSTERED = ("--output", "clusters.csv", "--montage", "clusters.png")
 
 
@@ -23,7 +24,7 @@ def after_data(dataset: Subtomograms, path: Path, settings: Iterable[str] = ()) 
     """
     data = ["--data", str(path), *(word for text in settings for word in ("--set", text))]
     if _has_labels(dataset):
-        return _command("finetune", *data)
+        return _command("finetune", *data, *_BEST)
     if dataset.voxel_size is None or len(dataset) < _FEWEST:
         return None
     return _command("cluster", "--from", _WEIGHTS, *data, *_CLUSTERED)
@@ -45,14 +46,14 @@ def after_clusters(
         return None
     more = _of_reader(given, assignments)
     if _has_labels(dataset):
-        return _command("finetune", *(["--data", str(root)] if root else ["--from", str(run)]), *more)
+        return _command("finetune", *(["--data", str(root), *_BEST] if root else ["--from", str(run)]), *more)
     groups = ["--groups-from", str(output)] if output.suffix == ".csv" else []
     return _command("label", str(root or run), *groups, *more)
 
 
 def after_labels(source: Path, is_run: bool, labels: Path, given: Mapping[str, object], more: Iterable[str]) -> str:
     """Return what may follow labels: a classifier that learns from them."""
-    start = ["--from" if is_run else "--data", str(source)]
+    start = ["--from", str(source)] if is_run else ["--data", str(source), *_BEST]
     return _command("finetune", *start, "--labels-from", str(labels), *_of_reader(given, more))
 
 
