@@ -284,6 +284,8 @@ def test_dry_run_lists_jobs(tmp_path):
     (["smoke", "--set", "settings.strong.training.lrr=3"], "lrr"),
     (["gupta2022", "--structures", "nowhere"], "cannot read structures"),
     (["gupta2022-real", "--data", "nowhere"], "nowhere"),
+    (["smoke", "--data", "here"], "here: is for real data, of which this study has none"),
+    (["gupta2022-real", "--structures", "here"], "here: is for data that are simulated, of which this study has none"),
 ])  # fmt: skip
 def test_mistakes_on_the_command_line(options, message, tmp_path):
     run = CliRunner().invoke(cryoreg, ["benchmark", *options, "--dry-run", "--run-dir", str(tmp_path / "r")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
@@ -71,18 +71,21 @@ def run_preview(
     views: int,
     tilt_axis: TiltAxis | None = None,
     overwrite: bool = False,
+    say: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Write a PNG of ``count`` subtomograms and the ``views`` that pretraining would show of them in its first epoch.
 
     ``tilt_axis`` chooses the planes that show the missing wedge; None: that of the data where it is known, else the
-    augmentation's, else y. Raises `DataError` where the data are at fault, `OutputError` where the file exists (unless
-    ``overwrite`` is set) or cannot lie there.
+    augmentation's, else y. ``say`` gets the notes of the data. Raises `DataError` where the data are at fault,
+    `OutputError` where the file exists (unless ``overwrite`` is set) or cannot lie there.
     """
     dataset = load_adapted(config.spec("dataset"), config.input)
     check_file(output, overwrite, inputs_of(dataset, config.spec("dataset")))
     specs = [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
     for spec in specs:
         spec.check_data(dataset)
+    for note in dataset.notes:
+        say(f"note: {note}")
     looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)
     imposed: TiltAxis | None = getattr(specs[0], "tilt_axis", None)
     figure = draw(looks, tilt_axis or dataset.tilt_axis or imposed or "y")

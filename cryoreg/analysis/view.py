@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import Normalize, to_rgb
@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from cryoreg.analysis import slices
 from cryoreg.analysis.examples import name_of
 from cryoreg.analysis.isosurface import Surface, isosurface, low_pass, without_dust, z_score
+from cryoreg.config import Project
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.mrc import is_stack, read_header, read_volume
-from cryoreg.datasets.tomograms.files import open_tomogram
+from cryoreg.datasets.stated import check_sizes, words
+from cryoreg.datasets.tomograms.files import header_sizes, open_tomogram
 from cryoreg.datasets.tomograms.kinds import kind_of
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically, write_text
 from cryoreg.outputs import check_files
 from cryoreg.scale_bars import bar_of, scale_bar
+from cryoreg.specs import Stated
 
 Array = NDArray[np.float32]
 
@@ -46,6 +49,8 @@ _SAME_SCALE = 1.5
 """Zoom at which matplotlib draws a cubic box, seen along an axis, as large as its slices."""
 _OBLIQUE = 1.3
 """An oblique box needs a panel so many times as wide as its edge."""
+_OF_VOLUMES = ("voxel_size", "contrast")
+"""What may be said of one volume."""
 _PAGE_COLUMNS = 4
 _PAGE_ROW = 420
 """Pixels."""
@@ -104,13 +109,34 @@ def is_single_volume(path: Path) -> bool:
     return kind == "TIFF" or (kind == "MRC" and not is_stack(path))
 
 
-def single(path: Path) -> Subject:
-    """Read one MRC or TIFF volume; raise `DataError` where it is not sound."""
+def single(path: Path, facts: Mapping[str, Any] = {}) -> Subject:
+    """Read one MRC or TIFF volume; ``facts`` may say its voxel size and contrast. Raises `DataError` as it must."""
     if kind_of(path) == "TIFF":
         opened = open_tomogram(path)
-        return Subject(path.name, opened[:], opened.voxel_size)
-    sizes = read_header(path).voxel_sizes
-    return Subject(path.name, read_volume(path), sizes[0] if sizes else None)
+        volume, size = opened[:], opened.voxel_size
+    else:
+        sizes = read_header(path).voxel_sizes
+        volume, size = read_volume(path), sizes[0] if sizes else None
+    sign = -1 if facts.get("contrast") == "dark" else 1
+    return Subject(path.name, sign * volume, facts.get("voxel_size", size))
+
+
+def facts_of_single(path: Path, told: Mapping[str, object], project: Project | None) -> tuple[dict[str, object], str]:
+    """Return what the user (``told``) and a project say of one volume, and the words of the latter.
+
+    Raises `ConfigError` for what is said of lists and folders, `DataError` where the header contradicts the project.
+    """
+    for key in told:
+        if key not in _OF_VOLUMES:
+            raise ConfigError(f"{path}: is a single volume, of which dataset.{key} says nothing; leave it out")
+    facts = project.facts_of(path) if project else None
+    found = {key: getattr(facts, key, None) for key in _OF_VOLUMES if key not in told}
+    found = {key: value for key, value in found.items() if value is not None}
+    if project is None or facts is None or not found:
+        return {**told}, ""
+    stated = Stated(project.shown, str(facts.path), tuple(found), facts.overrule)
+    check_sizes(lambda: header_sizes([path]), found.get("voxel_size"), stated)
+    return {**found, **told}, f"{words(found)} from {stated.file}"
 
 
 def subjects(dataset: Subtomograms, indices: Sequence[int]) -> list[Subject]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryoreg.benchmark.jobs import Job, Result
 from cryoreg.benchmark.study import RANDOM, Labels, Setting, Study, Table, parse_labels
 from cryoreg.benchmark.tables import Score
-from cryoreg.config import PROVENANCE_SECTION, TASKS, Choice, Layer, learner_recipe, resolve
+from cryoreg.config import PROVENANCE_SECTION, TASKS, Choice, Layer, Project, learner_recipe, resolve
 from cryoreg.config.starts import Start, start_of
 from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.errors import ConfigError
@@ -54,6 +54,10 @@ class Plan:
 
     study: Study
     chosen: dict[tuple[str, str, str, str], Table] = field(default_factory=dict)
+    project: Project | None = None
+    """It says of real data what the study leaves out."""
+    say: Callable[[str], object] = lambda line: None
+    """Gets the notes of real data."""
 
     def cells(self) -> Iterator[Cell]:
         """Yield every cell to fine-tune."""
@@ -211,7 +215,8 @@ class Plan:
         source = self.study.data[data]
         simulated = source.simulate is not None
         reader = {"name": "store", "root": "data.h5"} | source.dataset if simulated else source.dataset
-        layers = [Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split})]
+        layers = [self.project.layer()] if self.project else []
+        layers.append(Layer(f"study, data '{data}'", {"dataset": reader, "split": self.study.split}))
         layers.append(Layer("study", {k: v for k, v in config.items() if v}))
         if weights is not None:
             layers.append(Layer(f"study, start '{start}'", {"training": {"pretrained": str(_absolute(weights))}}))
@@ -236,7 +241,10 @@ class Plan:
     def _fingerprint(self, data: str, spec: DatasetSpec) -> str:
         """Return what a data set holds, so that cells of changed data are run again."""
         if data not in self._known:
-            self._known[data] = fingerprint(spec.load())
+            dataset = spec.load()
+            self._known[data] = fingerprint(dataset)
+            for note in dataset.notes:
+                self.say(f"note: {data}: {note}")
         return self._known[data]
 
     _known: dict[str, str] = field(default_factory=dict)

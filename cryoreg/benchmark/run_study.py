@@ -11,17 +11,21 @@ from cryoreg.benchmark.execution import Execution, run_jobs
 from cryoreg.benchmark.jobs import results
 from cryoreg.benchmark.plan import Plan, choose, scores
 from cryoreg.benchmark.study import Study, parse_labels
+from cryoreg.config import Project
 from cryoreg.files import write_text
 
 
-def run_study(study: Study, root: Path, execution: Execution, say: Callable[[str], None]) -> tables.Table:
+def run_study(
+    study: Study, root: Path, execution: Execution, say: Callable[[str], None], project: Project | None = None
+) -> tables.Table:
     """Run what a study still lacks in ``root``, write its tables there, and return the accuracies.
 
     Searched settings are chosen first, on the validation split alone. Raises `CryoregError` where jobs failed; the
-    others are done, and the same call goes on with what is missing.
+    others are done, and the same call goes on with what is missing. A ``project`` says of real data what the
+    study leaves open.
     """
     root.mkdir(parents=True, exist_ok=True)
-    plan = Plan(study)
+    plan = Plan(study, project=project, say=say)
     searches = list(plan.searches())
     if searches:
         say(f"search on validation: {len(searches)} settings to choose")

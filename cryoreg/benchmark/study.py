@@ -230,6 +230,10 @@ def _with_sources(
     sources = values.get("data", {})
     if not isinstance(sources, dict) or not all(isinstance(source, dict) for source in sources.values()):
         return values  # which the study then refuses
+    for real, told in ((False, structures), (True, data or dataset)):
+        if told is not None and not any(("simulate" not in source) is real for source in sources.values()):
+            kind = "real data" if real else "data that are simulated"
+            raise ConfigError(f"{told}: is for {kind}, of which this study has none; leave it out")
     sources = dict(sources)
     for name, source in sources.items():
         if "simulate" in source and structures is not None:

@@ -97,6 +97,10 @@ class Project:
         """Return one of its tables."""
         return self.tomograms if of == "tomograms" else self.subtomograms
 
+    def facts_of(self, file: str | Path) -> Facts | None:
+        """Return the table that tells of a single file; None where none does."""
+        return next((facts for of in reversed(TABLES) if (facts := self.facts(of)) and facts.covers(file)), None)
+
     def layer(self) -> Layer:
         """Return it as a layer of settings, whose facts `with_facts` gives to the reader that they are for."""
         return Layer(_Whole(self.shown, self), {})

@@ -164,8 +164,7 @@ class TomogramSpec(FileDatasetSpec):
         )
 
     def own_sizes(self, opened: SubtomogramDataset) -> dict[str, float | None]:
-        """Return what the tomograms' headers say; a level of an OME-Zarr image is chosen by its voxel size."""
-        from cryoreg.datasets.tomograms.files import open_tomogram
+        """Return what the tomograms' headers say."""
+        from cryoreg.datasets.tomograms.files import header_sizes
 
-        files = [tomogram.path for tomogram in getattr(opened, "tomograms", ())]
-        return {file: open_tomogram(file).voxel_size for file in files if not Path(file).is_dir()}
+        return header_sizes(tomogram.path for tomogram in getattr(opened, "tomograms", ()))

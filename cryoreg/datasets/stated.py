@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from cryoreg.errors import DataError, MixedError, MixedVoxelSizesError
 from cryoreg.specs import DatasetSpec, Stated
 from cryoreg.wrapped import Wrapped
 
-OwnSizes = Callable[[SubtomogramDataset], dict[str, float | None]]
+OwnSizes = Mapping[str, float | None]
+"""File -> Å per voxel, as it says itself; None where it does not."""
+Measure = Callable[[SubtomogramDataset], OwnSizes]
 """`FileDatasetSpec.own_sizes`."""
 UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
@@ -22,7 +24,7 @@ _SAME_TILT = 3.0
 """Degrees by which the tilts of single series differ from those that were meant."""
 
 
-def agreed(dataset: Subtomograms, spec: DatasetSpec, stated: Stated, own_sizes: OwnSizes) -> Subtomograms:
+def agreed(dataset: Subtomograms, spec: DatasetSpec, stated: Stated, own_sizes: Measure) -> Subtomograms:
     """Return a data set whose notes say what a project file says of it.
 
     Raises `DataError` where the files say another voxel size, contrast or tilt axis themselves, unless the project file
@@ -30,9 +32,9 @@ def agreed(dataset: Subtomograms, spec: DatasetSpec, stated: Stated, own_sizes: 
     """
     own = dataset.dataset if isinstance(dataset, Wrapped) else dataset
     notes = [f"{words({key: getattr(spec, key) for key in stated.keys})} from {stated.file}"]
-    _check_places(own, stated)
+    check_places([tomogram.path for tomogram in getattr(own, "tomograms", ())], stated)
+    check_sizes(lambda: _measured(own_sizes, own, spec, stated), getattr(spec, "voxel_size", None), stated)
     if not stated.overrule:
-        _check_sizes(getattr(spec, "voxel_size", None), stated, lambda: own_sizes(own))
         for key in ("contrast", "tilt_axis"):
             _check(spec, stated, key, getattr(own, key, None))
         notes += _on_tilts(spec, stated, getattr(own, "tilt_range", None))
@@ -41,12 +43,12 @@ def agreed(dataset: Subtomograms, spec: DatasetSpec, stated: Stated, own_sizes: 
     return served
 
 
-def _check_places(opened: SubtomogramDataset, stated: Stated) -> None:
+def check_places(tomograms: Iterable[str], stated: Stated) -> None:
     """Raise `DataError` where a list names tomograms of which the project file tells, and others."""
-    for tomogram in getattr(opened, "tomograms", ()):
-        if not lies_in(tomogram.path, Path(stated.path)):
+    for tomogram in tomograms:
+        if not lies_in(tomogram, Path(stated.path)):
             refuse(
-                tomogram.path,
+                tomogram,
                 f"is not in {stated.path}, of which {stated.file} tells, as others of the list are; split the list "
                 "(`cryoreg select --split tomogram`), or say all on the command line",
             )
@@ -64,9 +66,14 @@ def words(values: Mapping[str, Any]) -> str:
     return ", ".join(say(values[key]) for key, say in meaning.items() if key in values)
 
 
-def check_sizes(own: Mapping[str, float | None], told: float, stated: Stated) -> None:
-    """Raise `DataError` where a file's own voxel size, Å, is not what a project file says; 1 Å is none."""
-    for file, size in own.items():
+def check_sizes(measure: Callable[[], OwnSizes], told: float | None, stated: Stated) -> None:
+    """Raise `DataError` where a file's own voxel size, Å, is not what a project file says; 1 Å is none.
+
+    Nothing is measured where the project file does not say it, or overrules the files.
+    """
+    if told is None or stated.overrule or "voxel_size" not in stated.keys:
+        return
+    for file, size in measure().items():
         if size not in (None, UNSET) and not same_size(size, told):
             refuse(
                 file,
@@ -75,16 +82,14 @@ def check_sizes(own: Mapping[str, float | None], told: float, stated: Stated) ->
             )
 
 
-def _check_sizes(told: float | None, stated: Stated, measure: Callable[[], dict[str, float | None]]) -> None:
-    if "voxel_size" not in stated.keys or told is None:
-        return
+def _measured(measure: Measure, opened: SubtomogramDataset, spec: DatasetSpec, stated: Stated) -> OwnSizes:
     try:
-        own = measure()
+        return measure(opened)
     except (MixedError, MixedVoxelSizesError) as error:
+        told = getattr(spec, "voxel_size", None)
         raise DataError(f"{error}; {stated.file} says {told:g} Å of all: {_advice(stated)}") from None
     except DataError:  # what nobody can open without being told is silent
-        return
-    check_sizes(own, told, stated)
+        return {}
 
 
 def _check(spec: DatasetSpec, stated: Stated, key: str, own: object) -> None:

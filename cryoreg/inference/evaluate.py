@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 from cryoreg import notebook
 from cryoreg.config import Layer, check_same_run, resolve
 from cryoreg.config.calls import checked
+from cryoreg.config.project import without_project
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
@@ -191,7 +192,7 @@ def run_evaluation(
     if part not in get_args(SplitPart):
         raise ConfigError(f"part '{part}' is none of {', '.join(get_args(SplitPart))}")
     network = open_network(run_dir, "classifier")
-    config = resolve("finetune", [Layer(str(network.path), network.card["config"]), *layers])
+    config = resolve("finetune", [Layer(str(network.path), network.card["config"]), *without_project(layers)])
     check_same_run(network.card["config"], config, "evaluate")
     dataset = load_adapted(config.spec("dataset"), config.input)
     _require_own_data(network, dataset)

@@ -10,7 +10,7 @@ from cryoreg.config import Project
 from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.particles.carried import single
 from cryoreg.datasets.stated import check_sizes, words
-from cryoreg.datasets.tomograms.files import open_tomogram
+from cryoreg.datasets.tomograms.files import header_sizes
 from cryoreg.datasets.tomograms.kinds import ZARR, tomograms_in
 from cryoreg.picking.picks import Picks
 from cryoreg.picking.proposals import AskedContrast
@@ -40,9 +40,7 @@ class Told(NamedTuple):
         if not said:
             return self, []
         stated = Stated(project.shown, str(facts.path), tuple(said), facts.overrule)
-        if "voxel_size" in said and not facts.overrule:
-            headers = {str(file): open_tomogram(file).voxel_size for file in files if not file.is_dir()}
-            check_sizes(headers, said["voxel_size"], stated)
+        check_sizes(lambda: header_sizes(files), said.get("voxel_size"), stated)
         return self._replace(**said), [f"{words(said)} from {project.shown}"]
 
     def learnt(self, found: Sequence[Picks]) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from cryoreg.datasets.tilt_stacks.files import says_flat
 from cryoreg.datasets.tilt_stacks.places import places_of
 from cryoreg.errors import ConfigError
 
+Sizes = NDArray[np.float64]
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*")
 
 
@@ -42,13 +45,18 @@ class Distance(NamedTuple):
 
 
 def positions(
-    path: str, distance: Distance, coordinate_size: float | None, optimisation_set: str | None = None
+    path: str,
+    distance: Distance,
+    coordinate_size: float | None,
+    optimisation_set: str | None = None,
+    voxel_sizes: Callable[[], Sizes | None] = lambda: None,
 ) -> NDArray[np.float64]:
     """Return the places (N, 3) of the particles of a list in the unit of ``distance``, shifts included.
 
     ``coordinate_size`` is Å per unit of the coordinates, where the user says so; the optimisation set that names the
-    list tells of its tomograms. Raises `DataError` where the unit of the coordinates is not known, or is another than
-    that of the distance.
+    list tells of its tomograms. Where the list does not know the size of its voxels either, ``voxel_sizes`` is asked,
+    which returns those of the tomograms (Å). Raises `DataError` where the unit of the coordinates is not known, or is
+    another than that of the distance.
     """
     particles = read_particle_list(path, unit_told=coordinate_size is not None)
     counted = particles.unit == "voxel" and path.lower().endswith(".star")
@@ -58,32 +66,34 @@ def positions(
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"
         )
-    return _voxels(particles, coordinate_size) if distance.in_voxels else _angstroms(particles, coordinate_size)
+    sizes = partial(_sizes, particles, coordinate_size, voxel_sizes)
+    return _voxels(particles, sizes) if distance.in_voxels else _angstroms(particles, sizes)
 
 
-def _angstroms(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+def _angstroms(particles: ParticleList, sizes: Callable[[], Sizes]) -> NDArray[np.float64]:
     shifts = 0.0 if particles.shifts is None else particles.shifts
     if particles.unit in ("angstrom", "centred"):
         return particles.coordinates + shifts
-    return particles.coordinates * _sizes(particles, size) + shifts
+    return particles.coordinates * sizes() + shifts
 
 
-def _voxels(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+def _voxels(particles: ParticleList, sizes: Callable[[], Sizes]) -> NDArray[np.float64]:
     if particles.unit in ("angstrom", "centred"):
         refuse(particles.path, "has coordinates in Å; give the distance in Å, too: --distance 120A")
     if particles.shifts is None or not particles.shifts.any():
         return particles.coordinates
-    return particles.coordinates + particles.shifts / _sizes(particles, size)
+    return particles.coordinates + particles.shifts / sizes()
 
 
-def _sizes(particles: ParticleList, size: float | None) -> NDArray[np.float64]:
+def _sizes(particles: ParticleList, told: float | None, voxel_sizes: Callable[[], Sizes | None]) -> Sizes:
     """Return Å per unit of the coordinates, (N, 1)."""
-    if size is not None:
-        return np.full((len(particles), 1), size)
-    if particles.unit_sizes is None:
+    if told is not None:
+        return np.full((len(particles), 1), told)
+    found = voxel_sizes() if particles.unit_sizes is None else particles.unit_sizes
+    if found is None:
         refuse(
             particles.path,
             "does not say how large the voxels of its coordinates are; say --coordinate-size <Å>, or give the distance "
             "in voxels: --distance 8vx",
         )
-    return particles.unit_sizes[:, None]
+    return found[:, None]

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.readers.tomogram import locate, place_particles
+from cryoreg.datasets.readers.listed_places import ListedPlaces
 from cryoreg.datasets.tomograms.masks import Marks, Where, masks_for
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.selection.listed import TEXTS
@@ -20,26 +19,17 @@ from cryoreg.selection.listed import TEXTS
 _REMARK = re.compile(r"(?<!\S)#.*")
 
 
-def measure(
-    path: str,
-    wheres: Sequence[Where],
-    tomograms: Path | None = None,
-    voxel_size: float | None = None,
-    coordinate_size: float | None = None,
-) -> list[Marks]:
+def measure(listed: ListedPlaces, wheres: Sequence[Where]) -> list[Marks]:
     """Return what each mask says of the particles of a list, shifts included.
 
-    ``tomograms``, ``voxel_size`` (Å) and ``coordinate_size`` (Å per unit) are what the user says, as of data sets.
-    Raises a `CryoregError`, one line, where a tomogram or its mask is not clear, or they contradict each other.
+    Raises a `CryoregError`, one line, where a mask is not clear, or it contradicts its tomogram.
     """
-    particles = read_particle_list(path, unit_told=coordinate_size is not None)
-    placed = place_particles(particles, tomograms, voxel_size, coordinate_size)
-    places = locate(particles, placed, coordinate_size)
-    masks = masks_for(wheres, [each.tomogram for each in placed])
-    found = [Marks(np.empty(len(places)), np.empty(len(places), dtype=bool)) for _ in wheres]
-    for each in placed:
+    count = len(listed.places)
+    masks = masks_for(wheres, [each.tomogram for each in listed.placed])
+    found = [Marks(np.empty(count), np.empty(count, dtype=bool)) for _ in wheres]
+    for each in listed.placed:
         for whole, mask in zip(found, masks.pop(0), strict=True):
-            for column, part in zip(whole, mask.marks(places[each.rows]), strict=True):
+            for column, part in zip(whole, mask.marks(listed.places[each.rows]), strict=True):
                 column[each.rows] = part
     return found
 

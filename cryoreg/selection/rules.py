@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
@@ -49,6 +52,8 @@ class Rules(NamedTuple):
     """The folder of the tomograms that masks belong to, where it is not beside the list."""
     voxel_size: float | None = None
     """Å, of the tomograms."""
+    project: Project | None = None
+    """It says of the tomograms what is not said here."""
 
 
 class Chosen(NamedTuple):
@@ -80,6 +85,22 @@ class _Choice:
         self.tomograms = [name and stem(name) for each in lists for name in each.tomograms]
         self.kept = np.ones(sum(len(each) for each in lists), dtype=bool)
         self.columns: dict[str, list[str]] = {}
+        self._places: dict[str, ListedPlaces] = {}
+
+    def places(self, path: str) -> ListedPlaces:
+        """Return where the particles of a list lie in their tomograms; what a project says of these is taken down."""
+        if path not in self._places:
+            rules = self.rules
+            told = rules.tomogram_files, rules.voxel_size, rules.coordinate_size
+            self._places[path] = listed_places(path, *told, rules.project)
+            self.notes += [note for line in self._places[path].notes if (note := f"note: {line}") not in self.notes]
+        return self._places[path]
+
+    def voxel_sizes(self, path: str) -> Floats | None:
+        """Return those of the tomograms of a list, (N,), Å, where the user or a project tells of tomograms."""
+        rules = self.rules
+        told = rules.tomogram_files is not None or rules.voxel_size is not None
+        return self.places(path).voxel_sizes() if told or tells_of(rules.project, path) else None
 
     def figures(self, names: Sequence[str], what: str) -> Floats:
         return np.concatenate([each.figures(names, what) for each in self.lists])
@@ -181,8 +202,7 @@ def _by_mask(choice: _Choice, rules: Rules) -> Iterator[tuple[str, Flags]]:
     """Yield what masks of the tomograms keep or drop, and take down what they mark."""
     if not rules.wheres:
         return
-    told = rules.tomogram_files, rules.voxel_size, rules.coordinate_size
-    found = [measure(each.path, rules.wheres, *told) for each in choice.lists]
+    found = [measure(choice.places(each.path), rules.wheres) for each in choice.lists]
     for where, *parts in zip(rules.wheres, *found, strict=True):
         marks = Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         if where.verb == "mark":
@@ -216,7 +236,11 @@ def _within(choice: _Choice, keep: Callable[[NDArray[np.int64]], NDArray[np.int6
 
 def _apart(choice: _Choice, distance: Distance) -> Flags:
     size = choice.rules.coordinate_size
-    places = np.concatenate([positions(each.path, distance, size, each.optimisation_set) for each in choice.lists])
+    found = [
+        positions(each.path, distance, size, each.optimisation_set, partial(choice.voxel_sizes, each.path))
+        for each in choice.lists
+    ]
+    places = np.concatenate(found)
     scores = _scores(choice)
     return _within(choice, lambda rows: rows[suppress(places[rows], scores[rows], distance.length)])
 

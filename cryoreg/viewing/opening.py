@@ -33,12 +33,13 @@ def run_open(
     files_only: bool = False,
     overwrite: bool = False,
     say: Say = lambda line: None,
+    tell: Say = lambda line: None,
 ) -> Path | None:
     """Show the particles of a source in one of their tomograms, or with ``files_only`` write all files for a viewer.
 
     ``viewer`` is a registered name; without it, the first one is taken whose program is on the PATH. Returns the folder
-    of files that were asked for. Raises a `CryoregError`, one line, before any work where there is no viewer, and where
-    the source is at fault.
+    of files that were asked for; ``say`` gets lines on what is shown, ``tell`` on what was assumed. Raises a
+    `CryoregError`, one line, before any work where there is no viewer, and where the source is at fault.
     """
     from cryoreg.viewing.sources import open_source
 
@@ -46,7 +47,7 @@ def run_open(
     folder = output or (Path(f"{source.resolve().stem}_{name}") if files_only else _scratch(source, name))
     if output is not None or files_only:
         check_folder(folder, overwrite, [source])
-    shown = _chosen(source, open_source(source, told, say), tomogram, all_=files_only and tomogram is None)
+    shown = _chosen(source, open_source(source, told, tell), tomogram, all_=files_only and tomogram is None)
     for each in shown:
         say(f"{each.name}  {len(each.places):,} particles{_legend(each)}")
     commands = _write(chosen, shown, folder)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.config import Layer, absolute
+from cryoreg.config import Layer, Project, absolute
 from cryoreg.datasets.io.columns import class_labels, natural_order
-from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.readers.tomogram import locate, place_particles
+from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
@@ -50,6 +49,8 @@ class Told(NamedTuple):
     data: Path | None = None
     """What a run's classifier is to be shown, instead of its own data."""
     radius: float = RADIUS
+    project: Project | None = None
+    """It says of tomograms what is not said here."""
 
 
 class Particles(NamedTuple):
@@ -75,14 +76,14 @@ def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda 
     elif told.data is not None:
         raise ConfigError(f"--data {told.data}: goes with a run, and {source} is none")
     else:
-        particles = _of_table(source, told) or _of_list(source, told)
+        particles = _of_table(source, told, say) or _of_list(source, told, say)
     return list(_shown(particles, told.radius))
 
 
-def _of_list(path: Path, told: Told) -> Particles:
-    list_ = read_particle_list(path, unit_told=told.coordinate_size is not None)
-    placed = place_particles(list_, told.tomograms, told.voxel_size, told.coordinate_size)
-    places = locate(list_, placed, told.coordinate_size)
+def _of_list(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
+    list_, placed, places, notes = listed_places(path, *told[:3], told.project)
+    for note in notes:
+        say(f"note: {note}")
     which = np.empty(len(places), dtype=np.int64)
     for number, each in enumerate(placed):
         which[each.rows] = number
@@ -102,7 +103,7 @@ def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str]
     return table.ids(), [name or "" for name in table.classes(class_column)], sure
 
 
-def _of_table(path: Path, told: Told) -> Particles | None:
+def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles | None:
     """Return the particles of a table that names rows of a list, as `predict` and `cluster` write; None of others."""
     if path.suffix.lower() not in listed.TEXTS:
         return None
@@ -113,7 +114,7 @@ def _of_table(path: Path, told: Told) -> Particles | None:
     if len(files) != 1 or table.table["row"].isna().any():
         raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
     rows = table.figures(["row"], "rows").astype(int)
-    whole = _of_list(Path(files[0]), told._replace(class_column=None))
+    whole = _of_list(Path(files[0]), told._replace(class_column=None), say)
     if rows.min() < 0 or rows.max() >= len(whole.places):
         raise DataError(f"{path}: names row {rows.max()} of {files[0]}, which has {len(whole.places)}; predict it anew")
     return Particles(whole.tomograms, whole.which[rows], whole.places[rows], *_said(table, told.class_column))
@@ -123,7 +124,9 @@ def _of_run(run: Path, told: Told, say: Callable[[str], object]) -> Particles:
     chosen: dict[str, object] = {"root": absolute(told.data)} if told.data else {}
     given = ("tomograms", told.tomograms), ("voxel_size", told.voxel_size), ("coordinate_size", told.coordinate_size)
     chosen |= {name: value for name, value in given if value is not None}
-    trained = Trained.open(run, [Layer("options", {"dataset": chosen})] if chosen else [], "classifier", labels=False)
+    layers = [told.project.layer()] if told.project else []
+    layers += [Layer("options", {"dataset": chosen})] if chosen else []
+    trained = Trained.open(run, layers, "classifier", labels=False)
     where = whereabouts_of(trained.dataset)
     if where is None:
         raise DataError(f"{run}: its data are no particles in tomograms; say --data LIST, whose tomograms are known")

@@ -68,7 +68,7 @@ def average(
         source = of_run(run, name, data, dataset, settings, telling.tell, project)
     else:
         assert data is not None
-        source = of_data(data, name, dataset, settings, classes, project)
+        source = of_data(data, name, dataset, settings, classes, project, telling.tell)
     found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, telling.tell)
     for line in found.lines():
         click.echo(line)

@@ -68,6 +68,7 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_G
     Every cell is a job that is run once: the same command goes on where an interrupted one stopped.
     """
     from cryoreg.benchmark.study import load_study
+    from cryoreg.config import find_project
 
     changes = _changes(given["scale"], given["assignments"])
     study = load_study(name, changes, given["structures"], given["data"], given["dataset"])
@@ -80,7 +81,7 @@ def benchmark(name: str, run_dir: Path | None, dry_run: bool, **given: Unpack[_G
 
     execution = Execution(given["processes"], given["gpus"], _pairs(given["slurm"]) or None)
     with terminal.resumable():
-        table = run_study(study, root, execution, telling.tell)
+        table = run_study(study, root, execution, telling.tell, find_project())
     from cryoreg.benchmark.tables import to_markdown
 
     click.echo(f"{study.title}\n\n{to_markdown(table)}\n")
@@ -151,8 +152,9 @@ def _list(study: Study, root: Path) -> None:
     """Print every job that the study would run, and which of them are done."""
     from cryoreg.benchmark.jobs import results, with_needs
     from cryoreg.benchmark.plan import Plan
+    from cryoreg.config import find_project
 
-    plan = Plan(study)
+    plan = Plan(study, project=find_project(), say=telling.tell)
     searched = [job for _, tried in plan.searches() for candidate in tried for job in candidate.jobs]
     jobs = {job.key: job for job in with_needs([*searched, *plan.jobs()])}
     done = results(jobs.values(), root)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 
@@ -43,11 +44,12 @@ def open_source(
     LIST is a particle list, or the predictions or clusters of one; of a fine-tuning RUN the classifier is asked. IMOD
     is known; packages bring other viewers (cryoreg-chimerax, cryoreg-napari).
     """
+    from cryoreg.config import find_project
     from cryoreg.viewing.opening import run_open
     from cryoreg.viewing.sources import Told
 
-    told = Told(tomograms, voxel_size, coordinate_size, class_column, data, radius)
+    told = Told(tomograms, voxel_size, coordinate_size, class_column, data, radius, find_project())
     with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
-        written = run_open(source, viewer, told, tomogram, output, files_only, overwrite, click.echo)
+        written = run_open(source, viewer, told, tomogram, output, files_only, overwrite, click.echo, telling.tell)
     if written is not None:
         terminal.written(written, f"files     {written}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options, setting_options, terminal
 from cryoreg_cli.setting_options import AUGMENTATION, DATASET, SEED
 
@@ -51,5 +52,5 @@ def preview(
     resolved = resolve("pretrain", setting_options.layers(OPTIONS, given, assignments, config, data))
     from cryoreg.analysis.preview import run_preview
 
-    run_preview(resolved, output, count, views, tilt_axis, overwrite)
+    run_preview(resolved, output, count, views, tilt_axis, overwrite, telling.tell)
     terminal.written(output, f"preview   {output}")

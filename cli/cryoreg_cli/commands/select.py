@@ -73,6 +73,7 @@ def select(
     another is written. Columns, blocks and comments stay as they are, character by character; only rows go. Rules are
     taken together: what breaks one is left out.
     """
+    from cryoreg.config import find_project
     from cryoreg.datasets.id_lists import read_ids
     from cryoreg.selection.distances import Distance
     from cryoreg.selection.rules import Rules
@@ -93,6 +94,7 @@ def select(
         options.parse_wheres(wheres),
         tomogram_files,
         voxel_size,
+        find_project(),
     )
     with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
         found = run_select([list, *merge], rules, output, split, overwrite, telling.tell)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options, setting_options, terminal
 
 if TYPE_CHECKING:
@@ -72,9 +74,9 @@ def view(
     """Draw subtomograms of DATA, a data set or one MRC or TIFF volume: central slices and the surface at a level."""
     from cryoreg.analysis.view import Look, run_view
 
-    shown, inputs = _read(data, dataset, ids, count, assignments)
     if invert:
-        shown = [subject._replace(volume=-subject.volume) for subject in shown]
+        assignments = (*assignments, "dataset.contrast=dark")
+    shown, inputs = _read(data, dataset, ids, count, assignments)
     if html is None and output is None:
         output = Path("view.png")
     run_view(shown, Look(**surface), output, html, overwrite, inputs)
@@ -94,15 +96,23 @@ def _read(
     from cryoreg.errors import DataError
 
     root = None if data is None else absolute(data)
+    settings = setting_options.dataset_settings(assignments, "view")
     if dataset is None:
         if root is None:
             raise click.UsageError("Missing argument 'DATA': a data set or a volume; or --dataset without files")
         if library.is_single_volume(root):
             if ids:
                 raise DataError(f"{data}: is a single volume; leave out --ids")
-            return [library.single(root)], {str(root)}
-    settings = setting_options.dataset_settings(assignments, "view")
+            facts, note = library.facts_of_single(root, settings, find_project())
+            _tell([note] if note else [])
+            return [library.single(root, facts)], {str(root)}
     spec = choose_dataset(root, dataset, settings, find_project())[0].spec
     opened = spec.load()
+    _tell(opened.notes)
     indices = find(opened, read_ids(ids)) if ids else choose(opened, count)
     return library.subjects(opened, indices), inputs_of(opened, spec)
+
+
+def _tell(notes: Iterable[str]) -> None:
+    for note in notes:
+        telling.tell(f"note: {note}")

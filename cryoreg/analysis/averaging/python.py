@@ -43,5 +43,5 @@ def average(
         source = of_run(Path(run), name, None if data is None else Path(data), dataset, parameters, tell)
     else:
         assert data is not None
-        source = of_data(Path(data), name, dataset, parameters, told)
+        source = of_data(Path(data), name, dataset, parameters, told, say=tell)
     return run_average(*source[:2], Path(output), name, limit, seed, overwrite, source.inputs, tell)

@@ -31,14 +31,17 @@ def of_data(
     settings: Mapping[str, object] | None = None,
     told: Path | None = None,
     project: Project | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Source:
     """Open data, whose particles of a class are those that a file (``told``) says, or the data themselves.
 
-    What is not said of the data, and they do not say themselves, a ``project`` may.
+    What is not said of the data, and they do not say themselves, a ``project`` may. ``say`` gets the data's notes.
     """
     root = absolute(data)
     spec = choose_dataset(root, reader, settings or {}, project)[0].spec
     dataset = spec.load()
+    for note in dataset.notes:
+        say(f"note: {note}")
     own = root if root.is_file() and can_be_kept(root) and "label" not in (settings or {}) else None
     inputs = inputs_of(dataset, spec) | ({str(told)} if told else set())
     return Source(dataset, members(dataset, name, told or own), inputs)

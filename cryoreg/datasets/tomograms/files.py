@@ -50,6 +50,11 @@ def notes_on(tomograms: Iterable[Tomogram]) -> Iterator[tuple[str, str]]:
         yield from ((tomogram.path, note) for note in tomogram.notes)
 
 
+def header_sizes(files: Iterable[str | Path]) -> dict[str, float | None]:
+    """Return file -> Å per voxel as its header says; a level of an OME-Zarr image is chosen by it, and left out."""
+    return {os.fspath(file): open_tomogram(file).voxel_size for file in files if not os.path.isdir(file)}
+
+
 class MrcTomogram(Tomogram):
     """A tomogram in an MRC file, mapped into memory while a part is read."""
 
