@@ -235,6 +235,54 @@ def test_undo_goes_on_after_a_reload_and_after_another_start(session, browser, t
     ]
 
 
+NAMES = "return [...document.querySelectorAll('#classes .name')].map((each) => each.textContent)"
+
+
+def type_class(browser, name):
+    from selenium.webdriver.common.keys import Keys
+
+    press(browser, "c")
+    wait(lambda: browser.switch_to.active_element.get_attribute("id") == "new-name")
+    press(browser, *name, Keys.ENTER)
+
+
+def rename(browser, old, new):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.find_element("css selector", f"[aria-label='rename {old}']").click()
+    press(browser, Keys.BACKSPACE, *new, Keys.ENTER)
+
+
+def test_a_class_that_nothing_has_yet_is_kept(session, browser, trained):
+    """A reload, another page at the same time, and another start know it; renamed, it keeps its key."""
+    other = Session(trained.dataset, session.file.path, "my particles", ["ring", "rod"])
+    with serving(session) as (url, _), serving(other) as (elsewhere, _):
+        open_page(browser, url)
+        first = browser.current_window_handle
+        type_class(browser, "tube")
+        type_class(browser, "constructor")
+        wait(lambda: browser.execute_script(NAMES) == ["ring", "rod", "tube", "constructor", "junk"])
+        open_page(browser, url)
+        assert browser.execute_script(NAMES) == ["ring", "rod", "tube", "constructor", "junk"]
+        browser.switch_to.new_window("tab")
+        try:
+            open_page(browser, elsewhere)
+            rename(browser, "tube", "coil")
+            wait(lambda: browser.execute_script(NAMES) == ["ring", "rod", "coil", "constructor", "junk"])
+            rename(browser, "rod", "")
+            wait(lambda: browser.execute_script(NAMES) == ["ring", "coil", "constructor", "junk"])
+        finally:
+            browser.close()
+            browser.switch_to.window(first)
+        wait(lambda: browser.execute_script(NAMES) == ["ring", "coil", "constructor", "junk"])
+        press(browser, "2")
+        wait(lambda: session.labels() == {0: "coil"})
+        assert browser.get_log("browser") == []
+    again = Session(trained.dataset, session.file.path, "my particles", ["ring", "rod"])
+    assert again.classes() == ["ring", "coil", "constructor"]
+    session.teacher.stop()
+
+
 def test_a_label_that_is_not_saved_is_not_shown_as_one(session, browser):
     with serving(session) as (url, stop):
         open_page(browser, url)

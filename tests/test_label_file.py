@@ -82,6 +82,24 @@ def test_classes_keep_their_order_whatever_is_labelled_again_and_renamed(tmp_pat
     assert file.classes == LabelFile(file.path).classes == ["tube", "ring"]
 
 
+def test_names_that_nothing_has_are_kept_renamed_and_taken_out(tmp_path):
+    file = LabelFile(tmp_path / "labels.csv")
+    for name in ("rod", "ring", "tube"):
+        file.name_class(name)
+    file.append([Change("a", "rod")], "one by one")
+    file.name_class("coil", "ring")
+    file.name_class("", "tube")
+    again = LabelFile(file.path)
+    for each in (file, again):
+        assert each.classes == ["rod", "coil", "tube"]
+        assert each.named == {"rod", "coil"}
+        assert [each.now(name) for name in ("rod", "ring", "tube")] == ["rod", "coil", ""]
+        assert each.labels == {"a": "rod"}
+        assert len(each.past()) == 1, "a name is no label to take back"
+    again.append([Change("b", "ring")], "one by one")
+    assert again.now("ring") == "ring", "somebody uses it again"
+
+
 def write_many(path, who, count):
     file = LabelFile(path)
     for number in range(count):

@@ -19,6 +19,7 @@ from support.untrained import make_run
 
 from cryoreg.config import Layer
 from cryoreg.datasets.io import relion
+from cryoreg.datasets.label_lists import with_labels
 from cryoreg.errors import CryoregError
 from cryoreg.labelling.opening import (
     begin_with,
@@ -191,6 +192,33 @@ def test_a_page_that_is_opened_anew_takes_back_what_was_done_before(client, sess
     assert restarted.get(f"/{TOKEN}/data").json()["past"] == [[[3, "ring", ""], [4, "ring", ""]]]
     other = client_of(Session(trained.dataset, session.file.path, "run", who="somebody else"))
     assert other.get(f"/{TOKEN}/data").json()["past"] == []
+
+
+def test_a_name_that_nothing_has_is_on_disk_when_the_answer_comes(client, session, trained):
+    def name(name="", instead_of="", of=client):
+        return of.post(f"/{TOKEN}/classes", json={"name": name, "instead_of": instead_of}).json()
+
+    session.first_classes = ["ring", "rod"]
+    assert name("tube") == {"classes": ["ring", "rod", "tube"], "gone": {}}
+    again = client_of(Session(trained.dataset, session.file.path, "run", ["ring", "rod"]))  # the first was never closed
+    assert again.get(f"/{TOKEN}/changes").json()["classes"] == ["ring", "rod", "tube"]
+    gone = {"ring": "coil", "tube": ""}
+    name("coil", "ring", of=again)
+    assert name("", "tube", of=again) == {"classes": ["coil", "rod"], "gone": gone}
+    changes = client.get(f"/{TOKEN}/changes").json()
+    assert (changes["classes"], changes["gone"], changes["changed"]) == (["coil", "rod"], gone, {})
+    assert say(client, [3, "tube", ""], source="one by one").json() == {"refused": {}}
+    assert session.classes() == ["coil", "rod", "tube"]
+    assert numbered(session.file.path, session.first_classes) == session.numbered() == ["coil", "rod", "tube"]
+    labelled = with_labels(trained.dataset, session.file.path)
+    assert labelled.classes == ["tube"]
+    assert labelled.notes[-1].startswith("1 of 60 subtomograms have a label of labels.csv")
+
+
+@pytest.mark.parametrize("body", ["", [], {"name": 7}, {"name": "a\nb"}, {"name": ""}, {"instead_of": [1]}])
+def test_what_is_no_name_is_not_kept(client, session, body):
+    assert client.post(f"/{TOKEN}/classes", json=body).status_code == 400
+    assert not session.file.path.exists()
 
 
 def test_sheets_show_the_slices(client, trained):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ID, WHEN = "id", "when"
 """Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
+NAMED, NOT_NAMED = "class", "no class"
+"""Sources of the rows of such a table that are of no id: there is a class of that name, or is none any more."""
 CLASSES = ("label", "class", "class_name", "cluster")
 """Columns of a text table that hold classes; a prediction is none unless one says so."""
 STAR_CLASSES = ("cryoregClassName", relion.CLASS_NUMBER)
@@ -140,7 +142,11 @@ def _table(path: Path) -> pd.DataFrame:
     if ID not in table:
         listed = ", ".join(map(str, table.columns))
         refuse(path, f"has no column 'id' (it has: {listed}); add the ids that `cryoreg predict` or a report writes")
-    return table.drop_duplicates(ID, keep="last") if WHEN in table else table
+    if WHEN not in table:
+        return table
+    if "source" in table:
+        table = table[table[ID].notna() | ~table["source"].isin((NAMED, NOT_NAMED))]
+    return table.drop_duplicates(ID, keep="last")
 
 
 def _star(path: Path) -> pd.DataFrame:

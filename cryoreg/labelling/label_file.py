@@ -13,6 +13,7 @@ from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from cryoreg.datasets.label_lists import NAMED, NOT_NAMED
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import cell, sync_folder, text_of_cell
 
@@ -61,6 +62,11 @@ class LabelFile:
         self.actions: list[Action] = []
         self.classes: list[str] = []
         """In the order in which they first came; one that was renamed has the place of the old."""
+        self.named: set[str] = set()
+        """Those that somebody typed, and that stay where nothing has them."""
+        self.replaced: dict[str, str] = {}
+        """Names that were taken out, and what was typed instead; empty for nothing."""
+        self._left = ("", "")
         self._read = 0
         if path.exists():
             self.refresh()
@@ -81,15 +87,27 @@ class LabelFile:
             free = [each.was in (None, self.labels.get(each.id, "")) for each in changes]
             made = list(compress(changes, free))
             refused = list(compress(changes, (not each for each in free)))
-            now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-            text = _text([] if self._read else [COLUMNS]) + _text(
-                (cell(each.id), cell(each.name), cell(self.who), now, source) for each in made
-            )
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            self._catch_up(file)
+            self._add(file, [(each.id, each.name, source) for each in made])
         return refused
+
+    def name_class(self, name: str, instead_of: str = "") -> None:
+        """Keep that there is a class, whether anything has it or not; it may take another's place.
+
+        An empty name takes the other one out. No label changes.
+        """
+        rows = [("", instead_of, NOT_NAMED), ("", name, NAMED)]
+        with self._locked() as file:
+            self._catch_up(file)
+            self._add(file, [row for row in rows if row[1]])
+
+    def _add(self, file: BinaryIO, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Add rows of id, class and source, and take them in when they are on disk."""
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        said = [(cell(one), cell(name), cell(self.who), now, source) for one, name, source in rows]
+        file.write(_text([*([] if self._read else [COLUMNS]), *said]).encode())
+        file.flush()
+        os.fsync(file.fileno())
+        self._catch_up(file)
 
     def past(self) -> list[list[Change]]:
         """Return what was done by who labels here, and not taken back: what there is to undo, the last action last."""
@@ -131,6 +149,7 @@ class LabelFile:
         for row in rows:
             one, name = row.get("id", ""), row.get("class", "")
             if not one:
+                self._declare(name, row.get("when", ""), row.get("source", ""))
                 continue
             self.history.append(one)
             by = (row.get("who", ""), row.get("when", ""), row.get("source", ""))
@@ -140,7 +159,27 @@ class LabelFile:
             self.actions[-1].changes.append(Change(one, name, was))
             if name:
                 self.labels[one] = name
+                self.replaced.pop(name, None)
                 self._name(name, was if self.actions[-1].source == RENAME else "")
+
+    def _declare(self, name: str, when: str, source: str) -> None:
+        """Take in that there is a class, or is none any more; what comes at one time takes the other's place."""
+        if source == NOT_NAMED:
+            self.named.discard(name)
+            self.replaced[name], self._left = "", (when, name)
+        elif source == NAMED and name:
+            was = self._left[1] if self._left[0] == when and self._left[1] != name else ""
+            self.named.add(name)
+            self.replaced.pop(name, None)
+            if was:
+                self.replaced[was] = name
+            self._name(name, was)
+
+    def now(self, name: str) -> str:
+        """Return what a class is called by now; empty where it was taken out."""
+        while name in self.replaced:
+            name = self.replaced[name]
+        return name
 
     def _name(self, name: str, was: str) -> None:
         """Take in the name of a class, which stands for another one by now or for none."""

@@ -25,7 +25,7 @@ from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.label_file import LabelFile
 from cryoreg.labelling.lists import FORMS, listed
-from cryoreg.labelling.session import Row, Session, by_number, is_name, said_by
+from cryoreg.labelling.session import Row, Session, by_number, is_name, known_classes, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.outputs import check_file, check_files
@@ -143,24 +143,29 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     return len(rows)
 
 
-def export(trained: Trained, labels: Path, output: Path, overwrite: bool) -> int:
-    """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are."""
+def export(trained: Trained, labels: Path, output: Path, overwrite: bool, first: Sequence[str] = ()) -> int:
+    """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are.
+
+    Numbers of classes are those of `numbered`.
+    """
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_files([output, *new_sets(output, trained.dataset)], overwrite, {*trained.inputs(), str(labels)})
     said = said_by(with_labels(trained.dataset, labels))
-    data = listed(trained.dataset, said, output, numbered(labels))
+    data = listed(trained.dataset, said, output, numbered(labels, first))
     write_atomically(output, lambda file: file.write(data))
     write_sets(output, trained.dataset)
     return len(said)
 
 
-def numbered(labels: Path) -> list[str]:
-    """Return the classes of a file of labels by their numbers in lists; none where the page has not written it."""
+def numbered(labels: Path, first: Sequence[str] = ()) -> list[str]:
+    """Return the classes of a file of labels by their numbers in lists; none where the page has not written it.
+
+    ``first`` are those to begin with, as on the page.
+    """
     with suppress(DataError):
         file = LabelFile(labels)
-        used = set(file.labels.values())
-        return by_number(name for name in file.classes if name in used)
+        return by_number(known_classes(file, dict.fromkeys(file.labels.values()), first))
     return []
 
 

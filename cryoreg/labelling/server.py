@@ -67,7 +67,10 @@ def make_app(session: Session, token: str) -> Starlette:
     routes: dict[str, _Answer] = {"/": page, "/static/{name}": static}
     routes |= {path: _bound(answer, session) for path, answer in _ANSWERS.items()}
     all_routes = [Route(f"/{{token}}{path}", answer, methods=["GET"]) for path, answer in routes.items()]
-    all_routes.append(Route("/{token}/labels", _posting(session), methods=["POST"]))
+    all_routes += [
+        Route(f"/{{token}}/{name}", _posting(session, answer), methods=["POST"])
+        for name, answer in (("labels", _labels), ("classes", _classes))
+    ]
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS)), Middleware(_Guard, token=token)]
     return Starlette(routes=all_routes, middleware=guards)
 
@@ -108,7 +111,9 @@ def _bound(answer: Callable[[Session, Request], Response], session: Session) -> 
     return answered
 
 
-def _posting(session: Session) -> Callable[[Request], Awaitable[Response]]:
+def _posting(session: Session, answer: Callable[[Session, bytes], object]) -> Callable[[Request], Awaitable[Response]]:
+    """Answer what changes something: ``answer`` raises `ValueError` for what makes no sense."""
+
     async def answered(request: Request) -> Response:
         body = b""
         async for part in request.stream():
@@ -118,16 +123,27 @@ def _posting(session: Session) -> Callable[[Request], Awaitable[Response]]:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return JSONResponse({"error": "not JSON"}, 415)
         try:
-            rows, source = _read(session, body)
+            return JSONResponse(await run_in_threadpool(answer, session, body))
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
-        try:
-            refused = await run_in_threadpool(session.label, rows, source)
         except CryoregError as error:
             return JSONResponse({"error": str(error)}, 507)
-        return JSONResponse({"refused": refused})
 
     return answered
+
+
+def _labels(session: Session, body: bytes) -> object:
+    return {"refused": session.label(*_read(session, body))}
+
+
+def _classes(session: Session, body: bytes) -> object:
+    """Keep a name that somebody typed, instead of another one where they say so; empty takes that out."""
+    said = json.loads(body)
+    names = [said.get(key, "") for key in ("name", "instead_of")] if isinstance(said, dict) else [""]
+    if not any(names) or not all(name == "" or is_name(name) for name in names):
+        raise ValueError("should be the name of a class, or whose place it takes, or both")
+    session.name_class(*names)
+    return {"classes": session.classes(), "gone": session.gone()}
 
 
 def _read(session: Session, body: bytes) -> tuple[list[Row], str]:
@@ -189,6 +205,7 @@ def _changes(session: Session, request: Request) -> Response:
     version, changed = session.changes(_number(request.query_params.get("since", "0"), 1 << 60))
     teacher = session.teacher
     answer: dict[str, object] = {"version": version, "changed": changed, "classes": session.classes()}
+    answer["gone"] = session.gone()
     if teacher is not None:
         answer |= {"done": teacher.done, "problem": teacher.problem, "step": teacher.steps}
         if str(teacher.steps) != request.query_params.get("step"):

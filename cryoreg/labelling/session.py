@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,8 +71,17 @@ class Session:
 
     def classes(self) -> list[str]:
         """Return all classes: those to begin with, and others in the order in which they came: their keys stay."""
-        used = dict.fromkeys(self.labels().values())
-        return list(dict.fromkeys([*self.first_classes, *(name for name in self.file.classes if name in used), *used]))
+        return known_classes(self.file, dict.fromkeys(self.labels().values()), self.first_classes)
+
+    def gone(self) -> dict[str, str]:
+        """Return which names are none of the classes any more, and what is there instead; empty for nothing."""
+        there = set(self.classes())
+        return {name: self.file.now(name) for name in self.file.replaced if name not in there}
+
+    def name_class(self, name: str, instead_of: str = "") -> None:
+        """Keep that there is a class; see `LabelFile.name_class`."""
+        with self._lock:
+            self.file.name_class(name, instead_of)
 
     def numbered(self) -> list[str]:
         """Return the classes in the order of their numbers in lists: that of their keys, junk last."""
@@ -117,6 +126,13 @@ class Session:
         scaled = unit_length(features)
         order: list[int] = np.argsort(-(scaled @ scaled[rows].mean(axis=0)), kind="stable")[:count].tolist()
         return order
+
+
+def known_classes(file: LabelFile, used: Collection[str], first: Iterable[str]) -> list[str]:
+    """Return classes in order: those to begin with, by what they are called now, then those typed or ``used``."""
+    begun = [name for each in first if (name := file.now(each))]
+    kept = [name for name in file.classes if name in used or name in file.named]
+    return list(dict.fromkeys([*begun, *kept, *used]))
 
 
 def by_number(classes: Iterable[str]) -> list[str]:

@@ -89,13 +89,13 @@ def label(
     trained = opening.open_source(data, start or told, layers)
     for line in trained.remarks():
         telling.tell(line)
+    names = [name.strip() for name in classes.split(",") if name.strip()] or network_options.classes_of_project()
     if export is not None:
-        count = opening.export(trained, output, export, overwrite)
-        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output), 1))
+        count = opening.export(trained, output, export, overwrite, names)
+        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output, names), 1))
         line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
         terminal.written(export, f"{line}\nclasses   {numbers}" if numbers else line)
         return
-    names = [name.strip() for name in classes.split(",") if name.strip()] or network_options.classes_of_project()
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups or table, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)

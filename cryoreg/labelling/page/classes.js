@@ -1,5 +1,5 @@
 // The classes: their keys, colours and counts; new names; progress.
-import { addClass, canUndo, colourOf, data, find, keyed, label, make, on, state } from "./store.js";
+import { addClass, canUndo, colourOf, data, find, keyed, label, make, nameClass, on, state } from "./store.js";
 
 const counts = (rows) => {
   const found = new Map();
@@ -47,7 +47,7 @@ function drawTomograms() {
   });
 }
 
-// Replace a class's line by a field for its new name; all of its labels get that.
+// Replace a class's line by a field for its new name; all of its labels get that. An empty one takes out what nothing has.
 function edit(item, name) {
   item.replaceChildren();
   const form = make(item, "form"), field = make(form, "input", null, { maxlength: 60, "aria-label": `new name of ${name}` });
@@ -56,9 +56,9 @@ function edit(item, name) {
   field.select();
   const end = (save) => {
     const now = field.value.trim();
-    if (save && now && now !== name) {
-      const rows = [...data.ids.keys()].filter((row) => state.labels[row] === name);
-      state.classes = [...new Set(state.classes.map((each) => (each === name ? now : each)))];
+    const rows = [...data.ids.keys()].filter((row) => state.labels[row] === name);
+    if (save && now !== name && (now || (!rows.length && name !== data.junk))) {
+      nameClass(now, name);
       if (rows.length) label(rows, now, "rename");
     }
     form.remove();
@@ -78,9 +78,9 @@ export function start(giveClass) {
     const field = find("#new-name"), name = field.value.trim();
     if (!name) return;
     field.value = "";
-    addClass(name);
     find("#grid").focus();
     if (state.selected.size) give(name);
+    else addClass(name);
   });
   on("labels theme", draw);
 }

@@ -27,6 +27,10 @@ async function ask(path, options) {
   return body;
 }
 
+const post = (path, said) => ask(path, {
+  method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(said),
+});
+
 export function notice(text) {
   find("#alarm").hidden = !text;
   find("#alarm").textContent = text;
@@ -57,10 +61,7 @@ export function poll() {
     const answer = await ask(`changes?since=${state.version}&step=${state.step}`);
     state.version = answer.version;
     for (const [row, name] of Object.entries(answer.changed)) state.labels[row] = name;
-    const classes = [...new Set([...state.classes, ...answer.classes])];
-    const other = classes.length !== state.classes.length;
-    state.classes = classes;
-    if (other || Object.keys(answer.changed).length) tell("labels");
+    if (takeClasses(answer) || Object.keys(answer.changed).length) tell("labels");
     state.done = answer.done ?? 0;
     state.problem = answer.problem;
     if (answer.taught) {
@@ -77,9 +78,7 @@ export const similarTo = (rows) => ask(`similar/${rows.slice(0, 1000)}`);
 // Changes are [row, class, class before]; those that others were faster to make are refused.
 async function deliver(changes, source) {
   if (!changes.length) return;
-  const { refused } = await ask("labels", {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ changes, source }),
-  });
+  const { refused } = await post("labels", { changes, source });
   const kept = changes.filter(([row]) => !(row in refused)), lost = changes.length - kept.length;
   for (const [row, name] of [...kept, ...Object.entries(refused)]) state.labels[row] = name;
   if (source !== "undo" && kept.length) past.push(kept);
@@ -104,11 +103,19 @@ export const undo = () => inTurn(() => deliver((past.pop() ?? []).map(([row, nam
 
 export const canUndo = () => past.length > 0;
 
-export function addClass(name) {
-  if (name && !state.classes.includes(name)) {
-    state.classes.push(name);
-    tell("labels");
-  }
+// A name is there once the server has it on disk, whether anything has it or not; it may take another one's place.
+export const nameClass = (name, insteadOf = "") => inTurn(async () => {
+  if (takeClasses(await post("classes", { name, instead_of: insteadOf }))) tell("labels");
+});
+
+export const addClass = (name) => (name && !state.classes.includes(name) ? nameClass(name) : chain);
+
+// Names that the server knows; those that are here keep their place and their key, as do names that take theirs.
+function takeClasses({ classes, gone }) {
+  const here = state.classes.map((name) => (Object.hasOwn(gone, name) ? gone[name] : name)).filter((name) => name);
+  const before = state.classes.join("\n");
+  state.classes = [...new Set([...here, ...classes])];
+  return state.classes.join("\n") !== before;
 }
 
 // Classes that have a key: all but junk, in order.
