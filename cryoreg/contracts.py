@@ -283,6 +283,8 @@ class Origin:
     """Å per voxel in the file, before any rescaling."""
     tilt_range: tuple[float, float] | None = None
     """Smallest and largest tilt of its tilt series, degrees."""
+    place: tuple[float, float, float] | None = None
+    """x, y, z in its tomogram, Å from the middle, where the file says."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.eman2_writing import write_stack
 from support.mrc_writing import noise, write_mrc
 from support.particle_writing import relion31, write_star
 from support.storing import rich_layout, write_store
@@ -97,6 +98,12 @@ def mrc_stack(root: Path) -> dict[str, Any]:
     return {"root": write_mrc(root / "ribosome.mrcs", noise((12, 4, 4))), "box": 4}
 
 
+def eman2(root: Path) -> dict[str, Any]:
+    for name in ("a", "b"):
+        write_stack(root / name / "TS_01__ribosome.hdf", noise((3, 4, 5, 6), ord(name)))
+    return {"root": root}
+
+
 def npy_folder(root: Path) -> dict[str, Any]:
     for name in ("a", "b"):
         (root / name).mkdir()
@@ -125,6 +132,7 @@ def tomogram(root: Path) -> dict[str, Any]:
 
 DATA: dict[str, Callable[[Path], dict[str, Any]]] = {
     "demo": lambda root: {"per_class": 1, "box": 16},
+    "eman2": eman2,
     "lab": lab,
     "mrc_folder": lambda root: {"root": write_classes(root, per_class=3)},
     "mrc_stack": mrc_stack,

@@ -16,6 +16,7 @@ STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
 _LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
 """What lists are called that may be nothing else; others are lists where they are given themselves."""
+_EMAN2, _IMAGE_LIST = ".hdf", ".lst"
 _ZARR = (".zattrs", ".zgroup", "zarr.json")
 _CONVERT = {
     **dict.fromkeys((".tif", ".tiff"), "if it is a tomogram, `cryoreg pick` reads it; else convert it to MRC"),
@@ -147,6 +148,37 @@ def hdf5_keys(path: Path) -> tuple[list[str], list[str]] | None:
 
     with one_line(path, "an HDF5 file"), h5py.File(path, "r", locking=False) as file:
         return sorted(file), sorted(file.attrs)
+
+
+def eman2_images(path: Path) -> str | None:
+    """Say by what a path holds or lists EMAN2's 3D images; raise `DataError` for 2D images and tomograms of EMAN2."""
+    from cryoreg.datasets.io.eman2_lists import is_list
+
+    if path.is_file() and ending(path.name) == _IMAGE_LIST:
+        return "a list of EMAN2's images" if is_list(path) else None
+    first = _first_eman2(path)
+    if first is None:
+        return None
+    from cryoreg.datasets.io.eman2_images import image_numbers, read_stored
+
+    numbers = image_numbers(str(first))
+    stored = next(read_stored(str(first), numbers))
+    if max(stored.box) > _LARGE:
+        raise DataError(
+            f"{first}: is a whole tomogram by its size; convert it to MRC (e2proc3d.py), and give a particle list with "
+            "--dataset tomogram, or make one with `cryoreg pick`"
+        )
+    return "EMAN2's images" if path.is_file() else f"{_count(path, (_EMAN2,))} HDF5 files of EMAN2"
+
+
+def _first_eman2(path: Path) -> Path | None:
+    """Return a path, or the first .hdf of a folder, where it is HDF5 as EMAN2 writes it."""
+    from cryoreg.datasets.io.eman2_images import GROUP
+
+    files = files_below(path) if _is_plain(path) else ()
+    first = path if path.is_file() else next((file for file in files if ending(file.name) == _EMAN2), None)
+    keys = first and hdf5_keys(first)
+    return first if keys and GROUP in keys[0] else None
 
 
 def star_columns(path: Path) -> set[str]:

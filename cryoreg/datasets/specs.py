@@ -142,6 +142,30 @@ class PngMontageSpec(FileDatasetSpec):
         return PngMontage(self.root, self.voxel_size, patch=self.patch, box=self.box)
 
 
+class Eman2Spec(FileDatasetSpec):
+    """3D particles of EMAN2: a stack (.hdf), a folder of them, or a list of images (.lst).
+
+    HDF5 as HdfIO2 writes it; images in few bits are scaled back. Classes are folders, else the labels in the names of
+    several stacks (``TS_01__ribosome.hdf``); of a list, only what ``label`` names. Stacks of 2D images are refused.
+    """
+
+    folder: Path | None = Field(
+        None, description="where relative names in a list start: EMAN2's project folder [searched above the list]"
+    )
+    label: str | None = Field(None, description="what holds the class: a name in the list, or an attribute of images")
+
+    @classmethod
+    def fits(cls, path: Path) -> str | None:
+        """Take HDF5 with EMAN2's images, a folder of such, or a list of them."""
+        return recognition.eman2_images(path)
+
+    def open(self) -> SubtomogramDataset:
+        """Open the list and the headers of the images."""
+        from cryoreg.datasets.readers.eman2 import Eman2
+
+        return Eman2(self.root, self.voxel_size, self.folder, self.label)
+
+
 class LabSpec(FileDatasetSpec):
     """What the paper's lab writes: MRC with JSON files in folders, or all in one pickle or HDF5 file.
 
@@ -163,7 +187,9 @@ class LabSpec(FileDatasetSpec):
         found = recognition.hdf5_keys(path)
         if found is None:
             return recognition.of_endings(path, ".pkl", ".pickle", ".p") and "a pickle"
-        if FORMAT in found[1]:
+        from cryoreg.datasets.io.eman2_images import GROUP
+
+        if FORMAT in found[1] or GROUP in found[0]:
             return None
         if HDF5_VOLUMES in found[0]:
             return f"the HDF5 key {HDF5_VOLUMES}"

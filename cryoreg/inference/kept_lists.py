@@ -17,6 +17,7 @@ from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.eman2 import read_content
 from cryoreg.datasets.particles.sniffing import EMCLARITY_COLUMNS, SUFFIXES, Kind, kind_of_list
 from cryoreg.errors import DataError
+from cryoreg.inference.eman2_lists import prepare_eman2
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.prediction_files import numbers_of_rows, prepare_dynamo, prepare_star
 from cryoreg.predictions import Predictions
@@ -30,8 +31,11 @@ _END = re.compile(r"</Particle\s*>")
 def prepare_kept(output: Path, dataset: Subtomograms, classes: Sequence[str]) -> Write:
     """Return what turns predictions for ``dataset`` into the list that the data come from.
 
-    Raises `DataError` where they are of no one list, or of one that has no place for a class.
+    Of stacks of EMAN2, which no list named, it is a new list of images. Raises `DataError` where they are of no one
+    list, or of one that has no place for a class.
     """
+    if output.suffix.lower() == ".lst":
+        return prepare_eman2(output, dataset)
     origins = origins_of(dataset)
     source = _only_list(output, origins)
     kind = kind_of_list(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ COLUMNS = (relion.CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryore
 """What a STAR file gets."""
 DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
 """What it gets, too, where a run knows what it was trained on."""
+SOURCE, SOURCE_ROW = "cryoregFile", "cryoregRow"
+"""Where a STAR file says a volume is that it cannot name as an image, counted from 0."""
 REMARK = "# cryoreg: "
 """How lines at its beginning begin that say how the data differ from those of training."""
 MOTIVE_CLASS = "class"
@@ -53,7 +56,7 @@ def prepare_star(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
     _check_names(classes)
     if source is None:
         _check_names([*map(image_name, origins), *filter(None, dataset.groups)])
-        return _new_star(output, origins)
+        return _new_star(output, origins, dataset.groups)
     return partial(star_text, _of_all(origins, ParticleText.star(source)))
 
 
@@ -144,7 +147,10 @@ def numbers_of_rows(predictions: Predictions, particles: int) -> list[int]:
 
 
 def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
-    """Return a table with places, label, prediction, class number, confidence, unsure, and all probabilities."""
+    """Return a table with places, label, prediction, class number, confidence, unsure, and all probabilities.
+
+    Where the files say the place of each in its tomogram, it stands behind all else, Å from the middle.
+    """
     index = {name: place for place, name in enumerate(dataset.ids)}
     samples = [index[name] for name in predictions.ids]
     said = {
@@ -152,7 +158,8 @@ def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
         for name, column in predictions.columns().items()
     }
     where = {**places(dataset, samples), **labels(dataset, samples)}
-    return csv_text(where | {name: column for name, column in said.items() if name not in where})
+    new = {name: column for name, column in said.items() if name not in where}
+    return csv_text(where | new | _places(predictions.origins))
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -160,22 +167,44 @@ def _check_names(names: Sequence[str]) -> None:
         quoted(name)
 
 
-def _new_star(output: Path, origins: Sequence[Origin]) -> Write:
+def _new_star(output: Path, origins: Sequence[Origin], groups: Sequence[str | None]) -> Write:
     other = next((origin.file for origin in origins if Path(origin.file).suffix.lower() not in _MRC), None)
-    if other is not None:
-        raise DataError(f"{output}: STAR names volumes in MRC files, but these are in {other}; write CSV")
+    if other is not None and not (all(groups) and all(origin.place for origin in origins)):
+        raise DataError(
+            f"{output}: STAR names volumes in MRC files, or places in tomograms, but these are in {other}; write CSV"
+        )
     return new_star_text
 
 
 def new_star_text(predictions: Predictions) -> str:
-    """Return a STAR file of volumes that no list named: image, tomogram where known, voxel size, and the class."""
-    columns: dict[str, Sequence[Any]] = {relion.IMAGE: [image_name(origin) for origin in predictions.origins]}
+    """Return a STAR file of volumes that no list named: tomogram and voxel size where known, and the class.
+
+    Volumes in MRC files are named as images; of others, which no program reads by a STAR file, it says file, row and
+    the place in the tomogram, Å from its middle as RELION 5 counts.
+    """
+    columns = _named_or_placed(predictions.origins)
     if all(predictions.groups):
         columns[relion.TOMOGRAM] = [str(group) for group in predictions.groups]
     if all(origin.voxel_size for origin in predictions.origins):
         columns[relion.PIXEL_SIZE] = [f"{origin.voxel_size:g}" for origin in predictions.origins]
     columns |= _star_columns(predictions)
     return _with_remarks(star_table("particles", columns), predictions)
+
+
+def _named_or_placed(origins: Sequence[Origin]) -> dict[str, Sequence[Any]]:
+    if all(Path(origin.file).suffix.lower() in _MRC for origin in origins):
+        return {relion.IMAGE: [image_name(origin) for origin in origins]}
+    rows = ["" if origin.row is None else str(origin.row) for origin in origins]
+    return {SOURCE: [os.path.abspath(origin.file) for origin in origins], SOURCE_ROW: rows, **_places(origins)}
+
+
+def _places(origins: Sequence[Origin]) -> dict[str, list[str]]:
+    """Return x, y, z by RELION 5's words; none where the place of one is not known."""
+    places = [origin.place for origin in origins if origin.place]
+    if not places or len(places) < len(origins):
+        return {}
+    columns = zip(relion.CENTRED, zip(*places, strict=True), strict=True)
+    return {name: [f"{value:.3f}" for value in values] for name, values in columns}
 
 
 def _star_columns(predictions: Predictions, doubted: bool = False) -> dict[str, list[str]]:

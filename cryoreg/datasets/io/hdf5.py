@@ -18,6 +18,13 @@ def borrowed(file: h5py.File) -> str | None:
     return next((name for name, node in _nodes(file) if _elsewhere(node)), None)
 
 
+def own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """Return what a group holds under a name, in this file itself; None where there is nothing of that name."""
+    link = group.get(name, getlink=True)
+    node = group[name] if isinstance(link, h5py.HardLink) else None
+    return None if node is None or _elsewhere(node) else node
+
+
 def _nodes(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | h5py.ExternalLink]]:
     """Yield what a file holds, each object once; soft links are not followed."""
     open_groups: list[tuple[str, h5py.Group, int]] = [("", file, 0)]

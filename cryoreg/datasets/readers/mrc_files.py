@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,20 @@ from cryoreg.datasets.readers.file_dataset import CommonBox, FileDataset
 from cryoreg.errors import DataError, MixedError
 
 _OVERRULE = "--set dataset.voxel_size=<Å>"
+
+
+class Geometry(Protocol):
+    """What a header says of the size of a volume."""
+
+    @property
+    def box(self) -> Box:
+        """Voxels (z, y, x)."""
+        ...
+
+    @property
+    def voxel_sizes(self) -> tuple[float, float, float] | None:
+        """Å along x, y, z; None where it does not say."""
+        ...
 
 
 class MrcFiles(FileDataset):
@@ -45,7 +60,7 @@ def notes_on(files: Iterable[str], headers: Iterable[MrcHeader]) -> list[str]:
     return together((file, note) for file, header in zip(files, headers, strict=True) for note in header.notes)
 
 
-def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: float | None) -> tuple[Box, float | None]:
+def common_geometry_of(headers: Iterable[tuple[str, Geometry]], voxel_size: float | None) -> tuple[Box, float | None]:
     """Return the box (z, y, x) and voxel size (Å) of all files, whose headers are read.
 
     Raises `MixedError`, which counts what all files have, where two differ.
@@ -56,7 +71,7 @@ def common_geometry_of(headers: Iterable[tuple[str, MrcHeader]], voxel_size: flo
         boxes.add(file, header.box)
         sizes.append((file, voxel_size or edge_length(file, header.voxel_sizes)))
     if not sizes:
-        raise DataError("no MRC files; check the path")
+        raise DataError("no volumes; check the path")
     mixed = boxes.mixed() or _mixed_sizes(sizes)
     if mixed:
         counted = Counter(_in_angstrom(size) for _, size in sizes)
