@@ -57,6 +57,16 @@ class Picked(NamedTuple):
         notes = [f"note      {note}" for note in self.notes]
         return [*_summary(self.picks), *notes, f"lists     {self.star}, {self.csv}"]
 
+    def to_dict(self) -> dict[str, object]:
+        """Return what was picked, tomogram by tomogram, as plain values."""
+        return {
+            "output": str(self.star),
+            "csv": str(self.csv),
+            "picks": len(self),
+            "tomograms": [picks.to_dict() for picks in self.picks],
+            "notes": list(self.notes),
+        }
+
     def warnings(self) -> list[str]:
         """Return a line for each tomogram whose contrast is not certain."""
         return [_uncertain(picks) for picks in self.picks if not picks.verdict.decided]

@@ -50,6 +50,18 @@ class Picks(NamedTuple):
         """What picks are ordered by."""
         return self.dog if self.cc is None else self.cc
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures, without the picks themselves, as plain values."""
+        return {
+            "path": str(self.path),
+            "picks": len(self.positions),
+            "voxel_size": self.voxel_size,
+            "contrast": self.verdict.contrast,
+            "contrast_is_certain": bool(self.verdict.decided),
+            "highest": self.highest,
+            "picker": self.picker,
+        }
+
 
 class _Candidates(NamedTuple):
     """Places to choose among, z y x in voxels."""

@@ -68,11 +68,15 @@ class Chosen(NamedTuple):
     columns: Mapping[str, list[str]] = {}
     """What masks mark, for all particles: the name of a column, and its values as text."""
 
-    def summary(self) -> list[tuple[str, int, int]]:
-        """Return class, listed and kept, for each class."""
+    def counts(self) -> list[tuple[str | None, int, int]]:
+        """Return class, listed and kept, for each class; None, and last, for those that have none."""
         before, after = Counter(self.classes), Counter(np.array(self.classes, dtype=object)[self.kept].tolist())
         names = sorted(before, key=lambda name: (name is None, natural_order(name or "")))
-        return [(name or "(no class)", before[name], after[name]) for name in names]
+        return [(name, before[name], after[name]) for name in names]
+
+    def summary(self) -> list[tuple[str, int, int]]:
+        """Return the same in words."""
+        return [(name or "(no class)", before, after) for name, before, after in self.counts()]
 
 
 class _Choice:

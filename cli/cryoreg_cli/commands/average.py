@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cryoreg import telling
-from cryoreg_cli import options, setting_options, terminal
+from cryoreg_cli import describing, options, setting_options, terminal
 from cryoreg_cli.completion_values import SETTING
 
 
@@ -37,6 +37,7 @@ from cryoreg_cli.completion_values import SETTING
 @setting_options.files
 @options.settings("dataset.KEY=VALUE", SETTING)
 @options.OVERWRITE
+@options.jsonable
 @options.quietable
 def average(
     name: str,
@@ -49,6 +50,7 @@ def average(
     seed: int,
     assignments: tuple[str, ...],
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Average the particles of CLASS, turned and shifted onto each other: is it one structure?
 
@@ -70,6 +72,8 @@ def average(
         assert data is not None
         source = of_data(data, name, dataset, settings, classes, project, telling.tell)
     found = run_average(*source[:2], output, name, most, seed, overwrite, source.inputs, telling.tell)
+    if as_json:
+        return terminal.result(describing.to_json({"class": name, "output": str(output), **found.to_dict()}))
     for line in found.lines():
         click.echo(line)
     for path in found.files:

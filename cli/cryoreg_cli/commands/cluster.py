@@ -71,8 +71,9 @@ def cluster(
     layers = setting_options.layers(EXPLORE, given, assignments)
     network = network_options.network_of(run, start)
     found = run_cluster(network, layers, settings, output, montage, overwrite, telling.tell)
+    next = next_steps.after_clusters(run, found.dataset, output, given, assignments)
     if as_json:
-        return terminal.result(describing.to_json(_plain(found, output, montage)))
+        return terminal.result(describing.to_json({**_plain(found, output, montage), "next": next}))
     _print_curve(found.clustering, method)
     _print_sizes(found.clustering)
     if found.agreement is not None:
@@ -80,7 +81,7 @@ def cluster(
     for what, path in (("clusters", output), ("montage", montage)):
         if path:
             terminal.written(path, f"{what:<9} {path}")
-    if next := next_steps.after_clusters(run, found.dataset, output, given, assignments):
+    if next:
         click.echo(f"next      {next}")
 
 

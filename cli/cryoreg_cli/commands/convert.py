@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
-from cryoreg_cli import next_steps, options, setting_options, terminal
+from cryoreg_cli import describing, next_steps, options, setting_options, terminal
 from cryoreg_cli.setting_options import DATASET
 
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
+    from cryoreg.datasets.conversion.convert import Conversion
 
 OPTIONS = (DATASET,)
 _FOLDERS = ("mrc_folder", "lab")
@@ -28,6 +29,7 @@ _FOLDERS = ("mrc_folder", "lab")
 @options.FORMAT
 @options.OVERWRITE
 @options.SKIP_BAD
+@options.jsonable
 @options.quietable
 def convert(
     data: Path | None,
@@ -36,6 +38,7 @@ def convert(
     form: str,
     overwrite: bool,
     skip_bad: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -54,13 +57,25 @@ def convert(
         done, dataset = run_conversion(spec, settings, output, form, overwrite, skip_bad, telling.tell)
     for reason in done.left_out.values():
         telling.tell(f"left out  {reason}")
+    lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []
+    next = next_steps.after_data(dataset, done.path, lost) if form in ("store", *_FOLDERS) else None
+    if as_json:
+        return terminal.result(describing.to_json({"format": form, **_plain(done), "to_say": lost, "next": next}))
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
     terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
-    lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []
     if lost:
         click.echo(f"not in MRC files, so say when you read it: {' '.join(f'--set {text}' for text in lost)}")
-    if form in ("store", *_FOLDERS) and (next := next_steps.after_data(dataset, done.path, lost)):
+    if next:
         click.echo(f"next       {next}")
+
+
+def _plain(done: Conversion) -> dict[str, object]:
+    return {
+        "output": str(done.path),
+        "subtomograms": done.written,
+        "by_an_earlier_call": done.resumed,
+        "left_out": done.left_out,
+    }
 
 
 def _what_folders_cannot_hold(dataset: Subtomograms, to: str) -> list[str]:

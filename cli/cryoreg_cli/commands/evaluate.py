@@ -34,10 +34,12 @@ def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, 
     found = run_evaluation(run, part, layers, telling.tell)
     for line in found.warnings():
         telling.tell(f"warning: {line}")
+    next = next_steps.after_evaluation(run)
     if as_json:
-        return terminal.result(describing.to_json({"run": str(run), "classes": found.classes, **found.to_dict()}))
+        plain = {"run": str(run), "classes": found.classes, **found.to_dict(), "next": next}
+        return terminal.result(describing.to_json(plain))
     show(found)
-    click.echo(f"next      {next_steps.after_evaluation(run)}")
+    click.echo(f"next      {next}")
 
 
 def show(evaluation: Evaluation) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cryoreg import telling
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
@@ -28,6 +29,7 @@ from cryoreg_cli.setting_options import own_options, said
 @options.OVERWRITE
 @options.SKIP_BAD
 @click.pass_context
+@options.jsonable
 @options.quietable
 def extract(
     context: click.Context,
@@ -38,6 +40,7 @@ def extract(
     form: str,
     overwrite: bool,
     skip_bad: bool,
+    as_json: bool,
     **settings: object,
 ) -> None:
     """Cut boxes around the particles of LIST (STAR, .tbl, CSV or ndjson) out of their tomograms.
@@ -56,6 +59,7 @@ def extract(
             form=form,
             overwrite=overwrite,
             skip_bad=skip_bad,
+            as_json=as_json,
             assignments=(*said(settings), *assignments),
             dataset__name="tomogram",
         )
@@ -63,4 +67,4 @@ def extract(
         keys = ("voxel_size", "contrast", "tilt_range")
         told = {"path": settings["tomograms"], **{key: settings[key] for key in keys}}
         if line := remember("tomograms", told, output, "extract"):
-            click.echo(f"project    {line}")
+            (telling.tell if as_json else click.echo)(f"project    {line}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import click
 
 from cryoreg import telling
-from cryoreg_cli import options, terminal
+from cryoreg_cli import describing, options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.setting_options import own_options
 
@@ -73,6 +73,7 @@ class _Settings(TypedDict):
 @options.output("The STAR file; a .csv is written beside it.", default="picks.star")
 @click.option("--picture", type=options.PATH, metavar="PNG", help="Draw the picks on the tomograms. [not drawn]")
 @options.OVERWRITE
+@options.jsonable
 @options.quietable
 def pick(
     tomograms: tuple[Path, ...],
@@ -86,6 +87,7 @@ def pick(
     output: Path,
     picture: Path | None,
     overwrite: bool,
+    as_json: bool,
     **settings: Unpack[_Settings],
 ) -> None:
     """Find particles of one size in tomograms (MRC or OME-Zarr files, or folders of them).
@@ -119,8 +121,12 @@ def pick(
         for note in notes:
             telling.tell(f"note: {note}")
         picked = run_pick(paths, chosen, Outputs(output, picture, overwrite), told)
+    learnt = remember("tomograms", told.learnt(picked.picks), picked.star, "pick")
+    next = f"cryoreg extract {shlex.quote(str(picked.star))} --output particles.h5"
+    if as_json:
+        return terminal.result(describing.to_json({**picked.to_dict(), "project": learnt, "next": next}))
     lines = picked.lines()
-    if line := remember("tomograms", told.learnt(picked.picks), picked.star, "pick"):
-        lines.append(f"project   {line}")
-    lines.append(f"next      cryoreg extract {shlex.quote(str(picked.star))} --output particles.h5")
+    if learnt:
+        lines.append(f"project   {learnt}")
+    lines.append(f"next      {next}")
     terminal.written(output, "\n".join(lines))

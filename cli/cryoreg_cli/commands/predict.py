@@ -75,11 +75,13 @@ def predict(
         telling.tell(f"left out  {name}: {reason}")
     if predictions.left_out:
         telling.tell(f"left out: {len(predictions.left_out)} could not be read and were not classified")
+    next = next_steps.after_prediction(run, given, assignments)
     if as_json:
-        return terminal.result(describing.to_json({"run": str(run), "output": str(output), **_plain(predictions)}))
+        plain = {"run": str(run), "output": str(output), **_plain(predictions), "next": next}
+        return terminal.result(describing.to_json(plain))
     _print(predictions)
     terminal.written(output, f"predictions  {output}")
-    click.echo(f"next         {next_steps.after_prediction(run, given, assignments)}")
+    click.echo(f"next         {next}")
 
 
 def _plain(predictions: Predictions) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
-from cryoreg_cli import network_options, options, setting_options, terminal
+from cryoreg_cli import describing, network_options, options, setting_options, terminal
 from cryoreg_cli.setting_options import INFER
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), default=5000, help="Show so many subtomograms in the map.")
 @options.output("The page to write. [RUN/report.html; comparison.html of several]", required=False)
 @options.OVERWRITE
+@options.jsonable
 @options.quietable
 def report(
     runs: tuple[Path, ...],
@@ -35,6 +36,7 @@ def report(
     limit: int,
     output: Path | None,
     overwrite: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -49,11 +51,14 @@ def report(
 
     layers = setting_options.layers(INFER, given, assignments)
     if len(runs) > 1:
-        return _compare(runs, start, layers, output or Path("comparison.html"), part, overwrite)
+        return _compare(runs, start, layers, output or Path("comparison.html"), part, overwrite, as_json)
     run = next(iter(runs), None)
     network = network_options.network_of(run, start)
     written = run_report(network, layers, output, limit, part, overwrite, alone=run is None, say=telling.tell)
     page = written.path
+    if as_json:
+        plain = {"output": str(page), "verdict": written.verdict, "next": list(written.steps)}
+        return terminal.result(describing.to_json(plain))
     terminal.written(page, f"report    {page} ({page.stat().st_size / 1e6:.1f} MB)")
     click.echo(f"trust it? {readable(written.verdict)}")
     for command in written.steps[:1]:
@@ -61,7 +66,13 @@ def report(
 
 
 def _compare(
-    runs: tuple[Path, ...], start: str | None, layers: list[Layer], output: Path, part: Part | None, overwrite: bool
+    runs: tuple[Path, ...],
+    start: str | None,
+    layers: list[Layer],
+    output: Path,
+    part: Part | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     from cryoreg.analysis.report import compare_runs
     from cryoreg.files import readable
@@ -69,6 +80,8 @@ def _compare(
     if start is not None:
         raise click.UsageError("several RUNs are compared by themselves; leave out --from")
     words = compare_runs(runs, layers, output, part, overwrite, say=telling.tell)
+    if as_json:
+        return terminal.result(describing.to_json({"output": str(output), "compared": list(words)}))
     terminal.written(output, f"report    {output} ({output.stat().st_size / 1e6:.1f} MB)")
     for line in words:
         click.echo(f"compared  {readable(line)}")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
-from cryoreg_cli import options, setting_options, terminal
+from cryoreg_cli import describing, options, setting_options, terminal
 
 if TYPE_CHECKING:
     from cryoreg.datasets.tomograms.masks import Verb
     from cryoreg.selection.rules import Chosen, Marked
-    from cryoreg.selection.select import Split
+    from cryoreg.selection.select import Selected, Split
 
 _SHARE = click.FloatRange(0, 1)
 _MARK = click.Choice(["keep", "drop", "only"])
@@ -45,6 +45,7 @@ _MARK = click.Choice(["keep", "drop", "only"])
 )
 @click.option("--split", type=click.Choice(["class", "tomogram"]), help="A file for each: FILE_NAME. [one file]")
 @options.OVERWRITE
+@options.jsonable
 @options.quietable
 def select(
     list: Path,
@@ -66,6 +67,7 @@ def select(
     merge: tuple[Path, ...],
     split: Split | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Choose particles of LIST: by class, confidence, distance, tomogram or id; merge and split lists.
 
@@ -98,11 +100,25 @@ def select(
     )
     with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
         found = run_select([list, *merge], rules, output, split, overwrite, telling.tell)
+    if as_json:
+        return terminal.result(describing.to_json({"output": str(output), **_plain(found)}))
     _print(found.chosen)
     for path, count in found.files.items():
         terminal.written(path, f"{count:9,}  {path}")
     for path in found.sets:
         terminal.written(path, f"      set  {path}")
+
+
+def _plain(found: Selected) -> dict[str, object]:
+    chosen = found.chosen
+    return {
+        "files": [{"path": str(path), "particles": count} for path, count in found.files.items()],
+        "optimisation_sets": [str(path) for path in found.sets],
+        "listed": len(chosen.kept),
+        "kept": int(chosen.kept.sum()),
+        "classes": [{"name": name, "listed": before, "kept": after} for name, before, after in chosen.counts()],
+        "left_out": chosen.reasons,
+    }
 
 
 def _print(chosen: Chosen) -> None:

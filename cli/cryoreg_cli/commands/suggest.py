@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
-from cryoreg_cli import network_options, options, setting_options, terminal
+from cryoreg_cli import describing, network_options, options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.setting_options import EXPLORE, LABELS_FROM
 
@@ -27,6 +27,7 @@ _OPTIONS = (*EXPLORE, LABELS_FROM)
 @options.SEED
 @options.output("Write them as a table. [printed only]", metavar="CSV", required=False)
 @options.OVERWRITE
+@options.jsonable
 @options.quietable
 def suggest(
     run: Path | None,
@@ -36,6 +37,7 @@ def suggest(
     seed: int,
     output: Path | None,
     overwrite: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
 ) -> None:
@@ -51,6 +53,8 @@ def suggest(
     layers = setting_options.layers(_OPTIONS, given, rest)
     network = network_options.network_of(run, start)
     found = run_suggest(network, layers, spec, count, output, seed, overwrite, telling.tell)
+    if as_json:
+        return terminal.result(describing.to_json({"output": output and str(output), **_plain(found)}))
     _print(found, terminal.result if output is None else click.echo)
     if output is not None:
         terminal.written(output, f"suggestions {output}")
@@ -65,6 +69,19 @@ def _of_query(assignments: tuple[str, ...]) -> tuple[dict[str, object], tuple[st
     for text in own:
         chosen |= parse_assignment(text).values["query"]
     return chosen, tuple(text for text in assignments if text not in own)
+
+
+def _plain(found: Suggested) -> dict[str, object]:
+    rows = zip(found.ids, found.predictions, found.confidences.tolist(), strict=True)
+    accuracy = found.accuracy
+    return {
+        "suggestions": [
+            {"id": name, "prediction": said, "confidence": None if said is None else sure} for name, said, sure in rows
+        ],
+        "labelled": found.labelled,
+        "accuracy": accuracy and accuracy.value,
+        "accuracy_interval": accuracy and list(accuracy.interval),
+    }
 
 
 def _print(found: Suggested, say: Callable[[str], None]) -> None:

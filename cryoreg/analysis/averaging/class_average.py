@@ -53,6 +53,19 @@ class ClassAverage(NamedTuple):
         )
         return [f"{count}: resolution {told}; halves aligned independently, under a soft ball"]
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures as plain values; a resolution is in Å, or in voxels where their size is not known."""
+        halves = self.averaged
+        found = {f"{limit:g}": halves.resolution(limit, self.voxel_size) for limit in _THRESHOLDS}
+        return {
+            "files": [str(path) for path in self.files],
+            "particles": self.particles,
+            "voxel_size": self.voxel_size,
+            "alike": halves.real,
+            "resolution": found if halves.real else dict.fromkeys(found),
+            "fsc": halves.fsc.tolist(),
+        }
+
 
 def members(dataset: Subtomograms, name: str, told: Path | None = None) -> list[int]:
     """Return which subtomograms are of a class, by a list or file of predictions (``told``), else by their labels.

@@ -1,17 +1,19 @@
-"""Every command that takes data reads the project file, says what it took, and refuses what contradicts it."""
+"""What holds for every command that takes data: what it takes from a project file, and what it says as JSON."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tomli_w
-from support.command_line import ok, refused
+from support.command_line import cli, ok, refused
 from support.mrc_writing import noise, write_mrc
 from support.untrained import make_run
 
 from cryoreg.analysis import view
+from cryoreg.datasets.specs import StoreSpec
 from cryoreg.labelling import opening
 from cryoreg_cli.main import cryoreg
 
@@ -44,7 +46,7 @@ LINES = {
     "report": ("report", RUN, *DATA, "--output", "out.html"),
     "select": ("select", LIST, "--distance", "50A", "--output", "out.csv"),
     "select by masks": ("select", LIST, "--where", "../masks", "keep", 0, "--output", "out.csv"),
-    "suggest": ("suggest", RUN, *DATA, "--query", "random", "--count", 2),
+    "suggest": ("suggest", RUN, *DATA, "--labels-from", "../labels.csv", "--count", 2),
     "view": ("view", LIST, "--box", BOX, "--count", 1, "--output", "out.png"),
 }
 """The first word is the command, the last one is as short as can be."""
@@ -57,6 +59,8 @@ NO_DATA = {
 }
 SLOW = {"average", "average of a run", "explain", "finetune", "pretrain", "preview", "report", "view"}
 
+SLOW_MARK = [pytest.mark.slow]
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
@@ -67,6 +71,7 @@ def project(tmp_path, monkeypatch) -> Path:
         write_mrc(folder / "tomograms" / f"{name}.mrc", noise(SHAPE, seed), voxel_size=None)
         write_mrc(folder / "masks" / f"{name}.mrc", np.ones(SHAPE, np.float32), voxel_size=None)
     (folder / "l.csv").write_text("\n".join(("tomogram,x,y,z,class", *ROWS)))
+    (folder / "labels.csv").write_text("".join(["id,class\n", *(f"TS_01/{row},{'ab'[row % 2]}\n" for row in range(8))]))
     (folder / "cryoreg.toml").write_text(tomli_w.dumps({"tomograms": FACTS}))
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
@@ -79,9 +84,7 @@ def test_every_command_is_here() -> None:
     assert not {line[0] for line in LINES.values()} & set(NO_DATA)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in LINES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW_MARK if name in SLOW else []) for name in LINES])
 def test_what_is_taken_is_said(project, name) -> None:
     said = [line for line in ok(*LINES[name]).splitlines() if "from ../cryoreg.toml" in line]
     assert len(said) == 1, said
@@ -121,3 +124,40 @@ def test_a_header_that_contradicts_is_refused(project, name) -> None:
     write_mrc(project / "tomograms" / "TS_02.mrc", noise(SHAPE), voxel_size=8)
     assert "TS_02.mrc: has voxels of 8 Å, and ../cryoreg.toml says 10 Å" in refused(*LINES[name])
     assert not [each for each in Path().iterdir() if each.name.startswith("out")]
+
+
+FILES_ALONE = {"benchmark", "embed", "explain", "finetune", "label", "open", "pretrain", "preview", "view"}
+"""Commands whose result is a file, a folder, a run or a page."""
+
+
+def rows_of(path: str) -> int:
+    return len(Path(path).read_text().split()) - 1
+
+
+CHECKS = {
+    "average": lambda said: (said["class"], said["particles"], len(said["files"])) == ("a", 12, 4),
+    "cluster": lambda said: sum(said["sizes"]) == rows_of(said["output"]) == 24,
+    "convert": lambda said: said["subtomograms"] == len(StoreSpec(root=Path(said["output"])).build()) == 24,
+    "extract": lambda said: said["next"].startswith("cryoreg finetune --data out.h5"),
+    "inspect": lambda said: said["classes"] == {"a": 12, "b": 12},
+    "pick": lambda said: said["picks"] == sum(each["picks"] for each in said["tomograms"]) == rows_of(said["csv"]),
+    "predict": lambda said: sum(each["subtomograms"] for each in said["classes"]) == rows_of(said["output"]) == 24,
+    "report": lambda said: said["next"][0].startswith("cryoreg ") and said["verdict"],
+    "select": lambda said: said["files"] == [{"path": "out.csv", "particles": said["kept"]}] and said["listed"] == 24,
+    "suggest": lambda said: len({each["id"] for each in said["suggestions"]}) == 2 and said["labelled"] == 8,
+}
+
+
+def test_what_is_more_than_a_file_is_said_as_json() -> None:
+    taking_data = {line[0] for line in LINES.values()}
+    speak = {name for name in taking_data if "--json" in cli(name, "--help").stdout}
+    assert speak == CHECKS.keys() == taking_data - FILES_ALONE
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW_MARK if name in SLOW else []) for name in CHECKS])
+def test_json_says_what_is_done_and_nothing_else_is_on_stdout(project, name) -> None:
+    result = cli(*LINES[name], "--json")
+    said = json.loads(result.stdout)
+    assert CHECKS[name](said), said
+    assert "from ../cryoreg.toml" in result.stderr or name == "inspect"
+    assert ("output" in said) == (name != "inspect")
