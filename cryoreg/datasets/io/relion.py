@@ -45,6 +45,8 @@ COORDINATE_SIZES = (TILT_SIZE, MICROGRAPH_SIZE, "rlnDetectorPixelSize", PIXEL_SI
 """Å per unit of the coordinates, the surest first."""
 PERHAPS_COORDINATE_SIZES = ("rlnImagePixelSize", TILT_SIZE, MICROGRAPH_SIZE, PIXEL_SIZE)
 """What the unit of coordinates may be that do not fit their tomogram."""
+BINNING_OF_IMAGES = "rlnTomoSubtomogramBinning"
+"""Pixels of the tilt series to one of the extracted images."""
 TILT_SERIES = "rlnTomoTiltSeriesStarFile"
 RECONSTRUCTIONS = ("rlnTomoReconstructedTomogram", "rlnTomoReconstructedTomogramDenoised")
 """The file of a tomogram, the first that is there."""
@@ -95,6 +97,8 @@ _WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VO
 """Columns by which places are known, and their units: one block without them cannot be read as others with them."""
 _SAME = 1e-3
 """Relative difference of two statements of one number that mean the same."""
+_SAME_ORIGIN = 0.02
+"""By how much of a voxel, or of themselves, origins in voxels and in Å may differ."""
 WORDS = {word.lower(): word for word in (*_WAYS, *CENTRED, *COORDINATES, *TOMOGRAMS, CLASS_NUMBER, _MAGNIFICATION)}
 """RELION's words for places, by what other tables than STAR files make of them."""
 
@@ -262,13 +266,37 @@ def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bo
     The particle is at coordinate - origin, as everywhere in RELION; origins in Å are `shifts`.
     """
     centred = triples(path, table, CENTRED)
+    origins = _origins_in_voxels(path, table, centred is not None)
     if centred is not None:
         return centred, True
     found = triples(path, table, COORDINATES)
     if found is None:
         refuse(path, f"has no coordinates ({COORDINATES[0]} or {CENTRED[0]}), but {IMAGE}; say --dataset star")
-    voxels = triples(path, table, _ORIGIN_VOXELS)
-    return (found if voxels is None else found - voxels), False
+    return (found if origins is None else found - origins), False
+
+
+def _origins_in_voxels(path: str, table: pd.DataFrame, centred: bool) -> NDArray[np.float64] | None:
+    """Return origins in voxels (N, 3), None where there are none but those that origins in Å tell as well.
+
+    Raises `DataError` where both differ, and where coordinates are in Å and nobody tells of what voxels.
+    """
+    voxels, angstroms = triples(path, table, _ORIGIN_VOXELS), triples(path, table, _ORIGINS)
+    if voxels is None or not voxels.any():
+        return None
+    told = angstroms is not None and bool(angstroms.any())
+    if angstroms is not None and told and _multiples(voxels, angstroms):
+        return None
+    if centred or told:
+        row = int(np.flatnonzero(voxels.any(axis=1))[0])
+        other = f"{_ORIGINS[0]}, ... that differ" if told else f"coordinates in Å ({CENTRED[0]})"
+        refuse(path, f"has {_ORIGIN_VOXELS[0]}, ... in row {row}, voxels of an untold size, and {other}; remove one")
+    return voxels
+
+
+def _multiples(voxels: NDArray[np.float64], angstroms: NDArray[np.float64]) -> bool:
+    """Tell whether two tables are one but for a size of voxels, as far as numbers are rounded."""
+    size = (voxels * angstroms).sum() / (voxels**2).sum()
+    return bool(size > 0 and np.allclose(voxels * size, angstroms, rtol=_SAME_ORIGIN, atol=_SAME_ORIGIN * size))
 
 
 def coordinate_sizes(path: str, table: pd.DataFrame, centred: bool) -> NDArray[np.float64] | None:
@@ -283,6 +311,14 @@ def image_sizes(path: str, table: pd.DataFrame) -> list[float | None]:
     if column is None:
         return [None] * len(table)
     return [float(size) if size > 0 else None for size in _angstroms(path, table, column)]
+
+
+def binned_sizes(path: str, table: pd.DataFrame) -> list[float | None]:
+    """Return Å per voxel of the image of each particle by its binning, None where the table does not state it."""
+    if BINNING_OF_IMAGES not in table or TILT_SIZE not in table:
+        return [None] * len(table)
+    binnings = positive(path, BINNING_OF_IMAGES, numbers(path, table, BINNING_OF_IMAGES))
+    return list(numbers(path, table, TILT_SIZE) * binnings)
 
 
 def _angstroms(path: str, table: pd.DataFrame, column: str) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.readers.reconstructed import ReconstructedDataset
-from cryoreg.datasets.readers.stack_headers import common_edge, common_size
+from cryoreg.datasets.readers.stack_headers import check_edges, common_edge, common_size
 from cryoreg.datasets.readers.star_images import Image, find_images
 from cryoreg.datasets.tilt_stacks.image_rows import read_image_rows, series_of
 from cryoreg.datasets.tilt_stacks.reconstruction import Reconstructed
@@ -46,6 +46,7 @@ class TiltImages(ReconstructedDataset):
         self._images = np.array([image.slot for image in images], dtype=np.int64)
         headers = {file: read_image_header(file) for file in dict.fromkeys(files)}
         edge = common_edge(headers)
+        check_edges(self.path, table, edge)
         size = voxel_size or common_size(self.path, table, headers)
         classes, labels = class_labels(self.path, table, label)
         super().__init__(
@@ -101,7 +102,7 @@ class TiltImages(ReconstructedDataset):
         every = np.ones(len(images), dtype=bool)
         series = self._known.series(index)
         projector = self._projector(self._known.geometries[index], series, self._size).of(series)
-        return projector.reconstruct(images, every, _CENTRE, _CENTRE, self._known.premultiplied, self._wiener)
+        return projector.reconstruct(images, every, _CENTRE, _CENTRE, self._known.premultiplied[index], self._wiener)
 
     def _read(self, index: int) -> NDArray[np.float32]:
         slots = self._images[self._known.rows[index]]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, TiltAxis
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import class_labels
+from cryoreg.datasets.io.columns import class_labels, numbers
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.readers.reconstructed import ReconstructedDataset
-from cryoreg.datasets.readers.stack_headers import common_edge, common_size
+from cryoreg.datasets.readers.stack_headers import check_edges, common_edge, common_size
 from cryoreg.datasets.readers.star_images import find_images
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.datasets.tilt_stacks.particles import read_particles
@@ -51,10 +51,11 @@ class TiltStack(ReconstructedDataset):
         table = relion.read_particles(self.path)
         _check_columns(self.path, table)
         self._names = [str(name) for name in table[relion.TOMOGRAM]]
-        self._series = read_series(found.tomograms, dict.fromkeys(self._names), table)
+        self._series = read_series(found.tomograms, self.path, table)
         files = _whole_files(self.path, table, folder)
         headers = {file: read_image_header(file) for file in dict.fromkeys(files)}
         edge = common_edge(headers)
+        check_edges(self.path, table, edge)
         size = voxel_size or common_size(self.path, table, headers)
         self._particles = read_particles(self.path, table, self._series, size, coordinate_size)
         self.positions = self._particles.positions + self._particles.shifts
@@ -128,8 +129,14 @@ def _check_columns(path: str, table: pd.DataFrame) -> None:
     for column, what in ((relion.IMAGE, "stacks of images"), (relion.TOMOGRAM, "tomograms")):
         if column not in table:
             refuse(path, f"has no column {column}, and so no {what}; give the particles of a RELION 5 or WarpTools job")
-    if relion.flat_column(path, table) is None:
+    flat = relion.flat_column(path, table)
+    if flat is None:
         refuse(path, f"lists volumes, not stacks of 2D images ({relion.FLAT_STACKS} is not 1); say --dataset star")
+    if relion.DIMENSIONALITY in table:
+        solid = np.flatnonzero(numbers(path, table, relion.DIMENSIONALITY) != 2)
+        if len(solid):
+            told = f"{relion.DIMENSIONALITY} {table[relion.DIMENSIONALITY][solid[0]]} in row {solid[0]}"
+            refuse(path, f"lists stacks of 2D images ({flat}), but says {told}; mend it, or split the list")
 
 
 def _whole_files(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[str]:

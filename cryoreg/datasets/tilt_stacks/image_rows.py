@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.tilt_stacks.limits import check_limits, decay_of
 from cryoreg.datasets.tilt_stacks.series import TiltSeries
 
 _NUMBER = re.compile(r"_\d+$")
@@ -48,7 +49,8 @@ class ImageRows(NamedTuple):
     """Of each particle: equal where rotations are."""
     columns: dict[str, Array]
     """(R,) each: what rows say of contrast transfer."""
-    premultiplied: bool
+    premultiplied: Sequence[bool]
+    """Of each particle: whether images were multiplied by their transfer."""
     notes: Sequence[str]
 
     def series(self, index: int) -> TiltSeries:
@@ -64,7 +66,7 @@ class ImageRows(NamedTuple):
             phase_shift=np.radians(self.columns[relion.PHASE_SHIFT][rows]),
             exposure=np.zeros(len(rows)),
             scale=self.columns[relion.CTF_SCALE][rows],
-            b_factor=np.abs(self.columns[relion.CTF_B_FACTOR][rows]),  # Warp writes the decay with a minus
+            b_factor=self.columns[relion.CTF_B_FACTOR][rows],
             voltage=voltage,
             cs=cs,
             amplitude_contrast=contrast,
@@ -84,7 +86,7 @@ def read_image_rows(path: str, table: pd.DataFrame) -> ImageRows:
     columns = {name: _column(path, table, name) for name in _needed(table)}
     columns.setdefault(relion.PHASE_SHIFT, np.zeros(len(table)))
     _check_origins(path, table)
-    _check_decay(path, columns[relion.CTF_B_FACTOR])
+    columns[relion.CTF_B_FACTOR] = decay_of(path, columns[relion.CTF_B_FACTOR])
     turns, scales = _turns(path, table), columns[relion.CTF_SCALE]
     rotations, unclear = np.empty_like(turns), 0
     for name, own in zip(names, rows, strict=True):
@@ -92,6 +94,8 @@ def read_image_rows(path: str, table: pd.DataFrame) -> ImageRows:
             refuse(
                 path, f"has {len(own)} images of '{name}' ({relion.PARTICLE_NAME}), not {_FEWEST} or more; remove it"
             )
+        if not scales[own].any():
+            refuse(path, f"has {relion.CTF_SCALE} 0 for all images of '{name}' ({relion.PARTICLE_NAME}); remove it")
         found = tomogram_axes(turns[own], scales[own])
         if found is None:
             refuse(
@@ -109,7 +113,7 @@ def read_image_rows(path: str, table: pd.DataFrame) -> ImageRows:
         rotations,
         [rounded[own].tobytes() for own in rows],
         columns,
-        _premultiplied(path, table),
+        _premultiplied(path, table, names, rows),
         [_of_beam(path, unclear)] if unclear else [],
     )
 
@@ -179,7 +183,9 @@ def _needed(table: pd.DataFrame) -> list[str]:
 def _column(path: str, table: pd.DataFrame, name: str) -> Array:
     if name not in table:
         refuse(path, f"has no column {name}, on which the CTF of its tilt images depends; export it again")
-    return numbers(path, table, name)
+    values = numbers(path, table, name)
+    check_limits(path, name, values)
+    return values
 
 
 def _check_origins(path: str, table: pd.DataFrame) -> None:
@@ -191,13 +197,13 @@ def _check_origins(path: str, table: pd.DataFrame) -> None:
             )
 
 
-def _check_decay(path: str, values: Array) -> None:
-    if values.min() < 0 < values.max():
-        refuse(
-            path,
-            f"has {relion.CTF_B_FACTOR} from {values.min():g} to {values.max():g}, decay and growth; export it again",
-        )
-
-
-def _premultiplied(path: str, table: pd.DataFrame) -> bool:
-    return relion.PREMULTIPLIED in table and bool(numbers(path, table, relion.PREMULTIPLIED).all())
+def _premultiplied(
+    path: str, table: pd.DataFrame, names: Sequence[str], rows: Sequence[NDArray[np.int64]]
+) -> list[bool]:
+    if relion.PREMULTIPLIED not in table:
+        return [False] * len(rows)
+    marks = numbers(path, table, relion.PREMULTIPLIED) > 0
+    mixed = next((name for name, own in zip(names, rows, strict=True) if marks[own].any() != marks[own].all()), None)
+    if mixed is not None:
+        refuse(path, f"says {relion.PREMULTIPLIED} of some images of '{mixed}', and not of others; export it again")
+    return [bool(marks[own[0]]) for own in rows]

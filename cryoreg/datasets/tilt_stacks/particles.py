@@ -17,6 +17,9 @@ from cryoreg.datasets.tilt_stacks.series import TiltSeries, vector
 
 _BEYOND = 0.05
 """How far beyond its tomogram, in parts of its size, a particle may lie."""
+_SAME_PLACE = 2.0
+"""By how many voxels two statements of one place may differ: programs round, and count from 0 or 1."""
+_SAY_UNIT = "say the unit: --set dataset.coordinate_size=<Å>"
 
 
 class Particles(NamedTuple):
@@ -69,12 +72,15 @@ def _positions(
         refuse(path, f"has no coordinates ({relion.CENTRED[0]} or {relion.COORDINATES[0]}), on which the CTF depends")
     places, centred = relion.coordinates(path, table)
     if centred:
+        if told is not None:
+            refuse(path, f"counts in Å ({relion.CENTRED[0]}), of which no unit can be said; leave out coordinate_size")
+        _check_centred(path, table, places, names, series, pixel_size)
         return places, []
     frames = {name: _frame(path, name, each, told or _unit(each, pixel_size)) for name, each in series.items()}
     units = np.array([frames[name][0] for name in names])
     centres = np.array([frames[name][1] for name in names])
     found = places * units[:, None] - centres
-    _check_inside(path, found / (2 * centres), names)
+    _check_inside(path, found / (2 * centres), names, relion.COORDINATES, _SAY_UNIT)
     unsaid = told is None and any(not same_size(unit, series[name].unit_size) for name, (unit, _) in frames.items())
     return found, [_of_warp(path, pixel_size)] if unsaid else []
 
@@ -102,33 +108,67 @@ def _frame(path: str, name: str, series: TiltSeries, unit: float | None) -> tupl
     return unit, series.centre
 
 
-def _check_inside(path: str, parts: NDArray[np.float64], names: Sequence[str]) -> None:
+def _check_inside(
+    path: str, parts: NDArray[np.float64], names: Sequence[str], columns: Sequence[str], advice: str
+) -> None:
     outside = np.flatnonzero((np.abs(parts) > 0.5 + _BEYOND).any(axis=1))
     if len(outside):
         row = outside[0]
-        axis = "XYZ"[int(np.abs(parts[row]).argmax())]
+        axis = int(np.abs(parts[row]).argmax())
         refuse(
             path,
-            f"has rlnCoordinate{axis} in row {row} that lies outside of '{names[row]}' by its size "
-            f"(rlnTomoSize{axis}); say the unit: --set dataset.coordinate_size=<Å>",
+            f"has {columns[axis]} in row {row} that lies outside of '{names[row]}' by its size "
+            f"({relion.TOMOGRAM_SIZE[axis]}); {advice}",
+        )
+
+
+def _check_centred(
+    path: str,
+    table: pd.DataFrame,
+    places: NDArray[np.float64],
+    names: Sequence[str],
+    series: Mapping[str, TiltSeries],
+    pixel_size: float,
+) -> None:
+    """Raise `DataError` where Å from the centre lie outside, or voxels from the corner tell of other places."""
+    if any(each.centre is None for each in series.values()):
+        return
+    centres = np.array([series[name].centre for name in names])
+    _check_inside(path, places / (2 * centres), names, relion.CENTRED, "they count in Å from its centre; mend them")
+    corner = triples(path, table, relion.COORDINATES)
+    if corner is None:
+        return
+    units = np.array([[series[name].unit_size or pixel_size] for name in names])
+    either = (units, np.full_like(units, pixel_size))
+    apart = [(np.abs(corner * unit - centres - places) / unit).max(axis=1) for unit in either]
+    bad = np.flatnonzero(np.min(apart, axis=0) > _SAME_PLACE)
+    if len(bad):
+        refuse(
+            path,
+            f"says other places by {relion.CENTRED[0]} than by {relion.COORDINATES[0]}, the first in row {bad[0]}; "
+            "take out those that are old",
         )
 
 
 def _seen(
     path: str, table: pd.DataFrame, names: Sequence[str], series: Mapping[str, TiltSeries]
 ) -> list[NDArray[np.bool_]]:
-    if relion.VISIBLE not in table:
-        return [np.ones(len(series[name]), dtype=bool) for name in names]
-    known: dict[str, NDArray[np.bool_]] = {}
-    found = []
-    for row, (cell, name) in enumerate(zip(table[relion.VISIBLE], names, strict=True)):
-        if cell not in known:
-            known[cell] = np.array(vector(path, relion.VISIBLE, row, cell)) > 0
-        seen = known[cell]
-        if len(seen) != len(series[name]):
-            told = f"{len(seen)} tilts for {relion.VISIBLE} in row {row}"
-            refuse(path, f"has {told}, and '{name}' has {len(series[name])}; give the tomograms STAR file of its job")
-        if not seen.any():
-            refuse(path, f"sees row {row} at no tilt ({relion.VISIBLE}); remove the row")
-        found.append(seen)
-    return found
+    cells = table[relion.VISIBLE] if relion.VISIBLE in table else [None] * len(table)
+    known: dict[tuple[object, str], NDArray[np.bool_]] = {}
+    for row, key in enumerate(zip(cells, names, strict=True)):
+        if key not in known:
+            known[key] = _seen_in(path, row, *key, series[key[1]])
+    return [known[key] for key in zip(cells, names, strict=True)]
+
+
+def _seen_in(path: str, row: int, cell: object, name: str, series: TiltSeries) -> NDArray[np.bool_]:
+    """Return the tilts of a series at which ``cell`` says that a particle is seen: at all, where there is no cell."""
+    seen = np.ones(len(series), dtype=bool) if cell is None else np.array(vector(path, relion.VISIBLE, row, cell)) > 0
+    if len(seen) != len(series):
+        told = f"{len(seen)} tilts for {relion.VISIBLE} in row {row}"
+        refuse(path, f"has {told}, and '{name}' has {len(series)}; give the tomograms STAR file of its job")
+    if not seen.any():
+        refuse(path, f"sees row {row} at no tilt ({relion.VISIBLE}); remove the row")
+    if not series.scale[seen].any():
+        refuse(path, f"sees row {row} at tilts of '{name}' alone that have {relion.CTF_SCALE} 0; remove the row")
+    return seen

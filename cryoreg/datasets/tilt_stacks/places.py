@@ -27,6 +27,6 @@ def places_of(root: Path) -> NDArray[np.float64]:
     size = relion.image_sizes(found.particles, table)[0]
     if size is None:
         refuse(found.particles, f"has no {relion.IMAGE_SIZES[0]}; say how large the units of its coordinates are")
-    series = read_series(found.tomograms, dict.fromkeys(map(str, table[relion.TOMOGRAM])), table)
+    series = read_series(found.tomograms, found.particles, table)
     known = read_particles(found.particles, table, series, size)
     return known.positions + known.shifts

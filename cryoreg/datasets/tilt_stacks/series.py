@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import numbers
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.tilt_stacks.limits import check_limits, decay_of
 from cryoreg.datasets.tomograms.names import find_above
 
 Array = NDArray[np.float64]
 _SKEW = 0.05
 """How far rows of a projection matrix may be from orthonormal: RELION 4 lets magnification differ by a little."""
 _SAME = 1e-3
+_TILTED = float(np.cos(np.radians(0.5)))
+"""The least that beams of a tilt series differ (a cosine)."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ class TiltSeries:
         return name, (float(tilts.min().round(2)), float(tilts.max().round(2)))
 
 
-def read_series(path: str, names: Iterable[str], optics: pd.DataFrame) -> dict[str, TiltSeries]:
-    """Return the tilt series of some tomograms; ``optics`` is a table that may tell of the microscope, too.
+def read_series(path: str, list_path: str, particles: pd.DataFrame) -> dict[str, TiltSeries]:
+    """Return the tilt series of the tomograms of a list's ``particles``, which may tell of the microscope, too.
 
-    Raises `DataError`, one line, where one is missing, or a column of it.
+    Raises `DataError`, one line, where one is missing, or a column of it, or both files contradict each other.
     """
     blocks = relion.read_blocks(path)
     overview = next((table for table in blocks.values() if relion.TOMOGRAM in table), None)
@@ -87,16 +90,19 @@ def read_series(path: str, names: Iterable[str], optics: pd.DataFrame) -> dict[s
     relion.check_one_of_each(path, overview, relion.TOMOGRAM, "tomogram")
     listed = {str(name): row for row, name in enumerate(overview[relion.TOMOGRAM])}
     series = {}
-    for name in names:
+    for name, own in particles.groupby(particles[relion.TOMOGRAM].astype(str), sort=False):
         if name not in listed:
             refuse(path, f"lists no tomogram '{name}' ({relion.TOMOGRAM}), which has particles; give that of their job")
         row = overview.iloc[[listed[name]]].reset_index(drop=True)
-        series[name] = _series(path, name, row, *_tilts(path, blocks, row, name), optics)
+        others = {other for other in listed if other != name}
+        series[name] = _series(path, name, row, *_tilts(path, blocks, row, name, others), (list_path, own))
     return series
 
 
-def _tilts(path: str, blocks: Mapping[str, pd.DataFrame], row: pd.DataFrame, name: str) -> tuple[str, pd.DataFrame]:
-    """Return the table of the tilts of a tomogram and the file that it is in."""
+def _tilts(
+    path: str, blocks: Mapping[str, pd.DataFrame], row: pd.DataFrame, name: str, others: Container[str]
+) -> tuple[str, pd.DataFrame]:
+    """Return the table of the tilts of a tomogram and the file that it is in; not that of one of ``others``."""
     if relion.TILT_SERIES not in row:
         if name not in blocks:
             refuse(path, f"has neither a block 'data_{name}' nor a column {relion.TILT_SERIES}; export it again")
@@ -108,11 +114,16 @@ def _tilts(path: str, blocks: Mapping[str, pd.DataFrame], row: pd.DataFrame, nam
     tables = relion.read_blocks(found)
     if name not in tables and len(tables) > 1:
         refuse(found, f"has no block 'data_{name}'; export it again")
-    return found, tables[name] if name in tables else next(iter(tables.values()))
+    if name in tables:
+        return found, tables[name]
+    block, table = next(iter(tables.items()))
+    if block in others:
+        refuse(found, f"is that of '{block}' by its block, and of '{name}' by {relion.TILT_SERIES} in {path}; mend one")
+    return found, table
 
 
 def _series(
-    path: str, name: str, row: pd.DataFrame, file: str, tilts: pd.DataFrame, optics: pd.DataFrame
+    path: str, name: str, row: pd.DataFrame, file: str, tilts: pd.DataFrame, optics: tuple[str, pd.DataFrame]
 ) -> TiltSeries:
     if tilts.empty:
         refuse(file, f"lists no tilts of '{name}'; export it again")
@@ -121,6 +132,7 @@ def _series(
         told = f"{frames:g} for {relion.FRAMES} of '{name}'"
         refuse(path, f"has {told}, but its table has {len(tilts)} tilts; export it again")
     rotations, centred = _rotations(file, name, tilts)
+    _check_tilted(file, name, rotations)
     u, v, angle = (_needed(file, name, tilts, column) for column in relion.DEFOCUS)
     voltage, cs, contrast = (_single(path, name, row, optics, column) for column in relion.MICROSCOPE)
     hand = _single(path, name, row, None, relion.HAND)
@@ -135,7 +147,7 @@ def _series(
         phase_shift=np.radians(_or(file, tilts, relion.PHASE_SHIFT, 0.0)),
         exposure=_needed(file, name, tilts, relion.EXPOSURE),
         scale=_or(file, tilts, relion.CTF_SCALE, 1.0),
-        b_factor=_or(file, tilts, relion.CTF_B_FACTOR, 0.0),
+        b_factor=decay_of(file, _or(file, tilts, relion.CTF_B_FACTOR, 0.0)),
         voltage=voltage,
         cs=cs,
         amplitude_contrast=contrast,
@@ -171,6 +183,13 @@ def _rotations(file: str, name: str, tilts: pd.DataFrame) -> tuple[Array, bool]:
     return Rotation.from_euler("xyz", np.stack(angles, axis=1), degrees=True).as_matrix(), False
 
 
+def _check_tilted(file: str, name: str, rotations: Array) -> None:
+    """Raise `DataError` where all images look along one beam, as in a table before the alignment of its tilt series."""
+    beams = rotations[:, 2]
+    if len(beams) > 1 and (beams @ beams[0]).min() > _TILTED:
+        refuse(file, f"has the same tilt for all {len(beams)} images of '{name}'; align its tilt series")
+
+
 def _check_matrices(file: str, name: str, matrices: Array) -> None:
     """Raise `DataError` where a matrix is no rotation: a sign or two columns exchanged would mirror the particles."""
     skew = np.abs(matrices @ matrices.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
@@ -200,23 +219,35 @@ def vector(file: str, column: str, row: int, cell: object, length: int | None = 
 def _needed(file: str, name: str, tilts: pd.DataFrame, column: str) -> Array:
     if column not in tilts:
         refuse(file, f"has no column {column} for the tilts of '{name}'; estimate the CTF, or export it again")
-    return numbers(file, tilts, column)
+    return _limited(file, tilts, column)
 
 
 def _or(file: str, tilts: pd.DataFrame, column: str, default: float) -> Array:
-    return numbers(file, tilts, column) if column in tilts else np.full(len(tilts), default)
+    return _limited(file, tilts, column) if column in tilts else np.full(len(tilts), default)
 
 
-def _single(path: str, name: str, row: pd.DataFrame, optics: pd.DataFrame | None, column: str) -> float:
-    """Return what is said of a tomogram, or else of the optics group of its particles."""
+def _limited(file: str, table: pd.DataFrame, column: str) -> Array:
+    values = numbers(file, table, column)
+    check_limits(file, column, values)
+    return values
+
+
+def _single(path: str, name: str, row: pd.DataFrame, optics: tuple[str, pd.DataFrame] | None, column: str) -> float:
+    """Return what is said of a tomogram, or else of the optics groups of its particles; both must not differ."""
     value = _perhaps(path, row, column)
-    if value is None and optics is not None and column in optics:
-        values = numbers(path, optics, column)
-        value = float(values[0]) if np.ptp(values) <= _SAME * abs(values[0]) else None
+    if optics is not None and column in optics[1]:
+        list_path, table = optics
+        values = _limited(list_path, table, column)
+        other = values[0] if np.ptp(values) <= _SAME * abs(values[0]) else None
+        if value is None:
+            value = None if other is None else float(other)
+        elif np.abs(values - value).max() > _SAME * abs(value):
+            far = values[np.abs(values - value).argmax()]
+            refuse(path, f"says {column} {value:g} of '{name}', and {list_path} {far:g}; mend one")
     if value is None:
         refuse(path, f"has no column {column} for '{name}'; export it again")
     return value
 
 
 def _perhaps(path: str, row: pd.DataFrame, column: str) -> float | None:
-    return float(numbers(path, row, column)[0]) if column in row else None
+    return float(_limited(path, row, column)[0]) if column in row else None
