@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from support.synthetic import write_classes
 from support.untrained import make_run
 
 from cryoreg.errors import ConfigError, OutputError, RunFolderError
+from cryoreg.kinds import SEAMS
 from cryoreg.scaffold.plugin import EXAMPLES, create_plugin
 
 BIN = Path(sys.executable).parent
@@ -53,7 +55,8 @@ def test_package_holds_what_publishing_needs(tmp_path: Path, kind: str, given: G
     project = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["authors"] == [{"name": 'A "B" C'}]
     [(group, entries)] = project["entry-points"].items()
-    assert group == {"weights": "cryoreg.weights", "query": "cryoreg.queries"}.get(kind, f"cryoreg.{kind}s")
+    plurals = {"weights": "weights", "query": "queries", "study": "studies"}
+    assert group == f"cryoreg.{plurals.get(kind, f'{kind}s')}"
     assert list(entries) == ["deep-sea" if kind == "command" else "deep_sea"]
     assert "cryoreg>=0.1" in project["dependencies"]
     assert all("{{" not in path.read_text("utf-8").replace("${{", "") for path in package.rglob("*.md"))
@@ -173,6 +176,18 @@ def test_packages_pass_their_own_tests(environment: CleanEnvironment, packages: 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "SKIPPED" in result.stdout, "some checks do not apply to some kinds"
     assert "no installed package declares" not in result.stdout
+
+
+@pytest.mark.slow
+def test_what_has_no_spec_is_listed_and_can_be_checked(environment: CleanEnvironment) -> None:
+    """All of them were checked by their own tests."""
+    known = {each["name"]: each for each in json.loads(environment.run("cryoreg", "list", "--json").stdout)}
+    for seam in SEAMS:
+        assert known[f"my_{seam}"]["error"] is None
+        assert known[f"my_{seam}"]["summary"]
+    for seam in ("viewer", "format"):
+        checked = environment.run("cryoreg", "check", f"cryoreg-my-{seam}")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.slow

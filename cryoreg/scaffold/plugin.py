@@ -13,6 +13,7 @@ import jinja2
 
 from cryoreg import version
 from cryoreg.errors import ConfigError, RunFolderError
+from cryoreg.kinds import SEAMS
 from cryoreg.scaffold import weights
 from cryoreg.scaffold.naming import Names, check_free, check_type, group_of, names_of
 
@@ -25,8 +26,10 @@ class Example(NamedTuple):
     summary: str
     dependencies: tuple[str, ...]
     modules: tuple[str, ...]
-    """Files of the package."""
+    """Files of the package; those without an ending are Python's."""
     tests: tuple[str, ...]
+    object: str = "{type}Spec"
+    """What the entry point names, in the first module."""
 
 
 _TORCH = "torch>=2.10"
@@ -60,6 +63,7 @@ EXAMPLES = {
         ("click>=8.1", "mrcfile>=1.5", "numpy>=1.26"),
         ("command", "average"),
         ("test_command",),
+        "main",
     ),
     "learner": Example(
         "cross-entropy, and answers that are sure where there is no label",
@@ -73,11 +77,46 @@ EXAMPLES = {
         ("specs", "query"),
         ("test_conformance", "test_query"),
     ),
-    "logger": Example("an epoch's figures as lines of JSON", (), ("logger",), ("test_logger",)),
-    "writer": Example(
-        "a table of predictions with tabs between its columns", ("numpy>=1.26",), ("writer",), ("test_writer",)
-    ),
     "weights": Example("a trained encoder", (), ("specs",), ("test_conformance",)),
+    "logger": Example(
+        "an epoch's figures as lines of JSON", (), ("logger",), ("test_conformance", "test_logger"), "{type}Logger"
+    ),
+    "writer": Example(
+        "a table of predictions with tabs between its columns",
+        ("numpy>=1.26",),
+        ("writer",),
+        ("test_conformance", "test_writer"),
+        "{type}Writer",
+    ),
+    "viewer": Example(
+        "particles as a table in a spreadsheet", (), ("viewer",), ("test_conformance", "test_viewer"), "{type}Viewer"
+    ),
+    "format": Example(
+        "subtomograms as NumPy arrays",
+        ("numpy>=1.26",),
+        ("format",),
+        ("test_conformance", "test_format"),
+        "{type}Format",
+    ),
+    "picker": Example(
+        "voxels that stand out", ("numpy>=1.26",), ("picker",), ("test_conformance", "test_picker"), "pick"
+    ),
+    "optimizer": Example(
+        "signs of gradients, with momentum",
+        (_TORCH,),
+        ("optimizer", "signum"),
+        ("test_conformance", "test_optimizer"),
+        "make",
+    ),
+    "schedule": Example(
+        "the full rate, then a straight line down", (), ("schedule",), ("test_conformance", "test_schedule"), "factor"
+    ),
+    "recipe": Example(
+        "settings for pretraining and fine-tuning", (), ("recipe", "recipe.toml"), ("test_conformance",), "RECIPE"
+    ),
+    "study": Example(
+        "a comparison of two starts", (), ("study", "study.toml"), ("test_conformance", "test_study"), "STUDY"
+    ),
 }
 _OF_WEIGHTS: dict[str, object] = {"summary": "A trained encoder.", "facts": {}}
 
@@ -126,7 +165,12 @@ def render(names: Names, kind: str, values: Mapping[str, object]) -> dict[str, s
     )
     this = ".".join(version.__version__.split(".")[:2])
     shared = {"kind": kind, "group": group_of(kind), "example": example, **names._asdict(), **_OF_WEIGHTS}
-    shared |= {"today": date.today(), "cryoreg_version": this, **values}
+    shared |= {
+        "object": example.object.format(type=names.type),
+        "today": date.today(),
+        "cryoreg_version": this,
+        **values,
+    }
     return {
         path: environment.get_template(template).render(shared)
         for path, template in _files(names, kind, str(values["license"])).items()
@@ -161,11 +205,13 @@ def _files(names: Names, kind: str, license: str) -> dict[str, str]:
         f"{source}/__init__.py": "__init__.py",
         f"{source}/py.typed": "py.typed",
     }
-    own = {f"{source}/{module}.py": f"{module}.py" for module in example.modules}
-    own |= {f"tests/{test}.py": f"{test}.py" for test in example.tests}
-    return {path: f"common/{template}.j2" for path, template in common.items()} | {
-        path: f"{kind}/{template}.j2" for path, template in own.items()
-    }
+    files = [module if "." in module else f"{module}.py" for module in example.modules]
+    own = {f"{source}/{file}": f"{kind}/{file}" for file in files}
+    own |= {f"tests/{test}.py": f"{kind}/{test}.py" for test in example.tests}
+    if kind in SEAMS:
+        own["tests/test_conformance.py"] = "common/test_part.py"
+    named = {path: f"common/{template}" for path, template in common.items()} | own
+    return {path: f"{template}.j2" for path, template in named.items()}
 
 
 def _write_all(target: Path, contents: Mapping[str, str], add: Callable[[Path], object] = lambda package: None) -> None:

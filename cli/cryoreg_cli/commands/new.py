@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from cryoreg.kinds import KINDS
+from cryoreg.kinds import KINDS, SEAMS
 from cryoreg_cli import options, terminal
 
-ADDED = (*KINDS, "logger", "writer", "command")
-"""What packages can be begun of; what is a function or a file needs no template."""
+ADDED = (*KINDS, *SEAMS, "command")
+"""What packages can be begun of."""
 
 
 @click.group()
