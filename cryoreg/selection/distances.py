@@ -44,14 +44,23 @@ class Distance(NamedTuple):
         return f"{self.length:g} {'voxels' if self.in_voxels else 'Å'}"
 
 
+class Positions(NamedTuple):
+    """N particles."""
+
+    places: NDArray[np.float64]
+    """(N, 3), in the unit of a distance."""
+    sizes: Sizes
+    """(N,): Å per unit of the coordinates, 0 where nobody says."""
+
+
 def positions(
     path: str,
     distance: Distance,
     coordinate_size: float | None,
     optimisation_set: str | None = None,
     voxel_sizes: Callable[[], Sizes | None] = lambda: None,
-) -> NDArray[np.float64]:
-    """Return the places (N, 3) of the particles of a list in the unit of ``distance``, shifts included.
+) -> Positions:
+    """Return the places of the particles of a list in the unit of ``distance``, shifts included.
 
     ``coordinate_size`` is Å per unit of the coordinates, where the user says so; the optimisation set that names the
     list tells of its tomograms. Where the list does not know the size of its voxels either, ``voxel_sizes`` is asked,
@@ -61,13 +70,16 @@ def positions(
     particles = read_particle_list(path, unit_told=coordinate_size is not None)
     counted = particles.unit == "voxel" and path.lower().endswith(".star")
     if coordinate_size is None and not distance.in_voxels and counted and says_flat(Path(path)):
-        return places_of(Path(optimisation_set or path))
+        places = places_of(Path(optimisation_set or path))
+        return Positions(places, np.ones(len(places)))
     if coordinate_size is None and particles.are_fractions:
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"
         )
     sizes = partial(_sizes, particles, coordinate_size, voxel_sizes)
-    return _voxels(particles, sizes) if distance.in_voxels else _angstroms(particles, sizes)
+    places = _voxels(particles, sizes) if distance.in_voxels else _angstroms(particles, sizes)
+    told = np.zeros(len(places)) if particles.unit_sizes is None else particles.unit_sizes
+    return Positions(places, told if coordinate_size is None else np.full(len(places), coordinate_size))
 
 
 def _angstroms(particles: ParticleList, sizes: Callable[[], Sizes]) -> NDArray[np.float64]:

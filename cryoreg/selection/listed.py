@@ -139,6 +139,15 @@ class Listed:
             raise ConfigError(f"{self.path}: says nothing of {what} (no column {' or '.join(names)}); predict it first")
         return numbers(self.path, self.table, column)
 
+    def shares(self, names: Sequence[str], what: str) -> Floats:
+        """Return a column of numbers from 0 to 1 (N,); raise `DataError` where it has others, such as per cent."""
+        values = self.figures(names, what)
+        bad = np.flatnonzero((values < 0) | (values > 1))
+        if len(bad):
+            told = f"{values[bad[0]]:g} for {self.column(names)} in row {bad[0]}"
+            refuse(self.path, f"has {told}, and {what} is from 0 to 1; divide per cent by 100")
+        return values
+
     def class_column(self, told: str | None) -> str | None:
         """Return the column that holds the class; raise `ConfigError` where one that is ``told`` is not there."""
         column = self.column([told.removeprefix("_")] if told else CLASSES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
-from cryoreg.datasets.tomograms.names import stem
+from cryoreg.datasets.tomograms.telling_apart import named_so, tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking.suppression import suppress
 from cryoreg.selection import listed
@@ -86,7 +88,9 @@ class _Choice:
         self.lists, self.rules = lists, rules
         self.notes: list[str] = []
         self.classes = [name for each in lists for name in each.classes(rules.class_column)]
-        self.tomograms = [name and stem(name) for each in lists for name in each.tomograms]
+        named = [name for each in lists for name in each.tomograms]
+        self.called = tell_apart((name for name in named if name), self.paths())
+        self.tomograms = [self.called[name] if name else None for name in named]
         self.kept = np.ones(sum(len(each) for each in lists), dtype=bool)
         self.columns: dict[str, list[str]] = {}
         self._places: dict[str, ListedPlaces] = {}
@@ -108,6 +112,9 @@ class _Choice:
 
     def figures(self, names: Sequence[str], what: str) -> Floats:
         return np.concatenate([each.figures(names, what) for each in self.lists])
+
+    def shares(self, names: Sequence[str], what: str) -> Floats:
+        return np.concatenate([each.shares(names, what) for each in self.lists])
 
     def paths(self) -> str:
         return ", ".join(each.path for each in self.lists)
@@ -162,8 +169,10 @@ def _by_id(choice: _Choice, wanted: frozenset[str]) -> Flags:
 
 
 def _by_tomogram(choice: _Choice, wanted: Sequence[str]) -> Flags:
-    names = {stem(name) for name in wanted}
-    _check_known(choice, names, {name for name in choice.tomograms if name}, "tomogram")
+    meant = {name: named_so(name, choice.called) for name in wanted}
+    found = {name for name, tomograms in meant.items() if tomograms}
+    _check_known(choice, wanted, found, "tomogram", {*choice.called.values()})
+    names = set[str | None]().union(*meant.values())
     return np.array([name in names for name in choice.tomograms])
 
 
@@ -173,8 +182,25 @@ def _by_class(choice: _Choice, wanted: Sequence[str]) -> Flags:
     found = [number for each in choice.lists for number in each.class_numbers()]
     numbers = {number for number in found if number} - names
     _check_known(choice, wanted, names | numbers, "class", names)
+    _note_renamed(choice, found)
     known = {*wanted} & numbers
     return np.array([name in wanted or one in known for name, one in zip(choice.classes, found, strict=True)])
+
+
+def _note_renamed(choice: _Choice, numbers: Sequence[str | None]) -> None:
+    """Say where a class's name has several numbers: names and numbers are then of two classifications."""
+    told: dict[str, set[str]] = {}
+    for name, number in zip(choice.classes, numbers, strict=True):
+        if name and number and name != number:
+            told.setdefault(name, set()).add(number)
+    for name, those in told.items():
+        if len(those) > 1:
+            listed_numbers = ", ".join(sorted(those, key=natural_order)[:5])
+            choice.notes.append(
+                f"note: class '{name}' has several numbers ({listed_numbers}), as where names are of an older "
+                "classification: --class-column says which column is meant"
+            )
+            return
 
 
 def _check_known(
@@ -188,7 +214,7 @@ def _check_known(
 
 def _by_figure(choice: _Choice, least: float | None, columns: Sequence[str], what: str) -> Iterator[tuple[str, Flags]]:
     if least is not None:
-        yield f"with {what} below {least:g}", choice.figures(columns, what) >= least
+        yield f"with {what} below {least:g}", choice.shares(columns, what) >= least
 
 
 def _by_mark(choice: _Choice, mark: Marked, columns: Sequence[str], what: str) -> Iterator[tuple[str, Flags]]:
@@ -244,9 +270,37 @@ def _apart(choice: _Choice, distance: Distance) -> Flags:
         positions(each.path, distance, size, each.optimisation_set, partial(choice.voxel_sizes, each.path))
         for each in choice.lists
     ]
-    places = np.concatenate(found)
+    places = np.concatenate([each.places for each in found])
+    if distance.in_voxels:
+        _check_voxels(choice, np.concatenate([each.sizes for each in found]))
+    _note_strangers(choice)
     scores = _scores(choice)
     return _within(choice, lambda rows: rows[suppress(places[rows], scores[rows], distance.length)])
+
+
+def _check_voxels(choice: _Choice, sizes: Floats) -> None:
+    """Raise `DataError` where coordinates in one tomogram count voxels of several sizes, 0 where that is not told."""
+    known: dict[str | None, float] = {}
+    for name, size in dict.fromkeys(zip(choice.tomograms, sizes.tolist(), strict=True)):
+        if not same_size(known.setdefault(name, size), size):
+            told = " and ".join(f"{each:g} Å" if each else "an untold size" for each in (known[name], size))
+            raise DataError(
+                f"{choice.paths()}: coordinates in '{name}' count voxels of {told}, in which no distance can be; give "
+                "it in Å: --distance 120A"
+            )
+
+
+def _note_strangers(choice: _Choice) -> None:
+    """Say where lists that are merged name no tomogram alike, so that no two of their particles are compared."""
+    ends = np.cumsum([len(each) for each in choice.lists])[:-1].tolist()
+    names = [set(choice.tomograms[begin:end]) for begin, end in pairwise([0, *ends, len(choice.tomograms)])]
+    for each, own in zip(choice.lists[1:], names[1:], strict=True):
+        if None not in own | names[0] and not own & names[0]:
+            one, two = (min(filter(None, some)) for some in (names[0], own))
+            choice.notes.append(
+                f"note: no tomogram is in both {choice.lists[0].path} and {each.path} ('{one}', '{two}', ...): their "
+                "particles are not compared"
+            )
 
 
 def _best(choice: _Choice, count: int) -> Flags:

@@ -107,13 +107,14 @@ def _scratch(source: Path, viewer: str) -> Path:
 
 def _chosen(source: Path, shown: Sequence[Shown], tomogram: str | None, all_: bool) -> Sequence[Shown]:
     """Return what is of one tomogram, by default that with the most particles, or everything."""
-    from cryoreg.datasets.tomograms.names import stem
+    from cryoreg.datasets.tomograms.telling_apart import named_so
 
     if all_:
         return shown
     if tomogram is None:
         return [max(shown, key=lambda each: len(each.places))]
-    found = [each for each in shown if each.name == stem(tomogram)]
+    meant = named_so(tomogram, {os.fspath(each.tomogram): each.name for each in shown})
+    found = [each for each in shown if each.name in meant]
     if not found:
         there = ", ".join(each.name for each in shown[:20])
         raise ConfigError(f"{source}: has no particles in a tomogram '{tomogram}' (there are: {there})")

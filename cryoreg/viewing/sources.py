@@ -14,6 +14,7 @@ from cryoreg.datasets.io.columns import class_labels, natural_order
 from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
+from cryoreg.datasets.tomograms.telling_apart import tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.predict import classify
 from cryoreg.inference.trained import Trained
@@ -99,7 +100,7 @@ def _of_list(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
 def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str], list[float | None]]:
     """Return ids, classes and confidences of a list."""
     column = table.column(listed.CONFIDENCE)
-    sure = [None] * len(table) if column is None else table.figures([column], "confidence").tolist()
+    sure = [None] * len(table) if column is None else table.shares([column], "confidence").tolist()
     return table.ids(), [name or "" for name in table.classes(class_column)], sure
 
 
@@ -143,6 +144,7 @@ def _of_run(run: Path, told: Told, say: Callable[[str], object]) -> Particles:
 def _shown(particles: Particles, radius: float) -> Iterator[Shown]:
     colours = colours_of(particles.classes)
     radii = np.array([radius * (1 if sure is None else _LEAST + (1 - _LEAST) * sure) for sure in particles.confidences])
+    called = tell_apart((tomogram.path for tomogram in particles.tomograms), "tomograms")
     for number, tomogram in enumerate(particles.tomograms):
         rows = np.flatnonzero(particles.which == number).tolist()
         if not rows:
@@ -150,7 +152,7 @@ def _shown(particles: Particles, radius: float) -> Iterator[Shown]:
         if tomogram.voxel_size is None:
             raise DataError(f"{tomogram.path}: has no voxel size; say --voxel-size <Å>")
         yield Shown(
-            name=stem(tomogram.path),
+            name=called[tomogram.path].replace("/", "_"),
             tomogram=Path(tomogram.path).absolute(),
             shape=tomogram.shape,
             voxel_size=tomogram.voxel_size,

@@ -56,12 +56,11 @@ def in_voxels(particles: ParticleList, placed: Placed, unit_size: float | None) 
 
 def _check_not_flat(particles: ParticleList) -> None:
     """Raise `DataError` where the list is of 2D stacks: WarpTools and RELION count differently under the same names."""
-    flat = relion.flat_column(particles.path, particles.columns)
-    if flat:
+    if particles.flat:
         refuse(
             particles.path,
-            f"lists 2D stacks ({flat}), whose coordinates may count pixels of the images (WarpTools) or of the tilt "
-            "series (RELION); say --set dataset.coordinate_size=<Å per pixel>",
+            f"lists 2D stacks ({particles.flat}), whose coordinates may count pixels of the images (WarpTools) "
+            "or of the tilt series (RELION); say --set dataset.coordinate_size=<Å per pixel>",
         )
 
 

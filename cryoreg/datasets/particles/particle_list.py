@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io import relion
 from cryoreg.datasets.particles.carried import SILENT, Carried
 
 Unit = Literal["voxel", "angstrom", "centred", "middle"]
@@ -53,6 +54,11 @@ class ParticleList:
         if self.unit != "voxel" or self.frame:
             return False
         return bool(((self.coordinates >= 0) & (self.coordinates <= 1)).all() and (self.coordinates % 1 != 0).any())
+
+    @cached_property
+    def flat(self) -> str | None:
+        """The column that says 2D stacks, in whose words WarpTools and RELION mean different voxels; None of others."""
+        return relion.flat_column(self.path, self.columns) if self.unit == "voxel" else None
 
     def __len__(self) -> int:
         return len(self.coordinates)

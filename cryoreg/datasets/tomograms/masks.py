@@ -155,6 +155,10 @@ def _files(where: Where, tomograms: Sequence[str]) -> list[str]:
             refuse(path, f"is one mask for {len(tomograms)} tomograms; give a folder with one for each of them")
         return [os.fspath(path)]
     names = {tomogram: os.path.basename(tomogram) for tomogram in tomograms}
+    twice = next((one for one, count in Counter(names.values()).items() if count > 1), None)
+    if twice:
+        one, two = [tomogram for tomogram in names if names[tomogram] == twice][:2]
+        refuse(path, f"cannot tell the mask of {one} from that of {two}; select from one folder's tomograms at a time")
     files = tomograms_in(path)
     matches = match_masks(names.values(), files)
     for name in names.values():
@@ -227,6 +231,11 @@ def _inside(mask: Tomogram) -> NDArray[np.bool_]:
     """Return which voxels are in the mask; raise `DataError` where values are neither two nor between 0 and 1."""
     low, high = _limits(mask)
     soft = 0 <= low <= high <= 1
+    if soft and 0 < high < _SOFT:
+        raise DataError(
+            f"{mask.path}: is no mask: it has values from {low:g} to {high:g}, and inside is {_SOFT:g} or more; write "
+            "0 and 1"
+        )
     if not soft and low != high and 0 not in (low, high):
         _refuse_values(mask, low, high)
     inside = np.empty(mask.shape, dtype=bool)

@@ -66,6 +66,7 @@ def test_artiax_gets_a_list_of_each_class(tmp_path: Path) -> None:
         *("artiax start", 'artiax open tomo "/data/my tomograms/TS_01.mrc"', 'open "TS_01_1.tsv" format generic')
     ]
     assert "artiax particles #1.2.1 color #ff3300 radius 80" in lines
+    assert "volume #1.1.1 voxelSize 12.5" in lines  # whatever the header says
 
 
 def test_a_name_that_chimerax_would_misread_is_refused(tmp_path: Path) -> None:

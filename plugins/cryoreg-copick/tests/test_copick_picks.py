@@ -62,6 +62,20 @@ def test_voxels_of_a_told_size_and_one_object(config: Path, tmp_path: Path) -> N
     assert stored(config, "TS_1", "unpicked") == [(100, 125, 150, 0.9), (120, 150, 100, 0.8)]
 
 
+def test_the_unit_of_2d_stacks_is_asked_for(config: Path, tmp_path: Path) -> None:
+    """WarpTools and RELION count differently in the same columns."""
+    path = tmp_path / "stacks.star"
+    path.write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n_rlnImageDimensionality\n1 5.0 2\n\n"
+        "data_particles\n\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnOpticsGroup\n"
+        "TS_1 20 25 30 1\n"
+    )
+    with pytest.raises(DataError, match=r"lists 2D stacks \(rlnImageDimensionality\).*say --voxel-size"):
+        write_picks(path, config, Wanted("7", "cryoreg", "unpicked"))
+    write_picks(path, config, Wanted("7", "cryoreg", "unpicked", voxel_size=10.0))
+    assert [point[:3] for point in stored(config, "TS_1", "unpicked")] == [(200, 250, 300)]
+
+
 def test_predictions_of_a_project_go_back_into_it(config: Path, tmp_path: Path) -> None:
     """What the writer says of places is where copick's picks are, translations included."""
     dataset = CopickSpec(root=config, box=8).build()

@@ -54,6 +54,7 @@ class ArtiaXViewer(Viewer):
                 f"artiax particles #1.2.{number} color {_hex(shown, name)} radius {max(shown.radii):.4g}",
             ]
         script = folder / f"{shown.name}_artiax.cxc"
+        lines.append(f"volume #1.1.1 voxelSize {shown.voxel_size:.6g}")  # ArtiaX takes that of the header, and origin 0
         write_text(script, "\n".join([*lines, "view", ""]))
         return [[PROGRAMS[0], str(script)]]
 

@@ -75,6 +75,12 @@ def _angstroms(particles: ParticleList, size: float | None) -> NDArray[np.float6
         return particles.coordinates * (size or 1.0) + shifts
     if particles.unit != "voxel" or particles.are_fractions:
         refuse(particles.path, "has coordinates that only its tomograms explain; predict with --format copick instead")
+    if size is None and particles.flat:
+        refuse(
+            particles.path,
+            f"lists 2D stacks ({particles.flat}), whose coordinates may count pixels of the images (WarpTools) or "
+            "of the tilt series (RELION); say --voxel-size <Å per pixel>",
+        )
     sizes = particles.unit_sizes if size is None else np.full(len(particles), size)
     if sizes is None:
         refuse(particles.path, "does not say how large the voxels of its coordinates are; say --voxel-size <Å>")
