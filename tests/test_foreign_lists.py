@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.mrc_writing import noise, write_mrc
 from support.particle_writing import (
     CORNER,
     PEET_HEADER,
@@ -19,10 +20,12 @@ from support.particle_writing import (
     peet,
     pytom,
     stopgap,
+    write_star,
 )
 from support.tomograms import write_tomogram
 
-from cryoreg.datasets.list_specs import TomogramSpec
+from cryoreg.config.sniffing import sniff
+from cryoreg.datasets.list_specs import StarSpec, TomogramSpec
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.errors import DataError
 
@@ -138,3 +141,32 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
 def test_tilts_and_origins_of_pytom(tmp_path: Path) -> None:
     particles = read_particle_list(pytom(tmp_path))
     assert particles.tilt_ranges == [(-60.0, 55.0)] * len(XYZ)
+
+
+def csparc2star(folder: Path, **places: list[float]) -> Path:
+    """What csparc2star.py writes of 2D particles: optics groups, images in a stack, at most x and y."""
+    write_mrc(folder / "J1" / "stack.mrcs", noise((20, 8, 8)), ispg=0, mz=1)
+    images = [f"{slot:06d}@J1/stack.mrcs" for slot in (1, 2)]
+    particles = {"ucsfUid": [1, 2], "rlnImageName": images, "rlnMicrographName": "a.mrc", **places}
+    poses = {"rlnAngleRot": 1.0, "rlnOriginXAngst": 0.5, "rlnOriginYAngst": 0.5, "rlnClassNumber": [1, 2]}
+    optics = {"rlnOpticsGroup": [1], "rlnImageSize": [8], "rlnImagePixelSize": [1.1]}
+    return write_star(folder / "particles.star", particles | poses | {"rlnOpticsGroup": 1}, optics)
+
+
+def test_particles_of_cryosparc_are_2d(tmp_path: Path) -> None:
+    """A line says so, for its own tables and for what csparc2star.py makes of them."""
+    table = tmp_path / "particles.cs"
+    with table.open("wb") as stream:
+        np.save(stream, np.zeros(2, [("uid", "u8"), ("blob/path", "S20"), ("location/center_x_frac", "f4")]))
+    for use in (read_particle_list, sniff):
+        with pytest.raises(
+            DataError, match=r"is a table of cryoSPARC, whose particles are 2D.*csparc2star\.py"
+        ) as caught:
+            use(table)
+        assert len(str(caught.value).splitlines()) == 1
+    path = csparc2star(tmp_path, rlnCoordinateX=[10, 20], rlnCoordinateY=[30, 40])
+    for use in (read_particle_list, sniff, lambda root: StarSpec(root=root).build()):
+        with pytest.raises(DataError, match=r"which are 2D \(rlnCoordinateY without rlnCoordinateZ\)"):
+            use(path)
+    with pytest.raises(DataError, match="no whole number of 8³ boxes; check the box, and whether these are 2D images"):
+        StarSpec(root=csparc2star(tmp_path)).build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,39 @@ def test_lists_that_cryoreg_picks(tmp_path: Path) -> None:
     for i in range(2):
         np.testing.assert_array_equal(star[i].volume, csv[i].volume)
         assert np.unravel_index(int(star[i].volume.argmax()), (8, 8, 8)) == (4, 4, 4)
+
+
+def upper_suffix(path: Path) -> Path:
+    return path.rename(path.with_name(path.stem + path.suffix.upper()))
+
+
+def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    def apply(path: Path) -> Path:
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return apply
+
+
+AS_OTHERS_SAVE = {
+    "ends of line of Windows": rewritten(lambda raw: raw.replace(b"\n", b"\r\n")),
+    "byte order mark": rewritten(lambda raw: b"\xef\xbb\xbf" + raw),
+    "no last end of line": rewritten(lambda raw: raw.rstrip(b"\n")),
+    "blank lines": rewritten(lambda raw: b"\n" + raw + b"\n\n"),
+    "trailing blanks": rewritten(lambda raw: raw.replace(b"\n", b" \t\n")),
+}
+BINARY = ("imod", "em_motive_list")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_editors_do_to_a_file_moves_nothing(kind: str, tmp_path: Path) -> None:
+    """Places, tomograms and units are those of the file as its program wrote it."""
+    changes = {"suffix": upper_suffix} | ({} if kind in BINARY else AS_OTHERS_SAVE)
+    for number, change in enumerate(changes.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = FORMATS[kind](folder)
+        before, after = read_particle_list(path), read_particle_list(change(path))
+        np.testing.assert_array_equal(after.coordinates, before.coordinates)
+        assert (list(after.tomograms), after.unit) == (list(before.tomograms), before.unit)
+        assert np.array_equal(after.unit_sizes, before.unit_sizes)

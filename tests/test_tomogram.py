@@ -282,6 +282,23 @@ def test_boxes_over_the_edge_are_padded_and_counted(tmp_path: Path) -> None:
     assert not any("beyond" in note for note in open_list(csv_of(tmp_path, points[1:2])).notes)
 
 
+def test_particles_at_one_place_are_told_and_stay_together(tmp_path: Path) -> None:
+    """The same place in two tomograms is two; places a tenth of a voxel apart are two, as well."""
+    for name in ("TS_01", "TS_02"):
+        write_tomogram(tmp_path / f"{name}.mrc")
+    rows = [(20, 25, 30), (30, 25, 20), (20, 25, 30), (20, 25, 30), (20, 25, 30.1), (30, 25, 20)]
+    frame = pd.DataFrame(rows, columns=["x", "y", "z"]).assign(tomogram=["TS_01"] * 5 + ["TS_02"])
+    frame.to_csv(tmp_path / "list.csv", index=False)
+    dataset = open_list(tmp_path / "list.csv")
+    keys = list(dataset.duplicates)
+    assert keys[0] == keys[2] == keys[3] is not None
+    assert (keys[1], keys[4], keys[5]) == (None, None, None)
+    told = "2 of 6 particles are at the very place of another one (the first: rows 0 and 2)"
+    assert any(told in note for note in dataset.notes)
+    frame.drop([2, 3]).to_csv(tmp_path / "list.csv", index=False)
+    assert open_list(tmp_path / "list.csv").duplicates is None
+
+
 @pytest.mark.parametrize(("box", "rescale_to"), [(46, None), (400, None), (24, 20.0)])
 def test_a_box_wider_than_its_tomogram_is_refused(box: int, rescale_to: float | None, tmp_path: Path) -> None:
     write_tomogram(tmp_path / "t.mrc")

@@ -232,9 +232,12 @@ def image_column(path: Path) -> str | None:
     columns = star_columns(path)
     if not columns:
         return None
-    from cryoreg.datasets.io.relion import IMAGE
+    from cryoreg.datasets.io.relion import IMAGE, check_places
 
-    return f"the column {IMAGE}" if IMAGE in columns and not tilt_stacks(path) else None
+    if IMAGE not in columns or tilt_stacks(path):
+        return None
+    check_places(path, columns)
+    return f"the column {IMAGE}"
 
 
 def particle_list(path: Path) -> str | None:
@@ -263,6 +266,7 @@ def _coordinates(path: Path) -> str | None:
     from cryoreg.datasets.io import relion
 
     columns = star_columns(path)
+    relion.check_places(path, columns)
     places = (relion.COORDINATES[0], relion.CENTRED[0], relion.MOTIVE[2])
     where = next((name for name in places if name in columns), None)
     if not relion.lists_particles(columns):

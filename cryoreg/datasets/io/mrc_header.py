@@ -234,7 +234,11 @@ def _sections_by_header(path: str | Path, fields: np.void, shape: Box, edge: int
 
 def _sections_by_edge(path: str | Path, shape: Box, edge: int) -> int:
     if set(shape[1:]) != {edge} or shape[0] % edge:
-        refuse(path, f"has {times(shape)} voxels (z, y, x), no whole number of {edge}³ boxes; check dataset.box")
+        refuse(
+            path,
+            f"has {times(shape)} voxels (z, y, x), no whole number of {edge}³ boxes; check the box, "
+            "and whether these are 2D images",
+        )
     return edge
 
 

@@ -119,6 +119,17 @@ def lists_places(columns: Iterable[str]) -> bool:
     return not {COORDINATES[0], CENTRED[0]}.isdisjoint(columns)
 
 
+def check_places(path: str | Path, columns: Container[str]) -> None:
+    """Raise `DataError` where a table of images has places in micrographs, as csparc2star.py writes them."""
+    x, y, z = (name in columns for name in COORDINATES)
+    if IMAGE in columns and x and y and not z and CENTRED[0] not in columns:
+        refuse(
+            path,
+            f"lists particles of micrographs, which are 2D ({COORDINATES[1]} without {COORDINATES[2]}), as lists of "
+            "cryoSPARC are; give the list of 3D particles that they were made from (RELION, Warp, M)",
+        )
+
+
 def read_particles(path: str | Path) -> pd.DataFrame:
     """Return all particles of a STAR file, block after block, each with what optics group and general block say of it.
 
@@ -269,6 +280,7 @@ def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bo
     origins = _origins_in_voxels(path, table, centred is not None)
     if centred is not None:
         return centred, True
+    check_places(path, table)
     found = triples(path, table, COORDINATES)
     if found is None:
         refuse(path, f"has no coordinates ({COORDINATES[0]} or {CENTRED[0]}), but {IMAGE}; say --dataset star")
@@ -355,6 +367,7 @@ def check_volumes(path: str, table: pd.DataFrame) -> None:
     """Raise `DataError` where particles have no images, or these are stacks of 2D images."""
     if IMAGE not in table:
         refuse(path, f"has coordinates but no extracted volumes ({IMAGE}); cut boxes with --dataset tomogram")
+    check_places(path, table)
     flat = flat_column(path, table)
     if flat:
         refuse(

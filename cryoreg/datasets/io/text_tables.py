@@ -101,7 +101,7 @@ def _separator(lines: Sequence[str]) -> tuple[str | None, bool]:
     told = _EXCEL.fullmatch(lines[0].strip()) if lines else None
     if told is not None:
         return told[1], True
-    header = next(filter(_says_something, lines), "")
+    header = next(filter(_says_something, lines), "").strip()
     mark = max(",;\t", key=header.count)
     return (mark if mark in header else None), False
 

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Literal
 
-from cryoreg.datasets.io.volume_files import one_line
+from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.folders import ending
 
 Kind = Literal[
@@ -53,6 +53,7 @@ SUFFIXES: dict[str, Kind] = {
 EMCLARITY_COLUMNS = 26
 EM_HEADER, EM_ROWS = 512, 20
 CRYOCAT_COLUMNS = {"subtomo_id", "tomo_id", "object_id", "subtomo_mean", "x", "y", "z", "shift_x", "shift_y", "shift_z"}
+_CRYOSPARC = ".cs"
 _BEGINNING = 65536
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan", re.IGNORECASE)
 
@@ -61,9 +62,15 @@ def kind_of_list(path: str | Path) -> Kind | None:
     """Return the kind of a particle list; None where a file is none.
 
     Names tell most; tables and JSON are told apart by their content, as are EM, XML and .mod, which may be anything.
-    Raises `DataError` where the file cannot be read, or JSON is none.
+    Raises `DataError` where the file cannot be read, JSON is none, or it is a list of cryoSPARC.
     """
     kind = SUFFIXES.get(ending(Path(path).name))
+    if ending(Path(path).name) == _CRYOSPARC:
+        refuse(
+            path,
+            "is a table of cryoSPARC, whose particles are 2D images; csparc2star.py (pyem) makes STAR of it, but give "
+            "cryoreg the list of 3D particles that they were made from (RELION, Warp, M)",
+        )
     if kind == "table":
         return _kind_of_table(_beginning(path))
     if kind == "copick":

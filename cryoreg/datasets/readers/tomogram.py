@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, same_size
 from cryoreg.datasets.particles.assumptions import assumptions
 from cryoreg.datasets.particles.carried import Carried, single
+from cryoreg.datasets.particles.coinciding import note_on, same_places
 from cryoreg.datasets.particles.contradictions import check_statements, contradicts_one_angstrom, notes_on_tomogram
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
@@ -74,7 +76,14 @@ class ParticleBoxes(Subtomograms):
         names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self.which]
         self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
-        self.notes: Sequence[str] = [*together(notes_on(self.tomograms)), *self._reaching_out()]
+        self._same = same_places(self.which, self.places)
+        coinciding = [note_on(self._same)] if self._same else []
+        self.notes: Sequence[str] = [*together(notes_on(self.tomograms)), *self._reaching_out(), *coinciding]
+
+    @cached_property
+    def duplicates(self) -> Sequence[Hashable] | None:
+        """A key that particles at the very same place share, None for others; None where no two are at one."""
+        return self._same
 
     def _reaching_out(self) -> list[str]:
         """Return a line on the boxes that reach beyond their tomograms."""
