@@ -19,7 +19,7 @@ from cryoreg.contracts import Encoder, Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.runs.networks import answer, open_network
 from cryoreg.runs.weights import ENCODER_FILE
-from cryoreg.training.device import make_fabric, to_device
+from cryoreg.training.device import one_device, to_device
 from cryoreg.turns import Turns, rotation_group
 
 PLAIN: dict[str, Any] = {"name": "rb3d", "norm": "batch"}
@@ -117,12 +117,12 @@ def _mean_over(
     function: Callable[[Tensor], Tensor], module: nn.Module | Encoder, volumes: Tensor, views: Turns, device: str
 ) -> NDArray[np.float32]:
     settings = resolve("finetune", [Layer("benchmark", {"training": {"device": device}})]).training
-    fabric = make_fabric(settings, alone=True)
-    to_device(module.eval(), fabric, settings)
+    place = one_device(settings)
+    to_device(module.eval(), place, settings)
     found = []
-    with fabric.autocast():
+    with place.autocast():
         for batch in volumes.split(BATCH):
-            x = batch.to(fabric.device)
+            x = batch.to(place.device)
             found.append(sum(function(turn(x)).float() for turn in rotation_group(views)).cpu() / views)
     return torch.cat(found).numpy()
 

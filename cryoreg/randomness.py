@@ -7,10 +7,13 @@ a resume.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -73,3 +76,10 @@ class SampleRng:
         chosen = SampleRng(self.keys[rows])
         chosen._drawn = self._drawn
         return chosen
+
+
+def build_seeded(seed: int, build: Callable[[], Module]) -> Module:
+    """Return what ``build`` makes with torch's global generator seeded, and leave the generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

@@ -16,7 +16,7 @@ from cryoreg.contracts import Encoder, Learner
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
-from cryoreg.training.device import make_fabric, to_device
+from cryoreg.training.device import one_device, to_device
 
 Array = NDArray[np.float32]
 
@@ -54,20 +54,15 @@ def predicted_class(trained: Trained, index: int) -> int | None:
 
 def prepared(trained: Trained, index: int) -> Tensor:
     """Put the network on its device, to be used, and return a normalised subtomogram (1, 1, D, H, W) there."""
-    fabric = make_fabric(trained.config.training, alone=True)
-    to_device(trained.module.eval(), fabric, trained.config.training)
-    return normalise(trained.dataset[index].volume[None]).to(fabric.device)
+    place = one_device(trained.config.training)
+    to_device(trained.module.eval(), place, trained.config.training)
+    return normalise(trained.dataset[index].volume[None]).to(place.device)
 
 
 def explain(module: Encoder | Learner, volume: Tensor, target: int | None = None) -> Array:
     """Return the Grad-CAM of a normalised volume (1, 1, D, H, W), as `grad_cam` does, of an encoder or learner."""
     module.eval()
     network = _Explained(module, volume)
-    scores = network.scores_without_gradient(volume)
-    if target is None:
-        target = int(scores.argmax())
-    if not 0 <= target < scores.shape[1]:
-        raise ConfigError(f"there is no class {target} to explain, but {scores.shape[1]} (counted from 0)")
     found, gradient = network.map_and_gradient(volume, target)
     cam = F.relu((gradient.mean((2, 3, 4), keepdim=True) * found).sum(1, keepdim=True))
     whole = _upsampled(cam, volume.shape[2:], network.encoder.map_margin)
@@ -89,15 +84,17 @@ class _Explained:
             box = "×".join(map(str, volume.shape[2:]))
             raise ConfigError(f"reduces a box of {box} voxels to a single cell, which has no places to tell; {_COARSE}")
 
-    def scores_without_gradient(self, x: Tensor) -> Tensor:
-        """Map the volume (1, 1, D, H, W) to scores (1, classes), or (1, 1) without a classifier."""
-        with torch.no_grad():
-            return self._run(x)[0]
+    def map_and_gradient(self, x: Tensor, target: int | None) -> tuple[Tensor, Tensor]:
+        """Return the feature map (1, C, d, h, w) of a volume, and the gradient of a score with respect to it.
 
-    def map_and_gradient(self, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
-        """Return the feature map (1, C, d, h, w) of a volume, and the gradient of a score with respect to it."""
+        ``target`` None: the highest score. Without a classifier there is one score.
+        """
         with torch.enable_grad():
             scores, found = self._run(x.clone().requires_grad_())
+            if target is None:
+                target = int(scores.argmax())
+            if not 0 <= target < scores.shape[1]:
+                raise ConfigError(f"there is no class {target} to explain, but {scores.shape[1]} (counted from 0)")
             (gradient,) = torch.autograd.grad(scores[0, target], found)
         return found.detach(), gradient
 

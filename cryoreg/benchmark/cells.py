@@ -29,12 +29,12 @@ from cryoreg.datasets.splits import SplitPart, label_fraction
 from cryoreg.datasets.store.reader import Store
 from cryoreg.inference.evaluate import Evaluation, run_evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.randomness import build_seeded
 from cryoreg.runs.networks import Network
 from cryoreg.runs.starts import with_start
 from cryoreg.simulation.assemblies import make_assemblies
 from cryoreg.simulation.settings import make_settings
 from cryoreg.simulation.structure_files import StructureOptions, read_structures
-from cryoreg.training.engine import build_seeded
 from cryoreg.training.finetune import run_finetuning
 from cryoreg.training.pretrain import run_pretraining
 

@@ -14,8 +14,8 @@ from cryoreg.encoders.spectrum import with_spectrum
 
 Norm = Literal["none", "batch", "group"]
 
-_STEM_CHUNK = 2
-"""Volumes that go through the stem at a time on a CPU, so that its largest tensor stays in the cache."""
+_STEM_VOXELS = 2 * 32**3
+"""So many go through the stem at a time on a CPU, in whole volumes, so that its largest tensor stays in the cache."""
 
 
 class RB3D(Encoder):
@@ -52,8 +52,9 @@ class RB3D(Encoder):
 
     def _stem(self, x: Tensor) -> Tensor:
         """Convolve, pool, then ReLU: the last two commute, and there is eight times less to do after the pool."""
-        chunked = x.device.type == "cpu" and isinstance(self.norm1, nn.Identity) and not torch.compiler.is_exporting()
-        parts = x.split(_STEM_CHUNK) if chunked else [x]
+        whole = self.training and isinstance(self.norm1, nn.BatchNorm3d)
+        chunked = x.device.type == "cpu" and not whole and not torch.compiler.is_exporting()
+        parts = x.split(max(1, _STEM_VOXELS // x[0, 0].numel())) if chunked else [x]
         return torch.cat([self._pool(self.norm1(self.conv1(part))) for part in parts]).relu_()
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from cryoreg.datasets.origins import inputs_of
 from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, load_for
+from cryoreg.randomness import build_seeded
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
 from cryoreg.runs.weights import input_of, labels_of
-from cryoreg.training.device import make_fabric, to_device
-from cryoreg.training.engine import build_seeded
+from cryoreg.training.device import one_device, to_device
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
 
@@ -143,8 +143,8 @@ class Trained:
     def _run(self, function: Callable[[Tensor], Tensor], samples: Sequence[int] | None) -> NDArray[np.float32]:
         settings = self.config.training
         chosen = torch.arange(len(self.dataset)) if samples is None else torch.as_tensor(samples, dtype=torch.int64)
-        fabric = make_fabric(settings, alone=True)
-        to_device(self.module.eval(), fabric, settings)
+        place = one_device(settings)
+        to_device(self.module.eval(), place, settings)
         resident = residency(self.dataset, settings)
-        loader = VolumeLoader(self.dataset, in_order(chosen), fabric.device, resident, settings.workers)
-        return run_over(loader, fabric, function).numpy()
+        loader = VolumeLoader(self.dataset, in_order(chosen), place.device, resident, settings.workers)
+        return run_over(loader, place, function).numpy()

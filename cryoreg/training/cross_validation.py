@@ -29,7 +29,7 @@ from cryoreg.runs.run_folder import RunFolder, fold_of
 from cryoreg.runs.weights import CLASSIFIER_FILE, load_trained
 from cryoreg.telling import tell
 from cryoreg.training.calibration import calibrate
-from cryoreg.training.device import make_fabric, to_device
+from cryoreg.training.device import one_device, to_device
 from cryoreg.training.launch import launched_processes
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
@@ -188,8 +188,8 @@ def _asked(
     ask: Callable[[Tensor], Tensor],
 ) -> NDArray[np.float32]:
     """Return what a learner answers to each of some subtomograms, a row each."""
-    fabric = make_fabric(settings, alone=True)
-    to_device(learner.eval(), fabric, settings)
+    place = one_device(settings)
+    to_device(learner.eval(), place, settings)
     order, resident = in_order(torch.from_numpy(samples)), residency(dataset, settings)
-    loader = VolumeLoader(dataset, order, fabric.device, resident, settings.workers)
-    return run_over(loader, fabric, ask).numpy()
+    loader = VolumeLoader(dataset, order, place.device, resident, settings.workers)
+    return run_over(loader, place, ask).numpy()

@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -22,8 +22,10 @@ from cryoreg.training.launch import (
     require_equal_shares,
     started_by_us,
 )
-from cryoreg.training.lightning import DDPStrategy, Fabric, LightningEnvironment
 from cryoreg.training.small_convolutions import guard_convolutions
+
+if TYPE_CHECKING:
+    from cryoreg.training.lightning import Fabric
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=20)
 """So long may processes wait for one that works alone: it simulates the demo data, or probes."""
@@ -32,19 +34,63 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
 
 
-def make_fabric(settings: TrainingSettings, alone: bool = False, in_phases: bool = False) -> Fabric:
-    """Return the Lightning Fabric for this process, joined to the others of its run unless it works ``alone``.
+class Place(Protocol):
+    """Where a network computes, and how precisely: a `OneDevice`, or a run's Fabric."""
+
+    @property
+    def device(self) -> torch.device:
+        """What it computes on."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many processes share a batch."""
+        ...
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Compute in the precision meanwhile."""
+        ...
+
+
+class OneDevice(NamedTuple):
+    """What it takes to ask a network in one process; Fabric, which training takes, is a second of import."""
+
+    device: torch.device
+    bf16: bool
+
+    @property
+    def world_size(self) -> int:
+        """One process, which works alone."""
+        return 1
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Compute in bf16 meanwhile, or in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+
+def one_device(settings: TrainingSettings) -> OneDevice:
+    """Return the device for this process alone; raise `ConfigError` where it is absent."""
+    name = _device(settings.device)
+    if name == "cpu":
+        _keep_freed_memory()
+    device = torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    return OneDevice(device, _in_bf16(settings, name))
+
+
+def make_fabric(settings: TrainingSettings, in_phases: bool = False) -> Fabric:
+    """Return the Lightning Fabric for this process, joined to the others of its run.
 
     ``in_phases``: not all that is trained gets a gradient at each step. Raises `ConfigError` where the device is
     absent, or where the settings and torchrun or SLURM disagree on the number of processes.
     """
+    from cryoreg.training.lightning import Fabric, LightningEnvironment
+
     device = _device(settings.device)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the engine says it
-    world = 1 if alone else launched_processes()
+    world = launched_processes()
     fabric = Fabric(
         accelerator=device,
-        precision="bf16-mixed" if bf16 else "32-true",
+        precision="bf16-mixed" if _in_bf16(settings, device) else "32-true",
         plugins=None if world and not started_by_us() else LightningEnvironment(),
         **(_joined(settings, device, world, in_phases) if world > 1 else {"devices": 1}),
     )
@@ -62,6 +108,8 @@ def _joined(settings: TrainingSettings, device: str, world: int, in_phases: bool
             f"training.devices × training.num_nodes is {wanted}, but {world} processes were started; leave both out "
             "under torchrun and SLURM"
         )
+    from cryoreg.training.lightning import DDPStrategy
+
     require_equal_shares(settings, world)
     here = processes_on_this_node(world)
     if device == "mps" or (device == "cuda" and here > torch.cuda.device_count()):
@@ -78,18 +126,18 @@ def _joined(settings: TrainingSettings, device: str, world: int, in_phases: bool
     return {"devices": here, "num_nodes": world // here, "strategy": strategy}
 
 
-def to_device(module: nn.Module, fabric: Fabric, settings: TrainingSettings) -> None:
+def to_device(module: nn.Module, place: Place, settings: TrainingSettings) -> None:
     """Move a module to the device of a run, in the memory layout that its settings ask for.
 
     Where several GPUs share a batch, BatchNorm normalises over all of it (`torch.nn.SyncBatchNorm`); torch has that for
     GPUs only, so processes on CPUs normalise their own parts.
     """
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
+    if place.world_size > 1 and place.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    module.to(fabric.device)
+    module.to(place.device)
     if settings.channels_last:
         module.to(memory_format=torch.channels_last_3d)
-    if fabric.device.type == "cpu":
+    if place.device.type == "cpu":
         guard_convolutions(module)
 
 
@@ -107,6 +155,10 @@ def _device(wanted: str) -> str:
     if not present[wanted]:
         raise ConfigError(f"device '{wanted}' is not available here; --device auto takes the best there is")
     return wanted
+
+
+def _in_bf16(settings: TrainingSettings, device: str) -> bool:
+    return settings.precision == "bf16" or (settings.precision == "auto" and _has_fast_bf16(device))
 
 
 def _keep_freed_memory() -> None:

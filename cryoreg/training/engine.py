@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,6 @@ from cryoreg.training.optimization import Schedule, create_optimizer, trains
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.signals import Interrupted, StopFlag
 from cryoreg.training.small_batches import batches_of_one
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class TrainingPlan(ABC):
@@ -343,10 +341,3 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     for part in (step, rank):
         parts = mix64(parts * 3 + part)
     return int(parts.item())
-
-
-def build_seeded(seed: int, build: Callable[[], Module]) -> Module:
-    """Return what ``build`` makes with torch's global generator seeded, and leave the generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()

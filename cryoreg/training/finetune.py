@@ -29,6 +29,7 @@ from cryoreg.doubt.out_of_fold import learn_from_folds
 from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.proportions import Proportion
+from cryoreg.randomness import build_seeded
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import (
     answering_config,
@@ -46,7 +47,7 @@ from cryoreg.training.averaging import Averaged
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.cross_validation import CrossValidated, cross_validate, cross_validates
 from cryoreg.training.device import make_fabric, to_device
-from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
+from cryoreg.training.engine import Engine, TrainingPlan
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.lessons import LessonLoader, Lessons, material_of, others_order
 from cryoreg.training.lightning import Fabric

@@ -18,7 +18,6 @@ from torch.multiprocessing.spawn import start_processes
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError, CryoregError, ProcessLostError
-from cryoreg.training.lightning import SLURMEnvironment, find_free_network_port
 from cryoreg.training.signals import Interrupted, StopFlag
 
 _MARK = "CRYOREG_RANK"
@@ -33,9 +32,12 @@ def launched_processes() -> int:
     """Return how many processes torchrun, SLURM or `launch` has started for this run; 0 where none of them has."""
     if "LOCAL_RANK" in os.environ:
         return int(os.environ.get("WORLD_SIZE", "1"))
-    if SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        return int(os.environ["SLURM_NTASKS"])
-    return 0
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if tasks == 1:
+        return 0
+    from cryoreg.training.lightning import SLURMEnvironment
+
+    return tasks if SLURMEnvironment.detect() else 0
 
 
 def started_by_us() -> bool:
@@ -108,6 +110,8 @@ class _Group:
     """The processes of one node, from start to end."""
 
     def __init__(self, function: Callable[..., object], arguments: tuple[object, ...], count: int) -> None:
+        from cryoreg.training.lightning import find_free_network_port
+
         with safe_path():
             self._messages = torch.multiprocessing.get_context("spawn").Queue()
             work = (count, find_free_network_port(), self._messages, function, arguments)

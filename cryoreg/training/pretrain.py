@@ -20,13 +20,14 @@ from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.splits import label_fraction
 from cryoreg.errors import DataError
+from cryoreg.randomness import build_seeded
 from cryoreg.runs.networks import first_encoder, save_encoder
 from cryoreg.runs.run_folder import RunFolder
 from cryoreg.runs.run_log import require_loggers
 from cryoreg.runs.starts import layers_of_run
 from cryoreg.runs.weights import ENCODER_FILE, card_of_start, make_card
 from cryoreg.training.device import make_fabric
-from cryoreg.training.engine import Engine, TrainingPlan, build_seeded
+from cryoreg.training.engine import Engine, TrainingPlan
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import UNLABELLED, Batch, BatchOrder, VolumeLoader, residency

@@ -13,7 +13,7 @@ from cryoreg.config.settings import PretrainSettings
 from cryoreg.contracts import Encoder, Subtomograms
 from cryoreg.datasets.divisions import divide
 from cryoreg.errors import DataError
-from cryoreg.training.lightning import Fabric
+from cryoreg.training.device import Place
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
 
@@ -28,11 +28,11 @@ class Probe:
     A look at the run, not a result: it uses all labels of the train split, and nothing is selected by it.
     """
 
-    def __init__(self, train: VolumeLoader, val: VolumeLoader, fabric: Fabric) -> None:
-        self.train, self.val, self.fabric = train, val, fabric
+    def __init__(self, train: VolumeLoader, val: VolumeLoader, place: Place) -> None:
+        self.train, self.val, self.place = train, val, place
 
     @classmethod
-    def of_run(cls, config: RunConfig[PretrainSettings], dataset: Subtomograms, fabric: Fabric) -> Self | None:
+    def of_run(cls, config: RunConfig[PretrainSettings], dataset: Subtomograms, place: Place) -> Self | None:
         """Return the probe of a pretraining run; None where there are no labels, or it is not wanted."""
         if not (dataset.classes and config.training.probe_every_epochs):
             return None
@@ -42,8 +42,8 @@ class Probe:
             return None
         if len(parts.val) == 0 or len({dataset.labels[index] for index in parts.train} - {None}) < 2:
             return None
-        train, val = (_loader(config, dataset, samples, fabric) for samples in (parts.train, parts.val))
-        return cls(train, val, fabric)
+        train, val = (_loader(config, dataset, samples, place) for samples in (parts.train, parts.val))
+        return cls(train, val, place)
 
     def figures(self, encoder: Encoder | None) -> dict[str, float]:
         """Return the validation accuracies, NaN without an encoder.
@@ -70,13 +70,13 @@ class Probe:
     def _embed(self, encoder: Encoder, loader: VolumeLoader) -> tuple[np.ndarray, np.ndarray]:
         """Return features (N, num_features) and labels (N,)."""
         encoder.eval()
-        features = run_over(loader, self.fabric, encoder).numpy()
+        features = run_over(loader, self.place, encoder).numpy()
         encoder.train()
         return features, loader.labels().numpy()
 
 
-def _loader(config: AnyConfig, dataset: Subtomograms, samples: np.ndarray, fabric: Fabric) -> VolumeLoader:
+def _loader(config: AnyConfig, dataset: Subtomograms, samples: np.ndarray, place: Place) -> VolumeLoader:
     labelled = samples[[dataset.labels[index] is not None for index in samples]]
     chosen = np.random.default_rng(0).permutation(labelled)[:LARGEST]
     order = in_order(torch.from_numpy(np.sort(chosen)))
-    return VolumeLoader(dataset, order, fabric.device, residency(dataset, config.training), config.training.workers)
+    return VolumeLoader(dataset, order, place.device, residency(dataset, config.training), config.training.workers)
