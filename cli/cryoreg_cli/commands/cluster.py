@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
+from cryoreg.quick_imports import quick_imports
 from cryoreg_cli import describing, network_options, next_steps, options, setting_options, terminal
 from cryoreg_cli.setting_options import EXPLORE
 
@@ -64,8 +65,9 @@ def cluster(
     The encoder is that of RUN, or --from trained weights, for which no run is needed. Where there are labels, they are
     compared with the clusters.
     """
-    from cryoreg.analysis.cluster_files import run_cluster
-    from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
+    with quick_imports():
+        from cryoreg.analysis.cluster_files import run_cluster
+        from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
     layers = setting_options.layers(EXPLORE, given, assignments)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
+from cryoreg.quick_imports import quick_imports
 from cryoreg_cli import network_options, options, setting_options, terminal
 from cryoreg_cli.setting_options import INFER
 
@@ -41,7 +42,8 @@ def embed(
     One row for each: id, tomogram, file and row, label, part of the split, a classifier's prediction and confidence,
     and the features f0000, f0001, ...
     """
-    from cryoreg.inference.embedding import run_embedding
+    with quick_imports():
+        from cryoreg.inference.embedding import run_embedding
 
     layers = setting_options.layers(INFER, given, assignments)
     embedding = run_embedding(network_options.network_of(run, start), part, layers, output, overwrite, telling.tell)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
+from cryoreg.quick_imports import quick_imports
 from cryoreg_cli import describing, next_steps, options, setting_options, terminal
 from cryoreg_cli.setting_options import EVALUATE
 
@@ -28,7 +29,8 @@ def evaluate(run: Path, part: SplitPart, as_json: bool, assignments: tuple[str, 
     Of a cross-validation (`cryoreg finetune --split cv`), on all that is labelled: each subtomogram is judged by the
     model that was not shown its fold.
     """
-    from cryoreg.inference.evaluate import run_evaluation
+    with quick_imports():
+        from cryoreg.inference.evaluate import run_evaluation
 
     layers = setting_options.layers(EVALUATE, given, assignments)
     found = run_evaluation(run, part, layers, telling.tell)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryoreg import telling
+from cryoreg.quick_imports import quick_imports
 from cryoreg_cli import describing, next_steps, options, setting_options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.setting_options import INFER
@@ -65,7 +66,8 @@ def predict(
     are added. Without --data, the run's own data set is classified. Where data differ from those of training, a warning
     says in what.
     """
-    from cryoreg.inference.predict import run_prediction
+    with quick_imports():
+        from cryoreg.inference.predict import run_prediction
 
     layers = setting_options.layers(INFER, given, assignments)
     predictions = run_prediction(

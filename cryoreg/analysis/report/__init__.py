@@ -12,6 +12,7 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.errors import ConfigError
+from cryoreg.quick_imports import quick_imports
 from cryoreg.telling import tell
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def run_report(
     ``alone``: one of the data, as trained weights see them, with nothing about a run. ``say`` gets lines on the data.
     Raises `ConfigError` where it is then not said where to write.
     """
-    from cryoreg.analysis.report.contents import gather
-    from cryoreg.analysis.report.page import render
-    from cryoreg.files import write_text
-    from cryoreg.inference.trained import Trained
-    from cryoreg.outputs import check_file
+    with quick_imports():
+        from cryoreg.analysis.report.contents import gather
+        from cryoreg.analysis.report.page import render
+        from cryoreg.files import write_text
+        from cryoreg.inference.trained import Trained
+        from cryoreg.outputs import check_file
 
     alone = alone or is_name(start_of(run))
     if alone and output is None:
