@@ -15,6 +15,7 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import image_name, known_origins
+from cryoreg.datasets.rows_of_lists import check_rows, goes_by_rows
 from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
@@ -23,7 +24,7 @@ from cryoreg.wrapped import Wrapped
 if TYPE_CHECKING:
     import pandas as pd
 
-ID, WHEN = "id", "when"
+ID, WHEN, FILE = "id", "when", "file"
 """Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
 NAMED, NOT_NAMED = "class", "no class"
 """Sources of the rows of such a table that are of no id: there is a class of that name, or is none any more."""
@@ -42,6 +43,8 @@ class ListedLabels(NamedTuple):
     """The class of each."""
     unnamed: int
     """How many further rows name no class."""
+    files: Sequence[str | None] = ()
+    """The list whose row each id is, where a table says so."""
 
 
 class Labelled(Wrapped):
@@ -78,6 +81,8 @@ def with_labels(dataset: Subtomograms, path: Path, column: str | None = None) ->
             unknown.append(name)
         elif found.setdefault(place, class_name) != class_name:
             refuse(path, f"says that '{name}' is of class '{found[place]}' and of class '{class_name}'; remove one")
+    if goes_by_rows(dataset):
+        check_rows(dataset, path, unknown, {name for name in listed.files if name})
     doubles = len(listed.ids) - len(unknown) - len(found)
     if not found:
         theirs = f"its first is '{unknown[0]}'" if unknown else "it has none"
@@ -133,8 +138,10 @@ def _of_file(path: Path, column: str | None) -> ListedLabels:
     table = _star(path) if suffix in _STAR else _table(path)
     ids = _ids_of(path, table)
     classes, labels = class_labels(path, table, column or _class_column(path, table))
-    named = [(name, classes[label]) for name, label in zip(ids, labels, strict=True) if label is not None]
-    return ListedLabels([name for name, _ in named], [class_name for _, class_name in named], len(ids) - len(named))
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    files = texts(table, FILE if FILE in table else None)
+    names = [classes[label] for label in labels if label is not None]
+    return ListedLabels([ids[row] for row in rows], names, len(ids) - len(rows), [files[row] for row in rows])
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -165,6 +165,11 @@ class Listed:
         """Return the number of the class of each, as text; None where the list has none."""
         return [_whole(number) for number in texts(self.table, self.column(CLASS_NUMBERS))]
 
+    def files(self) -> set[str]:
+        """Return the lists by whose rows `ids` go: those that a table names, else the list itself."""
+        column = self.column(("file",))
+        return {name for name in texts(self.table, column) if name} if column else {self.path}
+
     def ids(self) -> list[str]:
         """Return the ids by which data sets know the particles: of an image, or the tomogram's name and the row."""
         column = relion.PARTICLE_NAME if self.particle_of_rows else self.column(IDS)

@@ -18,6 +18,7 @@ from cryoreg.outputs import check_files
 from cryoreg.selection.listed import Listed
 from cryoreg.selection.masking import check_columns, with_columns
 from cryoreg.selection.merging import merge
+from cryoreg.selection.moving import check_names
 from cryoreg.selection.rules import Chosen, Rules, choose
 
 Split = Literal["class", "tomogram"]
@@ -58,6 +59,7 @@ def run_select(
     _check_tomograms(lists)
     for each in lists:
         check_columns(each.path, rules.wheres)
+    moved = check_names(lists, output)
     chosen = choose(lists, rules)
     text = with_columns(merge(lists), chosen.columns)
     parts = _parts(chosen, split)
@@ -65,7 +67,7 @@ def run_select(
     source = lists[0].optimisation_set
     sets = {set_beside(file): file for file in files.values()} if source else {}
     check_files([*files.values(), *sets], overwrite, [*paths, *(each.path for each in lists)])
-    for line in chosen.notes:
+    for line in [*chosen.notes, *moved]:
         say(line)
     for name, kept in parts.items():
         write_text(files[name], text.take(_rows(lists, kept)).text)

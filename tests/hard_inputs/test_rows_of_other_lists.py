@@ -1,0 +1,115 @@
+"""What goes by the rows of a list, or names files from its folder, used with another list or in another place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.coded import write_coded
+from support.command_line import cli
+from support.particle_writing import coordinates, write_star
+
+from cryoreg.analysis.averaging.class_average import members
+from cryoreg.datasets.label_lists import with_labels
+from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.errors import DataError
+
+PLACES = np.array([[10 + row, 12, 14] for row in range(6)], dtype=float)
+
+
+def listed(path: Path, rows: slice | list[int] = slice(None), **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_star(path, {"rlnTomoName": "TS_01", **coordinates(PLACES[rows]), **columns})
+
+
+def opened(path: Path) -> TomogramParticles:
+    if not (path.parent / "TS_01.mrc").exists():
+        write_coded(path.parent / "TS_01.mrc")
+    return TomogramParticles(path, box=4)
+
+
+def table(path: Path, rows: dict[int, str], file: Path | None = None) -> Path:
+    told = ["", ""] if file is None else [",file,row", f",{file},"]
+    lines = [f"id,class{told[0]}", *(f"TS_01/{row},{name}{told[1]}{row if file else ''}" for row, name in rows.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def said(dataset: Any) -> list[str | None]:
+    return [None if label is None else dataset.classes[label] for label in dataset.labels]
+
+
+def test_labels_that_name_rows_beyond_the_list(tmp_path: Path) -> None:
+    subset = opened(listed(tmp_path / "subset.star", [3, 4]))
+    labels = table(tmp_path / "labels.csv", {1: "a", 3: "b"})
+    with pytest.raises(DataError, match=r"labels.csv: names 'TS_01/3', which is no row of .*subset.star, so that its"):
+        with_labels(subset, labels)
+
+
+def test_labels_by_the_rows_of_another_list(tmp_path: Path) -> None:
+    whole = listed(tmp_path / "whole.star")
+    subset = opened(listed(tmp_path / "subset.star", [3, 4, 5]))
+    labels = table(tmp_path / "predictions.csv", {0: "a", 1: "b"}, whole)
+    with pytest.raises(DataError, match=r"goes by the rows of .*whole.star, and the data by those of .*subset.star"):
+        with_labels(subset, labels)
+
+
+def test_labels_by_the_rows_of_a_list_with_more_columns(tmp_path: Path) -> None:
+    """What `predict` writes has the rows of the list that it was given."""
+    whole = listed(tmp_path / "whole.star")
+    more = opened(listed(tmp_path / "classified.star", rlnOurs=7))
+    labels = table(tmp_path / "predictions.csv", {0: "a", 4: "b"}, whole)
+    assert said(with_labels(more, labels)) == ["a", None, None, None, "b", None]
+
+
+def test_labels_of_other_tomograms_are_only_counted(tmp_path: Path) -> None:
+    labels = table(tmp_path / "labels.csv", {0: "a"})
+    labels.write_text(labels.read_text() + "TS_07/9,b\n")
+    found = with_labels(opened(listed(tmp_path / "whole.star")), labels)
+    assert said(found)[0] == "a"
+    assert any("1 of its ids are not in the data set" in note for note in found.notes)
+
+
+def test_an_average_by_the_rows_of_another_list(tmp_path: Path) -> None:
+    subset = opened(listed(tmp_path / "subset.star", [3, 4, 5]))
+    classes = listed(tmp_path / "whole.star", rlnClassNumber=[1, 1, 1, 2, 2, 2])
+    with pytest.raises(DataError, match=r"whole.star: names 'TS_01/3', which is no row of .*subset.star"):
+        members(subset, "2", classes)
+    other = listed(tmp_path / "other.star", [0, 1, 2], rlnClassNumber=[1, 2, 2])
+    with pytest.raises(DataError, match=r"goes by the rows of .*other.star, and the data by those of .*subset.star"):
+        members(subset, "2", other)
+    same = listed(tmp_path / "same.star", [3, 4, 5], rlnClassNumber=[1, 2, 2])
+    assert members(subset, "2", same) == [1, 2]
+
+
+# ---- file names ----
+
+
+def project(folder: Path, number: int) -> Path:
+    """Write a list that names a tomogram and images from its own folder."""
+    (folder / "rec").mkdir(parents=True)
+    write_coded(folder / "rec" / "TS_01.mrc", number)
+    (folder / "Extract").mkdir()
+    (folder / "Extract" / "1.mrcs").write_bytes(b"")
+    names = [f"{row + 1}@Extract/1.mrcs" for row in range(len(PLACES))]
+    return listed(folder / "picks.star", rlnImageName=names, cryoregTomogramFile="rec/TS_01.mrc", rlnClassNumber=number)
+
+
+def test_lists_of_two_projects_are_not_merged_where_names_would_mean_other_files(tmp_path: Path) -> None:
+    one, other = (project(tmp_path / name, number) for number, name in enumerate("ab"))
+    result = cli("select", one, "--merge", other, "--output", one.with_name("all.star"))
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "picks.star: names 'Extract/1.mrcs' (rlnImageName), which would be" in said
+    assert not one.with_name("all.star").exists()
+
+
+@pytest.mark.parametrize(("place", "note"), [("sub", False), ("../elsewhere", True), (".", False)])
+def test_a_list_that_leaves_its_project_says_so(place: str, note: bool, tmp_path: Path) -> None:
+    one = project(tmp_path / "a", 0)
+    (one.parent / place).mkdir(exist_ok=True)
+    result = cli("select", one, "--output", one.parent / place / "out.star")
+    assert result.exit_code == 0, result.output
+    assert ("is not found from" in " ".join(result.output.split())) is note
