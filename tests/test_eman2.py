@@ -21,6 +21,7 @@ from cryoreg.datasets.readers.eman2 import Eman2
 from cryoreg.datasets.readers.npy_folder import NpyFolder
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.datasets.specs import Eman2Spec
+from cryoreg.datasets.store.reader import Store
 from cryoreg.errors import DataError
 from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.writers import prepare_writer
@@ -258,6 +259,15 @@ def test_damaged_files(tmp_path, bits):
         assert len(str(caught.value).splitlines()) == 1
 
 
+def test_volumes_that_were_never_written(tmp_path):
+    """A few bytes can claim any amount of memory."""
+    path = stack(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["MDF/images/1/image"]
+        file["MDF/images/1"].create_dataset("image", (4000, 4000, 4000), "f4", chunks=(1, 256, 256), compression="gzip")
+    refused(lambda: Eman2(path), "slot 1", "of which 0 were written", root=path)
+
+
 def test_a_file_that_shrinks_after_it_was_opened(tmp_path):
     path = stack(tmp_path)
     dataset = Eman2(path)
@@ -346,6 +356,13 @@ def test_csv_has_places(tmp_path):
     csv = predicted(Eman2(path), tmp_path / "out.csv").read_text().splitlines()
     assert csv[0].endswith("rlnCenteredCoordinateXAngst,rlnCenteredCoordinateYAngst,rlnCenteredCoordinateZAngst")
     assert csv[2].endswith("-64.000,32.000,-48.000")
+
+
+def test_a_store_keeps_places(tmp_path):
+    path = stack(tmp_path, places=[(0, 0, 0), (1, 1, 1), (-8, 4, -6)], apix=8.0)
+    ok("convert", "--data", path, "--output", tmp_path / "set.h5")
+    table = starfile.read(predicted(Store(tmp_path / "set.h5"), tmp_path / "out.star"))
+    assert table["rlnCenteredCoordinateXAngst"].tolist() == [0, -64]
 
 
 def test_star_needs_places(tmp_path):

@@ -62,6 +62,7 @@ def test_everything_comes_back(tmp_path):
     assert dataset.origin(0) == Origin("list.star", 7, 10.0, (-60.0, 50.0))
     assert dataset.origin(1) == Origin("list.star", None, 10.0, None)
     assert dataset.origin(2).file == "ö.mrc"
+    assert [dataset.origin(row).place for row in range(4)] == [None, None, (-1.5, 0.0, 2.0), None]
     for row in range(4):
         sample = dataset[row]
         assert (sample.id, sample.label, sample.group) == (plan.ids[row], plan.labels[row], plan.groups[row])

@@ -41,7 +41,7 @@ def rich_layout() -> StoreLayout:
         origins=[
             Origin("list.star", 7, 5.0, (-60.0, 50.0)),
             Origin("list.star", None, None, None),
-            Origin("ö.mrc", 0, 2.5, None),
+            Origin("ö.mrc", 0, 2.5, None, (-1.5, 0.0, 2.0)),
             Origin("list.star", 9, 5.0, (-40.0, 40.0)),
         ],
         columns={"rotation": ("f8", (3, 3)), "chosen": ("bool", ()), "rank": ("i4", ())},

@@ -34,6 +34,8 @@ _IMAGES, _IMAGE = "images", "image"
 _OF_EXTRACTION = ("class_ptcl_src", "file_twod")
 """The stack of 2D particles, which only e2spt_extract writes into 3D ones; its name begins with the tomogram's."""
 _MOST_BITS = 16
+_MOST_PACKED = 1100
+"""Bytes to one that deflate makes of it at most, with some leeway."""
 _LABEL = "__"
 """Between the tomogram and the label in the name of a stack that e2spt_extract wrote."""
 
@@ -126,6 +128,9 @@ def _stored(file: str, number: int, images: h5py.Group, label: str | None) -> St
         refuse(where, "has no voxels in this file; extract it again")
     said = _Attributes(where, group.attrs)
     check_kind(where, image.dtype)
+    written = image.id.get_storage_size()
+    if written * _MOST_PACKED < image.nbytes:
+        refuse(where, f"has {image.nbytes:,} bytes by its header, of which {written:,} were written; copy it again")
     _check_volume(where, image.shape, said)
     names = [said.text(each) for each in _OF_EXTRACTION]
     return Stored(

@@ -31,6 +31,7 @@ VOLUMES, CRC32 = "volumes", "crc32"
 CLEAN, CLEAN_CRC32 = "clean", "clean_crc32"
 WEIGHT, WEIGHT_CRC32 = "weight", "weight_crc32"
 STATE, HASH, COLUMNS = "state", "content_hash", "columns"
+PLACE = "origin/place"
 HASH_BYTES = 16
 MISSING, WRITTEN, LEFT_OUT = 0, 1, 2
 """What `state` says of a row: still to be written, written, or left out as it could not be read."""
@@ -200,6 +201,8 @@ def _write_origins(file: h5py.File, origins: Sequence[Origin]) -> None:
     file["origin/row"] = np.array([_UNKNOWN if o.row is None else o.row for o in origins], dtype="<i8")
     file["origin/voxel_size"] = np.array([nan if o.voxel_size is None else o.voxel_size for o in origins], "<f8")
     file["origin/tilt_range"] = np.array([o.tilt_range or (nan, nan) for o in origins], dtype="<f8")
+    if any(origin.place for origin in origins):
+        file[PLACE] = np.array([o.place or (nan, nan, nan) for o in origins], dtype="<f8")
 
 
 def _write_texts(file: h5py.File, name: str, values: Sequence[str]) -> None:
@@ -258,7 +261,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Origin):
-        return [value.file, value.row, value.voxel_size, value.tilt_range]
+        known = [value.file, value.row, value.voxel_size, value.tilt_range]
+        return [*known, value.place] if value.place else known
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):

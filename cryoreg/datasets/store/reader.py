@@ -82,7 +82,13 @@ class Store(Subtomograms):
         files, rows, tilts = self._origins
         low, high = tilts[index]
         tilt_range = None if low is None or high is None else (low, high)
-        return Origin(files[index] or self.root, rows[index], self.voxel_size, tilt_range)
+        return Origin(files[index] or self.root, rows[index], self.voxel_size, tilt_range, self._place(index))
+
+    def _place(self, index: int) -> tuple[float, float, float] | None:
+        if self._tomogram_places is None or np.isnan(self._tomogram_places[index]).any():
+            return None
+        x, y, z = self._tomogram_places[index].tolist()
+        return x, y, z
 
     def prefetch(self, indices: Iterable[int]) -> None:
         """Ask the system to read these subtomograms in the background, as they will be wanted soon."""
@@ -177,6 +183,7 @@ class Store(Subtomograms):
         self._weight_sums = file[fmt.WEIGHT_CRC32][()][written] if self.weighted else None
         self._hashes: NDArray[np.uint8] = file[fmt.HASH][()][written]
         self._origins = self._read_origins(file) if "origin" in file else None
+        self._tomogram_places = file[fmt.PLACE][()][self._rows] if fmt.PLACE in file else None
         self.left_out = [self.ids[row] for row in np.flatnonzero(~written).tolist()]
         self.notes: Sequence[str] = [_told(self.left_out)] if self.left_out else []
         if self.left_out:
