@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,16 @@ def test_particles_of_cryosparc_are_2d(tmp_path: Path) -> None:
             use(path)
     with pytest.raises(DataError, match="no whole number of 8³ boxes; check the box, and whether these are 2D images"):
         StarSpec(root=csparc2star(tmp_path)).build()
+
+
+def test_words_of_pytom_match_pick_are_told_to_be_relions(tmp_path: Path) -> None:
+    """With RELION's prefix the list is read, places as they are: its program writes indices of voxels, from 0."""
+    write_tomogram(tmp_path / "TS_01.mrc")
+    columns = {f"ptmCoordinate{axis}": XYZ[:, place] for place, axis in enumerate("XYZ")}
+    more = {"ptmLCCmax": 0.3, "ptmDetectorPixelSize": 10.0, "ptmMicrographName": "TS_01"}
+    path = write_star(tmp_path / "extracted.star", columns | more)
+    for use in (read_particle_list, sniff):
+        with pytest.raises(DataError, match=r"columns of pytom-match-pick.*sed s/\^_ptm/_rln/"):
+            use(path)
+    path.write_text(re.sub("^_ptm", "_rln", path.read_text(), flags=re.MULTILINE))
+    np.testing.assert_array_equal(TomogramSpec(root=path, box=8).open().places, XYZ)

@@ -267,6 +267,7 @@ def _coordinates(path: Path) -> str | None:
 
     columns = star_columns(path)
     relion.check_places(path, columns)
+    relion.check_words(path, columns)
     places = (relion.COORDINATES[0], relion.CENTRED[0], relion.MOTIVE[2])
     where = next((name for name in places if name in columns), None)
     if not relion.lists_particles(columns):

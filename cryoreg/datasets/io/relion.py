@@ -119,6 +119,16 @@ def lists_places(columns: Iterable[str]) -> bool:
     return not {COORDINATES[0], CENTRED[0]}.isdisjoint(columns)
 
 
+def check_words(path: str | Path, columns: Container[str]) -> None:
+    """Raise `DataError` where a table has RELION's words under the prefix of pytom-match-pick."""
+    if f"ptm{COORDINATES[0].removeprefix('rln')}" in columns:
+        refuse(
+            path,
+            "has columns of pytom-match-pick (ptmCoordinateX, ...), which mean what RELION's do; write rln for ptm in "
+            "their names (sed s/^_ptm/_rln/)",
+        )
+
+
 def check_places(path: str | Path, columns: Container[str]) -> None:
     """Raise `DataError` where a table of images has places in micrographs, as csparc2star.py writes them."""
     x, y, z = (name in columns for name in COORDINATES)
@@ -138,6 +148,8 @@ def read_particles(path: str | Path) -> pd.DataFrame:
     blocks = read_blocks(path)
     tables = {name: table for name, table in blocks.items() if lists_particles(table.columns)}
     if not tables:
+        for table in blocks.values():
+            check_words(path, table.columns)
         listed = ", ".join(str(column) for block in blocks.values() for column in block)
         refuse(
             path,
@@ -165,6 +177,8 @@ def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFra
     blocks = read_blocks(path)
     tables = {name: table for name, table in blocks.items() if set(needed) & set(table.columns)}
     if not tables:
+        for table in blocks.values():
+            check_words(path, table.columns)
         listed = ", ".join(str(column) for block in blocks.values() for column in block)
         refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
     filled = [name for name, table in tables.items() if not table.empty]
@@ -276,11 +290,11 @@ def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bo
 
     The particle is at coordinate - origin, as everywhere in RELION; origins in Å are `shifts`.
     """
+    check_places(path, table)
     centred = triples(path, table, CENTRED)
     origins = _origins_in_voxels(path, table, centred is not None)
     if centred is not None:
         return centred, True
-    check_places(path, table)
     found = triples(path, table, COORDINATES)
     if found is None:
         refuse(path, f"has no coordinates ({COORDINATES[0]} or {CENTRED[0]}), but {IMAGE}; say --dataset star")
