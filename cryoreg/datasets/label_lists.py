@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +28,8 @@ ID, WHEN, FILE = "id", "when", "file"
 """Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
 NAMED, NOT_NAMED = "class", "no class"
 """Sources of the rows of such a table that are of no id: there is a class of that name, or is none any more."""
+ROWS_OF = "rows of"
+"""Source of a row of no id, too: ids go by the rows of the list that stands for a class."""
 CLASSES = ("label", "class", "class_name", "cluster")
 """Columns of a text table that hold classes; a prediction is none unless one says so."""
 STAR_CLASSES = ("cryoregClassName", relion.CLASS_NUMBER)
@@ -43,8 +45,8 @@ class ListedLabels(NamedTuple):
     """The class of each."""
     unnamed: int
     """How many further rows name no class."""
-    files: Sequence[str | None] = ()
-    """The list whose row each id is, where a table says so."""
+    files: Collection[str] = ()
+    """The lists whose rows ids are, where a table says so."""
 
 
 class Labelled(Wrapped):
@@ -82,7 +84,7 @@ def with_labels(dataset: Subtomograms, path: Path, column: str | None = None) ->
         elif found.setdefault(place, class_name) != class_name:
             refuse(path, f"says that '{name}' is of class '{found[place]}' and of class '{class_name}'; remove one")
     if goes_by_rows(dataset):
-        check_rows(dataset, path, unknown, {name for name in listed.files if name})
+        check_rows(dataset, path, unknown, listed.files)
     doubles = len(listed.ids) - len(unknown) - len(found)
     if not found:
         theirs = f"its first is '{unknown[0]}'" if unknown else "it has none"
@@ -139,9 +141,8 @@ def _of_file(path: Path, column: str | None) -> ListedLabels:
     ids = _ids_of(path, table)
     classes, labels = class_labels(path, table, column or _class_column(path, table))
     rows = [row for row, label in enumerate(labels) if label is not None]
-    files = texts(table, FILE if FILE in table else None)
     names = [classes[label] for label in labels if label is not None]
-    return ListedLabels([ids[row] for row in rows], names, len(ids) - len(rows), [files[row] for row in rows])
+    return ListedLabels([ids[row] for row in rows], names, len(ids) - len(rows), _lists(path))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -152,8 +153,19 @@ def _table(path: Path) -> pd.DataFrame:
     if WHEN not in table:
         return table
     if "source" in table:
-        table = table[table[ID].notna() | ~table["source"].isin((NAMED, NOT_NAMED))]
+        table = table[table[ID].notna() | ~table["source"].isin((NAMED, NOT_NAMED, ROWS_OF))]
     return table.drop_duplicates(ID, keep="last")
+
+
+def _lists(path: Path) -> set[str]:
+    """Return the lists by whose rows a table's ids go, as far as it says so."""
+    if path.suffix.lower() not in _TABLES:
+        return set()
+    table = read_text_table(os.fspath(path))
+    if FILE in table:
+        return {name for name in texts(table, FILE) if name}
+    told = table[table["source"] == ROWS_OF] if {"source", WHEN, "class"} <= {*table} else table[:0]
+    return {str(name) for name in told.get("class", ())}
 
 
 def _star(path: Path) -> pd.DataFrame:

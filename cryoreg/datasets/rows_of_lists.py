@@ -26,13 +26,18 @@ def goes_by_rows(dataset: Subtomograms) -> bool:
     )
 
 
+def list_of(dataset: Subtomograms) -> str:
+    """Return the list of a data set that goes by its rows."""
+    return next(origin.file for origin in known_origins(dataset) or ())
+
+
 def check_rows(dataset: Subtomograms, path: Path, unknown: Sequence[str], files: Collection[str]) -> None:
     """Raise `DataError` where labels (``path``) of a data set that goes by rows are those of another list.
 
     They are where they name a row that the list has not (``unknown`` ids of tomograms that it has), or ``files``, by
     whose rows they go, list other places.
     """
-    own = next(iter(known_origins(dataset) or ())).file
+    own = list_of(dataset)
     tomograms = {f"{group}/" for group in dataset.groups}
     stray = next((name for name in unknown if name[: name.rfind("/") + 1] in tomograms), None)
     if stray is not None:

@@ -13,7 +13,7 @@ from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from cryoreg.datasets.label_lists import NAMED, NOT_NAMED
+from cryoreg.datasets.label_lists import NAMED, NOT_NAMED, ROWS_OF
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import cell, sync_folder, text_of_cell
 
@@ -66,6 +66,8 @@ class LabelFile:
         """Those that somebody typed, and that stay where nothing has them."""
         self.replaced: dict[str, str] = {}
         """Names that were taken out, and what was typed instead; empty for nothing."""
+        self.lists: set[str] = set()
+        """The lists by whose rows ids go."""
         self._left = ("", "")
         self._read = 0
         if path.exists():
@@ -99,6 +101,13 @@ class LabelFile:
         with self._locked() as file:
             self._catch_up(file)
             self._add(file, [row for row in rows if row[1]])
+
+    def go_by(self, list_: str) -> None:
+        """Keep that ids go by the rows of a list, in which they mean other particles than in another."""
+        with self._locked() as file:
+            self._catch_up(file)
+            if list_ not in self.lists:
+                self._add(file, [("", list_, ROWS_OF)])
 
     def _add(self, file: BinaryIO, rows: Iterable[tuple[str, str, str]]) -> None:
         """Add rows of id, class and source, and take them in when they are on disk."""
@@ -164,7 +173,9 @@ class LabelFile:
 
     def _declare(self, name: str, when: str, source: str) -> None:
         """Take in that there is a class, or is none any more; what comes at one time takes the other's place."""
-        if source == NOT_NAMED:
+        if source == ROWS_OF:
+            self.lists.add(name)
+        elif source == NOT_NAMED:
             self.named.discard(name)
             self.replaced[name], self._left = "", (when, name)
         elif source == NAMED and name:

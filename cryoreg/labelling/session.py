@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.rows_of_lists import check_rows, goes_by_rows, list_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.labelling.classifier import unit_length
@@ -55,6 +57,11 @@ class Session:
         if self.file.labels and not self._rows.keys() & self.file.labels.keys():
             first = next(iter(self.file.labels))
             raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
+        self._list: str | None = None
+        """That by whose rows ids go."""
+        if goes_by_rows(dataset):
+            self._list = os.path.abspath(list_of(dataset))
+            check_rows(dataset, path, sorted(self.file.labels.keys() - self._rows.keys()), self.file.lists)
         self.first_classes = list(classes)
         self.said: Mapping[int, str] = said_by(dataset)
         """Row -> the class that the data, or a file of clusters, say; shown, and no label."""
@@ -91,6 +98,8 @@ class Session:
         """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
         changes = [Change(self.ids[each.row], each.name, each.was) for each in rows]
         with self._lock:
+            if self._list:
+                self.file.go_by(self._list)
             refused = self.file.append(changes, source)
             now = {self._rows[each.id]: self.file.labels.get(each.id, "") for each in refused}
         if self.teacher is not None and len(refused) < len(rows):

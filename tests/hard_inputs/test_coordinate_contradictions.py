@@ -48,6 +48,14 @@ def pyramid(folder: Path) -> Path:
 
 
 FULL = np.array(SHAPE[::-1]) * BINNING
+
+
+def centred(places: np.ndarray) -> dict[str, float]:
+    """Return Å from the tomogram's centre of places in its voxels."""
+    (xyz,) = (places * BINNING - FULL / 2) * TILT
+    return {f"rlnCenteredCoordinate{axis}Angst": value for axis, value in zip("XYZ", xyz, strict=True)}
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     # situation: (list, settings, what is said)
     "RELION 4, trimmed along z": (
@@ -93,6 +101,33 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
 }
 
 
+REFUSED |= {
+    "RELION 5, and coordinates of RELION 4 that are older": (
+        lambda d: (table(d, FULL), star(d, XYZ * 4 + 24, **centred(XYZ)))[1],
+        {},
+        "p.star: says other places by rlnCenteredCoordinateXAngst than by rlnCoordinateX, the first in row 0",
+    ),
+    "RELION 5, and origins in voxels": (
+        lambda d: (
+            table(d, FULL),
+            star(d, XYZ * 4, **centred(XYZ), rlnOriginX=3.0, rlnOriginY=0.0, rlnOriginZ=0.0),
+        )[1],
+        {},
+        "has rlnOriginX, ... in row 0, voxels of an untold size, and coordinates in Å",
+    ),
+    "origins in voxels and in Å that differ": (
+        lambda d: star(
+            d,
+            XYZ,
+            **{f"rlnOrigin{axis}": 3.0 for axis in "XYZ"},
+            **{f"rlnOrigin{axis}Angst": value for axis, value in zip("XYZ", (10.0, -5.0, 0.0), strict=True)},
+        ),
+        {},
+        "voxels of an untold size, and rlnOriginXAngst, ... that differ",
+    ),
+}
+
+
 def opened(folder: Path, make: Callable[[Path], Path], settings: dict[str, Any]) -> list:
     path = make(folder)
     return centres(path, **{key: folder / value if key == "tomograms" else value for key, value in settings.items()})
@@ -127,6 +162,18 @@ READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "header of 1 Å, and the user knows all": (
         lambda d: (write_coded(d / "TS_01.mrc", voxel_size=1.0), star(d, XYZ * 4))[1],
         {"coordinate_size": TILT, "voxel_size": 10.0},
+    ),
+    "RELION 5 and 4, of one place": (lambda d: (table(d, FULL), star(d, XYZ * 4, **centred(XYZ)))[1], {}),
+    "RELION 5, and voxels of the tomogram": (lambda d: (table(d, FULL), star(d, XYZ, **centred(XYZ)))[1], {}),
+    "origins in voxels and in Å, of one place": (
+        lambda d: star(
+            d,
+            XYZ + np.array([1, 2, 3]),
+            rlnPixelSize=10.0,
+            **{f"rlnOrigin{axis}": value for axis, value in zip("XYZ", (1.0, 2.0, 3.0), strict=True)},
+            **{f"rlnOrigin{axis}Angst": value for axis, value in zip("XYZ", (10.0, 20.0, 30.0), strict=True)},
+        ),
+        {},
     ),
     "the finest level of a pyramid": (lambda d: (pyramid(d), csv(d, XYZ))[1], {"tomograms": "t.zarr"}),
 }

@@ -15,6 +15,7 @@ from cryoreg.analysis.averaging.class_average import members
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
+from cryoreg.labelling.session import Row, Session
 
 PLACES = np.array([[10 + row, 12, 14] for row in range(6)], dtype=float)
 
@@ -72,6 +73,23 @@ def test_labels_of_other_tomograms_are_only_counted(tmp_path: Path) -> None:
     assert any("1 of its ids are not in the data set" in note for note in found.notes)
 
 
+def test_labels_of_a_page_know_of_which_list_they_are(tmp_path: Path) -> None:
+    """After `select`, row 1 is another particle: neither a page nor training takes its label."""
+    whole, labels = opened(listed(tmp_path / "whole.star")), tmp_path / "labels.csv"
+    Session(whole, labels, "").label([Row(0, "a", ""), Row(1, "b", "")], "one by one")
+    Session(whole, labels, "").label([Row(4, "a", "")], "one by one")
+    assert labels.read_text().count("rows of") == 1
+    assert said(with_labels(whole, labels)) == ["a", "b", None, None, "a", None]
+    subset = opened(listed(tmp_path / "subset.star", [1, 2, 3, 4, 5]))
+    for use in (lambda: Session(subset, labels, ""), lambda: with_labels(subset, labels)):
+        with pytest.raises(
+            DataError, match=r"goes by the rows of .*whole.star, and the data by those of .*subset.star"
+        ):
+            use()
+    more = opened(listed(tmp_path / "classified.star", rlnOurs=7))
+    assert Session(more, labels, "").labels() == {0: "a", 1: "b", 4: "a"}
+
+
 def test_an_average_by_the_rows_of_another_list(tmp_path: Path) -> None:
     subset = opened(listed(tmp_path / "subset.star", [3, 4, 5]))
     classes = listed(tmp_path / "whole.star", rlnClassNumber=[1, 1, 1, 2, 2, 2])
@@ -113,3 +131,16 @@ def test_a_list_that_leaves_its_project_says_so(place: str, note: bool, tmp_path
     result = cli("select", one, "--output", one.parent / place / "out.star")
     assert result.exit_code == 0, result.output
     assert ("is not found from" in " ".join(result.output.split())) is note
+
+
+@pytest.mark.parametrize(("now", "note"), [(20.0, True), (10.0, False), (1.0, False)])
+def test_a_tomogram_that_was_made_anew_since_it_was_picked(now: float, note: bool, tmp_path: Path) -> None:
+    path = listed(
+        tmp_path / "picks.star",
+        cryoregTomogramFile="TS_01.mrc",
+        cryoregTomogramVoxelSize=10.0,
+        rlnMicrographPixelSize=10.0,
+    )
+    write_coded(tmp_path / "TS_01.mrc", voxel_size=now)
+    notes = [each for each in TomogramParticles(path, box=4).notes if "was picked with 10 Å" in each]
+    assert bool(notes) is note

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.columns import triples
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.particles.coordinates import Placed, binning_of, tilt_size_of, unit_of
@@ -33,6 +34,8 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
             _check_tilt_size(particles, each)
         if particles.unit == "centred" or (unit_size is None and relion.TOMOGRAM in particles.columns):
             _check_size(particles, each, unit_size)
+        if particles.unit == "centred":
+            _check_corner(particles, each, unit_size)
 
 
 def _check_one_unit(particles: ParticleList, placed: Sequence[Placed]) -> None:
@@ -94,6 +97,32 @@ def _check_size(particles: ParticleList, placed: Placed, unit_size: float | None
                 f"{told:.4g}: trimmed, or another reconstruction, so that places in it are not known; give the "
                 "tomogram of which tomograms.star tells, or a table without rlnTomoSize",
             )
+
+
+def _check_corner(particles: ParticleList, placed: Placed, unit_size: float | None) -> None:
+    """Raise `DataError` where coordinates from the corner, beside those from the centre, tell of other places.
+
+    They may count voxels of the tilt series, of the tomogram or of the images.
+    """
+    corner = triples(particles.path, particles.columns.iloc[placed.rows], relion.COORDINATES)
+    tilt, size = tilt_size_of(particles, placed, unit_size), placed.tomogram.voxel_size
+    if corner is None or tilt is None:
+        return
+    xyz = particles.coordinates[placed.rows]
+    binning = binning_of(particles, placed, tilt)
+    told = placed.described.unbinned
+    unbinned = np.array(placed.tomogram.shape[::-1]) * binning if told is None else told
+    places = xyz / tilt + unbinned / 2
+    images = relion.image_sizes(particles.path, particles.columns)[placed.rows[0]]
+    units = [unit for unit in (tilt, size, images) if unit]
+    apart = [np.abs(corner * unit / tilt - places).max(axis=1) / max(1.0, unit / tilt) for unit in units]
+    bad = np.flatnonzero(np.min(apart, axis=0) > _ROUNDED * max(1.0, binning))
+    if len(bad):
+        refuse(
+            particles.path,
+            f"says other places by {relion.CENTRED[0]} than by {relion.COORDINATES[0]}, the first in row "
+            f"{placed.rows[bad[0]]}; take out those that are old",
+        )
 
 
 def contradicts_one_angstrom(

@@ -23,7 +23,7 @@ from cryoreg.datasets.particles.contradictions import check_statements, contradi
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.tomograms.files import Tomogram, cut, notes_on, open_tomogram
+from cryoreg.datasets.tomograms.files import Tomogram, cut, header_sizes, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.index_files import is_index
 from cryoreg.datasets.tomograms.names import Described, describe_tomograms, find_above, stem
 from cryoreg.errors import DataError, MixedVoxelSizesError
@@ -194,6 +194,8 @@ def place_particles(
         if tomogram.voxel_size is None and described.tilt_size and described.binning:
             tomogram.voxel_size = described.tilt_size * described.binning
         tomogram.notes = [*tomogram.notes, *notes_on_tomogram(described, tomogram, known)]
+        if picked_at and not voxel_size:
+            tomogram.notes = [*tomogram.notes, *_on_picked(described.file, picked_at)]
         placed.append(Placed(tomogram, described, rows[name]))
     return placed
 
@@ -226,6 +228,17 @@ def _picked_at(particles: ParticleList, rows: NDArray[np.int64], file: str, told
             f"--voxel-size {told:g}, or leave it at {size:g}",
         )
     return size
+
+
+def _on_picked(file: str, size: float) -> list[str]:
+    """Return a note where a file says another voxel size by now than it was picked with; 1 Å is none."""
+    own = header_sizes([file]).get(file)
+    if own in (None, 1.0) or same_size(own, size):
+        return []
+    return [
+        f"has voxels of {own:.4g} Å by its header, and was picked with {size:.4g} Å, as which it is read; if it was "
+        "reconstructed anew since, pick again"
+    ]
 
 
 def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
