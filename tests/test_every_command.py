@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import starfile
 import tomli_w
 from support.command_line import cli, ok, refused
 from support.mrc_writing import noise, write_mrc
 from support.untrained import make_run
 
 from cryoreg.analysis import view
+from cryoreg.analysis.averaging.sources import of_data
+from cryoreg.config import find_project
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.labelling import opening
 from cryoreg_cli.main import cryoreg
@@ -98,6 +101,27 @@ def test_a_distance_is_in_the_voxels_that_the_project_says(project) -> None:
         assert len(Path(f"{distance}.csv").read_text().split()) == 1 + left
     (project / "cryoreg.toml").unlink()
     assert "does not say how large the voxels of its coordinates are" in refused(*LINES["select"])
+
+
+def test_a_table_of_predictions_is_data_and_says_their_classes(project) -> None:
+    rows = [f"TS_01/{row},{project}/l.csv,{row},{'xy'[row % 3 == 0]}" for row in range(12)]
+    Path("p.csv").write_text("\n".join(["id,file,row,prediction", *rows]))
+    found = of_data(Path("p.csv"), "y", settings={"box": BOX}, project=find_project())
+    assert found.indices == [0, 3, 6, 9]
+    Path("p.csv").write_text("\n".join(["id,file,row,prediction", "TS_01/0,gone.star,0,x"]))
+    assert "'gone.star', which is not there as its data; say --data DATA --labels-from p.csv" in refused(
+        *("average", "x", "--data", "p.csv", "--output", "out.mrc")
+    )
+
+
+def test_a_list_with_classes_leads_to_its_tomograms_from_another_folder(project) -> None:
+    ok("pick", "--diameter", 40, "--output", "../picks.star")
+    (project / "cryoreg.toml").unlink()
+    ok("predict", RUN, "--data", "../picks.star", "--output", "classes.star")
+    before, after = (starfile.read(path)["particles"] for path in ("../picks.star", "classes.star"))
+    assert set(before["cryoregTomogramFile"]) == {"tomograms/TS_01.mrc", "tomograms/TS_02.mrc"}
+    assert set(after["cryoregTomogramFile"]) == {f"{project}/tomograms/TS_01.mrc", f"{project}/tomograms/TS_02.mrc"}
+    assert f"{len(before)}" in ok("inspect", "classes.star")
 
 
 def test_a_run_is_evaluated_as_it_was(project) -> None:

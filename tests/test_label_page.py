@@ -24,6 +24,7 @@ from cryoreg.errors import CryoregError
 from cryoreg.labelling.opening import (
     begin_with,
     export,
+    free_place,
     grouped_by,
     numbered,
     open_session,
@@ -423,6 +424,17 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, words, complaint):
     result = CliRunner().invoke(command, ["label", str(run), "--no-browser", *words])
     assert result.exit_code == 1
     assert complaint in result.stderr
+
+
+def test_labels_that_nobody_names_a_file_for_leave_other_files_alone(trained, tmp_path):
+    first, second, third = (tmp_path / f"labels{end}.csv" for end in ("", "_2", "_3"))
+    assert free_place(trained.dataset, first) == first
+    first.write_text("id,class\na,b\n")
+    second.write_text("id,class,who,when,source\nelsewhere,ring,ann,2026,me\n")
+    assert free_place(trained.dataset, first) == third
+    open_session(trained, third, "run").label([Row(3, "ring", "")], "one by one")
+    assert free_place(trained.dataset, first) == third, "which is gone on with"
+    assert (first.read_text(), len(second.read_text().split())) == ("id,class\na,b\n", 2)
 
 
 def test_labels_of_other_data_are_not_gone_on_with(trained, tmp_path):

@@ -95,10 +95,11 @@ class ParticleText(NamedTuple):
         if not all(relion.lists_tilt_images(table.labels) for table in self.tables):
             return None
         first: dict[str, int] = {}
-        names = (name for table in self.tables for name in self._cells(table, relion.PARTICLE_NAME))
+        names = (name for table in self.tables for name in self.cells(table, relion.PARTICLE_NAME))
         return [first.setdefault(name, row) for row, name in enumerate(names)]
 
-    def _cells(self, table: Listing, label: str) -> Iterator[str]:
+    def cells(self, table: Listing, label: str) -> Iterator[str]:
+        """Yield the values of a column of one of the tables, as they are written."""
         place = [*table.labels].index(label)
         for number in table.rows:
             found = spans(self.lines[number])

@@ -7,20 +7,20 @@ import socket
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.text_tables import read_text_table
-from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.label_lists import ID, with_labels
+from cryoreg.datasets.label_lists import with_labels
+from cryoreg.datasets.table_sources import GROUPED, TABLES, data_of_table
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
-from cryoreg.files import write_atomically
+from cryoreg.files import readable, write_atomically
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.label_file import LabelFile
@@ -36,14 +36,13 @@ if TYPE_CHECKING:
 
 WEIGHTS = "rb3d_universe"
 """Whose features are asked where the source is no run."""
+LABELS = Path("labels.csv")
+"""Where labels go, in the working directory."""
 FIRST_QUERY, LATER_QUERY, FEW = "typiclust", "margin", 10
 """What did best in the study du2021: the first up to so many labels a class, then the other."""
 _RUN_FILES = ("config.toml", "encoder.safetensors")
 _BOXES = (24, 64)
 """Voxels of the smallest and the largest box that is cut for pictures."""
-_TABLES = (".csv", ".tsv")
-_GROUPED = ("cluster", "prediction")
-"""Columns of the tables that cryoreg writes by which particles can be shown as groups, the first before the second."""
 _REDIRECT = '<!DOCTYPE html><meta http-equiv="refresh" content="0;url={url}"><title>cryoreg</title>'
 
 
@@ -52,14 +51,7 @@ def grouped_by(source: Path) -> tuple[Path, Path | None]:
 
     Such a table names the file of its rows. Raises `DataError` where that is none, several, or not there.
     """
-    table = read_text_table(os.fspath(source)) if source.is_file() and source.suffix.lower() in _TABLES else None
-    if table is None or not {ID, "file"} <= {*table} or not {*_GROUPED} & {*table}:
-        return source, None
-    files = sorted({name for name in texts(table, "file") if name})
-    if len(files) != 1 or not Path(files[0]).exists():
-        what = f"'{files[0]}', which is not there" if len(files) == 1 else f"{len(files)} files"
-        refuse(source, f"names {what} as its data; say `cryoreg label DATA --groups-from {source.name}`")
-    return Path(files[0]), source
+    return data_of_table(source, f"`cryoreg label DATA --groups-from {source.name}`")
 
 
 def open_source(source: Path, start: Start | None, layers: Sequence[Layer]) -> Trained:
@@ -99,6 +91,24 @@ def _own_boxes(trained: Trained, spec: DatasetSpec) -> Subtomograms:
     return own if cut is None else cut.load()
 
 
+def free_place(dataset: Subtomograms, first: Path = LABELS) -> Path:
+    """Return where labels go that nobody names a file for: a file of labels of the data, or one that is not there.
+
+    Others keep what they hold, such as lists written by hand and labels of other data: labels_2.csv is asked next.
+    """
+    places = (first if number == 1 else first.with_stem(f"{first.stem}_{number}") for number in count(1))
+    ids = {str(readable(name)) for name in dataset.ids}
+    return next(place for place in places if not os.path.lexists(place) or _is_of(place, ids))
+
+
+def _is_of(place: Path, ids: Collection[str]) -> bool:
+    try:
+        labels = LabelFile(place).labels
+    except CryoregError:
+        return False
+    return not labels or any(name in ids for name in labels)
+
+
 def open_session(
     trained: Trained, output: Path, title: str, classes: Sequence[str] = (), query: str | None = None, who: str = ""
 ) -> Session:
@@ -127,8 +137,8 @@ def prepare(session: Session, labels: Path | None, groups: Path | None, data_cla
 
 def _grouping(groups: Path) -> str | None:
     """Return the column of a table that holds the groups, where it may hold labels, too."""
-    table = read_text_table(os.fspath(groups)) if groups.suffix.lower() in _TABLES else {}
-    return next((name for name in _GROUPED if name in table), None)
+    table = read_text_table(os.fspath(groups)) if groups.suffix.lower() in TABLES else {}
+    return next((name for name in GROUPED if name in table), None)
 
 
 def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:

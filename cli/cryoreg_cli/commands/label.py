@@ -17,7 +17,9 @@ _OPTIONS = (DATASET, DEVICE)
 @options.command()
 @options.data(name="source", metavar="DATA|RUN")
 @options.output(
-    "Every label is added to it at once; labels in it are gone on with.", metavar="CSV", default="labels.csv"
+    "Every label is added to it at once; labels in it are gone on with. [labels.csv; labels_2.csv if that is another]",
+    metavar="CSV",
+    required=False,
 )
 @click.option(
     "--labels-from",
@@ -59,7 +61,7 @@ _OPTIONS = (DATASET, DEVICE)
 @options.quietable
 def label(
     source: Path,
-    output: Path,
+    output: Path | None,
     labels: Path | None,
     groups: Path | None,
     data_classes: bool,
@@ -91,11 +93,16 @@ def label(
         telling.tell(line)
     names = [name.strip() for name in classes.split(",") if name.strip()] or network_options.classes_of_project()
     if export is not None:
+        output = output or opening.LABELS
         count = opening.export(trained, output, export, overwrite, names)
         numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output, names), 1))
         line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
         terminal.written(export, f"{line}\nclasses   {numbers}" if numbers else line)
         return
+    if output is None:
+        output = opening.free_place(trained.dataset)
+        if output != opening.LABELS:
+            telling.tell(f"note: {opening.LABELS} is a list of another kind, or of other data; labels go to {output}")
     session = opening.open_session(trained, output, source.absolute().name, names, query, who)
     opening.prepare(session, labels, groups or table, data_classes)
     opening.serve(session, port, not no_browser, terminal.result)

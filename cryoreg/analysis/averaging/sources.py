@@ -10,6 +10,7 @@ from cryoreg.analysis.averaging.class_average import members
 from cryoreg.config import Layer, Project, absolute, choose_dataset
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.origins import inputs_of
+from cryoreg.datasets.table_sources import data_of_table
 from cryoreg.errors import ConfigError
 from cryoreg.inference.predict import classify
 from cryoreg.inference.trained import Trained
@@ -35,9 +36,11 @@ def of_data(
 ) -> Source:
     """Open data, whose particles of a class are those that a file (``told``) says, or the data themselves.
 
-    What is not said of the data, and they do not say themselves, a ``project`` may. ``say`` gets the data's notes.
+    A table of clusters or predictions, which names its data, is both. What is not said of the data, and they do not say
+    themselves, a ``project`` may. ``say`` gets the data's notes.
     """
-    root = absolute(data)
+    root, table = data_of_table(absolute(data), f"--data DATA --labels-from {data.name}")
+    told = told or table
     spec = choose_dataset(root, reader, settings or {}, project)[0].spec
     dataset = spec.load()
     for note in dataset.notes:
