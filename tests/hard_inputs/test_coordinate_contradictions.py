@@ -101,7 +101,19 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
 }
 
 
+def two_units(folder: Path, other: Any) -> Path:
+    """Write a list with voxels, and beside them nm."""
+    row = ",".join(f"{each:g}" for each in (*AT, *other))
+    (folder / "p.csv").write_text(f"x,y,z,x_nm,y_nm,z_nm\n{row}\n")
+    return folder / "p.csv"
+
+
 REFUSED |= {
+    "voxels, and nm of another place": (
+        lambda d: two_units(d, (30, 11, 12)),
+        {},
+        "p.csv: has both x and x_nm, which tell of other places; remove one",
+    ),
     "RELION 5, and coordinates of RELION 4 that are older": (
         lambda d: (table(d, FULL), star(d, XYZ * 4 + 24, **centred(XYZ)))[1],
         {},
@@ -163,6 +175,7 @@ READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
         lambda d: (write_coded(d / "TS_01.mrc", voxel_size=1.0), star(d, XYZ * 4))[1],
         {"coordinate_size": TILT, "voxel_size": 10.0},
     ),
+    "voxels and nm, of one place": (lambda d: two_units(d, AT), {}),
     "RELION 5 and 4, of one place": (lambda d: (table(d, FULL), star(d, XYZ * 4, **centred(XYZ)))[1], {}),
     "RELION 5, and voxels of the tomogram": (lambda d: (table(d, FULL), star(d, XYZ, **centred(XYZ)))[1], {}),
     "origins in voxels and in Å, of one place": (

@@ -22,6 +22,8 @@ _ANGSTROM = ("{}_angstrom", "{}_angst", "{}_ang", "{}_a", "{}_å")
 _NANOMETRE = ("{}_nm", "{}_nanometer", "{}_nanometre")
 _SHIFTS = ("shift_{}", "{}_shift")
 """Added to the coordinates, in their unit, as cryoCAT's and STOPGAP's lists mean them."""
+_SAME_PLACE = 2.0
+"""Voxels by which a place may differ that is told in two units: from a corner or a middle, from 0 or 1, rounded."""
 _TOMOGRAMS = ("tomogram", "tomo", "tomogram_name", "tomo_name", "tomo_id", "run", "run_name", "micrograph", "file")
 _TOMOGRAM = re.compile(
     r"(tomo(gram)?|tilt_?series|ts|run|micrograph|mic|mrc|rec|reconstruction|file|path)"
@@ -79,11 +81,24 @@ def _places(path: str, table: pd.DataFrame, unit_told: bool) -> tuple[NDArray[np
         found = _axes(path, table, patterns)
         if found is not None and size and told not in (None, size):
             refuse(path, "names one unit in its header and another in its column of units; mend one")
+        if found is not None and not size and not unit_told:
+            _check_other_units(path, table, found)
         if found is not None:
             shifts = _axes(path, table, _SHIFTS)
             return found if shifts is None else found + shifts, size or told or 0.0
     listed = ", ".join(map(str, table.columns))
     refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
+
+
+def _check_other_units(path: str, table: pd.DataFrame, voxels: NDArray[np.float64]) -> None:
+    """Raise `DataError` where a table has Å or nm beside voxels that are not those by any one size."""
+    for pattern in (*_ANGSTROM[:3], *_NANOMETRE):  # x_a may be anything
+        other = _axes(path, table, [pattern])
+        if other is None or not voxels.any():
+            continue
+        size = (voxels * other).sum() / (voxels**2).sum()
+        if size <= 0 or np.abs(other / size - voxels).max() > _SAME_PLACE:
+            refuse(path, f"has both x and {pattern.format('x')}, which tell of other places; remove one")
 
 
 def _axes(path: str, table: pd.DataFrame, patterns: Sequence[str]) -> NDArray[np.float64] | None:
