@@ -6,12 +6,25 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from cryoreg.errors import OutputError
 from cryoreg.files import sync_folder, temporary_name
 
 Paths = Iterable[str | Path]
+
+
+def numbered_paths(path: Path) -> Iterator[Path]:
+    """Yield a path, and then NAME_2, NAME_3, ... beside it."""
+    yield path
+    yield from (path.with_stem(f"{path.stem}_{number}") for number in count(2))
+
+
+def free(*names: str) -> list[str]:
+    """Return names of files that are not there in the working directory: these, or all with one number."""
+    together = zip(*(numbered_paths(Path(name)) for name in names), strict=True)
+    return next([str(path) for path in paths] for paths in together if not any(map(os.path.lexists, paths)))
 
 
 def check_files(paths: Sequence[Path], overwrite: bool = False, inputs: Paths = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +125,18 @@ def test_a_list_with_classes_leads_to_its_tomograms_from_another_folder(project)
     assert f"{len(before)}" in ok("inspect", "classes.star")
 
 
-def test_a_run_is_evaluated_as_it_was(project) -> None:
+def test_a_run_is_evaluated_as_it_was(project, monkeypatch) -> None:
     data = {"name": "tomogram", "root": f"{project}/l.csv", "tomograms": f"{project}/tomograms", "box": BOX}
     make_run(project / "own", dataset={**data, "voxel_size": 8.0})
-    assert "from ../cryoreg.toml" not in ok("evaluate", "../own", "--data", LIST)
+    said = ok("evaluate", "../own", "--data", LIST)
+    assert "from ../cryoreg.toml" not in said
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: mode != os.W_OK and access(path, mode, **more))
+    Path("../own/evaluation_test.json").unlink()
+    again = ok("evaluate", "../own", "--data", LIST)
+    assert "warning: nothing may be written in" in again
+    assert next(line for line in said.splitlines() if line.startswith("accuracy")) in again
+    assert not Path("../own/evaluation_test.json").exists()
 
 
 def test_one_volume_is_drawn_as_the_project_says(project, monkeypatch) -> None:

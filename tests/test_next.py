@@ -13,6 +13,7 @@ from support.mrc_writing import noise, write_mrc
 
 from cryoreg.labelling import opening
 from cryoreg.labelling.session import Row, Session
+from cryoreg_cli import next_steps
 
 SHAPE = (28, 92, 92)
 CENTRES = [(x, y, 14) for x in (14, 35, 56, 77) for y in (14, 35, 56, 77)]
@@ -48,6 +49,16 @@ def by_size(session: Session, *_: object) -> None:
     places = picks[["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]].to_numpy()
     numbers = [int(np.square(np.array(CENTRES) - place).sum(axis=1).argmin()) for place in places]
     session.label([Row(row, ("small", "large")[number % 2], "") for row, number in enumerate(numbers)], "person")
+
+
+def test_next_lines_name_no_file_that_is_there(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert next_steps.after_evaluation(Path("my runs/a")) == "cryoreg predict 'my runs/a' --output classes.csv"
+    for name in ("classes.csv", "clusters.png", "clusters_2.csv"):
+        Path(name).touch()
+    assert next_steps.after_evaluation(Path("a")) == "cryoreg predict a --output classes_2.csv"
+    clusters = "cryoreg cluster a --output clusters_3.csv --montage clusters_3.png"
+    assert next_steps.after_pretraining(Path("a"), labelled=False) == clusters
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryoreg.outputs import free
+
 if TYPE_CHECKING:
     from cryoreg.contracts import Subtomograms
 
@@ -14,7 +16,12 @@ _FEWEST = 30
 """Subtomograms of which clusters are worth a look."""
 _WEIGHTS = "rb3d_universe"
 _BEST = ("--recipe", "best")
-_CLUSTERED = ("--output", "clusters.csv", "--montage", "clusters.png")
+
+
+def after_tomograms(list_: Path, box: int | None = None) -> str:
+    """Return what may follow a list of particles in tomograms: boxes around them."""
+    edge = ["--box", str(box)] if box else []
+    return _command("extract", str(list_), *edge, "--output", *free("particles.h5"))
 
 
 def after_data(dataset: Subtomograms, path: Path, settings: Iterable[str] = ()) -> str | None:
@@ -27,14 +34,14 @@ def after_data(dataset: Subtomograms, path: Path, settings: Iterable[str] = ()) 
         return _command("finetune", *data, *_BEST)
     if dataset.voxel_size is None or len(dataset) < _FEWEST:
         return None
-    return _command("cluster", "--from", _WEIGHTS, *data, *_CLUSTERED)
+    return _command("cluster", "--from", _WEIGHTS, *data, *_clusters())
 
 
 def after_pretraining(run_dir: Path, labelled: bool) -> str:
     """Return what may follow a pretraining run: with labels a classifier, without them clusters."""
     if labelled:
         return _command("finetune", "--from", str(run_dir), "--labels", "0.25")
-    return _command("cluster", str(run_dir), *_CLUSTERED)
+    return _command("cluster", str(run_dir), *_clusters())
 
 
 def after_clusters(
@@ -59,7 +66,7 @@ def after_labels(source: Path, is_run: bool, labels: Path, given: Mapping[str, o
 
 def after_evaluation(run: Path) -> str:
     """Return what may follow a classifier that is good enough: the classes of all of the run's own data."""
-    return _command("predict", str(run), "--output", "classes.csv")
+    return _command("predict", str(run), "--output", *free("classes.csv"))
 
 
 def after_prediction(run: Path, given: Mapping[str, object], assignments: Iterable[str]) -> str:
@@ -67,6 +74,11 @@ def after_prediction(run: Path, given: Mapping[str, object], assignments: Iterab
     root = given.get("dataset__root")
     data = ["--data", str(root), *_of_reader(given, assignments)] if root else []
     return _command("report", str(run), *data)
+
+
+def _clusters() -> list[str]:
+    table, picture = free("clusters.csv", "clusters.png")
+    return ["--output", table, "--montage", picture]
 
 
 def _of_reader(given: Mapping[str, object], assignments: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -188,7 +189,10 @@ def evaluate(
 def run_evaluation(
     run_dir: Path, part: SplitPart, layers: list[Layer], say: Callable[[str], object] = lambda line: None
 ) -> Evaluation:
-    """Evaluate with the run's own config, over which ``layers`` are laid; ``say`` gets lines on the data."""
+    """Evaluate with the run's own config, over which ``layers`` are laid; ``say`` gets lines on the data.
+
+    The figures are saved beside the run, unless nothing may be written there, which is said.
+    """
     if part not in get_args(SplitPart):
         raise ConfigError(f"part '{part}' is none of {', '.join(get_args(SplitPart))}")
     network = open_network(run_dir, "classifier")
@@ -200,7 +204,10 @@ def run_evaluation(
     for line in trained.remarks():
         say(line)
     evaluation = cross_validated(trained) if cross_validates(config) and part == "test" else _evaluate(trained, part)
-    evaluation.save(network.path.parent)
+    if os.access(network.path.parent, os.W_OK):
+        evaluation.save(network.path.parent)
+    else:
+        say(f"warning: nothing may be written in {network.path.parent}, so that no file keeps these figures")
     return evaluation
 
 

@@ -9,7 +9,6 @@ import threading
 import webbrowser
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.session import Row, Session, by_number, is_name, known_classes, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
-from cryoreg.outputs import check_file, check_files
+from cryoreg.outputs import check_file, check_files, numbered_paths
 from cryoreg.specs import DatasetSpec
 
 if TYPE_CHECKING:
@@ -96,9 +95,8 @@ def free_place(dataset: Subtomograms, first: Path = LABELS) -> Path:
 
     Others keep what they hold, such as lists written by hand and labels of other data: labels_2.csv is asked next.
     """
-    places = (first if number == 1 else first.with_stem(f"{first.stem}_{number}") for number in count(1))
     ids = {str(readable(name)) for name in dataset.ids}
-    return next(place for place in places if not os.path.lexists(place) or _is_of(place, ids))
+    return next(place for place in numbered_paths(first) if not os.path.lexists(place) or _is_of(place, ids))
 
 
 def _is_of(place: Path, ids: Collection[str]) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import click
 
 from cryoreg import telling
-from cryoreg_cli import describing, options, terminal
+from cryoreg_cli import describing, next_steps, options, terminal
 from cryoreg_cli.completion_values import COMPONENT
 from cryoreg_cli.setting_options import own_options
 
@@ -122,7 +121,7 @@ def pick(
             telling.tell(f"note: {note}")
         picked = run_pick(paths, chosen, Outputs(output, picture, overwrite), told)
     learnt = remember("tomograms", told.learnt(picked.picks), picked.star, "pick")
-    next = f"cryoreg extract {shlex.quote(str(picked.star))} --output particles.h5"
+    next = next_steps.after_tomograms(picked.star)
     if as_json:
         return terminal.result(describing.to_json({**picked.to_dict(), "project": learnt, "next": next}))
     lines = picked.lines()

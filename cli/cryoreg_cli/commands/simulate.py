@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryoreg import telling
-from cryoreg_cli import options, terminal
+from cryoreg_cli import next_steps, options, terminal
 from cryoreg_cli.completion_values import SCENE_SETTING
 
 if TYPE_CHECKING:
@@ -178,8 +177,7 @@ def _write_tomograms(settings: SceneSettings, output: Path, given: dict[str, Any
     listed = write_tomograms(made, output, given["overwrite"])
     many = f"{count} tomogram{'s' if count > 1 else ''} of {x}×{y}×{z} voxels (x y z), {settings.voxel_size:g} Å"
     terminal.written(output, f"written   {output}  {many}; {listed:,} particles, SNR {settings.snr:g} around each")
-    list_ = shlex.quote(str(output / STAR))
-    click.echo(f"next      cryoreg extract {list_} --box {settings.box} --output particles.h5")
+    click.echo(f"next      {next_steps.after_tomograms(output / STAR, settings.box)}")
 
 
 def _universe(given: dict[str, Any]) -> UniverseSet:
