@@ -2,7 +2,8 @@
 
 No library does, because a report is to be there in seconds: of 200, 1,000 and 10,000 points this makes its map in 0.2,
 0.6 and 3 s of a CPU, import included; of the first two umap-learn in 11 and 15 s, openTSNE in 25 and 17 s,
-scikit-learn's t-SNE in 2 and 20 s, and PaCMAP of 1,000 in 4 s once its compiled code is on disk (one run each, busy cores).
+scikit-learn's t-SNE in 2 and 20 s, and PaCMAP of 1,000 in 4 s once its compiled code is on
+disk (each once, busy cores).
 
 All edges that have their turn in an epoch are drawn together, as batches; the first layout is that of the first two
 columns, which are principal components (Kobak & Linderman 2021, Nat. Biotechnol. 39:156), so that the same points give
