@@ -54,7 +54,7 @@ class RB3D(Encoder):
         """Convolve, pool, then ReLU: the last two commute, and there is eight times less to do after the pool."""
         whole = self.training and isinstance(self.norm1, nn.BatchNorm3d)
         chunked = x.device.type == "cpu" and not whole and not torch.compiler.is_exporting()
-        parts = x.split(max(1, _STEM_VOXELS // x[0, 0].numel())) if chunked else [x]
+        parts = x.split(max(1, _STEM_VOXELS // x.shape[2:].numel())) if chunked else [x]
         return torch.cat([self._pool(self.norm1(self.conv1(part))) for part in parts]).relu_()
 
     def _pool(self, x: Tensor) -> Tensor:
