@@ -18,13 +18,12 @@ from cryoreg.config.settings import FinetuneSettings
 from cryoreg.contracts import Lesson, Material
 from cryoreg.errors import ConfigError
 from cryoreg.learners import logistic_regression
+from cryoreg.learners.frozen_specs import LinearProbeSpec, PrototypesSpec
 from cryoreg.learners.specs import (
     FixMatchSpec,
     FullSpec,
-    LinearProbeSpec,
     MeanTeacherSpec,
     PartialSpec,
-    PrototypesSpec,
     S4LSpec,
 )
 from cryoreg.training.averaging import Averaged

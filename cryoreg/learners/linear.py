@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryoreg.contracts import Answer, Encoder, Learner, Material
-from cryoreg.learners.logistic_regression import FOLDS, NEVER, STRENGTHS, fit
+from cryoreg.learners.logistic_regression import FOLDS, NEVER, STRENGTHS, Fitted, fit
 from cryoreg.turns import rotation_group
 
 Head = Literal["random", "probe"]
@@ -50,12 +50,17 @@ class LinearLearner(Learner):
         seen = self.seen(features).cpu().double().numpy()
         standardised = not self.unit_length
         found = fit(seen, labels.cpu().numpy(), folds, strengths, standardised=standardised, copies=self.turns)
+        self.take_layer(found)
+        return found.strength
+
+    @torch.no_grad()
+    def take_layer(self, found: Fitted) -> None:
+        """Answer as a fitted classifier does, a class without a label at the logit `NEVER`."""
         weight, bias = self.head.weight, self.head.bias
         weight.zero_()
         bias.fill_(NEVER)
         weight[found.classes] = torch.from_numpy(found.weight).to(weight)
         bias[found.classes] = torch.from_numpy(found.bias).to(bias)
-        return found.strength
 
     def classify(self, x: Tensor) -> Answer:
         """Map (B, 1, D, H, W) to logits (B, classes) and features (B, num_features)."""
@@ -82,7 +87,10 @@ def embedded(learner: Learner, labelled: Iterable[tuple[Tensor, Tensor]]) -> tup
     Those of the N volumes as they are come first, then those of each turned copy that the learner's answers are the
     mean of.
     """
-    encoder, volumes = learner.encoder.eval(), list(labelled)
+    encoder, turns = learner.encoder.eval(), rotation_group(learner.turns)
+    features, labels = [], []
     with encoder.averaging(encoder.turns if learner.turns == 1 else 1):
-        features = [encoder(turn(x)).float() for turn in rotation_group(learner.turns) for x, _ in volumes]
-    return torch.cat(features), torch.cat([labels for _, labels in volumes]).repeat(learner.turns)
+        for x, known in labelled:
+            features.append(torch.stack([encoder(turn(x)).float() for turn in turns]))
+            labels.append(known)
+    return torch.cat(features, 1).flatten(0, 1), torch.cat(labels).repeat(learner.turns)

@@ -73,17 +73,31 @@ def fit(
     one that there is to choose from. The features are those of N / ``copies`` subtomograms, then those of their next
     copies: all of one are in one fold.
     """
-    classes = np.unique(labels)
-    if len(classes) == 1:
-        return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), 1.0, None)
+    if len(np.unique(labels)) == 1:
+        return fit_with(features, labels, 1.0)
     parts = _parts(labels, folds, copies)
     strength = strengths[0] if len(strengths) == 1 else UNVALIDATED[standardised]
     tried = {}
     if parts:
         tried = {each: _validated(_model(each, standardised), features, labels, parts) for each in strengths}
         strength = max(tried, key=lambda each: tried[each].likelihood)
-    model = _model(strength, standardised).fit(features, labels)
-    return Fitted(classes, *_linear(model), strength, tried.get(strength))
+    return fit_with(features, labels, strength, standardised)._replace(validated=tried.get(strength))
+
+
+def fit_with(
+    features: NDArray[np.floating],
+    labels: Integers,
+    strength: float,
+    standardised: bool = True,
+    weights: Floats | None = None,
+) -> Fitted:
+    """Fit logistic regression of a given C on features (N, F); ``weights`` (N,) are factors on the loss of each."""
+    classes = np.unique(labels)
+    if len(classes) == 1:
+        return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), strength, None)
+    model = _model(strength, standardised)
+    model.fit(features, labels, logisticregression__sample_weight=weights)
+    return Fitted(classes, *_linear(model), strength, None)
 
 
 def _model(strength: float, standardised: bool) -> Pipeline:

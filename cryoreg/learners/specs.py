@@ -1,4 +1,4 @@
-"""The built-in learners. Imports no torch."""
+"""The built-in learners that train the encoder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,13 @@ if TYPE_CHECKING:
     from cryoreg.contracts import Encoder
     from cryoreg.learners.fixmatch import FixMatch
     from cryoreg.learners.full import FullFineTuning
-    from cryoreg.learners.linear_probe import LinearProbe
     from cryoreg.learners.mean_teacher import MeanTeacher
     from cryoreg.learners.partial import PartialFineTuning
-    from cryoreg.learners.prototypes import Prototypes
     from cryoreg.learners.s4l import S4L
     from cryoreg.learners.simclr_v2 import SimCLRv2
 
-_Recipe = Mapping[str, Mapping[str, object]]
-_ONCE: _Recipe = {"augmentation": {"name": "none"}, "training": {"epochs": 1}}
-
-
-_UNIT_LENGTH = "the linear layer sees features divided by their length, as methods that compare by cosine teach them"
+Recipe = Mapping[str, Mapping[str, object]]
+UNIT_LENGTH = "the linear layer sees features divided by their length, as methods that compare by cosine teach them"
 
 
 class LinearLayerSpec(LearnerSpec):
@@ -40,7 +35,7 @@ class LinearLayerSpec(LearnerSpec):
     head: Literal["random", "probe"] = Field(
         "random", description="how the linear layer begins: N(0, 0.01), or as `linear_probe` fits it to the labels"
     )
-    unit_length: bool = Field(False, description=_UNIT_LENGTH)
+    unit_length: bool = Field(False, description=UNIT_LENGTH)
 
 
 class FullSpec(LinearLayerSpec):
@@ -54,50 +49,6 @@ class FullSpec(LinearLayerSpec):
         from cryoreg.learners.full import FullFineTuning
 
         return FullFineTuning(encoder, classes, **self.model_dump())
-
-
-class LinearProbeSpec(LearnerSpec):
-    """Linear probe: logistic regression on the features of the encoder as it is; takes seconds.
-
-    scikit-learn's, on standardised features: min C · Σ −log softmax(W·f + b)_y + ‖W‖²/2, with the C of the best mean
-    log-likelihood in stratified cross-validation over the labels. A class of a single label is learnt from, and not
-    guessed; where no two classes have more, C is 1, or 100 of features of unit length. The encoder is frozen,
-    augmentation and optimizer are not used, and one epoch is all. A class without a label is never answered.
-    """
-
-    recipe: ClassVar[_Recipe] = _ONCE
-
-    folds: int = Field(5, ge=2, description="parts of the cross-validation; fewer where a class has fewer labels")
-    strengths: tuple[float, ...] = Field(
-        (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), min_length=1, description="values of C to choose from"
-    )
-    unit_length: bool = Field(False, description=f"{_UNIT_LENGTH}, and does not standardise them")
-
-    def build(self, encoder: Encoder, classes: int) -> LinearProbe:
-        """Return the learner around ``encoder``."""
-        from cryoreg.learners.linear_probe import LinearProbe
-
-        return LinearProbe(encoder, classes, **self.model_dump())
-
-
-class PrototypesSpec(LearnerSpec):
-    """Prototypes: the class whose mean features are nearest, by cosine; takes seconds.
-
-    Snell et al. 2017 (arXiv 1703.05175); centred and normalised as SimpleShot, Wang et al. 2019 (arXiv 1911.04623).
-    Logits: cos(f(x) − m, μ_c) / τ; m is the mean of all labelled features, μ_c that of class c of the normalised
-    f − m. The encoder is frozen, augmentation and optimizer are not used, and one epoch is all.
-    """
-
-    recipe: ClassVar[_Recipe] = _ONCE
-
-    temperature: float = Field(0.1, ge=1e-3, description="τ, by which cosines are divided")
-    centred: bool = Field(True, description="take cosines about the mean of the labelled features")
-
-    def build(self, encoder: Encoder, classes: int) -> Prototypes:
-        """Return the learner around ``encoder``."""
-        from cryoreg.learners.prototypes import Prototypes
-
-        return Prototypes(encoder, classes, **self.model_dump())
 
 
 class PartialSpec(LinearLayerSpec):
@@ -153,7 +104,7 @@ class FixMatchSpec(LinearLayerSpec):
     recipe has shifts and turns in the plane, and `cryoet`. metrics.csv says which share was selected.
     """
 
-    recipe: ClassVar[_Recipe] = {
+    recipe: ClassVar[Recipe] = {
         "augmentation": {"name": "gupta2022", "crop_p": 0.0, "affine_p": 1.0, "rotation": 180.0, "scale": 0.0},
         "augmentation_2": {"name": "cryoet"},
         "training": {"ema": 0.99},
