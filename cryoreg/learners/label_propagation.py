@@ -13,7 +13,7 @@ from cryoreg.contracts import Encoder, Material
 from cryoreg.learners.full import FullFineTuning
 from cryoreg.learners.linear import embedded
 from cryoreg.learners.logistic_regression import fit_with
-from cryoreg.learners.propagation import UNLABELLED, spread
+from cryoreg.learners.propagation import UNLABELLED, Floats, Integers, spread
 from cryoreg.plans import LessonPlan, ViewPlan
 
 
@@ -43,19 +43,21 @@ class LabelPropagation(FullFineTuning):
         Labels spread between subtomograms, by their mean features over `turns`; the layer is fitted to all copies of
         each, as that of `linear_probe`.
         """
-        if epoch > 0:
-            return
-        features, labels = embedded(self, chain(material.labelled, _without_labels(material.unlabelled)))
-        copies = features.unflatten(0, (self.turns, -1))
-        known = labels[: copies.shape[1]].cpu().numpy()
-        found = spread(_array(copies.mean(0)), known, self.neighbours, self.gamma, self.alpha)
-        self._note(found.weights[known == UNLABELLED])
-        used = found.weights > 0
-        seen = _array(self.seen(copies[:, torch.from_numpy(used).to(copies.device)].flatten(0, 1)))
-        taught, weights = (np.tile(values[used], self.turns) for values in found)
-        self.take_layer(fit_with(seen, taught, self.strength, standardised=False, weights=weights))
+        if epoch == 0:
+            features, labels = embedded(self, chain(material.labelled, _without_labels(material.unlabelled)))
+            copies = features.unflatten(0, (self.turns, -1))
+            self._learn(copies, labels[: copies.shape[1]].cpu().numpy())
 
-    def _note(self, weights: np.ndarray) -> None:
+    def _learn(self, copies: Tensor, labels: Integers) -> None:
+        """Learn from features (turns, N, num_features) and labels (N,), -1 where not known."""
+        found = spread(_array(copies.mean(0)), labels, self.neighbours, self.gamma, self.alpha)
+        self._note(found.weights[labels == UNLABELLED])
+        used = np.flatnonzero(found.weights)
+        seen = self.seen(copies[:, torch.from_numpy(used).to(copies.device)].flatten(0, 1))
+        taught, weights = np.tile(found.labels[used], self.turns), np.tile(found.weights[used], self.turns)
+        self.take_layer(fit_with(_array(seen), taught, self.strength, standardised=False, weights=weights))
+
+    def _note(self, weights: Floats) -> None:
         if len(weights):
             self.reached.fill_(float((weights > 0).mean()))
             self.certainty.fill_(float(weights.mean()))
@@ -69,5 +71,6 @@ def _without_labels(unlabelled: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tens
     return ((x, torch.full((len(x),), UNLABELLED, device=x.device)) for x in unlabelled)
 
 
-def _array(features: Tensor) -> np.ndarray:
-    return features.cpu().double().numpy()
+def _array(features: Tensor) -> Floats:
+    array: Floats = features.cpu().double().numpy()
+    return array
