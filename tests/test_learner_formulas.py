@@ -19,13 +19,7 @@ from cryoreg.contracts import Lesson, Material
 from cryoreg.errors import ConfigError
 from cryoreg.learners import logistic_regression
 from cryoreg.learners.frozen_specs import LinearProbeSpec, PrototypesSpec
-from cryoreg.learners.specs import (
-    FixMatchSpec,
-    FullSpec,
-    MeanTeacherSpec,
-    PartialSpec,
-    S4LSpec,
-)
+from cryoreg.learners.specs import FixMatchSpec, FullSpec, MeanTeacherSpec, PartialSpec, S4LSpec
 from cryoreg.training.averaging import Averaged
 from cryoreg.training.optimization import Schedule, create_optimizer
 from cryoreg.turns import rotation_group

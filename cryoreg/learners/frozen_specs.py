@@ -78,7 +78,9 @@ class LabelPropagationSpec(LearnerSpec):
 
     neighbours: int = Field(15, ge=1, description="k, to how many others each subtomogram hands on its class")
     gamma: float = Field(3.0, gt=0, description="γ: the larger, the less of it goes to those that are less alike")
-    alpha: float = Field(0.9, ge=0, lt=1, description="α: the nearer to 1, the farther labels spread; 0: not at all")
+    alpha: float = Field(
+        0.9, ge=0, le=0.999, description="α: the nearer to 1, the farther labels spread; 0: not at all"
+    )
     strength: float = Field(30.0, gt=0, description="C of the logistic regression; the larger, the closer it fits")
 
     def build(self, encoder: Encoder, classes: int) -> LabelPropagation:
