@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cryoreg.plans import LessonPlan
 from cryoreg.randomness import SampleRng
-from cryoreg.turns import Turns, rotation_group
+from cryoreg.turns import Turns, of_turns
 
 Box = tuple[int, int, int]
 """The size of a volume in voxels: (D, H, W), the beam along D."""
@@ -39,8 +39,7 @@ class Encoder(nn.Module, ABC):
         """Return the features (B, num_features) of ``x`` (B, 1, D, H, W): their mean over ``turns`` in evaluation."""
         if self.training or self.turns == 1:
             return super().__call__(x)
-        views = (turn(x) for turn in rotation_group(self.turns))
-        return sum(super(Encoder, self).__call__(view) for view in views) / self.turns
+        return sum(of_turns(super().__call__, x, self.turns)) / self.turns
 
     @contextmanager
     def averaging(self, turns: Turns) -> Iterator[None]:
@@ -191,7 +190,7 @@ class Learner(nn.Module, ABC):
         if self.training or self.turns == 1:
             return self.classify(x)
         with self.encoder.averaging(turns=1):
-            answers = [self.classify(turn(x)) for turn in rotation_group(self.turns)]
+            answers = of_turns(self.classify, x, self.turns)
         logs = torch.stack([answer.logits.float().log_softmax(1) for answer in answers])
         mean = logs.logsumexp(0) - math.log(self.turns)
         return Answer(mean, torch.stack([answer.features for answer in answers]).mean(0))

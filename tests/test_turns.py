@@ -20,7 +20,7 @@ from cryoreg.encoders.specs import RB3DSpec
 from cryoreg.errors import ConfigError
 from cryoreg.inference.evaluate import run_evaluation
 from cryoreg.inference.trained import Trained
-from cryoreg.turns import cube_rotations, rotation_group
+from cryoreg.turns import cube_rotations, of_turns, rotation_group
 
 
 def matrices(count: int) -> set[bytes]:
@@ -138,3 +138,31 @@ def test_another_number_of_turns_holds_for_as_long_as_it_is_asked_for():
         with network.averaging(turns=1):
             assert torch.equal(network(x), network.forward(x))
         assert not torch.equal(network(x), network.forward(x))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_threads_ask_of_the_turned_copies_as_one_would(learns):
+    """Of each copy, in order, in the precision and the mode of the caller, whose number of threads stays."""
+
+    def asked(x):
+        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), (x.flatten() @ x.flatten()).dtype)
+        return x.clone(), modes
+
+    x, threads = torch.arange(24.0).reshape(1, 1, 2, 3, 4), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+            found = of_turns(asked, x, 8)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(copy, turn(x)) for (copy, _), turn in zip(found, rotation_group(8), strict=True))
+    assert {modes for _, modes in found} == {(learns, False, torch.bfloat16)}
+
+
+def test_what_fails_in_a_thread_fails():
+    def fail(x):
+        raise ValueError("no answer")
+
+    with torch.no_grad(), pytest.raises(ValueError, match="no answer"):
+        of_turns(fail, torch.zeros(1, 1, 2, 2, 2), 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 import signal
@@ -129,6 +131,7 @@ def main() -> None:
     # pydantic would read every package's metadata to look for plugins of its own, and stop at a damaged file.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.update(SAFE_PATH)  # for the processes of libraries, too
+    atexit.register(gc.freeze)  # or Python goes through all that torch has made, for half a second, as it ends
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
