@@ -110,10 +110,10 @@ def together(convolution: nn.Conv3d, norm: nn.Module) -> Callable[[Tensor], Tens
     Where nothing is learnt, batch normalisation is part of the weights, which saves a pass over what is convolved.
     """
     learns = norm.training or torch.is_grad_enabled() or torch.compiler.is_exporting()
-    if learns or not isinstance(norm, nn.BatchNorm3d):
+    if learns or not isinstance(norm, nn.BatchNorm3d) or norm.running_mean is None or norm.running_var is None:
         return lambda x: norm(convolution(x))
-    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
+    mean, variance, affine = norm.running_mean, norm.running_var, (norm.weight, norm.bias)
+    weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, mean, variance, norm.eps, *affine)
     return lambda x: F.conv3d(x, weight, bias, padding=convolution.padding)
 
 
