@@ -22,7 +22,7 @@ from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
-from cryoreg.inference.writers import prepare_writer, suffixes
+from cryoreg.inference.writers import notes_on_files, prepare_writer, suffixes
 from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
 from cryoreg.telling import tell
@@ -107,7 +107,8 @@ def run_cluster(
     write = None if output is None else _writer(output, dataset)
     if montage is not None and montage.suffix.lower() != ".png":
         raise ConfigError(f"{montage}: the montage is a .png")
-    for line in trained.remarks():
+    moved = [] if output is None or output.suffix.lower() in _TABLES else notes_on_files(output, None, dataset)
+    for line in [*trained.remarks(), *moved]:
         say(line)
     clustering = cluster_features(trained.features(), settings)
     if montage is not None:

@@ -20,7 +20,7 @@ from cryoreg.files import write_atomically
 from cryoreg.inference.doubts import AUTO, Doubter, doubter_of
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
-from cryoreg.inference.writers import prepare_writer
+from cryoreg.inference.writers import notes_on_files, prepare_writer
 from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
 from cryoreg.runs.cards import Card
@@ -79,7 +79,8 @@ def run_prediction(
     if output is not None:
         check_files([output, *new_sets(output, trained.dataset)], overwrite, trained.inputs())
     write = None if output is None else prepare_writer(output, form, trained.dataset, trained.card["classes"])
-    for line in [*remarks(trained), *remarks_on(doubter)]:
+    moved = [] if output is None else notes_on_files(output, form, trained.dataset)
+    for line in [*remarks(trained), *remarks_on(doubter), *moved]:
         say(line)
     predictions = classify(trained, threshold, skip_bad, None if isinstance(doubter, str) else doubter)
     for line in predictions.doubts.warnings if predictions.doubts else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.star_text import quoted, star_table, unquoted
+from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import image_name, origins_of
-from cryoreg.datasets.particles.carried import written
-from cryoreg.datasets.tomograms.names import find_above
 from cryoreg.errors import DataError
 from cryoreg.files import readable
+from cryoreg.inference.moved_names import with_files
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.subtomogram_table import csv_text, labels, places
 from cryoreg.predictions import Predictions, Strangers, class_numbers
@@ -60,21 +58,7 @@ def prepare_star(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
     if source is None:
         _check_names([*map(image_name, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins, dataset.groups)
-    return partial(star_text, _with_files(_of_all(origins, ParticleText.star(source)), output))
-
-
-def _with_files(table: ParticleText, output: Path) -> ParticleText:
-    """Return a list that names its tomograms' files so that they are found from the folder of ``output``, too."""
-    home, away = Path(table.path).absolute().parent, output.absolute().parent
-    if home == away or not all(relion.FILE in each.labels for each in table.tables):
-        return table
-    names = [unquoted(cell) for each in table.tables for cell in table.cells(each, relion.FILE)]
-    found = {name: (find_above(name, home), find_above(name, away)) for name in set(names)}
-    moved = {name: written(there, away) for name, (there, here) in found.items() if there and here != there}
-    if not moved:
-        return table
-    text = table.with_columns({relion.FILE: [moved.get(name, name) for name in names]})
-    return ParticleText.star_of(table.path, list(io.StringIO(text, newline="")))
+    return partial(star_text, with_files(_of_all(origins, ParticleText.star(source)), output))
 
 
 def prepare_dynamo(output: Path, dataset: Subtomograms) -> Write:

@@ -84,6 +84,18 @@ def prepare_writer(
     return lambda predictions: _as_bytes(write(predictions))
 
 
+def notes_on_files(output: Path, name: str | None, dataset: Subtomograms) -> list[str]:
+    """Return notes on files that a list names and that are not found from where it is written with classes.
+
+    Of a writer that keeps the list that the data come from. Raises `DataError` where a name would lead to another file.
+    """
+    if not issubclass(_chosen(output, name), (StarWriter, DynamoWriter, ListWriter)):
+        return []
+    from cryoreg.inference.moved_names import notes_on_kept
+
+    return notes_on_kept(output, dataset)
+
+
 def suffixes() -> dict[str, list[registry.Component]]:
     """Return each ending with the writers that have it; where cryoreg's own has it, with the first of these alone."""
     found: dict[str, list[registry.Component]] = {}

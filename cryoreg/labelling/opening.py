@@ -22,6 +22,7 @@ from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import readable, write_atomically
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
 from cryoreg.inference.trained import Trained
+from cryoreg.inference.writers import notes_on_files
 from cryoreg.labelling.label_file import LabelFile
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.session import Row, Session, by_number, is_name, known_classes, said_by
@@ -151,16 +152,25 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     return len(rows)
 
 
-def export(trained: Trained, labels: Path, output: Path, overwrite: bool, first: Sequence[str] = ()) -> int:
+def export(
+    trained: Trained,
+    labels: Path,
+    output: Path,
+    overwrite: bool,
+    first: Sequence[str] = (),
+    say: Callable[[str], object] = lambda line: None,
+) -> int:
     """Write labels as a list, by the ending of its name, with its optimisation set; return how many there are.
 
-    Numbers of classes are those of `numbered`.
+    Numbers of classes are those of `numbered`. ``say`` gets notes on files that the list names.
     """
     if output.suffix.lower().lstrip(".") not in FORMS:
         raise ConfigError(f"{output}: labels are written as {', '.join(f'.{form}' for form in FORMS)}")
     check_files([output, *new_sets(output, trained.dataset)], overwrite, {*trained.inputs(), str(labels)})
     said = said_by(with_labels(trained.dataset, labels))
     data = listed(trained.dataset, said, output, numbered(labels, first))
+    for line in notes_on_files(output, None, trained.dataset):
+        say(line)
     write_atomically(output, lambda file: file.write(data))
     write_sets(output, trained.dataset)
     return len(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cryoreg.datasets.tilt_stacks.image_rows import series_of
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import ConfigError
+from cryoreg.inference.moved_names import notes_on_moved, with_files
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.prediction_files import COLUMNS, DOUBTS
 
@@ -126,6 +127,14 @@ class Listed:
     def of_rows(self, particles: NDArray[Any]) -> NDArray[Any]:
         """Return values (N,) of particles as those of the text's rows."""
         return particles if self.particle_of_rows is None else particles[list(self.particle_of_rows)]
+
+    def moved(self, output: Path) -> Listed:
+        """Return the list with the tomograms' files that cryoreg named as they are found from ``output``, too."""
+        return replace(self, text=with_files(self.text, output)) if Path(self.path).suffix.lower() == ".star" else self
+
+    def notes_on_moved(self, output: Path) -> list[str]:
+        """Return `notes_on_moved` of the list, and raise what it raises."""
+        return notes_on_moved(self.path, self.table, self.tomograms, output, self.optimisation_set is not None)
 
     def column(self, names: Sequence[str]) -> str | None:
         """Return the first of some columns that the list has, in upper or lower case."""

@@ -18,7 +18,6 @@ from cryoreg.outputs import check_files
 from cryoreg.selection.listed import Listed
 from cryoreg.selection.masking import check_columns, with_columns
 from cryoreg.selection.merging import merge
-from cryoreg.selection.moving import check_names
 from cryoreg.selection.rules import Chosen, Rules, choose
 
 Split = Literal["class", "tomogram"]
@@ -59,7 +58,8 @@ def run_select(
     _check_tomograms(lists)
     for each in lists:
         check_columns(each.path, rules.wheres)
-    moved = check_names(lists, output)
+    lists = [each.moved(output) for each in lists]
+    moved = [line for each in lists for line in each.notes_on_moved(output)]
     chosen = choose(lists, rules)
     text = with_columns(merge(lists), chosen.columns)
     parts = _parts(chosen, split)

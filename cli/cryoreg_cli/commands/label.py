@@ -94,7 +94,7 @@ def label(
     names = [name.strip() for name in classes.split(",") if name.strip()] or network_options.classes_of_project()
     if export is not None:
         output = output or opening.LABELS
-        count = opening.export(trained, output, export, overwrite, names)
+        count = opening.export(trained, output, export, overwrite, names, telling.tell)
         numbers = ", ".join(f"{number} {name}" for number, name in enumerate(opening.numbered(output, names), 1))
         line = f"labels    {count} of {len(trained.dataset)} subtomograms: {export}"
         terminal.written(export, f"{line}\nclasses   {numbers}" if numbers else line)
