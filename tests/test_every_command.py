@@ -135,6 +135,9 @@ def test_a_run_is_evaluated_as_it_was(project, monkeypatch) -> None:
     Path("../own/evaluation_test.json").unlink()
     again = ok("evaluate", "../own", "--data", LIST)
     assert "warning: nothing may be written in" in again
+    assert refused("report", "../own", "--data", LIST).endswith(
+        "/own: nothing may be written there; say --output FILE.html"
+    )
     assert next(line for line in said.splitlines() if line.startswith("accuracy")) in again
     assert not Path("../own/evaluation_test.json").exists()
 

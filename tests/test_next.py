@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import starfile
 from support.command_line import ok
 from support.mrc_writing import noise, write_mrc
 
+from cryoreg.analysis.report.next_steps import steps
 from cryoreg.labelling import opening
 from cryoreg.labelling.session import Row, Session
 from cryoreg_cli import next_steps
@@ -59,6 +62,34 @@ def test_next_lines_name_no_file_that_is_there(tmp_path, monkeypatch) -> None:
     assert next_steps.after_evaluation(Path("a")) == "cryoreg predict a --output classes_2.csv"
     clusters = "cryoreg cluster a --output clusters_3.csv --montage clusters_3.png"
     assert next_steps.after_pretraining(Path("a"), labelled=False) == clusters
+
+
+@pytest.mark.parametrize(
+    ("classifies", "files", "named"),
+    [
+        (True, ["classes.star"], {"--output classes_2.star"}),
+        (
+            False,
+            ["clusters.png", "runs/cross-validated"],
+            {
+                "--output clusters_2.csv --montage clusters_2.png",
+                "--groups-from clusters_2.csv",
+                "--run-dir runs/cross-validated_2",
+            },
+        ),
+    ],
+)
+def test_a_report_s_next_commands_name_no_file_that_is_there(classifies, files, named, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"root": "picks.star"}
+    config = SimpleNamespace(to_dict=lambda: {"dataset": data}, spec=lambda kind: SimpleNamespace(**data))
+    trained: Any = SimpleNamespace(classifies=classifies, card={"config": {"dataset": data}}, config=config)
+    said = " ".join(step.command for step in steps(trained, ["runs/a"], "yes", labelled=True))
+    assert not any(words in said for words in named)
+    for name in files:
+        Path(name).mkdir(parents=True)
+    said = " ".join(step.command for step in steps(trained, ["runs/a"], "yes", labelled=True))
+    assert [words for words in named if words not in said] == []
 
 
 @pytest.mark.slow

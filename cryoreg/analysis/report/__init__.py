@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,7 @@ from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start, is_name, start_of
-from cryoreg.errors import ConfigError
+from cryoreg.errors import ConfigError, OutputError
 from cryoreg.quick_imports import quick_imports
 from cryoreg.telling import tell
 
@@ -87,13 +88,20 @@ def run_report(
     trained = Trained.open(run, layers)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
+    output = output or _own_page(trained.path.parent)
     for line in trained.remarks():
         say(line)
-    output = output or trained.path.parent / NAME
     named = ["--from", str(run)] if is_name(start_of(run)) else ()
     contents = gather(trained, limit, part, alone, named)
     write_text(output, render(contents))
     return Written(output, str(contents.verdict), [step.command for step in contents.steps])
+
+
+def _own_page(folder: Path) -> Path:
+    """Return where a run's own report is written; raise `OutputError`, before the work, where nothing may be."""
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: nothing may be written there; say --output FILE.html")
+    return folder / NAME
 
 
 def compare_runs(

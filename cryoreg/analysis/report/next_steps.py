@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cryoreg.analysis.report.verdict import Answer
 from cryoreg.inference.trained import Trained
+from cryoreg.outputs import free
 
 _LISTS = (".star", ".tbl")
 """Lists that keep all that they had when classes are added."""
@@ -53,19 +54,19 @@ Way = tuple[str, list[str]]
 
 def _of_classifier(trained: Trained, start: Sequence[str], data: _Data | None) -> Iterator[Way]:
     words = data.words if data else []
-    yield "classify all of these data", ["predict", *start, *words, "--output", f"classes{_kind(trained)}"]
+    yield "classify all of these data", ["predict", *start, *words, "--output", *free(f"classes{_kind(trained)}")]
     yield "label more, first those that teach most", _label(trained, start, data)
 
 
 def _of_encoder(trained: Trained, start: Sequence[str], data: _Data | None, labelled: bool) -> Iterator[Way]:
-    words, groups = data.words if data else [], "clusters.csv"
-    files = ["--output", groups, "--montage", "clusters.png"]
+    words, (groups, picture) = data.words if data else [], free("clusters.csv", "clusters.png")
+    files = ["--output", groups, "--montage", picture]
     yield "write the clusters, and a picture of each", ["cluster", *start, *words, *files]
     label = _label(trained, start, data)
     yield "look at them, and say what they are", [*label, *(["--groups-from", groups] if label else [])]
     if labelled:
         source = start if start[0] == "--from" else ["--from", *start]
-        way = ["finetune", *source, *words, "--split", "cv", "--run-dir", "runs/cross-validated"]
+        way = ["finetune", *source, *words, "--split", "cv", "--run-dir", *free("runs/cross-validated")]
         yield "teach a classifier the labels that there are, and see what it is worth", way
 
 
