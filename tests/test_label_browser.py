@@ -277,6 +277,11 @@ def test_a_class_that_nothing_has_yet_is_kept(session, browser, trained):
         wait(lambda: browser.execute_script(NAMES) == ["ring", "coil", "constructor", "junk"])
         press(browser, "2")
         wait(lambda: session.labels() == {0: "coil"})
+        rename(browser, "coil", "helix")
+        wait(lambda: session.labels() == {0: "helix"})
+        press(browser, "u")
+        wait(lambda: browser.execute_script(NAMES) == ["ring", "coil", "constructor", "junk"])
+        assert session.labels() == {0: "coil"}
         assert browser.get_log("browser") == []
     again = Session(trained.dataset, session.file.path, "my particles", ["ring", "rod"])
     assert again.classes() == ["ring", "coil", "constructor"]

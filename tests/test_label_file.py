@@ -100,6 +100,52 @@ def test_names_that_nothing_has_are_kept_renamed_and_taken_out(tmp_path):
     assert again.now("ring") == "ring", "somebody uses it again"
 
 
+def renamed(tmp_path, others=()):
+    """A file in which rod, the first of two classes, was renamed coil, and then ``others`` said something."""
+    file = LabelFile(tmp_path / "labels.csv", "ann")
+    for one, name in (("a", "rod"), ("b", "rod"), ("c", "ring")):
+        file.append([Change(one, name)], "one by one")
+    file.name_class("coil", "rod")
+    file.append([Change("a", "coil", "rod"), Change("b", "coil", "rod")], "rename")
+    for change in others:
+        LabelFile(file.path, "bob").append([change], "one by one")
+    return file
+
+
+BACK = [Change("a", "rod", "coil"), Change("b", "rod", "coil")]
+
+
+def test_a_renaming_that_is_taken_back_leaves_no_empty_class(tmp_path):
+    file = renamed(tmp_path)
+    assert file.classes == ["coil", "ring"]
+    file.append(BACK, "undo")
+    for each in (file, LabelFile(file.path, "ann")):
+        assert each.classes == ["rod", "ring"], "in its old place"
+        assert each.named == {"rod"}
+        assert (each.now("coil"), each.now("rod")) == ("rod", "rod")
+        assert each.labels == {"a": "rod", "b": "rod", "c": "ring"}
+        assert len(each.past()) == 3, "the first labels"
+    file.append([Change("b", "", "rod")], "undo")
+    assert file.named == {"rod"}, "what was no renaming takes no name back"
+
+
+def test_a_new_name_that_somebody_uses_meanwhile_stays(tmp_path):
+    file = renamed(tmp_path, [Change("d", "coil")])
+    file.append(BACK, "undo")
+    assert {*file.classes} >= {"rod", "ring", "coil"}
+    assert file.now("coil") == "coil"
+    assert "coil" in file.named
+
+
+def test_a_label_that_is_taken_back_later_than_a_renaming(tmp_path):
+    file = renamed(tmp_path)
+    file.append([Change("d", "coil", "")], "one by one")
+    file.append([Change("d", "", "coil")], "undo")
+    assert file.classes == ["coil", "ring"]
+    file.append(BACK, "undo")
+    assert file.classes == ["rod", "ring"]
+
+
 def write_many(path, who, count):
     file = LabelFile(path)
     for number in range(count):

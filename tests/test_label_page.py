@@ -195,6 +195,20 @@ def test_a_page_that_is_opened_anew_takes_back_what_was_done_before(client, sess
     assert other.get(f"/{TOKEN}/data").json()["past"] == []
 
 
+def test_an_undone_renaming_is_undone_for_the_classes_too(client, session):
+    session.first_classes = ["ring", "rod"]
+    say(client, [0, "rod", ""])
+    for name, classes, gone in (("coil", ["ring", "coil"], {"rod": "coil"}), ("ring", ["ring"], {"rod": ""})):
+        client.post(f"/{TOKEN}/classes", json={"name": name, "instead_of": "rod"})
+        say(client, [0, name, "rod"], source="rename")
+        assert session.classes() == classes
+        assert client.get(f"/{TOKEN}/changes?since=0").json()["gone"].items() >= gone.items()
+        say(client, [0, "rod", name], source="undo")
+        answer = client.get(f"/{TOKEN}/changes?since=0").json()
+        assert answer["classes"] == ["ring", "rod"], "ring, which nothing has, was there before"
+        assert answer["gone"] == {"coil": "rod"}
+
+
 def test_a_name_that_nothing_has_is_on_disk_when_the_answer_comes(client, session, trained):
     def name(name="", instead_of="", of=client):
         return of.post(f"/{TOKEN}/classes", json={"name": name, "instead_of": instead_of}).json()

@@ -82,15 +82,30 @@ class LabelFile:
     def append(self, changes: Sequence[Change], source: str) -> list[Change]:
         """Add what is said, all under one time; return the changes that others were faster to make otherwise.
 
-        Those are not made: whoever asked for them knew an older label. Times tell actions apart.
+        Those are not made: whoever asked for them knew an older label. Times tell actions apart. Who takes the renaming
+        of a class back, takes its new name back, too.
         """
         with self._locked() as file:
             self._catch_up(file)
             free = [each.was in (None, self.labels.get(each.id, "")) for each in changes]
             made = list(compress(changes, free))
             refused = list(compress(changes, (not each for each in free)))
-            self._add(file, [(each.id, each.name, source) for each in made])
+            names = self._names_back(made) if source == UNDO else []
+            self._add(file, [*names, *((each.id, each.name, source) for each in made)])
         return refused
+
+    def _names_back(self, undone: Sequence[Change]) -> list[tuple[str, str, str]]:
+        """Return the rows with which a class has its old name again, where an undo is of a renaming.
+
+        The new name goes where it took the old one's place and nothing else has it.
+        """
+        action = _taken_back(self._standing(), undone) if undone else None
+        if action is None or action.source != RENAME:
+            return []
+        name, was = action.changes[0].name, action.changes[0].was or ""
+        others = self.labels.keys() - {each.id for each in undone}
+        left = self.replaced.get(was) != name or any(self.labels[one] == name for one in others)
+        return [*([] if left else [("", name, NOT_NAMED)]), *([("", was, NAMED)] if was else [])]
 
     def name_class(self, name: str, instead_of: str = "") -> None:
         """Keep that there is a class, whether anything has it or not; it may take another's place.
@@ -120,14 +135,18 @@ class LabelFile:
 
     def past(self) -> list[list[Change]]:
         """Return what was done by who labels here, and not taken back: what there is to undo, the last action last."""
-        found: list[list[Change]] = []
+        return [action.changes for action in self._standing()]
+
+    def _standing(self) -> list[Action]:
+        """Return the actions of who labels here that were not taken back."""
+        found: list[Action] = []
         for action in self.actions:
             if action.who != self.who:
                 continue
-            if action.source == UNDO:
-                _take_back(found, action)
-            else:
-                found.append(action.changes)
+            if action.source != UNDO:
+                found.append(action)
+            elif (undone := _taken_back(found, action.changes)) is not None:
+                found.remove(undone)
         return found
 
     def _locked(self) -> _Locked:
@@ -253,13 +272,10 @@ def _rows(data: bytes) -> Iterator[Mapping[str, str]]:
         yield dict(zip(COLUMNS, map(text_of_cell, values), strict=False))
 
 
-def _take_back(past: list[list[Change]], undo: Action) -> None:
-    """Remove the last action whose subtomograms an undo is of: somebody at another page may have done more since."""
-    ids = {each.id for each in undo.changes}
-    for place in reversed(range(len(past))):
-        if ids <= {each.id for each in past[place]}:
-            del past[place]
-            return
+def _taken_back(past: Sequence[Action], undo: Sequence[Change]) -> Action | None:
+    """Return the last action whose subtomograms an undo is of: somebody at another page may have done more since."""
+    ids = {each.id for each in undo}
+    return next((each for each in reversed(past) if ids <= {change.id for change in each.changes}), None)
 
 
 def _text(rows: Iterable[Sequence[str]]) -> str:

@@ -86,9 +86,12 @@ class Session:
         return {name: self.file.now(name) for name in self.file.replaced if name not in there}
 
     def name_class(self, name: str, instead_of: str = "") -> None:
-        """Keep that there is a class; see `LabelFile.name_class`."""
+        """Keep that there is a class; see `LabelFile.name_class`. One that is there already takes no other's place."""
+        there = instead_of and name in self.classes()
         with self._lock:
-            self.file.name_class(name, instead_of)
+            if there:
+                self.file.name_class(name)
+            self.file.name_class("" if there else name, instead_of)
 
     def numbered(self) -> list[str]:
         """Return the classes in the order of their numbers in lists: that of their keys, junk last."""

@@ -99,7 +99,11 @@ export function label(rows, name, source) {
 // Each with a class of its own: [row, class] pairs.
 export const labelEach = send;
 
-export const undo = () => inTurn(() => deliver((past.pop() ?? []).map(([row, name, was]) => [row, was, name]), "undo"));
+// What is taken back may have named a class, which the server knows.
+export const undo = () => {
+  inTurn(() => deliver((past.pop() ?? []).map(([row, name, was]) => [row, was, name]), "undo"));
+  return poll();
+};
 
 export const canUndo = () => past.length > 0;
 
