@@ -31,7 +31,7 @@ TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 TOMOGRAMS = (TOMOGRAM, MICROGRAPH)
 FILE = "cryoregTomogramFile"
 """The tomogram's file, in lists that cryoreg writes."""
-CLASS_NUMBER = "rlnClassNumber"
+CLASS_NUMBER, CLASS_NAME = "rlnClassNumber", "cryoregClassName"
 PICK_SCORE = "rlnAutopickFigureOfMerit"
 OPTICS, GROUP, OPTICS_NAME = "optics", "rlnOpticsGroup", "rlnOpticsGroupName"
 """The block of optics groups, their number and their name."""
@@ -83,6 +83,8 @@ MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
 _ORIGINS = [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
 _ORIGIN_VOXELS = [f"rlnOrigin{axis}" for axis in "XYZ"]
+ORIGINS = (*_ORIGINS, *_ORIGIN_VOXELS)
+"""Å or voxels, taken off the coordinates."""
 IMAGE_ORIGINS = (*_ORIGINS[:2], *_ORIGIN_VOXELS[:2])
 """Of single images: x and y, Å or pixels."""
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
@@ -91,6 +93,7 @@ _FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 _TEXTS = (
     *(TOMOGRAM, MICROGRAPH, FILE, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
     *("rlnTomoParticleName", OPTICS_NAME, PARTICLE_NAME, VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
+    CLASS_NAME,
 )
 """Columns that stay text, also where every value looks like a number."""
 _WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
@@ -304,7 +307,8 @@ def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bo
 def _origins_in_voxels(path: str, table: pd.DataFrame, centred: bool) -> NDArray[np.float64] | None:
     """Return origins in voxels (N, 3), None where there are none but those that origins in Å tell as well.
 
-    Raises `DataError` where both differ, and where coordinates are in Å and nobody tells of what voxels.
+    Nor are there any where `shifts` knows their size. Raises `DataError` where both differ, and where coordinates are
+    in Å and nobody tells of what voxels.
     """
     voxels, angstroms = triples(path, table, _ORIGIN_VOXELS), triples(path, table, _ORIGINS)
     if voxels is None or not voxels.any():
@@ -316,7 +320,7 @@ def _origins_in_voxels(path: str, table: pd.DataFrame, centred: bool) -> NDArray
         row = int(np.flatnonzero(voxels.any(axis=1))[0])
         other = f"{_ORIGINS[0]}, ... that differ" if told else f"coordinates in Å ({CENTRED[0]})"
         refuse(path, f"has {_ORIGIN_VOXELS[0]}, ... in row {row}, voxels of an untold size, and {other}; remove one")
-    return voxels
+    return None if IMAGE_SIZES[0] in table else voxels
 
 
 def _multiples(voxels: NDArray[np.float64], angstroms: NDArray[np.float64]) -> bool:
@@ -364,9 +368,12 @@ def image_edges(path: str, table: pd.DataFrame) -> list[int | None]:
 def shifts(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
     """Return what is to be added to the coordinates (N, 3), Å: the origins with their sign turned.
 
-    Those of RELION 4 and 5 are turned by the subtomogram's angles first.
+    Those in voxels are of the image, and Å where its size is told. Those of RELION 4 and 5 are turned by the
+    subtomogram's angles first.
     """
     origins = triples(path, table, _ORIGINS)
+    if origins is None or not origins.any():
+        origins = _of_images(path, table)
     if origins is None:
         return None
     angles = triples(path, table, _SUBTOMOGRAM_ANGLES)
@@ -375,6 +382,14 @@ def shifts(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
 
         origins = Rotation.from_euler("ZYZ", angles, degrees=True).inv().apply(origins)
     return -origins
+
+
+def _of_images(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return origins in voxels of the image as Å (N, 3), None where there are none, or nobody tells its voxel size."""
+    voxels = triples(path, table, _ORIGIN_VOXELS)
+    if voxels is None or not voxels.any() or IMAGE_SIZES[0] not in table:
+        return None
+    return voxels * positive(path, IMAGE_SIZES[0], numbers(path, table, IMAGE_SIZES[0]))[:, None]
 
 
 def check_volumes(path: str, table: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = ("nan", "NaN", "<NA>")
+_NUMBERED = ("rln", "cryoreg")
+"""How words begin whose whole numbers are numbers; those of others may be names."""
+_NAME = r"0\d+|\d+[eE]\d+"
+"""What would lose letters as a number: 007, and 1e10 of the Protein Data Bank; programs write 1e+10."""
 _BLOCK, _LOOP = "data_", "loop_"
 
 
@@ -97,6 +101,8 @@ def tokens(line: str) -> list[str]:
 def table_of(path: str | Path, lines: Sequence[str], block: StarBlock, as_text: Collection[str]) -> pd.DataFrame:
     """Return a block's table; columns that are not ``as_text`` become numbers where all of their cells are.
 
+    So do not those of words of others than RELION that have cells such as 007 or 1e10, which are names.
+
     Raises `DataError`, with the line, where a row has more or fewer values than there are columns.
     """
     import pandas as pd
@@ -133,16 +139,28 @@ def _plain_table(lines: Sequence[str], block: StarBlock, text: str, as_text: Col
 def _parsed(cells: io.StringIO | io.BytesIO, block: StarBlock, as_text: Collection[str], **more: Any) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(
-        cells,
+    told = {name: str for name in block.labels if name in as_text}
+    read = partial(
+        pd.read_csv,
         names=list(block.labels),
         header=None,
-        dtype={name: str for name in block.labels if name in as_text},
         keep_default_na=False,
         na_values=list(_MISSING),
         low_memory=False,
         **more,
     )
+    table = read(cells, dtype=told)
+    perhaps = [name for name in table if not name.startswith(_NUMBERED) and _is_whole(table[name])]
+    if perhaps:
+        cells.seek(0)
+        written = read(cells, dtype=str, usecols=perhaps)
+        table = table.assign(**{name: written[name] for name in perhaps if written[name].str.fullmatch(_NAME).any()})
+    return table
+
+
+def _is_whole(column: pd.Series[Any]) -> bool:
+    """Tell whether a column has whole numbers and no others."""
+    return column.dtype.kind in "iu" or (column.dtype.kind == "f" and bool((column.dropna() % 1 == 0).all()))
 
 
 def items_of(block: StarBlock, as_text: Collection[str]) -> dict[str, str | int | float]:

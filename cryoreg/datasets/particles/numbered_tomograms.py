@@ -24,16 +24,18 @@ def whole_numbers(path: str, values: NDArray[np.float64], what: str, where: str)
     return [int(value) if there else None for value, there in zip(values, known, strict=True)]
 
 
-def name_tomograms(numbers: Sequence[int | None], path: str, pattern: str) -> list[str | None]:
+def name_tomograms(numbers: Sequence[int | None], path: str, *patterns: str) -> list[str | None]:
     """Return the file of each number where an index beside the list tells it, else the number as text.
 
-    The index is the list's own (``<list>.doc`` for "*.doc"), else the only file beside it whose name fits ``pattern``.
+    The index is the list's own (``<list>.doc`` for "*.doc"), else the only file beside it whose name fits a pattern,
+    the first before others.
     """
-    index = _index_beside(Path(path), pattern)
+    index = _index_beside(Path(path), patterns)
     return [None if number is None else index.get(number, str(number)) for number in numbers]
 
 
-def _index_beside(path: Path, pattern: str) -> dict[int, str]:
-    own = path.with_suffix(Path(pattern).suffix)
-    found = [own] if own != path and is_index(own) else sorted(path.parent.glob(pattern))
-    return read_index(found[0]) if len(found) == 1 else {}
+def _index_beside(path: Path, patterns: Sequence[str]) -> dict[int, str]:
+    own = [path.with_suffix(Path(pattern).suffix) for pattern in patterns]
+    named = [[file] for file in own if file != path and is_index(file)]
+    found = [*named, *(files for pattern in patterns if (files := sorted(path.parent.glob(pattern))))]
+    return read_index(found[0][0]) if found and len(found[0]) == 1 else {}

@@ -47,6 +47,8 @@ class ParticleList:
     """The number of each one's tomogram, where the list has numbers rather than names."""
     carried: Carried = SILENT
     """What else the list says of the tomograms."""
+    notes: Sequence[str] = ()
+    """On columns that may be of places and are not read, a line each."""
 
     @cached_property
     def are_fractions(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
+from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_star, tilts_of_star
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.tomograms.matching import bare
 
 
 def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
@@ -21,6 +25,7 @@ def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
 
 def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told: bool) -> ParticleList:
     """Return the particles of a table with RELION's columns; ``tomograms`` is the one that names their tomograms."""
+    check_one_tomogram(path, table, tomograms, relion.TOMOGRAMS)
     coordinates, centred = relion.coordinates(path, table)
     return ParticleList(
         path,
@@ -34,3 +39,23 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
         tilts_of_star(path, table),
         carried=of_star(path, table),
     )
+
+
+def check_one_tomogram(path: str, table: pd.DataFrame, column: str | None, others: Iterable[str]) -> None:
+    """Raise `DataError` where a row has a tomogram in ``column``, and another one of the list in one of ``others``."""
+    if column is None:
+        return
+    names = _bare(table, column)
+    known = {name for name in names if name}
+    for other in others:
+        if other not in table or other == column or len(known) < 2:
+            continue
+        for row, (name, told) in enumerate(zip(names, _bare(table, other), strict=True)):
+            if told in known and told != name:
+                refuse(path, f"has {name} for {column} in row {row}, and {told} for {other}; mend or remove one column")
+
+
+def _bare(table: pd.DataFrame, column: str) -> list[str | None]:
+    names = tomogram_names(table, column)
+    short = {name: bare(name) for name in set(names) if name}
+    return [name and short[name] for name in names]

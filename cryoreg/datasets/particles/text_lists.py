@@ -10,18 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, varied
+from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, triples, varied
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_text
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
-from cryoreg.datasets.particles.star_lists import relion_list
+from cryoreg.datasets.particles.star_lists import check_one_tomogram, relion_list
 
 _VOXELS = ("{}", "{}_voxel", "{}_vx", "{}_px", "coord_{}", "{}_coord", "pos_{}", "center_{}")
 _ANGSTROM = ("{}_angstrom", "{}_angst", "{}_ang", "{}_a", "{}_å")
 _NANOMETRE = ("{}_nm", "{}_nanometer", "{}_nanometre")
 _SHIFTS = ("shift_{}", "{}_shift")
 """Added to the coordinates, in their unit, as cryoCAT's and STOPGAP's lists mean them."""
+_SHIFTS_IN_ANGSTROM = tuple(pattern.format(name) for name in _SHIFTS for pattern in _ANGSTROM)
+_PERHAPS_SHIFTS = ("d{}", "offset_{}", "{}_offset", "origin_{}", "{}_origin", "translation_{}", "delta_{}")
+_EDGES = (["width", "height", "depth"], ["w", "h", "d"], ["size_x", "size_y", "size_z"])
+"""Of a box, of which x, y and z may be a corner."""
 _SAME_PLACE = 2.0
 """Voxels by which a place may differ that is told in two units: from a corner or a middle, from 0 or 1, rounded."""
 _TOMOGRAMS = ("tomogram", "tomo", "tomogram_name", "tomo_name", "tomo_id", "run", "run_name", "micrograph", "file")
@@ -32,6 +36,10 @@ _TOMOGRAM = re.compile(
 """What else names the tomogram."""
 _LABELS = ("class", "label", "class_name", "object", relion.CLASS_NUMBER.lower())
 _SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
+_SIZE = re.compile(
+    r"(?:voxel|pixel)_?(?:size|spacing)(?:_(?:angstroms?|angst?|a|å|nm)(?:/(?:voxel|vx|pixel|px))?)?|angpix|apix"
+)
+_NM = re.compile(r"_nm(?:/\w+)?$")
 _UNITS = ("unit", "units", "coordinate_unit", "coordinate_units", "coord_unit")
 UNIT_NAMES: Mapping[str, float] = {
     **dict.fromkeys(("voxel", "voxels", "vx", "px", "pixel", "pixels"), 0.0),
@@ -56,22 +64,61 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
     if relion.lists_places(words.values()):
         table = table.rename(columns=words)
         return relion_list(path, table, tomogram_column(table), unit_told)
+    _check_words(path, table, words, unit_told)
+    check_one_tomogram(path, table, tomogram_column(table), _tomogram_columns(table))
     places, size = _places(path, table, unit_told)
+    shifts = _triple(path, table, _SHIFTS_IN_ANGSTROM)
+    if shifts is not None and shifts.any() and any({*_named(each)} <= {*table} for each in _SHIFTS):
+        refuse(path, "has shifts in Å and others in the unit of its coordinates; remove one")
+    unit: Unit = "angstrom" if size else "voxel"
     return ParticleList(
         path,
-        places,
-        "angstrom" if size == 1 else _VOXEL,
+        places if unit_told or not size else places * size,
+        unit,
         tomogram_names(table, tomogram_column(table)),
         table,
         varied(table, _LABELS),
-        None if unit_told else _unit_sizes(path, table, size),
-        None,
+        None if unit_told or size else _unit_sizes(path, table),
+        shifts,
         _tilts(path, table),
         carried=of_text(table),
+        notes=_not_read(path, table),
     )
 
 
-_VOXEL: Unit = "voxel"
+def _check_words(path: str, table: pd.DataFrame, words: Mapping[str, str], unit_told: bool) -> None:
+    """Raise `DataError` where words of RELION say where x, y and z are, which are none of its words."""
+    sizes = () if unit_told else relion.COORDINATE_SIZES
+    for column, word in words.items():
+        if word in sizes or (word in relion.ORIGINS and numbers(path, table, column).any()):
+            refuse(
+                path,
+                f"has {word}, which is of rlnCoordinateX, ..., and coordinates by other names; name them so, or rename "
+                f"{word}",
+            )
+
+
+def _triple(path: str, table: pd.DataFrame, patterns: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return shifts (N, 3) by the first pattern that fits; raise `DataError` where there is only a part of three."""
+    for pattern in patterns:
+        if any(_any_number(table, [name]) for name in _named(pattern)):
+            triples(path, table, _named(pattern))
+    return _axes(path, table, patterns)
+
+
+def _not_read(path: str, table: pd.DataFrame) -> list[str]:
+    """Return a line on each three columns that may move particles, and do not."""
+    shifts = "are not added to the coordinates; if they are to be, name them shift_x, shift_y, shift_z"
+    edges = "are of boxes of which coordinates are taken as the middle; if they are a corner, add half of these"
+    told = [(names, shifts) for names in map(_named, _PERHAPS_SHIFTS)] + [(names, edges) for names in _EDGES]
+    return [f"{path}: its {', '.join(names)} {what}" for names, what in told if _any_number(table, names)]
+
+
+def _any_number(table: pd.DataFrame, names: Sequence[str]) -> bool:
+    """Tell whether all of some columns are there, and one of them has a number other than 0."""
+    if not set(names) <= set(table):
+        return False
+    return any(bool(pd.to_numeric(table[name], errors="coerce").fillna(0).any()) for name in names)
 
 
 def _places(path: str, table: pd.DataFrame, unit_told: bool) -> tuple[NDArray[np.float64], float]:
@@ -84,7 +131,7 @@ def _places(path: str, table: pd.DataFrame, unit_told: bool) -> tuple[NDArray[np
         if found is not None and not size and not unit_told:
             _check_other_units(path, table, found)
         if found is not None:
-            shifts = _axes(path, table, _SHIFTS)
+            shifts = _triple(path, table, _SHIFTS)
             return found if shifts is None else found + shifts, size or told or 0.0
     listed = ", ".join(map(str, table.columns))
     refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
@@ -103,13 +150,17 @@ def _check_other_units(path: str, table: pd.DataFrame, voxels: NDArray[np.float6
 
 def _axes(path: str, table: pd.DataFrame, patterns: Sequence[str]) -> NDArray[np.float64] | None:
     """Return three columns of numbers by the first pattern that fits; raise `DataError` where another has others."""
-    named = [[pattern.format(axis) for axis in "xyz"] for pattern in patterns]
+    named = list(map(_named, patterns))
     there = [names for names in named if set(names) <= set(table.columns)]
     found = [np.stack([numbers(path, table, name) for name in names], axis=1) for names in there]
     for names, other in zip(there[1:], found[1:], strict=True):
         if not np.array_equal(found[0], other):
             refuse(path, f"has both {there[0][0]} and {names[0]}, which differ; rename those that are no places")
     return found[0] if found else None
+
+
+def _named(pattern: str) -> list[str]:
+    return [pattern.format(axis) for axis in "xyz"]
 
 
 def _told_unit(path: str, table: pd.DataFrame) -> float | None:
@@ -124,18 +175,23 @@ def _told_unit(path: str, table: pd.DataFrame) -> float | None:
     return sizes.pop()
 
 
-def _unit_sizes(path: str, table: pd.DataFrame, size: float) -> NDArray[np.float64] | None:
-    """Return the Å of each particle's unit, None for Å themselves and for voxels of which nothing tells the size."""
-    column = first_of(table, _SIZES)
-    if size:
-        return None if size == 1 else np.full(len(table), size)
-    return None if column is None else positive(path, column, numbers(path, table, column))
+def _unit_sizes(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return the Å of the voxels of each particle's coordinates, None where nothing tells."""
+    column = first_of(table, _SIZES) or next((name for name in map(str, table) if _SIZE.fullmatch(name)), None)
+    if column is None:
+        return None
+    return positive(path, column, numbers(path, table, column)) * (10.0 if _NM.search(column) else 1.0)
 
 
 def tomogram_column(table: pd.DataFrame) -> str | None:
     """Return the column that names tomograms, None where there is none."""
-    known = first_of(table, (*relion.TOMOGRAMS, *_TOMOGRAMS))
-    return known or next((column for column in map(str, table) if _TOMOGRAM.fullmatch(column)), None)
+    return next(iter(_tomogram_columns(table)), None)
+
+
+def _tomogram_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that may name tomograms, the surest first."""
+    sure = [name for name in (*relion.TOMOGRAMS, *_TOMOGRAMS) if name in table]
+    return [*sure, *(name for name in map(str, table) if name not in sure and _TOMOGRAM.fullmatch(name))]
 
 
 def _tilts(path: str, table: pd.DataFrame) -> list[tuple[float, float] | None] | None:
