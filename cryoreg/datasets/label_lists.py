@@ -32,7 +32,7 @@ ROWS_OF = "rows of"
 """Source of a row of no id, too: ids go by the rows of the list that stands for a class."""
 CLASSES = ("label", "class", "class_name", "cluster")
 """Columns of a text table that hold classes; a prediction is none unless one says so."""
-STAR_CLASSES = ("cryoregClassName", relion.CLASS_NUMBER)
+STAR_CLASSES = (relion.CLASS_NAME, relion.CLASS_NUMBER)
 _TABLES, _IDS, _STAR = (".csv", ".tsv"), (".txt",), (".star",)
 
 

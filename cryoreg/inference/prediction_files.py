@@ -26,7 +26,7 @@ Write = Callable[[Predictions], str]
 """What turns predictions into the text of a file."""
 
 PREVIOUS = "cryoregPreviousClassNumber"
-COLUMNS = (relion.CLASS_NUMBER, "cryoregClassName", "cryoregConfidence", "cryoregUnsure")
+COLUMNS = (relion.CLASS_NUMBER, relion.CLASS_NAME, "cryoregConfidence", "cryoregUnsure")
 """What a STAR file gets."""
 DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
 """What it gets, too, where a run knows what it was trained on."""
