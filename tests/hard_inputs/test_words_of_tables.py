@@ -172,3 +172,29 @@ def test_numbers_stay_numbers(written: list[str], tmp_path: Path) -> None:
     columns = read_particle_list(star(AT, AT, myNumber=written, rlnClassNumber=written)(tmp_path)).columns
     for column in ("myNumber", "rlnClassNumber"):
         assert columns[column].tolist() == [float(each) for each in written]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("TS_01_flipx.mrc", "turned or mirrored"),
+        ("rec_TS_01_bin4_rot.mrc", "turned or mirrored"),
+        ("TS_01_rotx.mrc", "turned or mirrored"),
+        ("TS_01_inv.mrc", "is inverted"),
+        ("TS_01_EVN_Vol.mrc", "a half of the data"),
+        ("TS_01_denoised.mrc", None),
+    ],
+)
+def test_a_file_of_another_make_is_told(file: str, said: str | None, tmp_path: Path) -> None:
+    write_coded(tmp_path / file)
+    told = TomogramParticles(csv("tomogram,x,y,z", "TS_01,10,11,12")(tmp_path), box=4).notes
+    assert [note for note in told if said and said in note] == [note for note in told if "coordinates: " not in note]
+    own = TomogramParticles(csv("tomogram,x,y,z", f"{file},10,11,12")(tmp_path), box=4).notes
+    assert all("coordinates: " in note for note in own)
+
+
+@pytest.mark.parametrize(("classes", "told"), [("ab", "1 of them of another class"), ("aa", "rows 0 and 1); if")])
+def test_a_place_of_two_classes(classes: str, told: str, tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    path = csv("x,y,z,class", *(f"10,11,12,{name}" for name in classes), "1,2,3,c")(tmp_path)
+    assert any(told in note for note in TomogramParticles(path, box=2).notes)

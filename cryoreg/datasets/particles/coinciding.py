@@ -22,13 +22,17 @@ def same_places(which: NDArray[np.int64], places: NDArray[np.float64]) -> list[i
     return [number if repeated else None for number, repeated in zip(numbers.tolist(), twice.tolist(), strict=True)]
 
 
-def note_on(keys: Sequence[int | None]) -> str:
-    """Return a line on particles of which two or more share a key."""
+def note_on(keys: Sequence[int | None], labels: Sequence[int | None]) -> str:
+    """Return a line on particles of which two or more share a key, and on how many of these differ in their label."""
     first, again = dict[int, int](), list[tuple[int, int]]()
     for row, key in enumerate(keys):
         if key is not None and first.setdefault(key, row) != row:
             again.append((first[key], row))
+    apart = [rows for rows in again if len({labels[row] for row in rows} - {None}) > 1]
+    classes = ""
+    if apart:
+        classes = f", {len(apart)} of them of another class (the first: rows {apart[0][0]} and {apart[0][1]})"
     return (
         f"{len(again)} of {len(keys)} particles are at the very place of another one (the first: rows {again[0][0]} "
-        f"and {again[0][1]}); if they are the same, remove them"
+        f"and {again[0][1]}){classes}; if they are the same, remove them"
     )

@@ -77,7 +77,7 @@ class ParticleBoxes(Subtomograms):
         self.groups: Sequence[str | None] = [names[number] for number in self.which]
         self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
         self._same = same_places(self.which, self.places)
-        coinciding = [note_on(self._same)] if self._same else []
+        coinciding = [note_on(self._same, self.labels)] if self._same else []
         self.notes: Sequence[str] = [*together(notes_on(self.tomograms)), *self._reaching_out(), *coinciding]
 
     @cached_property

@@ -52,6 +52,16 @@ _ENDING = re.compile(f"(?:{'|'.join(re.escape(ending) for ending in ENDINGS)})$"
 _INNER_ENDING = re.compile(r"\.(?:mrc|st|rec)(?=[_\-. ])", re.I)
 """An ending within a name, as Warp leaves it: TS_01.mrc_10.00Apx.mrc."""
 _HALF = re.compile(f"{_GAP}({'|'.join(_HALVES)})(?![^\\W_])", re.I)
+_MADE_OTHERWISE = {
+    re.compile(rf"{_GAP}(?:flip[xyz]*|flipped|rot|rot[xyz]|rotated|mirror(?:ed)?)(?![^\W_])", re.I): (
+        "is turned or mirrored, by its name, which the list's does not say: are its coordinates of this file?"
+    ),
+    re.compile(rf"{_GAP}inv(?:erted)?(?![^\W_])", re.I): (
+        "is inverted, by its name, which the list's does not say: does dataset.contrast hold for it?"
+    ),
+    _HALF: "is made of a half of the data, by its name, as there is no whole one",
+}
+"""What a name may say of a file that means more than how it was made, and what to say where the list's does not."""
 _NO_NUMBER = re.compile(
     rf"(?<![^\W_])(?:{'|'.join(_SIZES)}|(?:b|x|v|k|ver|version|it|iter|sirt|half)_?\d+|\d+[^\W\d_]\w*)(?![^\W_])", re.I
 )
@@ -140,6 +150,10 @@ def _without_mask(stem: str) -> str:
 
 def guess_of(name: str, match: Match) -> str | None:
     """Say in words by what a file is taken for the one that a name means, where it may well be another."""
+    word, stem = bare(name), bare(match.file)
+    otherwise = (told for words, told in _MADE_OTHERWISE.items() if words.search(stem) and not words.search(word))
+    if told := next(otherwise, None):
+        return told
     if name.isdecimal() and match.reason not in _REASONS[:2]:
         return "is taken for the tomogram of a number in the list by the number in its name"
     return (
