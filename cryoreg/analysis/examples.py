@@ -10,9 +10,11 @@ from cryoreg.errors import DataError
 from cryoreg.registry import suggestion
 
 
-def choose(dataset: Subtomograms, count: int) -> list[int]:
-    """Return indices of up to ``count`` subtomograms, as `in_turns` does."""
-    return in_turns(dataset.labels, count, dataset.groups)
+def choose(dataset: Subtomograms, count: int, labelled: bool = False) -> list[int]:
+    """Return indices of up to ``count`` subtomograms, as `in_turns` does; of those alone that are ``labelled``."""
+    rows = [row for row, label in enumerate(dataset.labels) if label is not None or not labelled]
+    chosen = in_turns([dataset.labels[row] for row in rows], count, [dataset.groups[row] for row in rows])
+    return [rows[place] for place in chosen]
 
 
 def in_turns(labels: Sequence[int | str | None], count: int, groups: Sequence[str | None] | None = None) -> list[int]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cryoreg import notebook
 from cryoreg.config import Project, choose_dataset
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.table_sources import data_of_table, with_groups
 from cryoreg.errors import DataError
 
 SAMPLE = 200
@@ -164,11 +165,13 @@ def inspect_path(
 ) -> Inspection:
     """Look at what a file or folder holds, by the reader that fits where none is named; see `inspect`.
 
-    What neither ``parameters`` nor the files say, a ``project`` may. Raises `DataError` where none fits, or several do.
+    What neither ``parameters`` nor the files say, a ``project`` may. Of a table of clusters or predictions, it is the
+    data that it names, with its classes. Raises `DataError` where none fits, or several do.
     """
+    root, table = data_of_table(root, "`cryoreg inspect DATA`")
     (component, spec), why = choose_dataset(root, reader, parameters or {}, project)
     name = reader or component.reference
-    return replace(inspect(spec.load(), everything), path=str(root), reader=name, why=why)
+    return replace(inspect(with_groups(spec.load(), table), everything), path=str(root), reader=name, why=why)
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.label_lists import with_labels
-from cryoreg.datasets.table_sources import GROUPED, TABLES, data_of_table
+from cryoreg.datasets.table_sources import data_of_table, grouping
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
 from cryoreg.files import readable, write_atomically
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
@@ -127,17 +126,11 @@ def open_session(
 def prepare(session: Session, labels: Path | None, groups: Path | None, data_classes: bool) -> None:
     """Take over labels of a list, or the data's own, and show ``groups`` of a list; see `with_labels`."""
     if groups is not None:
-        session.said, session.grouped = said_by(with_labels(session.dataset, groups, _grouping(groups))), True
+        session.said, session.grouped = said_by(with_labels(session.dataset, groups, grouping(groups))), True
     if labels is not None:
         begin_with(session, said_by(with_labels(session.dataset, labels)), "list")
     if data_classes:
         begin_with(session, said_by(session.dataset), "data")
-
-
-def _grouping(groups: Path) -> str | None:
-    """Return the column of a table that holds the groups, where it may hold labels, too."""
-    table = read_text_table(os.fspath(groups)) if groups.suffix.lower() in TABLES else {}
-    return next((name for name in GROUPED if name in table), None)
 
 
 def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:

@@ -55,7 +55,8 @@ def inspect(data: Path, dataset: str | None, everything: bool, as_json: bool, as
         _print_mixed(error.counts, as_json)
         raise
     further = [f"--set dataset.{key}={_as_typed(value)}" for key, value in parameters.items()]
-    command = " ".join(["cryoreg pretrain", f"--dataset {found.reader}", f"--data {shlex.quote(str(data))}", *further])
+    named = str(data) if found.path in (None, str(root)) else found.path
+    command = " ".join(["cryoreg pretrain", f"--dataset {found.reader}", f"--data {shlex.quote(named)}", *further])
     record = _plain(found) | {"next": command}
     if as_json:
         terminal.result(describing.to_json(record))

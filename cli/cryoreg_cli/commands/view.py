@@ -93,6 +93,7 @@ def _read(
     from cryoreg.config import absolute, choose_dataset, find_project
     from cryoreg.datasets.id_lists import read_ids
     from cryoreg.datasets.origins import inputs_of
+    from cryoreg.datasets.table_sources import data_of_table, with_groups
     from cryoreg.errors import DataError
 
     root = None if data is None else absolute(data)
@@ -106,11 +107,12 @@ def _read(
             facts, note = library.facts_of_single(root, settings, find_project())
             _tell([note] if note else [])
             return [library.single(root, facts)], {str(root)}
+    root, table = (None, None) if root is None else data_of_table(root, "`cryoreg view DATA`")
     spec = choose_dataset(root, dataset, settings, find_project())[0].spec
-    opened = spec.load()
+    opened = with_groups(spec.load(), table)
     _tell(opened.notes)
-    indices = find(opened, read_ids(ids)) if ids else choose(opened, count)
-    return library.subjects(opened, indices), inputs_of(opened, spec)
+    indices = find(opened, read_ids(ids)) if ids else choose(opened, count, labelled=table is not None)
+    return library.subjects(opened, indices), inputs_of(opened, spec) | ({str(table)} if table else set())
 
 
 def _tell(notes: Iterable[str]) -> None:

@@ -133,8 +133,18 @@ def _places(path: str, table: pd.DataFrame, unit_told: bool) -> tuple[NDArray[np
         if found is not None:
             shifts = _triple(path, table, _SHIFTS)
             return found if shifts is None else found + shifts, size or told or 0.0
+    _refuse_classes(path, table)
     listed = ", ".join(map(str, table.columns))
     refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
+
+
+def _refuse_classes(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where a table says of which class particles are, as cryoreg writes it, and not where."""
+    if "id" not in table or not {"class", "cluster", "prediction"} & {*table}:
+        return
+    files = {name for name in texts(table, "file") if name} if "file" in table else set()
+    whose, what = (f"of {files.pop()}", "that") if len(files) == 1 else ("and not of which data", "these")
+    refuse(path, f"says classes {whose}, but no places; give {what}, and this table where classes are asked for")
 
 
 def _check_other_units(path: str, table: pd.DataFrame, voxels: NDArray[np.float64]) -> None:
