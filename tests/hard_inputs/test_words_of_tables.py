@@ -198,3 +198,14 @@ def test_a_place_of_two_classes(classes: str, told: str, tmp_path: Path) -> None
     write_coded(tmp_path / "TS_01.mrc")
     path = csv("x,y,z,class", *(f"10,11,12,{name}" for name in classes), "1,2,3,c")(tmp_path)
     assert any(told in note for note in TomogramParticles(path, box=2).notes)
+
+
+@pytest.mark.parametrize(("size", "told"), [(10.04, True), (10.01, False), (10.3, False)])
+def test_a_binning_that_may_not_be_whole_is_told(size: float, told: bool, tmp_path: Path) -> None:
+    """At the far edge, 200 voxels away, 0.4 % is 0.8 of a voxel."""
+    write_coded(tmp_path / "TS_01.mrc", voxel_size=size, shape=(8, 8, 200))
+    listed = TomogramParticles(star((20, 16, 16), rlnMicrographPixelSize=2.5)(tmp_path), box=4)
+    centred = star()(tmp_path)
+    write_star(centred, {"rlnTomoName": ["TS_01"], **coordinates(np.zeros((1, 3)), "rlnCenteredCoordinate{}Angst")})
+    for dataset in (listed, TomogramParticles(centred, box=4, coordinate_size=2.5)):
+        assert any("over 2.5 Å is 4.016" in note for note in dataset.notes) == told

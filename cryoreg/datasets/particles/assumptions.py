@@ -14,6 +14,8 @@ from cryoreg.datasets.particles.coordinates import (
 )
 from cryoreg.datasets.particles.particle_list import ParticleList
 
+_HALF_A_VOXEL = 0.5
+
 
 def assumptions(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> list[str]:
     """Return a line for each way in which coordinates are read; ``unit_size`` (Å per unit) is what the user says."""
@@ -38,7 +40,15 @@ def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> 
     count = 1 / ratio(unit, size, particles.unit != "angstrom")
     if particles.unit == "middle":
         frame = f" from the tomogram's middle, voxel {times([edge // 2 for edge in placed.tomogram.shape[::-1]])}"
-    return f"voxels of {unit:g} Å{frame} ({teller}), {count:.4g} to one of the tomogram"
+    return f"voxels of {unit:g} Å{frame} ({teller}), {count:.4g} to one of the tomogram{_rounded(placed, unit, count)}"
+
+
+def _rounded(placed: Placed, unit: float, count: float) -> str:
+    """Tell where a binning that is taken for whole moves particles, if it is not, by half a voxel or more."""
+    size = placed.tomogram.voxel_size
+    if not size or abs(size / unit / count - 1) * max(placed.tomogram.shape) < _HALF_A_VOXEL:
+        return ""
+    return f" (taken for whole, as headers round; {size:.5g} Å over {unit:.5g} Å is {size / unit:.5g})"
 
 
 def _teller(particles: ParticleList, unit_size: float | None) -> str:
@@ -52,4 +62,5 @@ def _centred(particles: ParticleList, placed: Placed, unit_size: float | None) -
     assert tilt is not None
     binning, unbinned = binning_of(particles, placed, tilt), placed.described.unbinned
     size = "of the tomogram's size" if unbinned is None else f"{times([int(edge) for edge in unbinned])} (x y z)"
-    return f"Å from the centre of a volume {size}, in pixels of {tilt:g} Å binned by {binning:.4g}"
+    told = "" if placed.described.binning else _rounded(placed, tilt, binning)
+    return f"Å from the centre of a volume {size}, in pixels of {tilt:g} Å binned by {binning:.4g}{told}"
