@@ -126,6 +126,17 @@ def test_the_final_model_tells_what_is_none_of_these(learner, tune, tmp_path):
     assert odd.doubts.strangers.familiarity.mean() < familiarity.mean() - 0.2
 
 
+@pytest.mark.parametrize(("learner", "apart"), [("linear_probe", False), ("full", True)])
+def test_scores_that_do_not_compare_between_encoders_are_warned_of(learner, apart, tune, source, capsys):
+    """`full` at this rate gives each fold features of its own."""
+    result = tune("known", learner=learner, lr=0.05)
+    capsys.readouterr()
+    for score in ("energy", "nearest", "max_softmax", "mahalanobis"):
+        cryoreg.predict(result.run_dir, dataset=source, device="cpu", none_of_these=score)
+        warned = f"warning: {score} does not compare between the models" in capsys.readouterr().err
+        assert warned == (apart and score in ("energy", "nearest"))
+
+
 def test_figures_are_of_the_table_that_is_written(tune):
     result = tune("probe", learner="linear_probe")
     evaluation = cryoreg.evaluate(result.run_dir)

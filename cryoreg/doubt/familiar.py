@@ -66,6 +66,11 @@ class Familiar(NamedTuple):
         reference = learn_reference(names_of(components), seen(validation), seen(training), classes)
         return cls(known, table, validation.answers.predictions, chosen, qualities, centre, components, reference)
 
+    @property
+    def by_folds_of_their_own(self) -> bool:
+        """Whether models of a cross-validation speak for this one, each with features of its own: none are compared."""
+        return self.components.shape[1] == 0
+
     def seen(self, answers: Answers, groups: Groups) -> Seen:
         """Return what `drift.differences` compares."""
         names, values = names_of(self.components), properties(self.known, self.centre, self.components, answers)

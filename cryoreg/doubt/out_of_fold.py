@@ -22,7 +22,7 @@ from cryoreg.doubt.familiar import COMPONENTS, Familiar, Shown, names_of, proper
 from cryoreg.doubt.strangeness import SCORES, Floats, Known, learn, principal_axes, strangeness
 
 Rows = NDArray[np.int64]
-_COMPARABLE = ("max_softmax", "mahalanobis")
+COMPARABLE = ("max_softmax", "mahalanobis")
 """Scores that compare between models of other features: in a first look, `energy` and `nearest` marked too many."""
 _POSITIVE = np.array([name != "energy" for name in SCORES])
 _TINY, _NARROWEST, _HIGHEST = 1e-300, 1e-9, 80.0
@@ -63,7 +63,7 @@ def learn_from_folds(training: Shown, samples: Rows, folds: Sequence[Fold], held
     )
     if not shared:
         names, seen = APPEARANCE, seen._replace(values=seen.values[:, [names.index(name) for name in APPEARANCE]])
-    chosen, qualities = _chosen(folds, tuple(SCORES) if shared else _COMPARABLE)
+    chosen, qualities = _chosen(folds, tuple(SCORES) if shared else COMPARABLE)
     reference = learn_reference(names, seen, _nobody(seen), classes)
     return Familiar(known, np.concatenate(tables), seen.predictions, chosen, qualities, centre, components, reference)
 

@@ -10,6 +10,7 @@ from cryoreg.doubt.answers import Answers
 from cryoreg.doubt.drift import LEAST_REFERENCE, Difference, differences
 from cryoreg.doubt.familiar import NONE_BELOW, Familiar
 from cryoreg.doubt.familiar_file import load_familiar
+from cryoreg.doubt.out_of_fold import COMPARABLE
 from cryoreg.doubt.strangeness import SCORES
 from cryoreg.doubt.words import describe, family
 from cryoreg.errors import ConfigError
@@ -18,6 +19,10 @@ from cryoreg.predictions import Doubts, Strangers
 from cryoreg.runs.networks import recorded_spec
 
 AUTO, OFF = "auto", "off"
+_APART = (
+    "warning: {score} does not compare between the models of a cross-validation whose encoder learns, too, and may "
+    f"mark far too many as none of these; say --none-of-these {' or '.join(COMPARABLE)}"
+)
 
 
 class Doubter(NamedTuple):
@@ -44,13 +49,16 @@ class Doubter(NamedTuple):
         return differences(self.familiar.reference, self.familiar.seen(answers, groups))
 
     def notes(self) -> list[str]:
-        """Return what cannot be told, as the validation split is too small."""
+        """Return what cannot be told: the validation split is too small, or a score does not compare between models."""
         known = len(self.familiar.predictions)
+        apart = self.familiar.by_folds_of_their_own and self.score not in (OFF, *COMPARABLE)
+        lines = [_APART.format(score=self.score)] if apart else []
         if known >= LEAST_REFERENCE:
-            return []
+            return lines
         return [
+            *lines,
             f"note: {known} validation subtomograms are too few to tell what is none of the classes, or whether these "
-            f"data are like those; {LEAST_REFERENCE} are needed"
+            f"data are like those; {LEAST_REFERENCE} are needed",
         ]
 
 
