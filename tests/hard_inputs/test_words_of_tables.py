@@ -209,3 +209,18 @@ def test_a_binning_that_may_not_be_whole_is_told(size: float, told: bool, tmp_pa
     write_star(centred, {"rlnTomoName": ["TS_01"], **coordinates(np.zeros((1, 3)), "rlnCenteredCoordinate{}Angst")})
     for dataset in (listed, TomogramParticles(centred, box=4, coordinate_size=2.5)):
         assert any("over 2.5 Å is 4.016" in note for note in dataset.notes) == told
+
+
+@pytest.mark.parametrize("tilts", [(60, -60), (0, 0), (-1.05, 1.05), (-300, 300), (30, 120)])
+def test_tilts_that_are_no_range_of_degrees(tilts: tuple[float, float], tmp_path: Path) -> None:
+    for path in (
+        csv("x,y,z,tilt_min,tilt_max", "10,11,12,{},{}".format(*tilts))(tmp_path),
+        star(cryoregTiltMin=[tilts[0]], cryoregTiltMax=[tilts[1]])(tmp_path),
+    ):
+        with pytest.raises(DataError, match="no smallest and largest tilt in degrees"):
+            read_particle_list(path)
+
+
+def test_contrast_in_capitals(tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    assert TomogramParticles(csv("x,y,z,contrast", "10,11,12,Dark")(tmp_path), box=4).contrast == "dark"

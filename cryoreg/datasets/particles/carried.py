@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io import relion
@@ -18,6 +19,7 @@ TILTS = ("cryoregTiltMin", "cryoregTiltMax")
 UNKNOWN = "unknown"
 IN_TEXT = dict(zip((CONTRAST, *TILTS, TILT_AXIS), ("contrast", "tilt_min", "tilt_max", "tilt_axis"), strict=True))
 """What text tables call them."""
+_UPRIGHT = 90.0
 _SIGNS = ("bright", "dark")
 _AXES = ("x", "y")
 
@@ -54,9 +56,26 @@ def of_text(table: pd.DataFrame) -> Carried:
 
 def tilts_of_star(path: str, table: pd.DataFrame) -> list[tuple[float, float] | None] | None:
     """Return the smallest and largest tilt of each particle, degrees; None where the list does not say."""
-    if not set(TILTS) <= set(table.columns):
+    return tilts_of(path, table, TILTS)
+
+
+def tilts_of(path: str, table: pd.DataFrame, columns: tuple[str, str]) -> list[tuple[float, float] | None] | None:
+    """Return two columns as the smallest and largest tilt of each particle, degrees; None where they are not there.
+
+    Raises `DataError`, with the first row, where they are no range of tilts.
+    """
+    if not set(columns) <= set(table.columns):
         return None
-    return list(zip(*(numbers(path, table, column).tolist() for column in TILTS), strict=True))
+    low, high = (numbers(path, table, column) for column in columns)
+    bad = np.flatnonzero(~((low >= -_UPRIGHT) & (low < high) & (high <= _UPRIGHT) & (high - low > np.pi)))
+    if len(bad):
+        row = bad[0]
+        refuse(
+            path,
+            f"has {columns[0]} {low[row]:g} and {columns[1]} {high[row]:g} in row {row}, no smallest and largest tilt "
+            "in degrees (-60 and 60); mend or remove the columns",
+        )
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _words(path: str, table: pd.DataFrame, column: str, known: Sequence[str]) -> list[str | None] | None:
@@ -70,7 +89,7 @@ def _words(path: str, table: pd.DataFrame, column: str, known: Sequence[str]) ->
 
 
 def _if_all(table: pd.DataFrame, column: str, known: Sequence[str]) -> list[str | None] | None:
-    found = texts(table, column) if column in table else []
+    found = [word and word.lower() for word in texts(table, column)] if column in table else []
     return found if {*found} <= {None, *known} and any(found) else None
 
 

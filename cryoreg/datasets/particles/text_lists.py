@@ -13,7 +13,7 @@ from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, triples, varied
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.carried import of_text
+from cryoreg.datasets.particles.carried import of_text, tilts_of
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 from cryoreg.datasets.particles.star_lists import check_one_tomogram, relion_list
 
@@ -80,7 +80,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
         varied(table, _LABELS),
         None if unit_told or size else _unit_sizes(path, table),
         shifts,
-        _tilts(path, table),
+        tilts_of(path, table, ("tilt_min", "tilt_max")),
         carried=of_text(table),
         notes=_not_read(path, table),
     )
@@ -202,10 +202,3 @@ def _tomogram_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns that may name tomograms, the surest first."""
     sure = [name for name in (*relion.TOMOGRAMS, *_TOMOGRAMS) if name in table]
     return [*sure, *(name for name in map(str, table) if name not in sure and _TOMOGRAM.fullmatch(name))]
-
-
-def _tilts(path: str, table: pd.DataFrame) -> list[tuple[float, float] | None] | None:
-    if not {"tilt_min", "tilt_max"} <= set(table.columns):
-        return None
-    low, high = numbers(path, table, "tilt_min"), numbers(path, table, "tilt_max")
-    return list(zip(low.tolist(), high.tolist(), strict=True))
