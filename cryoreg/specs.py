@@ -11,9 +11,17 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from cryoreg.errors import DataError
 from cryoreg.kinds import KINDS, Kind
@@ -42,6 +50,16 @@ __all__ = [
     "ViewPlan",
     "WeightsSpec",
 ]
+
+
+def _rising(given: tuple[float, float]) -> tuple[float, float]:
+    if not -90 <= given[0] < given[1] <= 90:
+        raise ValueError("should be the smallest and the largest tilt, between -90 and 90 degrees")
+    return given
+
+
+Tilts = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""The smallest and the largest tilt of a tilt series, degrees."""
 
 
 class Settings(BaseModel):

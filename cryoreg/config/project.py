@@ -17,7 +17,7 @@ from cryoreg.config.starts import Start, name_of_weights
 from cryoreg.config.validation import Entries, absolute, is_path, validated
 from cryoreg.errors import ConfigError
 from cryoreg.registry import suggestion
-from cryoreg.specs import DatasetSpec, Settings, Stated
+from cryoreg.specs import DatasetSpec, Settings, Stated, Tilts
 
 PROJECT_FILE = "cryoreg.toml"
 Of = Literal["tomograms", "subtomograms"]
@@ -31,21 +31,13 @@ def _names(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-def _rising(given: tuple[float, float]) -> tuple[float, float]:
-    if not -90 <= given[0] < given[1] <= 90:
-        raise ValueError("should be the smallest and the largest tilt, between -90 and 90 degrees")
-    return given
-
-
 class Facts(Settings):
     """What is true of files, where they do not say it themselves."""
 
     path: Path = Field(description="the file or folder of which all this is told")
     voxel_size: float | None = Field(None, gt=0, description="Å per voxel")
     contrast: Literal["bright", "dark"] | None = Field(None, description="how density looks in the files")
-    tilt_range: Annotated[tuple[float, float], AfterValidator(_rising)] | None = Field(
-        None, description="smallest and largest tilt, degrees"
-    )
+    tilt_range: Tilts | None = Field(None, description="smallest and largest tilt, degrees")
     tilt_axis: Literal["x", "y"] | None = Field(None, description="the axis of the tilt series, the beam being z")
     overrule: bool = Field(False, description="whether all this holds against what the files say of themselves")
 

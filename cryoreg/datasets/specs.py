@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cryoreg.datasets import recognition
 from cryoreg.errors import DataError
-from cryoreg.specs import DatasetSpec
+from cryoreg.specs import DatasetSpec, Tilts
 
 if TYPE_CHECKING:
     from cryoreg.contracts import SubtomogramDataset, Subtomograms
@@ -31,9 +31,7 @@ class FileDatasetSpec(DatasetSpec):
     contrast: Literal["bright", "dark"] | None = Field(
         None, description="how density looks in the files; dark is inverted, none leaves it as it is"
     )
-    tilt_range: tuple[float, float] | None = Field(
-        None, description="smallest and largest tilt, degrees, where the files do not say"
-    )
+    tilt_range: Tilts | None = Field(None, description="smallest and largest tilt, degrees, where the files do not say")
     tilt_axis: Literal["x", "y"] | None = Field(None, description="the axis of the tilt series, the beam being z")
 
     def build(self) -> SubtomogramDataset:

@@ -224,3 +224,14 @@ def test_tilts_that_are_no_range_of_degrees(tilts: tuple[float, float], tmp_path
 def test_contrast_in_capitals(tmp_path: Path) -> None:
     write_coded(tmp_path / "TS_01.mrc")
     assert TomogramParticles(csv("x,y,z,contrast", "10,11,12,Dark")(tmp_path), box=4).contrast == "dark"
+
+
+@pytest.mark.parametrize("tilts", [(60.0, -60.0), (0.0, 0.0), (-300.0, 300.0)])
+def test_tilts_that_the_user_says_rise(tilts: tuple[float, float], tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    path = csv("x,y,z", "10,11,12")(tmp_path)
+    command = ["extract", str(path), "--output", str(tmp_path / "set.h5"), "--tilt-range", *map(str, tilts)]
+    done = CliRunner().invoke(cryoreg, command)
+    assert done.exit_code != 0
+    assert "should be the smallest and the largest tilt" in done.output
+    assert not (tmp_path / "set.h5").exists()
