@@ -27,7 +27,7 @@ if [ "$device" = cuda ]; then
     { echo "gpu.sh: torch finds no CUDA device here; --device cpu rehearses the steps" >&2; exit 2; }
   rounds=4 steps=200 scenes=20000 minutes=10 scale=1 structures=""
 else
-  rounds=1 steps=6 scenes=64 minutes=0.5 scale=0.02 structures="--structures 40 --per-class 8"
+  rounds=1 steps=6 scenes=64 minutes=0.5 scale=0.02 structures="--structures 40 --epochs 30 --per-class 8"
 fi
 
 failed=0

@@ -2,9 +2,10 @@
 
     python benchmarks/weights.py [--work build/weights] [--minutes M] [--device cuda] [--out FILE.json]
 
-Made-up structures are simulated (--structures of them, --per-class scenes of each), an encoder learns to tell them
-apart (weights.toml), and its file is written for `cryoreg/weights/`: WORK/rb3d_universe.safetensors. Whatever is
-interrupted, by --minutes too, goes on when the command is given again. --out writes what it took, with the device.
+Made-up structures are simulated (--per-class scenes of each), an encoder learns to tell them apart (weights.toml), and
+its file is written for `cryoreg/weights/`: WORK/rb3d_universe.safetensors. It learns in stages, each of more structures
+(--structures) for so many epochs (--epochs), from the weights of the one before. Whatever is interrupted, by --minutes
+too, goes on when the command is given again. --out writes what the last stage took, with the device.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,51 +28,69 @@ import torch
 import cryoreg
 
 SETTINGS = Path(__file__).with_name("weights.toml")
+NAME = "rb3d_universe.safetensors"
 CRYOREG = (sys.executable, "-m", "cryoreg_cli")
 STOPPED = 128 + signal.SIGTERM
 """The exit status of a run that was told to stop, and has saved."""
 
 
 def main() -> None:
-    """Simulate, train, export; then say what it took."""
+    """Simulate, train and export, stage by stage; then say what it took."""
     options = _options()
-    store, run, weights = (options.work / name for name in ("universe.h5", "run", "rb3d_universe.safetensors"))
+    if len(options.structures) != len(options.epochs):
+        sys.exit("say as many --epochs as --structures: those of each stage")
+    weights: Path | None = None
+    for structures, epochs in zip(options.structures, options.epochs, strict=True):
+        weights = _stage(structures, epochs, weights, options)
+    final = options.work / NAME
+    shutil.copyfile(weights, final)
+    print(f"weights {final} ({final.stat().st_size / 1e6:.2f} MB); copy them into cryoreg/weights/")
+
+
+def _stage(structures: int, epochs: int, start: Path | None, options: argparse.Namespace) -> Path:
+    """Return the file of weights of a stage; end here where there is no time for it."""
+    folder = options.work / str(structures)
+    store, run, weights = (folder / name for name in ("universe.h5", "run", NAME))
     begun = time.monotonic()
     if not store.exists():
-        counts = ("--universe", str(options.structures), "--per-class", str(options.per_class))
+        folder.mkdir(parents=True, exist_ok=True)
+        counts = ("--universe", str(structures), "--per-class", str(options.per_class))
         _cryoreg("simulate", *counts, "--processes", str(os.cpu_count()), "--output", str(store))
-    simulated = time.monotonic()
-    before = _steps(run)
-    finished = _train(store, run, options)
-    if finished:
-        _cryoreg("export", str(run), "--half", "--portable", "--overwrite", "--output", str(weights))
-        print(f"weights {weights} ({weights.stat().st_size / 1e6:.2f} MB); copy them into cryoreg/weights/")
-    else:
-        print(f"stopped after {_steps(run)} steps; the same command goes on")
+    simulated, before = time.monotonic(), _steps(run)
+    finished = weights.exists() or _train(store, run, start, epochs, options)
     if options.out:
         seconds = time.monotonic() - simulated
-        _record(options, run, simulated - begun, seconds, _steps(run) - before, finished)
+        _record(options, structures, run, simulated - begun, seconds, _steps(run) - before, finished)
+    if not finished:
+        print(f"stopped after {_steps(run)} steps; the same command goes on")
+        sys.exit()
+    if not weights.exists():
+        _cryoreg("export", str(run), "--half", "--portable", "--output", str(weights))
+    return weights
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("build/weights"))
-    parser.add_argument("--structures", type=int, default=1500)
+    parser.add_argument("--structures", type=int, nargs="+", default=[1500, 4500], help="of each stage")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[30, 18], help="of each stage")
     parser.add_argument("--per-class", type=int, default=20)
-    parser.add_argument("--epochs", type=int, help="other than weights.toml says")
     parser.add_argument("--minutes", type=float, help="stop training after so many, saved")
+    parser.add_argument("--devices", type=int, default=1, help="processes that share a batch")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 
-def _train(store: Path, run: Path, options: argparse.Namespace) -> bool:
+def _train(store: Path, run: Path, start: Path | None, epochs: int, options: argparse.Namespace) -> bool:
     """Train for as long as there is time; return whether the run has ended."""
-    goes_on = (run / "checkpoints" / "last.ckpt").exists()
-    more = ("--resume",) if goes_on else ("--config", str(SETTINGS), "--dataset", "store", "--data", str(store))
-    if options.epochs and not goes_on:
-        more = (*more, "--epochs", str(options.epochs))
-    command = (*CRYOREG, "pretrain", *more, "--set", f"training.device={options.device}", "--run-dir", str(run))
+    if (run / "checkpoints" / "last.ckpt").exists():
+        more = ["--resume"]
+    else:
+        more = ["--config", str(SETTINGS), "--dataset", "store", "--data", str(store), "--epochs", str(epochs)]
+        more += ["--from", str(start)] if start else []
+    places = ["--set", f"training.device={options.device}", "--devices", str(options.devices)]
+    command = [*CRYOREG, "pretrain", *more, *places, "--run-dir", str(run)]
     process = subprocess.Popen(command)
     try:
         process.wait(options.minutes and 60 * options.minutes)
@@ -94,7 +114,13 @@ def _steps(run: Path) -> int:
 
 
 def _record(
-    options: argparse.Namespace, run: Path, simulating: float, training: float, steps: int, finished: bool
+    options: argparse.Namespace,
+    structures: int,
+    run: Path,
+    simulating: float,
+    training: float,
+    steps: int,
+    finished: bool,
 ) -> None:
     import tomllib
 
@@ -105,8 +131,8 @@ def _record(
         "machine": platform.machine(),
         "torch": torch.__version__,
         "cryoreg": cryoreg.__version__,
-        "structures": options.structures,
-        "scenes": options.structures * options.per_class,
+        "structures": structures,
+        "scenes": structures * options.per_class,
         "seconds_simulating": round(simulating, 1),
         "seconds_training": round(training, 1),
         "steps": steps,
