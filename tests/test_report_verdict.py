@@ -41,6 +41,7 @@ def test_a_good_classifier_is_trusted_and_says_why():
 
 def test_numbers_of_labels_that_differ_are_a_range():
     assert of(GOOD, learnt=(8, 30, 14)).sentences[0] == "8 to 30 labels a class"
+    assert of(GOOD, learnt=(1, 1)).sentences[0] == "1 label a class"
     assert not any("labels a class" in line for line in of(GOOD, learnt=()).sentences)
 
 

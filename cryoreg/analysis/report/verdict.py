@@ -77,7 +77,8 @@ def of_classifier(
     words = []
     if learnt:
         few, many = min(learnt), max(learnt)
-        words.append(Word(f"{few} labels a class" if few == many else f"{few} to {many} labels a class"))
+        number = f"{few} to {many} labels" if few < many else f"{few} label{'s' * (few != 1)}"
+        words.append(Word(f"{number} a class"))
     words += [] if evaluation is None else _of_figures(evaluation, wary, held_out)
     if evaluation is None:
         words.append(Word("nothing here has a label to be judged by", "with care"))
