@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from PIL import Image
 from support.command_line import cli, ok
 from support.mrc_writing import noise, state, write_mrc
 
+from cryoreg.config.project import Project
 from cryoreg.datasets.particles.lists import read_particle_list
 
 pytestmark = pytest.mark.filterwarnings("ignore:Data array contains NaN")  # mrcfile, of what tests write
@@ -122,6 +125,48 @@ def test_voxel_size_of_the_user_overrules_the_file(tmp_path) -> None:
     ok("pick", file, "--radius", RADIUS / 2, "--voxel-size", 5, "--output", tmp_path / "p.star")
     assert sorted(map(tuple, xyz(tmp_path / "p.star").astype(int).tolist())) == sorted(CENTRES)
     assert starfile.read(tmp_path / "p.star")["optics"]["rlnImagePixelSize"].tolist() == [5.0]
+
+
+TABLE = '[tomograms]\npath = "in"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "options"),
+    [
+        ("", []),
+        (TABLE, []),
+        (TABLE + "voxel_size = 5", []),
+        (TABLE + "voxel_size = 10", ["voxel_size=5.0"]),
+        (TABLE + "voxel_size = 5\noverrule = false", ["voxel_size=5.0"]),
+        (TABLE + 'contrast = "dark"\ntilt_axis = "x"', ["contrast=bright", "tilt_axis=y", "voxel_size=5.0"]),
+    ],
+)
+def test_the_next_line_goes_on_with_what_was_told_against_files_and_project(
+    tomogram, tmp_path, monkeypatch, before, options
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if before:
+        Path("cryoreg.toml").write_text(before)
+    told = ("--radius", RADIUS / 2, "--voxel-size", 5, "--contrast", "bright", "--tilt-axis", "y")
+    picked = ok("pick", "in", *told)
+    facts = Project.read(Path("cryoreg.toml")).tomograms
+    assert facts.overrule == (not options)
+    following = shlex.split(next(line for line in picked.splitlines() if line.startswith("next ")))[2:]
+    assert [word.removeprefix("dataset.") for word in following if word.startswith("dataset.")] == options
+    extracted = ok(*following)
+    seen = json.loads(cli("inspect", "particles.h5", "--json").stdout)
+    assert (seen["voxel_size"], seen["contrast"], seen["tilt_axis"]) == (5.0, "bright", "y")
+    if not options:
+        assert "voxel size 5 Å, density bright, tilt axis y from cryoreg.toml" in extracted
+        assert json.loads(cli("inspect", "picks.star", "--json").stdout)["voxel_size"] == 5
+
+
+def test_headers_that_agree_are_not_overruled(tomogram, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    picked = ok("pick", "in", "--radius", RADIUS, "--voxel-size", 10)
+    facts = Project.read(Path("cryoreg.toml")).tomograms
+    assert (facts.voxel_size, facts.overrule) == (10.0, False)
+    assert "--set" not in picked
 
 
 def test_subvoxel(tmp_path) -> None:

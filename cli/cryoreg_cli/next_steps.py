@@ -18,10 +18,18 @@ _WEIGHTS = "rb3d_universe"
 _BEST = ("--recipe", "best")
 
 
-def after_tomograms(list_: Path, box: int | None = None) -> str:
-    """Return what may follow a list of particles in tomograms: boxes around them."""
+def after_tomograms(list_: Path, box: int | None = None, told: Mapping[str, object] | None = None) -> str:
+    """Return what may follow a list of particles in tomograms: boxes around them.
+
+    ``told`` are facts that `cryoreg extract` must be told of the tomograms.
+    """
     edge = ["--box", str(box)] if box else []
-    return _command("extract", str(list_), *edge, "--output", *free("particles.h5"))
+    facts = [word for key, value in (told or {}).items() for word in ("--set", f"dataset.{key}={_plain(value)}")]
+    return _command("extract", str(list_), *edge, *facts, "--output", *free("particles.h5"))
+
+
+def _plain(value: object) -> str:
+    return str([*value] if isinstance(value, tuple) else value)
 
 
 def after_data(dataset: Subtomograms, path: Path, settings: Iterable[str] = ()) -> str | None:

@@ -28,6 +28,7 @@ _FACTS = {
     "contrast": ("dark", 'how density looks in the files: "dark" or "bright"'),
     "tilt_range": ([-60.0, 60.0], "smallest and largest tilt, degrees"),
     "tilt_axis": ("y", 'the axis of the tilt series, the beam being z: "x" or "y"'),
+    "overrule": (True, "where it is the files that are wrong"),
 }
 """Key -> an example, and what it means."""
 _WIDTH = 40
@@ -62,6 +63,8 @@ def add(file: Path, table: Of, values: Values, by: str) -> list[str]:
     old, given = before.get(table, {}), _relative(file, values)
     if "path" in old and not _same(file, old["path"], given["path"]):
         return []
+    if any(old[key] != _plain(value) for key, value in given.items() if key in old and key not in ("path", "overrule")):
+        given.pop("overrule", None)  # under which what the file says otherwise would hold, too
     new = {key: value for key, value in given.items() if key not in old}
     lines = [f"{key} = {_toml(value)}".ljust(_WIDTH) + f"  # by `cryoreg {by}`\n" for key, value in new.items()]
     changed = _with_lines(text, table, lines, table in before)
@@ -85,7 +88,8 @@ def remember(table: Of, values: Values, output: Path, by: str) -> str | None:
             return f"{project.shown} learnt {', '.join(added)} from `cryoreg {by}`" if added else None
         if not output.absolute().is_relative_to(here):
             return None
-        return f"{shown_path(begin(here, {}, {table: values}))}, facts for the commands that follow; look at it"
+        over = ", over what the files say" if values.get("overrule") else ""
+        return f"{shown_path(begin(here, {}, {table: values}))}, facts for the commands that follow{over}; look at it"
     except OSError:
         return None
 
@@ -116,7 +120,11 @@ def _lines(known: Mapping[str, tuple[object, str]], given: Values) -> str:
 
 def _toml(value: object) -> str:
     """Write a text, a number or a list of them as TOML, of whose texts those of JSON are some."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False, default=str)
+    return json.dumps(_plain(value), ensure_ascii=False, default=str)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _with_lines(text: str, table: str, lines: list[str], there: bool) -> str | None:

@@ -73,13 +73,19 @@ def check_sizes(measure: Callable[[], OwnSizes], told: float | None, stated: Sta
     """
     if told is None or stated.overrule or "voxel_size" not in stated.keys:
         return
-    for file, size in measure().items():
-        if size not in (None, UNSET) and not same_size(size, told):
-            refuse(
-                file,
-                f"has voxels of {size:.4g} Å, and {stated.file} says {told:g} Å; {_advice(stated)}, or say "
-                "--set dataset.voxel_size=<Å>",
-            )
+    for file, size in contradicting(measure(), told).items():
+        refuse(
+            file,
+            f"has voxels of {size:.4g} Å, and {stated.file} says {told:g} Å; {_advice(stated)}, or say "
+            "--set dataset.voxel_size=<Å>",
+        )
+
+
+def contradicting(sizes: OwnSizes, told: float) -> dict[str, float]:
+    """Return the files whose own voxel size, Å, is not the one that is told of them; 1 Å is none."""
+    return {
+        file: size for file, size in sizes.items() if size is not None and size != UNSET and not same_size(size, told)
+    }
 
 
 def _measured(measure: Measure, opened: SubtomogramDataset, spec: DatasetSpec, stated: Stated) -> OwnSizes:

@@ -10,7 +10,7 @@ from cryoreg.config import Project
 from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.particles.carried import single
 from cryoreg.datasets.stated import check_sizes, words
-from cryoreg.datasets.tomograms.files import header_sizes
+from cryoreg.datasets.tomograms.files import against_headers, header_sizes
 from cryoreg.datasets.tomograms.kinds import ZARR, tomograms_in
 from cryoreg.picking.picks import Picks
 from cryoreg.picking.proposals import AskedContrast
@@ -54,9 +54,27 @@ class Told(NamedTuple):
             return {}
         if {*tomograms_in(folder)} != {file.name for file in files}:
             return {"path": folder}
+        overrule = self._overrules(found) or None
+        return {"path": folder, **self._asdict(), "contrast": self._contrast(found), "overrule": overrule}
+
+    def against(self, project: Project | None, found: Sequence[Picks]) -> dict[str, object]:
+        """Return what a command that reads these tomograms must be told, as a project does not say the same of them."""
+        facts = None if project is None else project.tomograms
+        if facts is None or not all(facts.covers(picks.path) for picks in found):
+            return {}
+        told = {**self._asdict(), "contrast": self._contrast(found)}
+        both = {key: (value, getattr(facts, key)) for key, value in told.items() if value is not None}
+        other = {key: value for key, (value, fact) in both.items() if fact not in (None, value)}
+        if facts.voxel_size is not None and not facts.overrule and self._overrules(found):
+            other["voxel_size"] = self.voxel_size
+        return other
+
+    def _contrast(self, found: Sequence[Picks]) -> object:
         asked = self.contrast if self.contrast != "auto" else None
-        contrast = asked or single(picks.verdict.contrast if picks.verdict.decided else None for picks in found)
-        return {"path": folder, **self._asdict(), "contrast": contrast}
+        return asked or single(picks.verdict.contrast if picks.verdict.decided else None for picks in found)
+
+    def _overrules(self, found: Sequence[Picks]) -> bool:
+        return against_headers([picks.path for picks in found], self.voxel_size)
 
 
 NOTHING = Told()

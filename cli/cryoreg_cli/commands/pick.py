@@ -121,7 +121,7 @@ def pick(
             telling.tell(f"note: {note}")
         picked = run_pick(paths, chosen, Outputs(output, picture, overwrite), told)
     learnt = remember("tomograms", told.learnt(picked.picks), picked.star, "pick")
-    next = next_steps.after_tomograms(picked.star)
+    next = next_steps.after_tomograms(picked.star, told=told.against(find_project(), picked.picks))
     if as_json:
         return terminal.result(describing.to_json({**picked.to_dict(), "project": learnt, "next": next}))
     lines = picked.lines()

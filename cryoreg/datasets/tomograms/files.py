@@ -21,7 +21,9 @@ from cryoreg.datasets.io.tomogram import Tomogram as Tomogram  # where others lo
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.datasets.io.voxel_sizes import edge_length
 from cryoreg.datasets.resampling import sample_box
+from cryoreg.datasets.stated import contradicting
 from cryoreg.datasets.tomograms.kinds import MRC, STACKS, TIFF, kind_of, other_kind, refuse_kind
+from cryoreg.errors import DataError
 
 
 def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram:
@@ -53,6 +55,16 @@ def notes_on(tomograms: Iterable[Tomogram]) -> Iterator[tuple[str, str]]:
 def header_sizes(files: Iterable[str | Path]) -> dict[str, float | None]:
     """Return file -> Å per voxel as its header says; a level of an OME-Zarr image is chosen by it, and left out."""
     return {os.fspath(file): open_tomogram(file).voxel_size for file in files if not os.path.isdir(file)}
+
+
+def against_headers(files: Iterable[str | Path], voxel_size: float | None) -> bool:
+    """Tell whether a voxel size (Å) that is told of files contradicts a header, be it by voxels that are no cubes."""
+    if voxel_size is None:
+        return False
+    try:
+        return bool(contradicting(header_sizes(files), voxel_size))
+    except DataError:
+        return True
 
 
 class MrcTomogram(Tomogram):
