@@ -57,13 +57,9 @@ def test_evaluate_gives_the_figures_of_then(old):
 def test_predict_says_what_it_said_then():
     told = rows(OLD / "finetune" / "predictions.csv")
     now = cryoreg.predict(OLD / "finetune", device="cpu", workers=0)
-    chances = np.array([[float(row[name]) for name in now.classes] for row in told])
+    assert [now.classes[each] for each in now.predictions] == [row["class"] for row in told]
+    chances = [[float(row[name]) for name in now.classes] for row in told]
     np.testing.assert_allclose(now.probabilities, chances, atol=1e-4)
-    said = [now.classes.index(row["class"]) for row in told]
-    tied = chances.max(1) == np.sort(chances, 1)[:, -2]  # in the four digits of the file: the last bits decide
-    assert (now.predictions == said)[~tied].all()
-    assert tied.sum() < len(told) / 3
-    assert (chances[np.arange(len(told)), now.predictions] == chances.max(1)).all()
 
 
 def test_the_encoders_open():

@@ -78,8 +78,8 @@ class _Explained:
     def __init__(self, module: Encoder | Learner, volume: Tensor) -> None:
         self.module = module
         self.encoder = module.encoder if isinstance(module, Learner) else module
-        with torch.enable_grad():  # as where the scores are: without a gradient, encoders may compute otherwise
-            self._expected = self.encoder.forward_features(volume).detach()
+        with torch.no_grad():
+            self._expected = self.encoder.forward_features(volume)
         if self._expected[0, 0].numel() == 1:
             box = "×".join(map(str, volume.shape[2:]))
             raise ConfigError(f"reduces a box of {box} voxels to a single cell, which has no places to tell; {_COARSE}")

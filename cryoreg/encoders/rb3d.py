@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cryoreg.contracts import Encoder
 from cryoreg.encoders.spectrum import with_spectrum
@@ -57,8 +55,7 @@ class RB3D(Encoder):
         whole = self.training and isinstance(self.norm1, nn.BatchNorm3d)
         chunked = x.device.type == "cpu" and not whole and not torch.compiler.is_exporting()
         parts = x.split(max(1, _STEM_VOXELS // x.shape[2:].numel())) if chunked else [x]
-        convolve = together(self.conv1, self.norm1)
-        return torch.cat([self._pool(convolve(part)) for part in parts]).relu_()
+        return torch.cat([self._pool(self.norm1(self.conv1(part))) for part in parts]).relu_()
 
     def _pool(self, x: Tensor) -> Tensor:
         # A maximum is exact in any precision, but autocast on a CPU would copy its largest tensor to float32.
@@ -86,10 +83,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, width, D, H, W) to the same shape."""
-        right = together(self.conv1, self.norm1)(x)
-        left = F.relu(together(self.conv2, self.norm2)(x))
-        left = F.relu(together(self.conv3, self.norm3)(left))
-        left = together(self.conv4, self.norm4)(left)
+        right = self.norm1(self.conv1(x))
+        left = F.relu(self.norm2(self.conv2(x)))
+        left = F.relu(self.norm3(self.conv3(left)))
+        left = self.norm4(self.conv4(left))
         return torch.cat((left, right), dim=1).relu_()
 
 
@@ -102,19 +99,6 @@ def normalisation(norm: Norm, channels: int) -> nn.Module:
             return nn.GroupNorm(math.gcd(8, channels), channels)
         case _:
             return nn.Identity()
-
-
-def together(convolution: nn.Conv3d, norm: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return what convolves, then normalises.
-
-    Where nothing is learnt, batch normalisation is part of the weights, which saves a pass over what is convolved.
-    """
-    learns = norm.training or torch.is_grad_enabled() or torch.compiler.is_exporting()
-    if learns or not isinstance(norm, nn.BatchNorm3d) or norm.running_mean is None or norm.running_var is None:
-        return lambda x: norm(convolution(x))
-    mean, variance, affine = norm.running_mean, norm.running_var, (norm.weight, norm.bias)
-    weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, mean, variance, norm.eps, *affine)
-    return lambda x: F.conv3d(x, weight, bias, padding=convolution.padding)
 
 
 def _initialise(layer: nn.Module) -> None:
