@@ -32,7 +32,8 @@ class Encoder(nn.Module, ABC):
     turns: Turns = 1
     """How many turned copies of each volume features are averaged over while the network is not training.
 
-    `cryoreg.turns.rotation_group` says which: a group, so that none of its rotations changes the features.
+    `cryoreg.turns.rotation_group` says which: a group, so that none of its rotations changes the features. On a CPU
+    they are taken in several threads: ``forward``, in evaluation, must not write to the network.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
