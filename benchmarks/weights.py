@@ -28,7 +28,7 @@ import torch
 import cryoreg
 
 SETTINGS = Path(__file__).with_name("weights.toml")
-NAME = "rb3d_universe.safetensors"
+NAME = "rb3d_universe"
 CRYOREG = (sys.executable, "-m", "cryoreg_cli")
 STOPPED = 128 + signal.SIGTERM
 """The exit status of a run that was told to stop, and has saved."""
@@ -42,7 +42,7 @@ def main() -> None:
     weights: Path | None = None
     for structures, epochs in zip(options.structures, options.epochs, strict=True):
         weights = _stage(structures, epochs, weights, options)
-    final = options.work / NAME
+    final = options.work / f"{NAME}.safetensors"
     shutil.copyfile(weights, final)
     print(f"weights {final} ({final.stat().st_size / 1e6:.2f} MB); copy them into cryoreg/weights/")
 
@@ -50,7 +50,7 @@ def main() -> None:
 def _stage(structures: int, epochs: int, start: Path | None, options: argparse.Namespace) -> Path:
     """Return the file of weights of a stage; end here where there is no time for it."""
     folder = options.work / str(structures)
-    store, run, weights = (folder / name for name in ("universe.h5", "run", NAME))
+    store, run, weights = (folder / name for name in ("universe.h5", "run", f"{NAME}-{structures}.safetensors"))
     begun = time.monotonic()
     if not store.exists():
         folder.mkdir(parents=True, exist_ok=True)
