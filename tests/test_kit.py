@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,24 @@ def test_two_ranks_form_a_group_and_a_failure_leaves_nothing_behind() -> None:
     assert elsewhere.on_two_ranks(rank_of) == [0, 1]
     with pytest.raises(CheckFailed, match="ValueError: no wonder"):
         elsewhere.on_two_ranks(complain_on_the_first)
+    assert elsewhere.on_two_ranks(rank_of) == [0, 1]
+
+
+def miss_each_other(rank: int) -> None:
+    """Fail to meet, as ranks do whose connection breaks: torch goes on counting groups where it was."""
+    if rank == 0:
+        distributed.destroy_process_group()
+        distributed.init_process_group(
+            "gloo", store=distributed.HashStore(), rank=0, world_size=2, timeout=timedelta(seconds=0.2)
+        )
+
+
+@pytest.mark.slow
+def test_ranks_that_missed_each_other_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "TIMEOUT", 15.0)
+    with pytest.raises(CheckFailed, match=r"in a spawned process: \w*Error: "):
+        elsewhere.on_two_ranks(miss_each_other)
+    monkeypatch.undo()
     assert elsewhere.on_two_ranks(rank_of) == [0, 1]
 
 

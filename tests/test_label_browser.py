@@ -253,6 +253,25 @@ def rename(browser, old, new):
     press(browser, Keys.BACKSPACE, *new, Keys.ENTER)
 
 
+def test_what_is_clicked_is_not_drawn_anew_meanwhile(session, browser):
+    """A press and its release may have a label, or a new class, between them; so may two presses of Tab."""
+    with serving(session) as (url, _):
+        open_page(browser, url)
+        button, pen = (
+            browser.find_element("css selector", f"#classes li:first-child .{each}") for each in ("class", "rename")
+        )
+        session.name_class("arch")
+        session.label([Row(4, "ring", "")], "elsewhere")
+        wait(lambda: "1 so far" in button.get_attribute("aria-label"))
+        assert browser.execute_script(NAMES) == ["ring", "rod", "arch", "junk"]
+        browser.execute_script("arguments[0].focus()", button)
+        session.label([Row(5, "ring", "")], "elsewhere")
+        wait(lambda: "2 so far" in button.get_attribute("aria-label"))
+        assert browser.switch_to.active_element == button
+        pen.click()
+        assert browser.switch_to.active_element.get_attribute("value") == "ring"
+
+
 def test_a_class_that_nothing_has_yet_is_kept(session, browser, trained):
     """A reload, another page at the same time, and another start know it; renamed, it keeps its key."""
     other = Session(trained.dataset, session.file.path, "my particles", ["ring", "rod"])

@@ -44,6 +44,8 @@ def on_two_ranks(
         for worker, job in zip(workers, jobs, strict=True):
             worker.send(job)
         answers = [worker.answer() for worker in workers]  # all, or the next job would get one that is left
+    if not all(works for works, _ in answers):
+        _dismiss()  # torch counts groups, those that did not come about too: these two might never meet again
     return [cast(Result, _result(answer)) for answer in answers]
 
 
@@ -53,6 +55,7 @@ def _on_rank(rank: int, meeting: str, work: Callable[[], object]) -> object:
     limit = timedelta(seconds=TIMEOUT / 3)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=limit)
     try:
+        distributed.barrier()  # whoever leaves while the other still connects would break its connection
         return work()
     finally:
         distributed.destroy_process_group()
@@ -90,8 +93,7 @@ class _Worker:
             failure = "it does not end"
         except (EOFError, OSError):
             failure = "the process died"
-        self.process.kill()
-        _worker.cache_clear()
+        _dismiss()
         return False, failure
 
 
@@ -102,9 +104,19 @@ def _result(answer: _Answer) -> object:
     return result
 
 
-@functools.cache
+_WORKERS: dict[int, _Worker] = {}
+
+
 def _worker(number: int) -> _Worker:
-    return _Worker()
+    if number not in _WORKERS:
+        _WORKERS[number] = _Worker()
+    return _WORKERS[number]
+
+
+def _dismiss() -> None:
+    """End the processes that there are; the next job gets new ones."""
+    while _WORKERS:
+        _WORKERS.popitem()[1].process.kill()
 
 
 def _serve(connection: Connection) -> None:

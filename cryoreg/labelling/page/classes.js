@@ -7,25 +7,40 @@ const counts = (rows) => {
   return found;
 };
 
+// A class's line stays while its name does: a button that went and came again would lose a click begun on it, and the focus.
+const lines = new Map();
+
+function line(name, key, count) {
+  const { item, button, dot, sign, number } = lines.get(name) ?? makeLine(name);
+  dot.style.background = colourOf(name);
+  sign.textContent = key;
+  sign.hidden = !key;
+  number.textContent = String(count);
+  button.setAttribute("aria-label", `${name}: label the selected; ${count} so far${key ? `; key ${key}` : ""}`);
+  return item;
+}
+
+function makeLine(name) {
+  const item = document.createElement("li"), button = make(item, "button", null, { type: "button", class: "class" });
+  const dot = make(button, "span", null, { class: "dot" });
+  make(button, "span", name, { class: "name" });
+  const sign = make(button, "kbd"), number = make(button, "span", null, { class: "count" });
+  button.addEventListener("click", () => give(name));
+  const rename = make(item, "button", "✎", { type: "button", class: "rename", "aria-label": `rename ${name}`, title: "rename" });
+  rename.addEventListener("click", () => edit(item, name));
+  const made = { item, button, dot, sign, number };
+  lines.set(name, made);
+  return made;
+}
+
 function draw() {
   const list = find("#classes"), number = counts(data.ids.keys());
   if (list.querySelector("form")) return;  // somebody types
-  const at = [...list.querySelectorAll("button")].indexOf(document.activeElement);
-  list.replaceChildren();
-  const line = (name, key) => {
-    const item = make(list, "li"), button = make(item, "button", null, { type: "button", class: "class" });
-    make(button, "span", null, { class: "dot" }).style.background = colourOf(name);
-    make(button, "span", name, { class: "name" });
-    if (key) make(button, "kbd", key);
-    make(button, "span", String(number.get(name) ?? 0), { class: "count" });
-    button.setAttribute("aria-label", `${name}: label the selected; ${number.get(name) ?? 0} so far${key ? `; key ${key}` : ""}`);
-    button.addEventListener("click", () => give(name));
-    const rename = make(item, "button", "✎", { type: "button", class: "rename", "aria-label": `rename ${name}`, title: "rename" });
-    rename.addEventListener("click", () => edit(item, name));
-  };
-  keyed().forEach((name, place) => line(name, place < 9 ? String(place + 1) : ""));
-  line(data.junk, "0");
-  list.querySelectorAll("button")[at]?.focus();
+  const names = [...keyed(), data.junk], keyOf = (name, place) => (name === data.junk ? "0" : place < 9 ? String(place + 1) : "");
+  for (const name of lines.keys()) if (!names.includes(name)) lines.delete(name);
+  const items = names.map((name, place) => line(name, keyOf(name, place), number.get(name) ?? 0));
+  items.forEach((item, place) => { if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null); });
+  while (list.children.length > items.length) list.lastChild.remove();
   const done = [...number.values()].reduce((sum, each) => sum + each, 0);
   find("#progress").textContent = `${done} of ${data.ids.length} labelled · kept in ${data.file}`;
   find("#undo").disabled = !canUndo();
@@ -61,6 +76,7 @@ function edit(item, name) {
       nameClass(now, name);
       if (rows.length) label(rows, now, "rename");
     }
+    lines.delete(name);
     form.remove();
     draw();
     find("#grid").focus();
