@@ -1,10 +1,12 @@
-"""Imports of large libraries without looking for garbage meanwhile."""
+"""Imports of large libraries without looking for garbage meanwhile, or while something else works."""
 
 from __future__ import annotations
 
 import gc
+import importlib
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -20,3 +22,23 @@ def quick_imports() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+@contextmanager
+def imported_meanwhile(*modules: str) -> Iterator[None]:
+    """Import modules in a thread while what stands below works, which is quicker where that seldom holds Python's lock.
+
+    What is wrong with one is left to the import that follows.
+    """
+
+    def import_all() -> None:
+        with suppress(ImportError), quick_imports():
+            for module in modules:
+                importlib.import_module(module)
+
+    thread = threading.Thread(target=import_all, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

@@ -27,23 +27,32 @@ def bar_of(voxels: float, voxel_size: float | None) -> Bar:
     return Bar(length / (voxel_size or 1), _with_unit(length, voxel_size))
 
 
-def scale_bar(axes: Axes, voxels: float, voxel_size: float | None) -> None:
-    """Draw a bar of a round length into a panel that is ``voxels`` wide; in voxels where their size (Å) is unknown."""
+def scale_bar(
+    axes: Axes, voxels: float, voxel_size: float | None, place: tuple[float, float, float, float] | None = None
+) -> None:
+    """Draw a bar of a round length into a picture that is ``voxels`` wide; in voxels where their size (Å) is unknown.
+
+    ``place``: the picture's left, bottom, width and height in the axes' units; None: it fills them, voxel by voxel.
+    """
     from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
     length, text = bar_of(voxels, voxel_size)
+    unit = 1.0 if place is None else place[2] / voxels
+    where = {} if place is None else {"bbox_to_anchor": Bbox.from_bounds(*place), "bbox_transform": axes.transData}
     bar = AnchoredSizeBar(
         axes.transData,
-        length,
+        length * unit,
         text,
         "lower right",
         pad=0.3,
         sep=2,
         color="white",
         frameon=False,
-        size_vertical=max(0.6, voxels / 60),
+        size_vertical=max(0.6, voxels / 60) * unit,
         fontproperties={"size": 7},
+        **where,
     )
     outline = withStroke(linewidth=2, foreground="black")
     for artist in (bar.size_bar, bar.txt_label):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 
 import mrcfile
 import numpy as np
@@ -221,18 +222,22 @@ def test_of_a_run(tuned):
 
 def test_the_figure_shows_slices_under_the_maps_of_each_network(tuned):
     trained = Trained.classifier(tuned)
-    panels = draw_comparison(compare_networks(trained, [0, 12])).axes[:-1]
+    page = draw_comparison(compare_networks(trained, [0, 12])).axes[0]
+    panels = defaultdict(list)  # place -> what is drawn there, in that order
+    for picture in page.images:
+        panels[tuple(picture.get_extent())].append(picture.get_array())
     assert len(panels) == 2 * 3 * 4
     volume = normalise(trained.dataset[12].volume[None])[0, 0].numpy()
     networks = (trained.untrained(), trained.encoder_alone(), trained)
     maps = [slices.central_slices(grad_cam(network, 12)) for network in networks]
     expected = {id(plane): plane.image for planes in maps for plane in planes}
-    drawn = [panel.images[1].get_array() for panel in panels if len(panel.images) == 2]
+    drawn = [over for under, *rest in panels.values() for over in rest]
+    assert len(drawn) == 2 * 3 * 3
     for wanted in expected.values():
         assert any(np.array_equal(wanted, shown) for shown in drawn)
     for wanted in slices.central_slices(volume):
-        assert sum(np.array_equal(wanted.image, panel.images[0].get_array()) for panel in panels) == 4
-    names = [panel.get_ylabel() for panel in panels if panel.get_ylabel()]
+        assert sum(np.array_equal(wanted.image, drawn[0]) for drawn in panels.values()) == 4
+    names = [text.get_text() for text in page.texts if "explained" in text.get_text()]
     predicted = trained.card["classes"][predicted_class(trained, 12)]
     assert names[1] == f"class1/002\nclass1\nexplained: {predicted}"
 

@@ -23,6 +23,7 @@ import cryoreg
 from cryoreg.analysis.report import NAME, figures
 from cryoreg.analysis.report.contents import Contents, gather
 from cryoreg.analysis.report.layout import layouts, nearest
+from cryoreg.analysis.report.measured import see
 from cryoreg.analysis.report.page import payload, render
 from cryoreg.analysis.report.run_facts import Course, course, sections, warnings_of_run
 from cryoreg.analysis.report.sprites import EDGE, sheet_of, slice_sheet
@@ -64,7 +65,8 @@ def tuned(pretrained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def contents(tuned) -> Contents:
-    return gather(Trained.open(tuned, [Layer("test", {"training": {"precision": "fp32"}})]), limit=45)
+    trained = Trained.open(tuned, [Layer("test", {"training": {"precision": "fp32"}})])
+    return gather(trained, see(trained, 45), 45)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
 from cryoreg.analysis.report import figures
-from cryoreg.analysis.report.contents import choose_shown
+from cryoreg.analysis.report.measured import choose_shown
 from cryoreg.analysis.report.quality import class_rows, confident_mistakes, evaluation_of, reliabilities
 from cryoreg.analysis.report.sprites import sheet_of
 from cryoreg.inference.embedding import Embedding
@@ -47,7 +47,7 @@ def judged() -> Embedding:
 
 
 def test_class_table_and_confusion_agree_with_sklearn(judged):
-    evaluation = evaluation_of(judged, np.arange(300), "all")
+    evaluation = evaluation_of(judged, "all")
     truth = [label for label in judged.labels if label]
     said = [name for label, name in zip(judged.labels, judged.predictions, strict=True) if label]
     figures_of = {"labels": list("abc"), "average": None}
@@ -63,7 +63,7 @@ def test_class_table_and_confusion_agree_with_sklearn(judged):
 
 
 def test_reliability_agrees_with_a_slow_count(judged):
-    evaluation = evaluation_of(judged, np.arange(300), "all")
+    evaluation = evaluation_of(judged, "all")
     before, after = reliabilities(evaluation)
     assert after.error < before.error, "logits were made twice too large, and T is 2"
     for found, confidences in ((before, evaluation.uncalibrated), (after, evaluation.confidences)):

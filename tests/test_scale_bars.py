@@ -23,7 +23,7 @@ def test_a_bar_is_round_and_at_most_two_fifths_of_the_picture(voxels, size, text
 
 @pytest.mark.parametrize("name", ["short", "x" * 90, "a/long-path_with.many parts/" * 4, "one\ntwo/" + "y" * 40, ""])
 def test_names_are_broken_into_lines_and_never_cut(name):
-    broken = slices._broken(name)
+    broken = slices.broken(name)
     assert broken.replace("\n", "") == name.replace("\n", "")
     assert max(map(len, broken.split("\n"))) <= 26
     assert slices.room_for([name]) <= slices.room_for(["x" * 26])

@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryoreg.analysis.clustering import Clustering
 from cryoreg.analysis.examples import in_turns
-from cryoreg.analysis.slices import central_slices, show
+from cryoreg.analysis.panels import page_of, rows_of_panels
+from cryoreg.analysis.slices import central_slices
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.files import write_atomically
-from cryoreg.scale_bars import scale_bar
 
 MEMBERS = 8
 """Shown of each cluster."""
 _MOST_ROWS = 100
 _PANEL = 1.0
+_GAP = 0.04
 _HEADING = 0.6
 _LABEL = 1.1
 """Inches."""
@@ -43,18 +43,21 @@ def draw_montage(dataset: Subtomograms, clustering: Clustering, samples: Sequenc
     rows = min(len(clustering.sizes), _MOST_ROWS)
     width, height = _LABEL + _PANEL * (1 + MEMBERS), _PANEL * rows + _HEADING
     figure = Figure(figsize=(width, height), dpi=100)
-    axes = figure.subplots(rows, 1 + MEMBERS, squeeze=False)
-    figure.subplots_adjust(_LABEL / width, 0.005, 0.995, 1 - _HEADING / height, wspace=0.04, hspace=0.04)
-    for cluster, panels in enumerate(axes):
-        images = [_slice(dataset, samples[place]) for place in typical(dataset, clustering, cluster, samples)]
-        _fill(panels, means[cluster], images)
+    lefts = [_LABEL + number * _PANEL for number in range(1 + MEMBERS)]
+    table = rows_of_panels(page_of(figure), rows, lefts, height - _HEADING, _PANEL - _GAP, _GAP)
+    for cluster, (first, *others) in enumerate(table):
         size = np.count_nonzero(clustering.clusters == cluster)
-        panels[0].set_ylabel(f"cluster {cluster + 1}\n{size:,}", rotation=0, fontsize=8, ha="right", va="center")
-    axes[0, 0].set_title("mean", fontsize=8, pad=3)
+        first.name(f"cluster {cluster + 1}\n{size:,}")
+        first.show(means[cluster].astype(np.float32), norm=None)
+        shown = typical(dataset, clustering, cluster, samples)
+        for panel, place in zip(others, shown, strict=False):
+            panel.show(_slice(dataset, samples[place]))
+    mean, nearest = table[0][:2]
+    mean.title("mean", 8)
     several = len({dataset.groups[index] for index in samples}) > 1
     whose = "of each tomogram in turn the members" if several else "the members"
-    axes[0, 1].set_title(f"{whose} nearest to the cluster's centre", fontsize=8, pad=3, loc="left")
-    scale_bar(axes[0, 0], dataset.box[2], dataset.voxel_size)
+    nearest.title(f"{whose} nearest to the cluster's centre", 8, align="left")
+    mean.scale_bar(dataset.box[1:], dataset.voxel_size)
     of_how_many = f"the {rows} largest of " if rows < len(clustering.sizes) else ""
     title = f"{of_how_many}{len(clustering.sizes)} clusters: central z slices of z-scored volumes, not aligned"
     figure.text(0.01, 1 - 0.08 / height, title, fontsize=9, va="top")
@@ -66,15 +69,6 @@ def typical(dataset: Subtomograms, clustering: Clustering, cluster: int, samples
     members = clustering.nearest(cluster, len(samples)).tolist()
     turns = in_turns([None] * len(members), MEMBERS, [dataset.groups[samples[place]] for place in members])
     return [members[turn] for turn in turns]
-
-
-def _fill(panels: NDArray[np.object_], mean: NDArray[np.float64], images: list[NDArray[np.float32]]) -> None:
-    first: Axes = panels[0]
-    show(first, mean.astype(np.float32), norm=None)
-    for panel, image in zip(panels[1:], images, strict=False):
-        show(panel, image)
-    for panel in panels[1 + len(images) :]:
-        panel.axis("off")
 
 
 def mean_slices(

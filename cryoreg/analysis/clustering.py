@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score, euclidean_distances, normalized_mutual_info_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
@@ -191,13 +191,15 @@ def stability(runs: Sequence[Integers]) -> float:
 
 def _kmeans(points: Floats, settings: ClusterSettings) -> _Plan:
     threads = 1 if len(points) <= _ALONE else None
+    sample = np.random.default_rng(settings.seed).permutation(len(points))[:_SILHOUETTE_SAMPLE]
+    distances = euclidean_distances(points[sample])
 
     def run(count: int, seed: int) -> KMeans:
         with _converged_or_not(), threadpool_limits(threads, "openmp"):
             return KMeans(count, n_init=_RESTARTS, random_state=seed).fit(points)
 
     def score(count: int) -> float:
-        return silhouette(points, run(count, settings.seed).labels_, settings.seed)
+        return silhouette(distances, run(count, settings.seed).labels_[sample])
 
     count, curve = _best(points, settings.clusters, score, max)
 
@@ -236,11 +238,10 @@ def _converged_or_not() -> Iterator[None]:
         yield
 
 
-def silhouette(points: Floats, clusters: Integers, seed: int) -> float:
-    """Return the mean silhouette (Rousseeuw 1987) of up to 2,000 points; -1 where these show no two clusters."""
-    sample = np.random.default_rng(seed).permutation(len(points))[:_SILHOUETTE_SAMPLE]
-    shown = len(np.unique(clusters[sample]))
-    return float(silhouette_score(points[sample], clusters[sample])) if 1 < shown < len(sample) else -1.0
+def silhouette(distances: Floats, clusters: Integers) -> float:
+    """Return the mean silhouette (Rousseeuw 1987) of points (N, N); -1 where these show no two clusters."""
+    shown = len(np.unique(clusters))
+    return float(silhouette_score(distances, clusters, metric="precomputed")) if 1 < shown < len(clusters) else -1.0
 
 
 def _best(

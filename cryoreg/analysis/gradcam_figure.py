@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cryoreg.analysis import slices
 from cryoreg.analysis.examples import name_of
 from cryoreg.analysis.gradcam import grad_cam, predicted_class, prepared
+from cryoreg.analysis.panels import Panel, page_of, rows_of_panels
 from cryoreg.inference.trained import Trained
-from cryoreg.scale_bars import scale_bar
 
 Array = NDArray[np.float32]
 
@@ -23,6 +23,8 @@ _HEAT = "turbo"
 _OPACITY = 0.45
 _PANEL = 1.0
 _LABEL = 1.3
+_GAP = 0.04
+_APART = 0.08
 _BAR = 0.8
 _HEADING = 0.2
 """Inches."""
@@ -103,41 +105,40 @@ def draw_comparison(compared: Compared) -> Figure:
     figure, panels = _layout(compared.names, ["subtomogram", *compared.maps])
     for number, (row, name) in enumerate(zip(panels, compared.names, strict=True)):
         _draw_row(row, compared.volumes[number], [maps[number] for maps in compared.maps.values()], compared.voxel_size)
-        slices.name_row(row[0], name, _NAMES)
+        row[0].name(name, _NAMES)
+    planes = slices.central_slices(compared.volumes[0])
+    for number, panel in enumerate(panels[0]):
+        plane = planes[number % 3]
+        panel.title(f"{plane.right} right, {plane.up} up", 6)
     return figure
 
 
-def _layout(names: Sequence[str], titles: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
-    """Return a figure with a colour bar and its panels (names, 3 · titles), groups of three a little apart."""
+def _layout(names: Sequence[str], titles: Sequence[str]) -> tuple[Figure, list[list[Panel]]]:
+    """Return a figure with a colour bar and its panels, for each name three of each title, a little apart."""
     rows, label = len(names), max(_LABEL, slices.room_for(names, _NAMES))
-    width, height = label + 3 * _PANEL * len(titles) + _BAR, _PANEL * rows + 2 * _HEADING
+    width = label + (3 * _PANEL + _APART) * len(titles) + _BAR
+    height = _PANEL * rows + 2 * _HEADING
     figure = Figure(figsize=(width, height), dpi=150)
-    sides = {"left": label / width, "right": 1 - _BAR / width, "bottom": 0.01, "top": 1 - 2 * _HEADING / height}
-    groups = figure.add_gridspec(1, len(titles), wspace=0.04, **sides)
-    panels = [groups[0, n].subgridspec(rows, 3, wspace=0.04, hspace=0.04).subplots() for n in range(len(titles))]
-    table = np.concatenate([np.asarray(group).reshape(rows, 3) for group in panels], axis=1)
-    for number, title in enumerate(titles):
-        table[0, 3 * number + 1].annotate(
-            title, (0.5, 1), (0, 14), xycoords="axes fraction", textcoords="offset points", ha="center", fontsize=9
-        )
-    place = figure.add_axes((1 - 0.75 * _BAR / width, sides["bottom"], 0.12 / width, sides["top"] - sides["bottom"]))
+    top = height - 2 * _HEADING
+    lefts = [label + number * _PANEL + number // 3 * _APART for number in range(3 * len(titles))]
+    table = rows_of_panels(page_of(figure), rows, lefts, top, _PANEL - _GAP, _GAP)
+    for middle, title in zip(table[0][1::3], titles, strict=True):
+        middle.title(title, 9, above=14)
+    place = figure.add_axes((1 - 0.75 * _BAR / width, _GAP / height, 0.12 / width, (top - _GAP) / height))
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _HEAT), cax=place, ticks=[0, 0.5, 1])
     bar.set_label("Grad-CAM", fontsize=7)
     bar.ax.tick_params(labelsize=7)
     return figure, table
 
 
-def _draw_row(row: NDArray[np.object_], volume: Array, maps: Sequence[Array], voxel_size: float | None) -> None:
+def _draw_row(row: list[Panel], volume: Array, maps: Sequence[Array], voxel_size: float | None) -> None:
     planes = slices.central_slices(volume)
     for number, panel in enumerate(row):
-        plane = planes[number % 3]
-        slices.show(panel, plane.image)
+        panel.show(planes[number % 3].image)
         if number >= 3:
             heat = slices.central_slices(maps[number // 3 - 1])[number % 3].image
-            slices.show(panel, heat, norm=Normalize(0, 1), cmap=_HEAT, alpha=_OPACITY, interpolation="bilinear")
-        if panel.get_subplotspec().is_first_row():
-            panel.set_title(f"{plane.right} right, {plane.up} up", fontsize=6, pad=2)
-    scale_bar(row[0], volume.shape[2], voxel_size)
+            panel.show(heat, norm=Normalize(0, 1), cmap=_HEAT, alpha=_OPACITY, interpolation="bilinear")
+    row[0].scale_bar(planes[0].image.shape, voxel_size)
 
 
 def _row_name(trained: Trained, index: int, predicted: int | None) -> str:

@@ -55,17 +55,17 @@ def show(axes: Axes, image: Array, **look: object) -> None:
 
 def name_row(panel: Axes, name: str, size: float = 8) -> None:
     """Write a name on the left of a row's first panel, broken into lines where it is long, and never cut."""
-    panel.set_ylabel(_broken(name), rotation=0, fontsize=size, ha="right", va="center", labelpad=6, parse_math=False)
+    panel.set_ylabel(broken(name), rotation=0, fontsize=size, ha="right", va="center", labelpad=6, parse_math=False)
 
 
 def room_for(names: Iterable[str], size: float = 8) -> float:
     """Return how wide, in inches, the longest line of some names is as `name_row` writes them."""
-    longest = max((len(line) for name in names for line in _broken(name).split("\n")), default=0)
+    longest = max((len(line) for name in names for line in broken(name).split("\n")), default=0)
     return longest * _LETTER * size / _POINTS + 0.15
 
 
-def _broken(name: str) -> str:
-    """Break long lines after what separates the parts of a name."""
+def broken(name: str) -> str:
+    """Break long lines of a name after what separates its parts."""
     return "\n".join(part for line in name.split("\n") for part in _lines(line))
 
 

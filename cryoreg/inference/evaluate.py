@@ -31,10 +31,7 @@ from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
 from cryoreg.telling import tell
 from cryoreg.training.calibration import expected_calibration_error, probabilities, temperature_of
-from cryoreg.training.cross_validation import cross_validates, held_out
-
-CROSS_VALIDATED = "cv"
-"""The part of a cross-validation: all that is labelled, each judged by the model that was not shown its fold."""
+from cryoreg.training.cross_validation import CROSS_VALIDATED, cross_validates, held_out
 
 
 class Evaluation(NamedTuple):

@@ -36,6 +36,9 @@ from cryoreg.training.passes import run_over
 
 Config = RunConfig[FinetuneSettings]
 
+CROSS_VALIDATED = "cv"
+"""The part of a cross-validation: all that is labelled, each judged by the model that was not shown its fold."""
+
 
 class CrossValidated(NamedTuple):
     """What the folds say, for the model of all labels."""

@@ -13,7 +13,7 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.errors import ConfigError, OutputError
-from cryoreg.quick_imports import quick_imports
+from cryoreg.quick_imports import imported_meanwhile, quick_imports
 from cryoreg.telling import tell
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def run_report(
     Raises `ConfigError` where it is then not said where to write.
     """
     with quick_imports():
-        from cryoreg.analysis.report.contents import gather
-        from cryoreg.analysis.report.page import render
+        from cryoreg.analysis.report.measured import see
         from cryoreg.files import write_text
         from cryoreg.inference.trained import Trained
         from cryoreg.outputs import check_file
@@ -91,8 +90,13 @@ def run_report(
     output = output or _own_page(trained.path.parent)
     for line in trained.remarks():
         say(line)
+    with imported_meanwhile("cryoreg.analysis.report.contents", "cryoreg.analysis.report.page"):
+        seen = see(trained, limit, part)
+    from cryoreg.analysis.report.contents import gather
+    from cryoreg.analysis.report.page import render
+
     named = ["--from", str(run)] if is_name(start_of(run)) else ()
-    contents = gather(trained, limit, part, alone, named)
+    contents = gather(trained, seen, limit, alone, named)
     write_text(output, render(contents))
     return Written(output, str(contents.verdict), [step.command for step in contents.steps])
 

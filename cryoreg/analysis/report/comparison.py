@@ -15,13 +15,15 @@ from scipy.stats import binomtest
 from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
 from cryoreg.analysis.report.layout import nearest
 from cryoreg.analysis.report.measured import Measured, measured_of
+from cryoreg.analysis.report.quality import evaluation_of
 from cryoreg.analysis.report.run_facts import sections
 from cryoreg.analysis.report.verdict import labels_learnt
 from cryoreg.config import Layer
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.embedding import Embedding, Part
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.training.cross_validation import CROSS_VALIDATED
 
 _SURE = 0.05
 """Of all pairs together (Holm 1979): a difference that chance would make more seldom."""
@@ -112,7 +114,7 @@ def _contender(
         say(f"{name}: {line}")
     measured = measured_of(trained, part)
     judged, _ = measured.embed(trained, measured.samples[:0])
-    return Contender(name, trained, measured, judged, measured.evaluate(judged), _clusters(trained, judged))
+    return Contender(name, trained, measured, judged, evaluation_of(judged, measured.part), _clusters(trained, judged))
 
 
 def _clusters(trained: Trained, judged: Embedding) -> Clustering | None:

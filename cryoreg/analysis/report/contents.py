@@ -17,18 +17,18 @@ from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
 from cryoreg.analysis.examples import in_turns
 from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison, in_words
 from cryoreg.analysis.report import wariness
-from cryoreg.analysis.report.doubt import Doubted
+from cryoreg.analysis.report.doubt import Doubted, doubts_of
 from cryoreg.analysis.report.headline import Figure, figures_of, probes_of, stability_of
 from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
-from cryoreg.analysis.report.measured import measured_of
+from cryoreg.analysis.report.measured import Seen
 from cryoreg.analysis.report.next_steps import Step, steps
-from cryoreg.analysis.report.quality import confident_mistakes
+from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
 from cryoreg.analysis.report.run_facts import Course, Section, course, facts, last, sections, task_of, warnings_of_run
 from cryoreg.analysis.report.shares import Shares, shares_of
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
 from cryoreg.analysis.report.verdict import Verdict, labels_learnt, of_classifier, of_encoder
 from cryoreg.errors import CryoregError, DataError
-from cryoreg.inference.embedding import Embedding, Part
+from cryoreg.inference.embedding import Embedding
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
 
@@ -113,20 +113,15 @@ class Contents:
         return self.neighbours.agreement(self.shown.labels)
 
 
-def gather(
-    trained: Trained, limit: int = 5000, part: Part | None = None, alone: bool = False, start: Sequence[str] = ()
-) -> Contents:
+def gather(trained: Trained, seen: Seen, limit: int = 5000, alone: bool = False, start: Sequence[str] = ()) -> Contents:
     """Return the contents of a run's report; ``alone``: of data alone, as trained weights see them.
 
-    Figures are of all labelled subtomograms of ``part`` (None: test, or all where the data have no such part). The map
-    shows up to ``limit`` subtomograms: those of ``part`` first, then others, drawn with a fixed seed. ``start`` are the
-    words that name the network in commands.
+    ``limit`` is that by which ``seen`` was chosen; ``start`` are the words that name the network in commands.
     """
-    measured = measured_of(trained, part)
+    measured, judged, samples, shown = seen
     parts, name = measured.parts, measured.part
-    samples = choose_shown(measured.samples, len(trained.dataset), limit)
-    judged, shown = measured.embed(trained, samples)
-    evaluation, doubted = measured.evaluate(judged), measured.doubts(trained, judged)
+    evaluation = evaluation_of(judged, name)
+    doubted = Doubted() if measured.held else doubts_of(trained, judged)
     within = np.flatnonzero(np.isin(samples, measured.samples))
     queries = _in_turn(shown, within, _QUERIES)
     progress = Course({}, {}) if alone else course(trained.path.parent)
@@ -199,13 +194,6 @@ def _look_at(shown: Embedding, doubted: Doubted) -> list[LookAt]:
         rest = [row for row, group in enumerate(shown.groups) if group == tomogram and row not in set(odd)]
         found.append(LookAt(f"of tomogram {tomogram}", [*odd, *rest][:_LOOKED_AT]))
     return [one for one in found if one.rows]
-
-
-def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int = 0) -> NDArray[np.int64]:
-    """Return up to ``limit`` of ``total`` indices, in order: those in ``measured`` first, else at random."""
-    rng = np.random.default_rng(seed)
-    others = np.setdiff1d(np.arange(total), measured)
-    return np.sort(np.concatenate([rng.permutation(measured), rng.permutation(others)])[:limit])
 
 
 def _in_turn(embedding: Embedding, rows: NDArray[np.int64], count: int) -> list[int]:

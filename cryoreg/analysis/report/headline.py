@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.analysis.report.run_facts import Course, last
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.proportions import Proportion
+from cryoreg.training.cross_validation import CROSS_VALIDATED
 from cryoreg.training.probe import LARGEST
 
 

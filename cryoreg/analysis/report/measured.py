@@ -1,4 +1,7 @@
-"""Which subtomograms the figures of a report are of, and what the network makes of them."""
+"""Which subtomograms the figures of a report are of, and what the network makes of them.
+
+What the figures need, scikit-learn and Matplotlib, is not imported here: that goes on while the network works.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.analysis.report.doubt import Doubted, doubts_of
-from cryoreg.analysis.report.quality import evaluation_of
 from cryoreg.errors import CheckpointError, DataError
 from cryoreg.inference.embedding import Embedding, Part, embedding_of, parts_of, samples_of
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
 from cryoreg.inference.trained import Trained
-from cryoreg.training.cross_validation import HeldOut, cross_validates, held_out
+from cryoreg.training.cross_validation import CROSS_VALIDATED, HeldOut, cross_validates, held_out
 
 
 class Measured(NamedTuple):
@@ -47,18 +47,39 @@ class Measured(NamedTuple):
             )
         return embedding.take(np.searchsorted(both, self.samples)), embedding.take(np.searchsorted(both, shown))
 
-    def evaluate(self, judged: Embedding) -> Evaluation | None:
-        """Return the figures of what is measured; None without labels or classifier."""
-        return evaluation_of(judged, np.arange(len(judged)), self.part)
-
-    def doubts(self, trained: Trained, judged: Embedding) -> Doubted:
-        """Return what tells against the classifier's word on it."""
-        return Doubted() if self.held else doubts_of(trained, judged)
-
     @property
     def learnt_from(self) -> bool:
         """Whether the network has learnt from it, or was chosen by it."""
         return self.part in ("train", "val") or (self.part == "all" and self.parts is not None)
+
+
+class Seen(NamedTuple):
+    """What a report is of, as the network sees it."""
+
+    measured: Measured
+    judged: Embedding
+    """Of what is measured."""
+    samples: NDArray[np.int64]
+    """What is shown in the map: indices into the data set."""
+    shown: Embedding
+
+
+def see(trained: Trained, limit: int, part: Part | None = None) -> Seen:
+    """Ask the network about what figures are of (see `measured_of`) and what is shown, ``limit`` at most.
+
+    Shown are those that are measured first, then others, drawn with a fixed seed.
+    """
+    measured = measured_of(trained, part)
+    samples = choose_shown(measured.samples, len(trained.dataset), limit)
+    judged, shown = measured.embed(trained, samples)
+    return Seen(measured, judged, samples, shown)
+
+
+def choose_shown(measured: NDArray[np.int64], total: int, limit: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return up to ``limit`` of ``total`` indices, in order: those in ``measured`` first, else at random."""
+    rng = np.random.default_rng(seed)
+    others = np.setdiff1d(np.arange(total), measured)
+    return np.sort(np.concatenate([rng.permutation(measured), rng.permutation(others)])[:limit])
 
 
 def measured_of(trained: Trained, part: Part | None = None) -> Measured:

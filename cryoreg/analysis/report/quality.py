@@ -50,10 +50,10 @@ class Reliability(NamedTuple):
     """Expected calibration error over 15 bins."""
 
 
-def evaluation_of(embedding: Embedding, rows: NDArray[np.int64], part: str) -> Evaluation | None:
-    """Return how well the labelled ones among ``rows`` are classified; None where none is, or nothing classifies."""
+def evaluation_of(embedding: Embedding, part: str) -> Evaluation | None:
+    """Return how well those that are labelled are classified; None where none is, or nothing classifies."""
     known = {name: index for index, name in enumerate(embedding.classes)}
-    rows = np.array([row for row in rows if embedding.labels[row] in known], np.int64)
+    rows = np.array([row for row, label in enumerate(embedding.labels) if label in known], np.int64)
     if embedding.logits is None or not len(rows):
         return None
     temperature = temperature_of(embedding.card)

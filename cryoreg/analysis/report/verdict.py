@@ -12,9 +12,10 @@ import numpy as np
 from cryoreg.analysis.report.doubt import Doubted
 from cryoreg.analysis.report.shares import Shares
 from cryoreg.datasets.splits import label_fraction
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
+from cryoreg.training.cross_validation import CROSS_VALIDATED
 
 Answer = Literal["yes", "with care", "not yet"]
 WIDE = 0.2

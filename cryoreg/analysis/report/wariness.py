@@ -11,8 +11,9 @@ from cryoreg.analysis.report.verdict import WIDE
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.splits import Split
-from cryoreg.inference.evaluate import CROSS_VALIDATED, Evaluation
+from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
+from cryoreg.training.cross_validation import CROSS_VALIDATED
 
 
 def of_figures(evaluation: Evaluation | None, part: str) -> list[str]:
