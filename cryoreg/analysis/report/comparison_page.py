@@ -17,7 +17,7 @@ from cryoreg import version
 from cryoreg.analysis.report.comparison import Comparison, Contender, Pair, ids_in_order
 from cryoreg.analysis.report.layout import nearest
 from cryoreg.analysis.report.quality import class_rows
-from cryoreg.analysis.report.sprites import grey_slice, tile_size
+from cryoreg.analysis.report.sprites import in_grey, small_slice, tile_size
 from cryoreg.files import readable
 from cryoreg.scale_bars import Bar, bar_of
 
@@ -136,7 +136,7 @@ def _tile(right: Contender, wrong: Contender, name: str) -> Tile:
     place, other = right.judged.ids.index(name), wrong.judged.ids.index(name)
     dataset = right.trained.dataset
     size = tile_size(dataset.box[1:])
-    image = grey_slice(dataset[int(right.judged.samples[place])].volume.numpy(), size)
+    image = in_grey(small_slice(dataset[int(right.judged.samples[place])].volume.numpy(), size))
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     label, said = right.judged.labels[place], (wrong.judged.predictions or [""] * (other + 1))[other]

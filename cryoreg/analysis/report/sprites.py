@@ -46,10 +46,10 @@ def slice_sheet(dataset: Subtomograms, samples: Sequence[int]) -> Sheet:
     Larger boxes are reduced to `EDGE` pixels. Volumes are read one at a time.
     """
     height, width = tile_size(dataset.box[1:])
-    tiles = np.empty((len(samples), height, width), np.uint8)
+    tiles = np.empty((len(samples), height, width), np.float32)
     for number, index in enumerate(samples):
-        tiles[number] = grey_slice(dataset[index].volume.numpy(), (height, width))
-    return sheet_of(tiles)
+        tiles[number] = small_slice(dataset[index].volume.numpy(), (height, width))
+    return sheet_of(in_grey(tiles))
 
 
 def tile_size(plane: tuple[int, int]) -> tuple[int, int]:
@@ -59,13 +59,17 @@ def tile_size(plane: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def grey_slice(volume: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the central slice of a volume (1, D, H, W), the top row first."""
+def small_slice(volume: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the central slice of a volume (1, D, H, W), z-scored, the top row first."""
     image = normalise(torch.from_numpy(volume)[None])[0, :, volume.shape[1] // 2]
     if image.shape[1:] != size:
         image = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
-    grey = np.asarray(slices.DENSITY(image[0].numpy(), clip=True))
-    return np.round(255 * grey[::-1]).astype(np.uint8)
+    return image[0].numpy()[::-1]
+
+
+def in_grey(tiles: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return z-scored tiles in 8-bit grey."""
+    return np.round(255 * np.asarray(slices.DENSITY(tiles, clip=True))).astype(np.uint8)
 
 
 def sheet_of(tiles: NDArray[np.uint8]) -> Sheet:
