@@ -2,10 +2,11 @@
 
     python benchmarks/weights.py [--work build/weights] [--minutes M] [--device cuda] [--out FILE.json]
 
-Made-up structures are simulated (--per-class scenes of each), an encoder learns to tell them apart (weights.toml), and
-its file is written for `cryoreg/weights/`: WORK/rb3d_universe.safetensors. It learns in stages, each of more structures
-(--structures) for so many epochs (--epochs), from the weights of the one before. Whatever is interrupted, by --minutes
-too, goes on when the command is given again. --out writes what the last stage took, with the device.
+Made-up structures are simulated, an encoder learns to tell them apart (weights.toml), and its file is written for
+`cryoreg/weights/`: WORK/rb3d_universe.safetensors. It learns in stages, each of more structures (--structures), so many
+scenes of each (--per-class), for so many epochs (--epochs), from the weights of the one before. Whatever is
+interrupted, by --minutes too, goes on when the command is given again. --out writes what the last stage took, with the
+device.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -37,30 +39,39 @@ STOPPED = 128 + signal.SIGTERM
 def main() -> None:
     """Simulate, train and export, stage by stage; then say what it took."""
     options = _options()
-    if len(options.structures) != len(options.epochs):
-        sys.exit("say as many --epochs as --structures: those of each stage")
+    if not len(options.structures) == len(options.per_class) == len(options.epochs):
+        sys.exit("say as many --per-class and --epochs as --structures: those of each stage")
     weights: Path | None = None
-    for structures, epochs in zip(options.structures, options.epochs, strict=True):
-        weights = _stage(structures, epochs, weights, options)
+    for stage in map(Stage, options.structures, options.per_class, options.epochs):
+        weights = _weights_of(stage, weights, options)
     final = options.work / f"{NAME}.safetensors"
     shutil.copyfile(weights, final)
     print(f"weights {final} ({final.stat().st_size / 1e6:.2f} MB); copy them into cryoreg/weights/")
 
 
-def _stage(structures: int, epochs: int, start: Path | None, options: argparse.Namespace) -> Path:
+class Stage(NamedTuple):
+    """What is learnt from."""
+
+    structures: int
+    per_class: int
+    """Scenes of each."""
+    epochs: int
+
+
+def _weights_of(stage: Stage, start: Path | None, options: argparse.Namespace) -> Path:
     """Return the file of weights of a stage; end here where there is no time for it."""
-    folder = options.work / str(structures)
-    store, run, weights = (folder / name for name in ("universe.h5", "run", f"{NAME}-{structures}.safetensors"))
+    folder = options.work / str(stage.structures)
+    store, run, weights = (folder / name for name in ("universe.h5", "run", f"{NAME}-{stage.structures}.safetensors"))
     begun = time.monotonic()
     if not store.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        counts = ("--universe", str(structures), "--per-class", str(options.per_class))
+        counts = ("--universe", str(stage.structures), "--per-class", str(stage.per_class))
         _cryoreg("simulate", *counts, "--processes", str(os.cpu_count()), "--output", str(store))
     simulated, before = time.monotonic(), _steps(run)
-    finished = weights.exists() or _train(store, run, start, epochs, options)
+    finished = weights.exists() or _train(store, run, start, stage.epochs, options)
     if options.out:
         seconds = time.monotonic() - simulated
-        _record(options, structures, run, simulated - begun, seconds, _steps(run) - before, finished)
+        _record(options, stage, run, simulated - begun, seconds, _steps(run) - before, finished)
     if not finished:
         print(f"stopped after {_steps(run)} steps; the same command goes on")
         sys.exit()
@@ -73,8 +84,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("build/weights"))
     parser.add_argument("--structures", type=int, nargs="+", default=[1500, 4500], help="of each stage")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[30, 18], help="of each stage")
-    parser.add_argument("--per-class", type=int, default=20)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[30, 18], help="likewise")
+    parser.add_argument("--per-class", type=int, nargs="+", default=[20, 20], help="scenes of a structure, likewise")
     parser.add_argument("--minutes", type=float, help="stop training after so many, saved")
     parser.add_argument("--devices", type=int, default=1, help="processes that share a batch")
     parser.add_argument("--device", default="auto")
@@ -115,7 +126,7 @@ def _steps(run: Path) -> int:
 
 def _record(
     options: argparse.Namespace,
-    structures: int,
+    stage: Stage,
     run: Path,
     simulating: float,
     training: float,
@@ -131,8 +142,8 @@ def _record(
         "machine": platform.machine(),
         "torch": torch.__version__,
         "cryoreg": cryoreg.__version__,
-        "structures": structures,
-        "scenes": structures * options.per_class,
+        "structures": stage.structures,
+        "scenes": stage.structures * stage.per_class,
         "seconds_simulating": round(simulating, 1),
         "seconds_training": round(training, 1),
         "steps": steps,

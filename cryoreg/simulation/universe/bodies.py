@@ -315,7 +315,7 @@ KIND_NAMES = tuple(KINDS)
 _SHARES = np.array([kind.share for kind in KINDS.values()])
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)  # of 90 kB each
 def cached_body(seed: int, index: int) -> Structure:
     """Return `body`, kept for the scenes to come: in single precision, each coordinate in one run."""
     made = body(seed, index)
