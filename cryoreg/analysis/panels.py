@@ -43,8 +43,8 @@ class Panel(NamedTuple):
     def name(self, text: str, size: float = 8) -> None:
         """Write on the left of the panel, broken into lines where it is long, and never cut."""
         middle = self.bottom + self.edge / 2
-        words = {"ha": "right", "va": "center", "multialignment": "right", "parse_math": False}
-        self.page.text(self.left - 6 / _POINTS, middle, broken(text), fontsize=size, **words)
+        written = self.page.text(self.left - 6 / _POINTS, middle, broken(text), fontsize=size, ha="right", va="center")
+        written.set_parse_math(False)
 
     def scale_bar(self, shape: tuple[int, int], voxel_size: float | None) -> None:
         """Draw a bar of a round length into the image of a shape (up, right); ``voxel_size`` in Å."""
