@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.id_lists import lists_of, read_ids
+from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of, goes_by_rows, list_of
 from cryoreg.errors import DataError
 from cryoreg.registry import suggestion
 
@@ -39,8 +41,14 @@ def in_turns(labels: Sequence[int | str | None], count: int, groups: Sequence[st
     return chosen[:count]
 
 
-def find(dataset: Subtomograms, ids: Sequence[str]) -> list[int]:
-    """Return the indices of subtomograms by id; raise `DataError` for an id that is not there."""
+def find(dataset: Subtomograms, said: Sequence[str]) -> list[int]:
+    """Return the indices of subtomograms by what `read_ids` takes.
+
+    Raises `DataError` for an id that is not there, and where ids go by the rows of another list.
+    """
+    ids, lists = read_ids(said), lists_of(said)
+    if lists and goes_by_rows(dataset):
+        check_rows_of(list_of(dataset), {*dataset.groups}, "--ids", (), lists, CHOICE)
     known = {name: index for index, name in enumerate(dataset.ids)}
     unknown = next((name for name in ids if name not in known), None)
     if unknown is not None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Contrast, Origin, Sample, SubtomogramDataset, TiltAxis
+from cryoreg.datasets.class_names import alike_note
 from cryoreg.datasets.resampling import resample, resampled_weight
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
@@ -39,7 +40,7 @@ class Conventional(Wrapped):
         voxel size to rescale from.
         """
         super().__init__(dataset)
-        self.notes = [*self.notes, *unlabelled_note(dataset)]
+        self.notes = [*dict.fromkeys([*self.notes, *unlabelled_note(dataset), *alike_note(dataset.classes)])]
         self._told = (contrast, rescale_to, tilt_range, tilt_axis)
         stored = contrast or self.contrast
         self._sign = -1.0 if stored == "dark" else 1.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg.contracts import Sample, SubtomogramDataset, Subtomograms
+from cryoreg.datasets.class_names import alike_note
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import class_labels, natural_order, texts
 from cryoreg.datasets.io.text_files import read_text_lines
@@ -57,7 +58,8 @@ class Labelled(Wrapped):
     ) -> None:
         """Take a data set, and the class of each of its subtomograms."""
         super().__init__(dataset)
-        self.notes = [*(note for note in self.notes if note not in unlabelled_note(dataset)), *notes]
+        own = (*unlabelled_note(dataset), *alike_note(dataset.classes))
+        self.notes = [*(note for note in self.notes if note not in own), *notes, *alike_note(classes)]
         self.classes, self.labels = classes, labels
 
     def __getitem__(self, index: int) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.errors import DataError
 
-_ADVICE = "ids go by rows; write the labels into that list (cryoreg label LIST --export FILE), and select from FILE"
+LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and select from FILE"
+CHOICE = "choose from that list"
+"""What to do instead with labels, and with ids that choose."""
 
 
 def goes_by_rows(dataset: Subtomograms) -> bool:
@@ -37,14 +39,24 @@ def check_rows(dataset: Subtomograms, path: Path, unknown: Sequence[str], files:
     They are where they name a row that the list has not (``unknown`` ids of tomograms that it has), or ``files``, by
     whose rows they go, list other places.
     """
-    own = list_of(dataset)
-    tomograms = {f"{group}/" for group in dataset.groups}
-    stray = next((name for name in unknown if name[: name.rfind("/") + 1] in tomograms), None)
+    check_rows_of(list_of(dataset), {*dataset.groups}, path, unknown, files, LABELS)
+
+
+def check_rows_of(
+    own: str,
+    tomograms: Collection[str | None],
+    path: str | Path,
+    unknown: Iterable[str],
+    files: Collection[str],
+    advice: str,
+) -> None:
+    """Do the same for the list ``own`` of some ``tomograms``; ``advice`` says what to do instead."""
+    stray = next((name for name in unknown if "/" in name and name.rpartition("/")[0] in tomograms), None)
     if stray is not None:
-        refuse(path, f"names '{stray}', which is no row of {own}, so that its labels are of another list; {_ADVICE}")
+        refuse(path, f"names '{stray}', which is no row of {own}, so that its ids are of another list: {advice}")
     for file in sorted(files):
         if os.path.isfile(file) and os.path.isfile(own) and not _same_rows(file, own):
-            refuse(path, f"goes by the rows of {file}, and the data by those of {own}, which differ; {_ADVICE}")
+            refuse(path, f"goes by the rows of {file}, and the data by those of {own}, which differ: {advice}")
 
 
 def _same_rows(one: str, other: str) -> bool:

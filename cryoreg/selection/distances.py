@@ -58,14 +58,13 @@ def positions(
     distance: Distance,
     coordinate_size: float | None,
     optimisation_set: str | None = None,
-    voxel_sizes: Callable[[], Sizes | None] = lambda: None,
+    unit_sizes: Callable[[], Sizes | None] = lambda: None,
 ) -> Positions:
     """Return the places of the particles of a list in the unit of ``distance``, shifts included.
 
     ``coordinate_size`` is Å per unit of the coordinates, where the user says so; the optimisation set that names the
-    list tells of its tomograms. Where the list does not know the size of its voxels either, ``voxel_sizes`` is asked,
-    which returns those of the tomograms (Å). Raises `DataError` where the unit of the coordinates is not known, or is
-    another than that of the distance.
+    list tells of its tomograms. Where neither says, ``unit_sizes`` is asked, which returns what tomograms tell (N,).
+    Raises `DataError` where the unit of the coordinates is not known, or is another than that of the distance.
     """
     particles = read_particle_list(path, unit_told=coordinate_size is not None)
     counted = particles.unit == "voxel" and path.lower().endswith(".star")
@@ -76,15 +75,15 @@ def positions(
         refuse(
             path, "has coordinates from 0 to 1, fractions of a tomogram's size, which are no distances; write voxels"
         )
-    sizes = partial(_sizes, particles, coordinate_size, voxel_sizes)
-    places = _voxels(particles, sizes) if distance.in_voxels else _angstroms(particles, sizes)
+    sizes = partial(_sizes, particles, coordinate_size, unit_sizes)
+    places = _voxels(particles, sizes) if distance.in_voxels else _angstroms(particles, coordinate_size, sizes)
     told = np.zeros(len(places)) if particles.unit_sizes is None else particles.unit_sizes
     return Positions(places, told if coordinate_size is None else np.full(len(places), coordinate_size))
 
 
-def _angstroms(particles: ParticleList, sizes: Callable[[], Sizes]) -> NDArray[np.float64]:
+def _angstroms(particles: ParticleList, told: float | None, sizes: Callable[[], Sizes]) -> NDArray[np.float64]:
     shifts = 0.0 if particles.shifts is None else particles.shifts
-    if particles.unit in ("angstrom", "centred"):
+    if particles.unit == "centred" or (particles.unit == "angstrom" and told is None):
         return particles.coordinates + shifts
     return particles.coordinates * sizes() + shifts
 
@@ -97,11 +96,11 @@ def _voxels(particles: ParticleList, sizes: Callable[[], Sizes]) -> NDArray[np.f
     return particles.coordinates + particles.shifts / sizes()
 
 
-def _sizes(particles: ParticleList, told: float | None, voxel_sizes: Callable[[], Sizes | None]) -> Sizes:
+def _sizes(particles: ParticleList, told: float | None, unit_sizes: Callable[[], Sizes | None]) -> Sizes:
     """Return Å per unit of the coordinates, (N, 1)."""
     if told is not None:
         return np.full((len(particles), 1), told)
-    found = voxel_sizes() if particles.unit_sizes is None else particles.unit_sizes
+    found = unit_sizes() if particles.unit_sizes is None else particles.unit_sizes
     if found is None:
         refuse(
             particles.path,

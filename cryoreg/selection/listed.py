@@ -179,6 +179,11 @@ class Listed:
         column = self.column(("file",))
         return {name for name in texts(self.table, column) if name} if column else {self.path}
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether `ids` are the tomogram and the row, and not what the list itself says."""
+        return not self.particle_of_rows and self.column(IDS) is None
+
     def ids(self) -> list[str]:
         """Return the ids by which data sets know the particles: of an image, or the tomogram's name and the row."""
         column = relion.PARTICLE_NAME if self.particle_of_rows else self.column(IDS)

@@ -16,7 +16,9 @@ from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
+from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
+from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.tomograms.telling_apart import named_so, tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking.suppression import suppress
@@ -56,6 +58,8 @@ class Rules(NamedTuple):
     """Å, of the tomograms."""
     project: Project | None = None
     """It says of the tomograms what is not said here."""
+    lists_of_ids: frozenset[str] = frozenset()
+    """The lists by whose rows ids go, as far as files of ids say so."""
 
 
 class Chosen(NamedTuple):
@@ -104,11 +108,11 @@ class _Choice:
             self.notes += [note for line in self._places[path].notes if (note := f"note: {line}") not in self.notes]
         return self._places[path]
 
-    def voxel_sizes(self, path: str) -> Floats | None:
-        """Return those of the tomograms of a list, (N,), Å, where the user or a project tells of tomograms."""
+    def unit_sizes(self, path: str) -> Floats | None:
+        """Return Å per unit of a list's coordinates, (N,), where the user or a project tells of its tomograms."""
         rules = self.rules
         told = rules.tomogram_files is not None or rules.voxel_size is not None
-        return self.places(path).voxel_sizes() if told or tells_of(rules.project, path) else None
+        return self.places(path).unit_sizes() if told or tells_of(rules.project, path) else None
 
     def figures(self, names: Sequence[str], what: str) -> Floats:
         return np.concatenate([each.figures(names, what) for each in self.lists])
@@ -142,7 +146,7 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
     """Yield a reason to be left out and who stays; those that rank come last, as they look at who is left."""
     rules = choice.rules
     if rules.ids is not None:
-        yield "not among --ids", _by_id(choice, rules.ids)
+        yield "not among --ids", _by_id(choice, rules.ids, rules.lists_of_ids)
     if rules.tomograms:
         yield "of other tomograms", _by_tomogram(choice, rules.tomograms)
     if rules.classes:
@@ -158,9 +162,13 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
         yield f"not among the best {rules.per_tomogram} of their tomogram", _best(choice, rules.per_tomogram)
 
 
-def _by_id(choice: _Choice, wanted: frozenset[str]) -> Flags:
+def _by_id(choice: _Choice, wanted: frozenset[str], lists: frozenset[str]) -> Flags:
     names = [name for each in choice.lists for name in each.ids()]
     unknown = sorted(wanted - set(names))
+    for each in choice.lists:
+        if each.by_rows:
+            tomograms = {name and stem(name) for name in each.tomograms}
+            check_rows_of(each.path, tomograms, "--ids", unknown, lists, CHOICE)
     if len(unknown) == len(wanted):
         raise ConfigError(f"{choice.paths()}: has none of the {len(wanted)} --ids (its first is '{names[0]}')")
     if unknown:
@@ -267,7 +275,7 @@ def _within(choice: _Choice, keep: Callable[[NDArray[np.int64]], NDArray[np.int6
 def _apart(choice: _Choice, distance: Distance) -> Flags:
     size = choice.rules.coordinate_size
     found = [
-        positions(each.path, distance, size, each.optimisation_set, partial(choice.voxel_sizes, each.path))
+        positions(each.path, distance, size, each.optimisation_set, partial(choice.unit_sizes, each.path))
         for each in choice.lists
     ]
     places = np.concatenate([each.places for each in found])

@@ -144,3 +144,38 @@ def test_a_tomogram_that_was_made_anew_since_it_was_picked(now: float, note: boo
     write_coded(tmp_path / "TS_01.mrc", voxel_size=now)
     notes = [each for each in TomogramParticles(path, box=4).notes if "was picked with 10 Å" in each]
     assert bool(notes) is note
+
+
+def select(path: Path, *words: object) -> Any:
+    return cli("select", path, *words, "--output", path.with_name("out.star"), "--overwrite")
+
+
+def test_ids_that_name_rows_beyond_the_list(tmp_path: Path) -> None:
+    """Of ids of the whole list, those of small rows would choose other particles of a part of it."""
+    subset = listed(tmp_path / "subset.star", [3, 4, 5])
+    said = select(subset, "--ids", "TS_01/1,TS_01/4").output
+    assert "Error: --ids: names 'TS_01/4', which is no row of" in said
+    assert "subset.star, so that its ids are of another list: choose from that list" in said
+
+
+def test_ids_by_the_rows_of_another_list(tmp_path: Path) -> None:
+    whole, subset = listed(tmp_path / "whole.star"), listed(tmp_path / "subset.star", [3, 4, 5])
+    ids = table(tmp_path / "predictions.csv", {0: "a", 1: "b"}, whole)
+    assert f"Error: --ids: goes by the rows of {whole}, and the data by those of" in select(subset, "--ids", ids).output
+    assert select(whole, "--ids", ids).exit_code == 0
+    same = listed(tmp_path / "same.star", rlnClassNumber=2)
+    assert select(same, "--ids", ids).exit_code == 0
+
+
+def test_ids_of_other_tomograms_are_only_counted(tmp_path: Path) -> None:
+    result = select(listed(tmp_path / "list.star"), "--ids", "TS_01/1,TS_02/400")
+    assert result.exit_code == 0
+    assert "1 of 2 --ids are not listed" in result.output
+
+
+def test_what_is_drawn_by_the_rows_of_another_list(tmp_path: Path) -> None:
+    whole, subset = listed(tmp_path / "whole.star"), listed(tmp_path / "subset.star", [3, 4, 5])
+    opened(whole)
+    ids = table(tmp_path / "predictions.csv", {0: "a", 1: "b"}, whole)
+    told = ("--ids", ids, "--box", 4, "--output", tmp_path / "out.png")
+    assert f"Error: --ids: goes by the rows of {whole}" in cli("view", subset, *told).output

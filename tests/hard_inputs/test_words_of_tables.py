@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from support.coded import centres, write_coded
 from support.particle_writing import coordinates, write_star
 
+from cryoreg.datasets.label_lists import with_labels
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
@@ -101,6 +103,19 @@ def test_nm_are_no_binning(tmp_path: Path) -> None:
 
 TWO = {"rlnTomoName": ["TS_01", "TS_02"], "rlnMicrographName": ["TS_02.mrc", "TS_01.mrc"]}
 REFUSED: dict[str, tuple[Make, str]] = {
+    "origins that RELION would pass over": (
+        star(**{f"rlnOrigin{axis}Angst": 20.0 for axis in "xyz"}),
+        "has a column 'rlnOriginxAngst', which is spelt rlnOriginXAngst; rename it",
+    ),
+    "an optics group that RELION would pass over": (
+        star(rlnOpticsgroup=1),
+        "has a column 'rlnOpticsgroup', which is spelt rlnOpticsGroup",
+    ),
+    "points of napari": (csv("index,axis-0,axis-1,axis-2", "0,12,11,10"), "axis-0, axis-1, axis-2, which are z, y and"),
+    "regions of scikit-image": (
+        csv("label,centroid-0,centroid-1,centroid-2", "1,12,11,10"),
+        "but centroid-0, centroid-1, centroid-2, which are z, y and x",
+    ),
     "shifts along one axis": (csv("x,y,z,shift_z", "10,11,12,1"), "has no column shift_x"),
     "shifts along two axes": (csv("x,y,z,shift_x,shift_y", "10,11,12,1,1"), "has no column shift_z"),
     "shifts in two units": (
@@ -235,3 +250,26 @@ def test_tilts_that_the_user_says_rise(tilts: tuple[float, float], tmp_path: Pat
     assert done.exit_code != 0
     assert "should be the smallest and the largest tilt" in done.output
     assert not (tmp_path / "set.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("Ribosome", "ribosome", "empty"), "'Ribosome' and 'ribosome' are two classes"),
+        (("20S proteasome", "20S_Proteasome", "empty"), "'20S proteasome' and '20S_Proteasome' are two classes"),
+        (("1", "1.0", "2"), "'1' and '1.0' are two classes"),
+        (("ribosome 1", "ribosome 10", "ribosome"), None),
+        (("1", "10", "-1"), None),
+    ],
+)
+def test_classes_that_may_be_one(names: tuple[str, ...], told: str | None, tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    rows = [f"{10 + row},11,12,{name}" for row, name in enumerate(names * 3)]
+    path = csv("x,y,z,class", *rows)(tmp_path)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,class\n" + "".join(f"TS_01/{row},{name}\n" for row, name in enumerate(names * 3)))
+    data = TomogramSpec(root=path, box=4).load()
+    unnamed = TomogramSpec(root=csv("x,y,z", *(row.rpartition(",")[0] for row in rows))(tmp_path), box=4).load()
+    for notes in (data.notes, with_labels(unnamed, labels).notes, with_labels(data, labels).notes):
+        assert sum("are two classes" in note for note in notes) == (told is not None)
+        assert told is None or f"{told}; if they are one, write them alike" in "\n".join(notes)

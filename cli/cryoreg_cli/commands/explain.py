@@ -54,7 +54,6 @@ def explain(
     """
     from cryoreg.analysis import explain as library
     from cryoreg.analysis.examples import find
-    from cryoreg.datasets.id_lists import read_ids
     from cryoreg.inference.trained import Trained
     from cryoreg.outputs import check_folder
 
@@ -63,7 +62,7 @@ def explain(
         telling.tell(line)
     check_folder(output, overwrite, trained.inputs())
     if ids:
-        indices = find(trained.dataset, read_ids(ids))
+        indices = find(trained.dataset, ids)
     else:
         indices, how = library.choose(trained, part, count)
         if how:

@@ -91,7 +91,6 @@ def _read(
     from cryoreg.analysis import view as library
     from cryoreg.analysis.examples import choose, find
     from cryoreg.config import absolute, choose_dataset, find_project
-    from cryoreg.datasets.id_lists import read_ids
     from cryoreg.datasets.origins import inputs_of
     from cryoreg.datasets.table_sources import data_of_table, with_groups
     from cryoreg.errors import DataError
@@ -111,7 +110,7 @@ def _read(
     spec = choose_dataset(root, dataset, settings, find_project())[0].spec
     opened = with_groups(spec.load(), table)
     _tell(opened.notes)
-    indices = find(opened, read_ids(ids)) if ids else choose(opened, count, labelled=table is not None)
+    indices = find(opened, ids) if ids else choose(opened, count, labelled=table is not None)
     return library.subjects(opened, indices), inputs_of(opened, spec) | ({str(table)} if table else set())
 
 

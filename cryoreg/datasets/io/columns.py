@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ def triples(path: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> ND
     if missing:
         refuse(path, f"has no column {missing[0]}, though it has others of {', '.join(names)}; export it again")
     return np.stack([numbers(path, table, name) for name in names], axis=1)
+
+
+def check_spelling(path: str | Path, columns: Iterable[str], words: Mapping[str, str]) -> None:
+    """Raise `DataError` where a column is one of ``words``, keyed in lower case, but for capitals."""
+    for column in columns:
+        word = words.get(column.lower(), column)
+        if word != column:
+            refuse(path, f"has a column '{column}', which is spelt {word}; rename it")
 
 
 def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> tuple[list[str], list[int | None]]:

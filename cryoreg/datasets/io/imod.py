@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
 _ID, _HEADER, _OBJECT, _CONTOUR = 8, 232, 176, 16
-_FLAGS, _NAME = 144, 64
-"""Where the header has its flags, and how many bytes of an object are its name."""
+_SIZE, _FLAGS, _NAME = 128, 144, 64
+"""Where the header has the size of the image and its flags, and how many bytes of an object are its name."""
 _TURNED = 1 << 16 | 1 << 17
 """The flags of a model that was saved while y and z of its image were exchanged, or turned."""
 _HAS_ORIGIN = 1 << 14
@@ -38,6 +38,8 @@ class Model(NamedTuple):
     """Of the objects; "" where one has none."""
     voxel_size: float | None
     """Å per voxel of the image, where the model says so and all axes are alike."""
+    size: NDArray[np.float64]
+    """(3,): x, y, z up to which the image goes at least, in voxels; point2model writes how far the points go."""
 
 
 def read_model(path: str | Path) -> Model:
@@ -51,7 +53,7 @@ def read_model(path: str | Path) -> Model:
             refuse(
                 path, "was saved while its image was flipped or turned in 3dmod; open it unflipped and save it again"
             )
-        return _of_chunks(path, flags, list(_chunks(path, raw)))
+        return _of_chunks(path, raw, flags)
 
 
 def _chunks(path: str | Path, raw: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -82,10 +84,11 @@ def _size_of(path: str | Path, name: bytes, begin: bytes) -> int:
     return first
 
 
-def _of_chunks(path: str | Path, flags: int, chunks: list[tuple[bytes, bytes]]) -> Model:
+def _of_chunks(path: str | Path, raw: bytes, flags: int) -> Model:
     names, found = [], list[tuple[NDArray[np.float64], int, int]]()
     contour, voxel_size, offset = 0, None, np.zeros(3)
-    for name, content in chunks:
+    size = np.array(struct.unpack_from(">3i", raw, _ID + _SIZE), dtype=np.float64)
+    for name, content in _chunks(path, raw):
         if name == b"OBJT":
             names.append(content[:_NAME].split(b"\0")[0].decode("utf-8", "replace").strip())
             contour = 0
@@ -102,7 +105,7 @@ def _of_chunks(path: str | Path, flags: int, chunks: list[tuple[bytes, bytes]]) 
     if not np.isfinite(points).all():
         refuse(path, "has points that are no numbers; save it again")
     objects, contours = (np.repeat([each[place] for each in found], counts) for place in (1, 2))
-    return Model(points, objects, contours, names, voxel_size)
+    return Model(points, objects, contours, names, voxel_size, size + offset)
 
 
 def _image(reference: NDArray[np.float64], flags: int) -> tuple[float | None, NDArray[np.float64]]:

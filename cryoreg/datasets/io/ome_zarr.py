@@ -43,6 +43,8 @@ class Level(NamedTuple):
     """Å along x, y, z; None where the metadata do not say."""
     scales: tuple[float, float, float] | None = None
     """The numbers along x, y, z, whatever their unit."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the first voxel lies along z, y, x, Å; 0 where the metadata do not say."""
 
 
 class OmeZarr(Tomogram):
@@ -66,7 +68,7 @@ class OmeZarr(Tomogram):
         self.shape = (z, y, x)
         self.voxel_size = voxel_size or edge_length(path, level.voxel_sizes)
         self.finest_size = None if finest.path == level.path else edge_length(path, finest.voxel_sizes or finest.scales)
-        self.notes = _notes(level, voxel_size)
+        self.notes, self.origin = _notes(level, voxel_size), level.origin
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open array out."""
@@ -217,9 +219,14 @@ def levels(path: str, attributes: Mapping[str, Any]) -> list[Level]:
         axes = image.get("axes", "tczyx")
         names = [axis if isinstance(axis, str) else axis["name"] for axis in axes]
         units = [None if isinstance(axis, str) else axis.get("unit") for axis in axes]
-        common = _scale(image, len(names))
+        common, shift = _scale(image, len(names)), _translation(image, len(names))
         return [
-            Level(_below(path, str(each["path"])), names, *_sizes(names, units, _scale(each, len(names)) * common))
+            Level(
+                _below(path, str(each["path"])),
+                names,
+                *_sizes(names, units, _scale(each, len(names)) * common),
+                _origin(names, units, _translation(each, len(names)) * common + shift),
+            )
             for each in image["datasets"]
         ]
     except (TypeError, KeyError, IndexError, AttributeError, ValueError):
@@ -241,13 +248,33 @@ def _scale(entry: Mapping[str, Any], count: int) -> np.ndarray:
     return np.prod(np.array(scales, dtype=np.float64).reshape(-1, count), axis=0)
 
 
+def _translation(entry: Mapping[str, Any], count: int) -> np.ndarray:
+    """Return the sum of an entry's translations."""
+    moves = [
+        each["translation"] for each in entry.get("coordinateTransformations", ()) if each["type"] == "translation"
+    ]
+    return np.sum(np.array(moves, dtype=np.float64).reshape(-1, count), axis=0)
+
+
+def _origin(names: Sequence[str], units: Sequence[str | None], moved: np.ndarray) -> tuple[float, float, float]:
+    """Return a translation along z, y, x in Å, 0 where a unit is not known."""
+    z, y, x = (moved[names.index(axis)] * _angstroms(units[names.index(axis)]) for axis in _SPACE)
+    found = (float(z), float(y), float(x))
+    return found if all(map(math.isfinite, found)) else (0.0, 0.0, 0.0)
+
+
+def _angstroms(unit: str | None) -> float:
+    """Return Å in a unit, NaN where it is not known."""
+    return ANGSTROM.get((unit or "").lower(), math.nan)
+
+
 def _sizes(
     names: Sequence[str], units: Sequence[str | None], scale: np.ndarray
 ) -> tuple[tuple[float, float, float] | None, tuple[float, float, float] | None]:
     """Return the scale along x, y, z in Å, None where a unit is not known, and as it is, None where there is none."""
     places = [names.index(axis) for axis in "xyz"]
     numbers = scale[places]
-    factors = [ANGSTROM.get((units[place] or "").lower(), np.nan) for place in places]
+    factors = [_angstroms(units[place]) for place in places]
     return _positive(numbers * factors), _positive(numbers)
 
 

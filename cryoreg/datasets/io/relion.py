@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io.columns import first_of, numbers, positive, triples
+from cryoreg.datasets.io.columns import check_spelling, first_of, numbers, positive, triples
 from cryoreg.datasets.io.star_blocks import items_of, read_lines, scan, table_of
 from cryoreg.datasets.io.volume_files import one_line, refuse
 
@@ -198,6 +198,7 @@ def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
     blocks: dict[str, pd.DataFrame] = {}
     with one_line(path, "a STAR file"):
         for block in scan(path, lines):
+            check_spelling(path, block.labels, WORDS)
             if block.name in blocks:
                 refuse(path, f"has two blocks of the name '{block.name}'; rename one, or make them one")
             if block.is_table:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryoreg.datasets.io.volume_files import times, together
 from cryoreg.datasets.particles.coordinates import (
     Placed,
@@ -15,11 +18,51 @@ from cryoreg.datasets.particles.coordinates import (
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 _HALF_A_VOXEL = 0.5
+_BINNINGS = (8, 6, 4, 3, 2)
+_ENOUGH = 20
+"""Particles that all lie in one corner by chance only where there are fewer."""
 
 
-def assumptions(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> list[str]:
-    """Return a line for each way in which coordinates are read; ``unit_size`` (Å per unit) is what the user says."""
-    return together((each.tomogram.path, f"coordinates: {_frame(particles, each, unit_size)}") for each in placed)
+def assumptions(
+    particles: ParticleList, placed: Sequence[Placed], places: NDArray[np.float64], unit_size: float | None
+) -> list[str]:
+    """Return a line for each way in which coordinates are read, and for what makes that doubtful.
+
+    ``places`` (N, 3) are the particles in voxels of their tomograms, ``unit_size`` (Å per unit) is what the user says.
+    """
+    frames = together((each.tomogram.path, f"coordinates: {_frame(particles, each, unit_size)}") for each in placed)
+    origins = together((each.tomogram.path, note) for each in placed for note in _origin(particles, each))
+    corner = [] if unit_size else _corner(particles, placed, places)
+    return [*frames, *origins, *corner, *particles.notes]
+
+
+def _origin(particles: ParticleList, placed: Placed) -> list[str]:
+    """Return a note where Å may count from elsewhere than the first voxel, as a file says that this is not at 0."""
+    tomogram = placed.tomogram
+    if particles.unit != "angstrom" or max(map(abs, tomogram.origin)) <= _HALF_A_VOXEL * (tomogram.voxel_size or 0.0):
+        return []
+    begin = ", ".join(f"{place:.4g}" for place in tomogram.origin[::-1])
+    return [
+        f"begins at {begin} Å (x, y, z) by its own words, and Å of the list are counted from its first voxel; if they "
+        "count from 0 of that frame, take the beginning off them"
+    ]
+
+
+def _corner(particles: ParticleList, placed: Sequence[Placed], places: NDArray[np.float64]) -> list[str]:
+    """Return a note where all particles lie in the corner at 0, as places in coarser tomograms than these do."""
+    if len(places) < _ENOUGH:
+        return []
+    reach = max(float((places[each.rows] / each.tomogram.shape[::-1]).max()) for each in placed)
+    binning = next((binning for binning in _BINNINGS if reach * binning <= 1), None)
+    if binning is None:
+        return []
+    units = {unit_of(particles, each) or each.tomogram.voxel_size for each in placed}
+    known = units.pop() if len(units) == 1 and particles.unit == "voxel" else None
+    return [
+        f"{particles.path}: all {len(places):,} particles lie in the first 1/{binning} of their tomograms along x, y "
+        f"and z, as where coordinates count voxels {binning} times as large as these; if so, say "
+        f"--set dataset.coordinate_size={f'{known * binning:.4g}' if known else '<Å>'}"
+    ]
 
 
 def _frame(particles: ParticleList, placed: Placed, unit_size: float | None) -> str:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import triples
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse, times
 from cryoreg.datasets.io.voxel_sizes import same_size
-from cryoreg.datasets.particles.coordinates import Placed, binning_of, tilt_size_of, unit_of
+from cryoreg.datasets.particles.coordinates import Placed, binning_of, ratio, tilt_size_of, unit_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import Described
@@ -32,6 +32,7 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
     for each in placed:
         if unit_size is None:
             _check_tilt_size(particles, each)
+            _check_image_size(particles, each)
         if particles.unit == "centred" or (unit_size is None and relion.TOMOGRAM in particles.columns):
             _check_size(particles, each, unit_size)
         if particles.unit == "centred":
@@ -63,6 +64,28 @@ def _check_levels(particles: ParticleList, placed: Sequence[Placed]) -> None:
                 f"has coordinates in voxels of an untold size, and of {tomogram.path} a level of {own:g} Å "
                 f"is read where the finest has {finest:g} Å; say --set dataset.coordinate_size={finest:g}, or {own:g}",
             )
+
+
+def _check_image_size(particles: ParticleList, placed: Placed) -> None:
+    """Raise `DataError` where particles were picked in a larger volume than the tomogram: binned, or trimmed since."""
+    if particles.image_size is None:
+        return
+    unit, size, shape = unit_of(particles, placed), placed.tomogram.voxel_size, placed.tomogram.shape[::-1]
+    scale = ratio(unit, size, True) if unit and size else 1.0
+    if (particles.image_size * scale <= np.array(shape) + _ROUNDED).all():
+        return
+    shares = particles.image_size / shape
+    binned = size and np.ptp(shares) * max(shape) <= _ROUNDED * shares.mean()
+    refuse(
+        particles.path,
+        f"was made in a volume of {times([round(edge) for edge in particles.image_size])} voxels (x y z), and "
+        f"{placed.tomogram.path} has {times(shape)}; give the one in which it was made, neither trimmed nor turned"
+        + (
+            f", or if it was binned since, say --set dataset.coordinate_size={size / shares.mean():.4g}"
+            if binned
+            else ""
+        ),
+    )
 
 
 def _check_tilt_size(particles: ParticleList, placed: Placed) -> None:

@@ -6,6 +6,8 @@ Where voxel 0 lies: "Model Coordinate Conventions" of https://bio3d.colorado.edu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -31,7 +33,7 @@ def read_imod(path: str, unit_told: bool = False) -> ParticleList:
         contour=model.contours,
     )
     size = None if unit_told else model.voxel_size
-    return _particles(path, table, size)
+    return replace(_particles(path, table, size), image_size=model.size)
 
 
 def read_points(path: str, unit_told: bool = False) -> ParticleList:

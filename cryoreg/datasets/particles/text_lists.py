@@ -23,6 +23,8 @@ _NANOMETRE = ("{}_nm", "{}_nanometer", "{}_nanometre")
 _SHIFTS = ("shift_{}", "{}_shift")
 """Added to the coordinates, in their unit, as cryoCAT's and STOPGAP's lists mean them."""
 _SHIFTS_IN_ANGSTROM = tuple(pattern.format(name) for name in _SHIFTS for pattern in _ANGSTROM)
+_ARRAYS = ("axis-{}", "centroid-{}")
+"""Axes of an array: points of napari, regions of scikit-image."""
 _PERHAPS_SHIFTS = ("d{}", "offset_{}", "{}_offset", "origin_{}", "{}_origin", "translation_{}", "delta_{}")
 _EDGES = (["width", "height", "depth"], ["w", "h", "d"], ["size_x", "size_y", "size_z"])
 """Of a box, of which x, y and z may be a corner."""
@@ -134,6 +136,10 @@ def _places(path: str, table: pd.DataFrame, unit_told: bool) -> tuple[NDArray[np
             shifts = _triple(path, table, _SHIFTS)
             return found if shifts is None else found + shifts, size or told or 0.0
     _refuse_classes(path, table)
+    for pattern in _ARRAYS:
+        if {pattern.format(axis) for axis in range(3)} <= {*table}:
+            z, y, x = (pattern.format(axis) for axis in range(3))
+            refuse(path, f"has no columns x, y and z, but {z}, {y}, {x}, which are z, y and x in napari; rename them")
     listed = ", ".join(map(str, table.columns))
     refuse(path, f"has no columns x, y and z (its first line is: {listed}); add a header that names them")
 

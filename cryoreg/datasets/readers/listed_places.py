@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from cryoreg.config.project import Project, facts_for
 from cryoreg.config.validation import absolute
-from cryoreg.datasets.particles.coordinates import Placed
+from cryoreg.datasets.io.volume_files import together
+from cryoreg.datasets.particles.assumptions import assumptions
+from cryoreg.datasets.particles.coordinates import Placed, unit_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.readers.tomogram import locate, place_particles
 from cryoreg.datasets.stated import check_places, check_sizes, words
-from cryoreg.datasets.tomograms.files import header_sizes
+from cryoreg.datasets.tomograms.files import header_sizes, notes_on
 from cryoreg.specs import Stated
 
 
@@ -28,15 +30,19 @@ class ListedPlaces(NamedTuple):
     places: NDArray[np.float64]
     """(N, 3): x, y, z in voxels of the tomogram, shifts included, the first voxel being 0."""
     notes: Sequence[str]
-    """What a project file said."""
+    """What a project file said, and what was assumed of unit and tomograms."""
 
-    def voxel_sizes(self) -> NDArray[np.float64] | None:
-        """Return Å per voxel of each particle's tomogram, (N,); None where one does not say."""
+    def unit_sizes(self) -> NDArray[np.float64] | None:
+        """Return Å per unit of each particle's coordinates, (N,), where the list does not say; None where nobody does.
+
+        It is what tomograms.star tells, else the voxel size of the tomogram.
+        """
         found = np.empty(len(self.places))
         for each in self.placed:
-            if each.tomogram.voxel_size is None:
+            size = unit_of(self.particles, each) or each.tomogram.voxel_size
+            if size is None:
                 return None
-            found[each.rows] = each.tomogram.voxel_size
+            found[each.rows] = size
         return found
 
 
@@ -62,8 +68,11 @@ def listed_places(
         files = [each.tomogram.path for each in placed]
         check_places(files, stated)
         check_sizes(lambda: header_sizes(files), size, stated)
+    places = locate(particles, placed, coordinate_size)
     notes = [f"{words(facts)} from {stated.file}"] if stated else []
-    return ListedPlaces(particles, placed, locate(particles, placed, coordinate_size), notes)
+    notes += together(notes_on(each.tomogram for each in placed))
+    notes += assumptions(particles, placed, places, coordinate_size)
+    return ListedPlaces(particles, placed, places, notes)
 
 
 def tells_of(project: Project | None, path: str | Path) -> bool:

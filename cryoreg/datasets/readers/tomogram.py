@@ -146,7 +146,7 @@ class TomogramParticles(ParticleBoxes):
         place = None if tomograms is None else Path(tomograms)
         placed = place_particles(particles, place, voxel_size, coordinate_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
-        self.notes = [*self.notes, *assumptions(particles, placed, coordinate_size), *particles.notes]
+        self.notes = [*self.notes, *assumptions(particles, placed, self.places, coordinate_size)]
         if place is None or particles.carried.files is None:
             self._take_over(particles.carried)
         elif contrast := single(particles.carried.contrasts or ()):

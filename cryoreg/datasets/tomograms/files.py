@@ -18,12 +18,16 @@ from cryoreg.datasets.io.signs import Reading, reading_of
 from cryoreg.datasets.io.tiff import TiffStack
 from cryoreg.datasets.io.tomogram import Region as Region
 from cryoreg.datasets.io.tomogram import Tomogram as Tomogram  # where others look for them
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse, times
 from cryoreg.datasets.io.voxel_sizes import edge_length
 from cryoreg.datasets.resampling import sample_box
 from cryoreg.datasets.stated import contradicting
 from cryoreg.datasets.tomograms.kinds import MRC, STACKS, TIFF, kind_of, other_kind, refuse_kind
 from cryoreg.errors import DataError
+
+_LEAST_OF_A_TOMOGRAM = 32
+"""Voxels of an edge, below which a volume is a box."""
+_SLAB = 0.7
 
 
 def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram:
@@ -36,7 +40,20 @@ def open_tomogram(path: str | Path, voxel_size: float | None = None) -> Tomogram
     if os.path.isdir(path):
         return OmeZarr(path, voxel_size)
     kind = kind_of(path) or _kind_by_name(path)
-    return TiffStack(path, voxel_size) if kind == "TIFF" else MrcTomogram(path, voxel_size)
+    tomogram = TiffStack(path, voxel_size) if kind == "TIFF" else MrcTomogram(path, voxel_size)
+    tomogram.notes = [*tomogram.notes, *_on_shape(tomogram.shape)]
+    return tomogram
+
+
+def _on_shape(shape: Box) -> list[str]:
+    """Return a note on a volume that is a slab across y, as programs write it before they turn it about x."""
+    z, y, x = shape
+    if y < _LEAST_OF_A_TOMOGRAM or y > _SLAB * min(z, x):
+        return []
+    return [
+        f"is a slab across y ({times((x, y, z))} voxels, x y z), as tomograms are before they are turned about x "
+        "(IMOD: trimvol -rx); the beam is taken to lie along z, as in turned ones"
+    ]
 
 
 def _kind_by_name(path: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryoreg.errors import DataError
 from cryoreg.seams import Writer
@@ -27,7 +27,7 @@ class PlacesWriter(Writer):
         self, output: Path, dataset: Subtomograms, classes: Sequence[str]
     ) -> Callable[[Predictions], str | bytes]:
         """Raise `DataError` where the data are not cut from tomograms of a known voxel size."""
-        places = dataset.positions
+        places = _places(dataset)
         origins = [dataset.origin(index) for index in range(len(dataset))]
         sizes = [origin.voxel_size if origin else None for origin in origins]
         if places is None or not all(sizes) or not all(dataset.groups):
@@ -37,6 +37,16 @@ class PlacesWriter(Writer):
             for name, group, place, size in zip(dataset.ids, dataset.groups, places.tolist(), sizes, strict=True)
         }
         return lambda predictions: _table(predictions, rows)
+
+
+def _places(dataset: object) -> Any:
+    """Return x, y, z of each in voxels of its tomogram, (N, 3); None of volumes that were cut out elsewhere.
+
+    These know no more than ``positions``, which may be in any unit.
+    """
+    while dataset is not None and not hasattr(dataset, "places"):
+        dataset = getattr(dataset, "dataset", None)
+    return getattr(dataset, "places", None)
 
 
 def _table(predictions: Predictions, rows: dict[str, tuple[str | None, ...]]) -> str:
