@@ -6,8 +6,6 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.id_lists import lists_of, read_ids
-from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of, goes_by_rows, list_of
 from cryoreg.errors import DataError
 from cryoreg.registry import suggestion
 
@@ -46,6 +44,9 @@ def find(dataset: Subtomograms, said: Sequence[str]) -> list[int]:
 
     Raises `DataError` for an id that is not there, and where ids go by the rows of another list.
     """
+    from cryoreg.datasets.id_lists import lists_of, read_ids
+    from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of, goes_by_rows, list_of
+
     ids, lists = read_ids(said), lists_of(said)
     if lists and goes_by_rows(dataset):
         check_rows_of(list_of(dataset), {*dataset.groups}, "--ids", (), lists, CHOICE)
