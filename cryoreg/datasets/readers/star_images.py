@@ -24,16 +24,21 @@ class Image(NamedTuple):
 def find_images(path: str, table: pd.DataFrame, folder: str | Path | None) -> list[Image]:
     """Return the file, and slot, of each particle; raise `DataError`, with the row, where one is not found."""
     found: dict[str, str] = {}
-    images, rows = [], dict[str, int]()
-    for row, name in enumerate(table[relion.IMAGE]):
-        if rows.setdefault(str(name), row) != row:
-            refuse(path, f"lists '{name}' twice (rows {rows[str(name)]} and {row}); remove one")
-        slot, at, file = str(name).rpartition("@")
+    names = [str(name) for name in table[relion.IMAGE]]
+    images, rows, real = [], dict[Image, int](), dict[str, str]()
+    for row, name in enumerate(names):
+        slot, at, file = name.rpartition("@")
         if at and not slot.isdecimal():
             refuse(path, f"has '{name}' in row {row}, where the slot before @ is not a number; mend it")
         if file not in found:
             found[file] = _locate(path, file, folder, row)
-        images.append(Image(found[file], int(slot) - 1 if at else None))
+            real[file] = os.path.realpath(found[file])
+        image = Image(found[file], int(slot) - 1 if at else None)
+        first = rows.setdefault(image._replace(file=real[file]), row)
+        if first != row:
+            other = "" if name == names[first] else f", there as '{name}'"
+            refuse(path, f"lists '{names[first]}' twice (rows {first} and {row}{other}); remove one")
+        images.append(image)
     return images
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -25,6 +25,7 @@ from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram, cut, header_sizes, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.index_files import is_index
+from cryoreg.datasets.tomograms.matching import bare
 from cryoreg.datasets.tomograms.names import Described, describe_tomograms, find_above, stem
 from cryoreg.errors import DataError, MixedVoxelSizesError
 
@@ -183,6 +184,7 @@ def place_particles(
     found = {name: Described(file) for name, file in listed.items()}
     if rest:
         found |= describe_tomograms(particles.path, rest, tomograms)
+    _check_files(particles, found)
     for name in rows:
         described = found[name]
         assert described.file is not None
@@ -198,6 +200,21 @@ def place_particles(
             tomogram.notes = [*tomogram.notes, *_on_picked(described.file, picked_at)]
         placed.append(Placed(tomogram, described, rows[name]))
     return placed
+
+
+def _check_files(particles: ParticleList, found: Mapping[str | None, Described]) -> None:
+    """Raise `DataError` where names of two tomograms lead to one file, as links do."""
+    names = dict[str, str]()
+    for name, described in found.items():
+        if name is None or described.file is None:
+            continue
+        first = names.setdefault(os.path.realpath(described.file), name)
+        if bare(first) != bare(name):
+            refuse(
+                particles.path,
+                f"names the tomograms '{first}' and '{name}', which are one file ({described.file} is a link); name it "
+                "in one way, or put the other one there",
+            )
 
 
 def _rows_of(names: Sequence[str | None]) -> dict[str | None, NDArray[np.int64]]:

@@ -116,6 +116,7 @@ def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
             found[name] = Match(nearest[0], _REASONS[own[nearest[0]]])
         elif nearest:
             unclear[name] = nearest
+    found |= _of_kin(found, {name: claims[name] for name in distinct if name not in found and name not in unclear})
     rivals = _rivals(found)
     for name in rivals:
         unclear[name] = [found.pop(name).file]
@@ -171,6 +172,20 @@ def _rivals(found: Mapping[str, Match]) -> dict[str, list[str]]:
         for sharing in owners.values()
         if len({_identity(name) for name in sharing}) > 1
         for name in sharing
+    }
+
+
+def _of_kin(found: Mapping[str, Match], claims: Mapping[str, Mapping[str, int]]) -> dict[str, Match]:
+    """Return, for names without a file, that of a better spelling of theirs: of TS_01.mrc for TS_01."""
+    kin: dict[tuple[str, str], set[str]] = {}
+    for name, match in found.items():
+        kin.setdefault(_identity(name), set()).add(match.file)
+    alike = {name: kin.get(_identity(name), set()) & claim.keys() for name, claim in claims.items()}
+    return {
+        name: Match(file, _REASONS[claims[name][file]])
+        for name, files in alike.items()
+        if len(files) == 1
+        for file in files
     }
 
 
