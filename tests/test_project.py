@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import starfile
 import tomli_w
 from support.command_line import cli, ok, refused
 from support.mrc_writing import noise, write_mrc
@@ -227,3 +229,24 @@ def test_outputs_elsewhere_begin_no_project(tmp_path, monkeypatch) -> None:
     assert remember("tomograms", {"path": "t"}, tmp_path / "out.star", "pick") is None
     assert remember("tomograms", {"path": "t"}, Path("out.star"), "pick")
     assert [each.name for each in (tmp_path / "here").iterdir()] == ["cryoreg.toml"]
+
+
+@pytest.mark.parametrize(("header", "overrules"), [(10, True), (5, False), (1, False), (None, False)])
+@pytest.mark.parametrize("place", ["one", "folder", "table"])
+def test_extract_keeps_that_it_was_told_against_headers(project, place, header, overrules) -> None:
+    """What follows reads the tomograms as `extract` was told, as after `pick`."""
+    (project / "cryoreg.toml").unlink()
+    rows = ["tomogram,x,y,z", *(f"{name},{PLACE[0]},{PLACE[1]},{PLACE[2]}" for name in ("TS_01", "TS_02"))]
+    for name in ("TS_01", "TS_02"):
+        dark_tomogram(project / "tomograms" / f"{name}.mrc", voxel_size=header)
+    told = {"one": "TS_01.mrc", "folder": "", "table": "tomograms.star"}[place]
+    Path("l.csv").write_text("\n".join(rows[: 2 if place == "one" else 3]))
+    if place == "table":
+        table = pd.DataFrame({"rlnTomoName": ["TS_01", "TS_02"]})
+        table["rlnTomoReconstructedTomogram"] = "tomograms/" + table["rlnTomoName"] + ".mrc"
+        starfile.write({"global": table}, project / "tomograms" / "tomograms.star")
+    words = ("--tomograms", f"../tomograms/{told}", "--voxel-size", 5, "--box", 8, "--output", "set.h5")
+    said = ok("extract", "l.csv", *words)
+    assert Project.read(Path("cryoreg.toml")).tomograms.overrule == overrules
+    assert ("facts for the commands that follow, over what the files say" in said) == overrules
+    assert inspected("l.csv", "--box", 8)["voxel_size"] == 5

@@ -44,9 +44,16 @@ def agreed(dataset: Subtomograms, spec: DatasetSpec, stated: Stated, own_sizes: 
 
 
 def check_places(tomograms: Iterable[str], stated: Stated) -> None:
-    """Raise `DataError` where a list names tomograms of which the project file tells, and others."""
-    for tomogram in tomograms:
-        if not lies_in(tomogram, Path(stated.path)):
+    """Raise `DataError` where a list names tomograms of which the project file tells, and others.
+
+    Where that tells of a file that is none of them, it is a table that names them all, such as tomograms.star.
+    """
+    path = Path(stated.path)
+    inside = {tomogram: lies_in(tomogram, path) for tomogram in tomograms}
+    if path.is_file() and not any(inside.values()):
+        return
+    for tomogram, there in inside.items():
+        if not there:
             refuse(
                 tomogram,
                 f"is not in {stated.path}, of which {stated.file} tells, as others of the list are; split the list "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.readers.tomogram import ParticleBoxes
+from cryoreg.datasets.readers.tomogram import boxes_in
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
 
@@ -57,9 +57,5 @@ class Whereabouts:
 
 def whereabouts_of(dataset: SubtomogramDataset) -> Whereabouts | None:
     """Return where the particles of a data set are; None where it does not know its tomograms."""
-    inner: object = dataset
-    while inner is not None:
-        if isinstance(inner, ParticleBoxes):
-            return Whereabouts(inner.tomograms, inner.which, inner.places)
-        inner = getattr(inner, "dataset", None)
-    return None
+    boxes = boxes_in(dataset)
+    return None if boxes is None else Whereabouts(boxes.tomograms, boxes.which, boxes.places)

@@ -41,7 +41,7 @@ def convert(
     as_json: bool,
     assignments: tuple[str, ...],
     **given: object,
-) -> None:
+) -> Subtomograms:
     """Write DATA, any data set, as a store: one HDF5 file, from which training streams what memory does not hold.
 
     Also as a folder of MRC files by class, in the layout of the paper's lab, or as packages have it. The same command
@@ -60,13 +60,15 @@ def convert(
     lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []
     next = next_steps.after_data(dataset, done.path, lost) if form in ("store", *_FOLDERS) else None
     if as_json:
-        return terminal.result(describing.to_json({"format": form, **_plain(done), "to_say": lost, "next": next}))
+        terminal.result(describing.to_json({"format": form, **_plain(done), "to_say": lost, "next": next}))
+        return dataset
     counted = f"{done.written:,} subtomograms{_gone_on(done.resumed)}{_lost(done.left_out)}"
     terminal.written(done.path, f"{form:<10} {done.path}  {counted}")
     if lost:
         click.echo(f"not in MRC files, so say when you read it: {' '.join(f'--set {text}' for text in lost)}")
     if next:
         click.echo(f"next       {next}")
+    return dataset
 
 
 def _plain(done: Conversion) -> dict[str, object]:

@@ -49,9 +49,10 @@ def extract(
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
     from cryoreg.config.project_text import remember
+    from cryoreg.datasets.readers.tomogram import boxes_in
 
     with own_options(*settings):
-        context.invoke(
+        dataset = context.invoke(
             convert,
             data=data,
             config=None,
@@ -66,5 +67,7 @@ def extract(
     if settings["tomograms"]:
         keys = ("voxel_size", "contrast", "tilt_range")
         told = {"path": settings["tomograms"], **{key: settings[key] for key in keys}}
+        boxes = boxes_in(dataset)
+        told["overrule"] = (boxes is not None and boxes.overruled_by(settings["voxel_size"])) or None
         if line := remember("tomograms", told, output, "extract"):
             (telling.tell if as_json else click.echo)(f"project    {line}")

@@ -23,7 +23,7 @@ from cryoreg.datasets.particles.contradictions import check_statements, contradi
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.tomograms.files import Tomogram, cut, header_sizes, notes_on, open_tomogram
+from cryoreg.datasets.tomograms.files import Tomogram, against_headers, cut, header_sizes, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.index_files import is_index
 from cryoreg.datasets.tomograms.matching import bare
 from cryoreg.datasets.tomograms.names import Described, describe_tomograms, find_above, stem
@@ -123,6 +123,18 @@ class ParticleBoxes(Subtomograms):
                 f"{volume.flat[0]:g}), as in the padding of a tomogram; remove the row"
             )
         return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
+
+
+    def overruled_by(self, voxel_size: float | None) -> bool:
+        """Tell whether a voxel size (Å) that is told of the tomograms contradicts a header."""
+        return against_headers([tomogram.path for tomogram in self.tomograms], voxel_size)
+
+
+def boxes_in(dataset: object) -> ParticleBoxes | None:
+    """Return the boxes that a data set is, or stands around; None where it is not cut out of tomograms."""
+    while dataset is not None and not isinstance(dataset, ParticleBoxes):
+        dataset = getattr(dataset, "dataset", None)
+    return dataset
 
 
 class TomogramParticles(ParticleBoxes):
