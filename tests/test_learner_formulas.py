@@ -40,57 +40,6 @@ def views(count, *seeds):
     return [volumes(count, BOX, seed=seed) for seed in seeds]
 
 
-def features_and_labels(counts, seed=0):
-    generator = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    return 5 + generator.normal(size=(len(labels), 4)) * (1, 3, 0.1, 2) + labels[:, None], labels
-
-
-def probe_chances(found, features):
-    logits = features @ found.weight.T + found.bias
-    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-
-
-@pytest.mark.parametrize("counts", [(9, 12, 8), (6, 7)])
-def test_linear_probe_takes_the_c_of_the_best_likelihood_in_cross_validation(counts):
-    features, labels = features_and_labels(counts)
-    strengths, scores = (1e-3, 1e-1, 10.0), {}
-    for c in strengths:
-        parts = []
-        for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(features, labels):
-            mean, spread = features[train].mean(0), features[train].std(0)
-            model = LogisticRegression(C=c, max_iter=5000).fit((features[train] - mean) / spread, labels[train])
-            parts.append(log_loss(labels[test], model.predict_proba((features[test] - mean) / spread)))
-        scores[c] = np.mean(parts)
-    assert logistic_regression.fit(features, labels, 5, strengths).strength == min(scores, key=scores.get)
-
-
-@pytest.mark.parametrize("counts", [(9, 12, 8), (6, 7)])
-def test_linear_probe_minimises_the_penalised_loss(counts):
-    """By descent on C · Σ −log softmax + ‖W‖²/2; for two classes scikit-learn penalises their difference alone."""
-    features, labels = features_and_labels(counts)
-    x = torch.from_numpy((features - features.mean(0)) / features.std(0))
-    y, two = torch.from_numpy(labels), len(counts) == 2
-    weight = torch.zeros(1 if two else len(counts), 4, dtype=torch.double, requires_grad=True)
-    bias = torch.zeros(len(weight), dtype=torch.double, requires_grad=True)
-
-    def chances():
-        logits = x @ weight.T + bias
-        return F.softmax(F.pad(logits, (1, 0)) if two else logits, 1)
-
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = 0.1 * F.nll_loss(chances().log(), y, reduction="sum") + weight.square().sum() / 2
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    found = logistic_regression.fit(features, labels, 5, (0.1,))
-    np.testing.assert_allclose(probe_chances(found, features), chances().detach().numpy(), atol=2e-3)
-
-
 def test_linear_probe_of_single_labels_and_of_a_class_without_any():
     learner = learner_of(LinearProbeSpec(), classes=4)
     x, labels = volumes(3, BOX), torch.tensor([0, 1, 3])
@@ -99,49 +48,6 @@ def test_linear_probe_of_single_labels_and_of_a_class_without_any():
     assert logits.argmax(1).tolist() == [0, 1, 3]
     assert (logits.softmax(1)[:, 2] < 1e-6).all()
     assert learner.figures() == {"probe_c": 1.0}
-
-
-def directions(counts):
-    """Return features of length 1 around a direction for each class, which surely tell them apart; and labels."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    noisy = np.eye(8)[labels] + 0.3 + 0.05 * np.random.default_rng(0).normal(size=(len(labels), 8))
-    return noisy / np.linalg.norm(noisy, axis=1, keepdims=True), labels
-
-
-@pytest.mark.parametrize("few", [(1, 12, 12), (1, 1, 12), (1, 12), (1, 1, 1), (2, 1, 1)])
-def test_classes_of_a_single_label_are_told_apart(few):
-    """C = 1 on features of length 1 would answer the commonest class throughout."""
-    features, labels = directions([40] * len(few))
-    known = np.concatenate([40 * label + np.arange(count) for label, count in enumerate(few)])
-    found = logistic_regression.fit(features[known], labels[known], standardised=False)
-    rest = np.setdiff1d(np.arange(len(labels)), known)
-    assert (found.probabilities(features[rest], len(few)).argmax(1) == labels[rest]).all()
-    assert (found.validated is None) == (sum(count > 1 for count in few) < 2)
-
-
-def test_where_classes_have_two_labels_those_choose_c_and_the_single_ones_are_learnt_from():
-    """By hand: five folds of what can be guessed, the single label always among those learnt from."""
-    features, labels = features_and_labels((9, 12, 1))
-    strengths, scores, right = (1e-3, 1e-1, 10.0), {}, {}
-    for c in strengths:
-        parts, hits = [], 0
-        for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(features[:21], labels[:21]):
-            rows = [*train, 21]
-            mean, spread = features[rows].mean(0), features[rows].std(0)
-            model = LogisticRegression(C=c, max_iter=5000).fit((features[rows] - mean) / spread, labels[rows])
-            chances = model.predict_proba((features[test] - mean) / spread)
-            parts.append(np.log(chances[np.arange(len(test)), labels[test]]).mean())
-            hits += (chances.argmax(1) == labels[test]).sum()
-        scores[c], right[c] = np.mean(parts), hits
-    found = logistic_regression.fit(features, labels, 5, strengths)
-    assert found.strength == max(scores, key=scores.get)
-    assert found.validated.likelihood == pytest.approx(scores[found.strength], abs=1e-3)
-    assert (found.validated.right, found.validated.total) == (right[found.strength], 21)
-
-
-def test_the_one_c_that_there_is_to_choose_is_taken():
-    features, labels = directions((1, 1, 1))
-    assert logistic_regression.fit(features, labels, 5, (3.0,)).strength == 3.0
 
 
 def test_prototypes_are_means_of_directions_about_the_centre():
