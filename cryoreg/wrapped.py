@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, Sample, SubtomogramDataset, Subtomograms
+
+T = TypeVar("T")
 
 
 class Wrapped(Subtomograms):
@@ -62,3 +64,10 @@ class Wrapped(Subtomograms):
 def with_defaults(dataset: SubtomogramDataset) -> Subtomograms:
     """Return a data set with a default for all that it does not know: itself, where it is of that class."""
     return dataset if isinstance(dataset, Subtomograms) else Wrapped(dataset)
+
+
+def within(dataset: object, kind: type[T]) -> T | None:
+    """Return the data set of a kind that a data set is, or stands around; None where there is none."""
+    while dataset is not None and not isinstance(dataset, kind):
+        dataset = getattr(dataset, "dataset", None)
+    return dataset

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from cryoreg.config import Layer, resolve
 from cryoreg.contracts import SubtomogramDataset
-from cryoreg.datasets.readers.tomogram import boxes_in
+from cryoreg.datasets.readers.tomogram import ParticleBoxes
+from cryoreg.datasets.store.reader import Store
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
+from cryoreg.errors import CryoregError
+from cryoreg.wrapped import within
 
 EDGE = 900
 """Pixels of a section's longer side, at most."""
@@ -22,6 +27,10 @@ _SLAB = 2
 _LIMITS = (0.5, 99.5)
 """Percentiles of the middle section that are black and white."""
 _KEPT = 64
+_COMPARED = 32
+"""Volumes of a store that are looked at, to know whether its source is the one that it was cut out of."""
+_ROUNDING = 1e-3
+"""Of their standard deviation."""
 
 
 class Whereabouts:
@@ -56,6 +65,35 @@ class Whereabouts:
 
 
 def whereabouts_of(dataset: SubtomogramDataset) -> Whereabouts | None:
-    """Return where the particles of a data set are; None where it does not know its tomograms."""
-    boxes = boxes_in(dataset)
+    """Return where the particles of a data set are; None where it does not know its tomograms.
+
+    A store knows them where the list and the tomograms that it was cut out of are still there, and the same.
+    """
+    store = within(dataset, Store)
+    boxes = within(dataset, ParticleBoxes)
+    if store is not None:
+        return _of_store(store)
     return None if boxes is None else Whereabouts(boxes.tomograms, boxes.which, boxes.places)
+
+
+def _of_store(store: Store) -> Whereabouts | None:
+    if store.settings.get("name") != "tomogram":
+        return None
+    try:
+        spec = resolve("pretrain", [Layer(store.root, {"dataset": dict(store.settings)})]).spec("dataset")
+        source, known = spec.load(), {*store.ids}
+        rows = [row for row, name in enumerate(source.ids) if name in known]
+        boxes = within(source, ParticleBoxes)
+        same = [source.ids[row] for row in rows] == list(store.ids) and _look_alike(store, source, rows)
+    except CryoregError:
+        return None
+    return Whereabouts(boxes.tomograms, boxes.which[rows], boxes.places[rows]) if boxes and same else None
+
+
+def _look_alike(store: Store, source: SubtomogramDataset, rows: Sequence[int]) -> bool:
+    """Tell whether volumes of a store, evenly spread, are what its source has now in their ``rows``."""
+    for index in np.unique(np.linspace(0, len(rows) - 1, _COMPARED).round().astype(int)).tolist():
+        there, here = store[index].volume, source[rows[index]].volume
+        if not torch.allclose(there, here, rtol=0, atol=_ROUNDING * float(there.std())):
+            return False
+    return True

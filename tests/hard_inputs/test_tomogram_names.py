@@ -10,6 +10,7 @@ from support.coded import centres, write_coded
 from support.particle_writing import coordinates, write_star, write_tomograms_star
 from support.tomograms import write_ome_zarr
 
+from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.tomograms.matching import bare, match_names
 from cryoreg.errors import DataError
 
@@ -209,6 +210,52 @@ def test_a_table_of_numbers_decides(separator: str, ending: str, tmp_path: Path)
     assert centres(path) == [(0, (10, 11, 12)), (1, (14, 15, 16))]
     assert centres(path, tomograms=tmp_path / f"index{ending}") == turned
     assert centres(path, tomograms=tmp_path / "a") == [(0, (10, 11, 12)), (1, (14, 15, 16))]
+
+
+TABLES = {
+    # situation: (tables beside crop.tbl, what is told of them)
+    "one, of another name": ({"index.doc": "21"}, "index.doc"),
+    "the list's own, and another": ({"crop.doc": "21", "all.doc": "12"}, None),
+    "two that say the same": ({"b.doc": "21", "a.doc": "21"}, "a.doc and b.doc"),
+    "two that add to each other": ({"b.doc": "2", "a.doc": " 1"}, "a.doc and b.doc"),
+    "a letter beside": ({"a.doc": "", "b.doc": "21"}, "b.doc"),
+}
+
+
+def write_tables(folder: Path, tables: dict[str, str]) -> Path:
+    """Two tomograms, files that give their numbers names ("21": 1 is ts_2.mrc), and a list of particles in both."""
+    for number in (1, 2):
+        write_coded(folder / f"ts_{number}.mrc", number - 1)
+    for name, files in tables.items():
+        rows = [f"{row} ts_{file}.mrc" for row, file in enumerate(files, 1) if file != " "]
+        (folder / name).write_text("\n".join(rows) or "Dear all,\nhere are the tomograms.")
+    return dynamo(folder, [(10, 11, 12, 1), (14, 15, 16, 2)])
+
+
+@pytest.mark.parametrize(("tables", "told"), TABLES.values(), ids=TABLES)
+def test_which_tables_of_numbers_are_taken_is_told(tables, told, tmp_path: Path) -> None:
+    path = write_tables(tmp_path, tables)
+    assert [found for found, _ in centres(path)] == [1, 0]
+    said = [note for note in TomogramSpec(root=path, box=4).open().notes if "beside the list" in note]
+    assert said == ([f"tomograms are those of their numbers in {told}, beside the list"] if told else [])
+    index = tmp_path / "told.vll"
+    index.write_text("ts_1.mrc\nts_2.mrc\n")
+    assert [found for found, _ in centres(path, tomograms=index)] == [0, 1]
+    assert not any("beside the list" in note for note in TomogramSpec(root=path, box=4, tomograms=index).open().notes)
+
+
+def test_tables_of_numbers_that_contradict_are_refused(tmp_path: Path) -> None:
+    path = write_tables(tmp_path, {"b.doc": "21", "a.doc": "12"})
+    with pytest.raises(
+        DataError, match=r"1 is ts_1\.mrc by .*a\.doc and ts_2\.mrc by .*b\.doc.*dataset.tomograms=<one"
+    ):
+        TomogramSpec(root=path, box=4).open()
+    with pytest.raises(DataError, match=r"a\.doc"):
+        TomogramSpec(root=path, box=4, tomograms=tmp_path).open()
+    assert [found for found, _ in centres(path, tomograms=tmp_path / "b.doc")] == [1, 0]
+    dynamo(tmp_path, [(10, 11, 12, 3)])  # of which neither knows
+    write_coded(tmp_path / "3.mrc", 2)
+    assert [found for found, _ in centres(path)] == [2]
 
 
 def test_a_number_that_the_table_lacks(tmp_path: Path) -> None:

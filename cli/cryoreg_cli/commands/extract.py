@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -49,7 +50,8 @@ def extract(
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
     from cryoreg.config.project_text import remember
-    from cryoreg.datasets.readers.tomogram import boxes_in
+    from cryoreg.datasets.readers.tomogram import ParticleBoxes
+    from cryoreg.wrapped import within
 
     with own_options(*settings):
         dataset = context.invoke(
@@ -67,7 +69,7 @@ def extract(
     if settings["tomograms"]:
         keys = ("voxel_size", "contrast", "tilt_range")
         told = {"path": settings["tomograms"], **{key: settings[key] for key in keys}}
-        boxes = boxes_in(dataset)
-        told["overrule"] = (boxes is not None and boxes.overruled_by(settings["voxel_size"])) or None
+        boxes, size = within(dataset, ParticleBoxes), cast(float | None, settings["voxel_size"])
+        told["overrule"] = (boxes is not None and boxes.overruled_by(size)) or None
         if line := remember("tomograms", told, output, "extract"):
             (telling.tell if as_json else click.echo)(f"project    {line}")

@@ -20,7 +20,6 @@ def read_cryocat(path: str, unit_told: bool = False) -> ParticleList:
     return replace(
         particles,
         coordinates=particles.coordinates - FIRST,
-        tomograms=name_tomograms(numbers, path, TOMOLIST),
         frame=FRAME,
-        numbers=numbers,
+        **name_tomograms(numbers, path, TOMOLIST)._asdict(),
     )

@@ -36,12 +36,11 @@ def read_table(path: str) -> ParticleList:
         path=path,
         coordinates=places - _FIRST_VOXEL,
         unit="voxel",
-        tomograms=name_tomograms(numbers, path, "*.doc", "*.vll"),
         columns=table,
         label="class" if varied else None,
         tilt_ranges=_tilt_ranges(table),
         frame="from the corner of the first voxel",
-        numbers=numbers,
+        **name_tomograms(numbers, path, "*.doc", "*.vll")._asdict(),
     )
 
 

@@ -38,14 +38,13 @@ def motive_list(path: str, table: pd.DataFrame) -> ParticleList:
     column = pd.to_numeric(table["tomo_num"], errors="coerce").to_numpy(float)
     numbers = whole_numbers(path, column, "its tomogram", "tomo_num")
     return ParticleList(
-        path,
-        places + (0.0 if shifts is None else shifts) - FIRST,
-        "voxel",
-        name_tomograms(numbers, path, TOMOLIST),
-        table,
-        varied(table, ("class",)),
+        path=path,
+        coordinates=places + (0.0 if shifts is None else shifts) - FIRST,
+        unit="voxel",
+        columns=table,
+        label=varied(table, ("class",)),
         frame=FRAME,
-        numbers=numbers,
+        **name_tomograms(numbers, path, TOMOLIST)._asdict(),
     )
 
 

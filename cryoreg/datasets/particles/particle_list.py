@@ -47,6 +47,10 @@ class ParticleList:
     """(3,): x, y, z of the volume in which they were picked, in units of the coordinates; it may have been larger."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
+    tables: Sequence[str] = ()
+    """The files beside the list that give these numbers names, and are not called as it is."""
+    contradiction: str | None = None
+    """In words, where two of them give one number different names."""
     carried: Carried = SILENT
     """What else the list says of the tomograms."""
     notes: Sequence[str] = ()

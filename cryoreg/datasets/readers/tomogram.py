@@ -124,17 +124,9 @@ class ParticleBoxes(Subtomograms):
             )
         return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
 
-
     def overruled_by(self, voxel_size: float | None) -> bool:
         """Tell whether a voxel size (Å) that is told of the tomograms contradicts a header."""
         return against_headers([tomogram.path for tomogram in self.tomograms], voxel_size)
-
-
-def boxes_in(dataset: object) -> ParticleBoxes | None:
-    """Return the boxes that a data set is, or stands around; None where it is not cut out of tomograms."""
-    while dataset is not None and not isinstance(dataset, ParticleBoxes):
-        dataset = getattr(dataset, "dataset", None)
-    return dataset
 
 
 class TomogramParticles(ParticleBoxes):
@@ -160,6 +152,7 @@ class TomogramParticles(ParticleBoxes):
         placed = place_particles(particles, place, voxel_size, coordinate_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
         self.notes = [*self.notes, *assumptions(particles, placed, self.places, coordinate_size)]
+        self.notes = [*self.notes, *_on_tables(particles, place)]
         if place is None or particles.carried.files is None:
             self._take_over(particles.carried)
         elif contrast := single(particles.carried.contrasts or ()):
@@ -190,7 +183,10 @@ def place_particles(
     ``voxel_size`` and ``unit_size`` (Å) are what the user says of voxels and of the unit of coordinates. Without
     ``tomograms``, files that the list names are meant, where they are there.
     """
-    rows, placed = _rows_of(_names(particles, tomograms)), []
+    by_number = _by_number(particles, tomograms)
+    if particles.contradiction and not by_number:
+        refuse(particles.path, f"{particles.contradiction}; say --set dataset.tomograms=<one of the two>")
+    rows, placed = _rows_of(by_number or particles.tomograms), []
     listed = {name: file for name, of in rows.items() if not tomograms and (file := listed_file(particles, of))}
     rest = [name for name in rows if name not in listed]
     found = {name: Described(file) for name, file in listed.items()}
@@ -270,11 +266,18 @@ def _on_picked(file: str, size: float) -> list[str]:
     ]
 
 
-def _names(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None]:
-    """Return the names of tomograms in a list: numbers, where the user gives the files of these numbers."""
+def _by_number(particles: ParticleList, tomograms: Path | None) -> Sequence[str | None] | None:
+    """Return the numbers of tomograms in a list, where the user gives the files of these numbers; else None."""
     if particles.numbers is None or tomograms is None or not is_index(tomograms):
-        return particles.tomograms
+        return None
     return [None if number is None else str(number) for number in particles.numbers]
+
+
+def _on_tables(particles: ParticleList, tomograms: Path | None) -> list[str]:
+    """Return a note on what gave the numbers of tomograms names that nobody named for it."""
+    if not particles.tables or _by_number(particles, tomograms):
+        return []
+    return [f"tomograms are those of their numbers in {' and '.join(particles.tables)}, beside the list"]
 
 
 def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float | None) -> NDArray[np.float64]:
