@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support.synthetic import Listed
 
 from cryoreg.config.settings import SplitSettings
-from cryoreg.datasets.divisions import blocks, divide, folds_of
+from cryoreg.datasets.divisions import blocks, divide, folds_of, scheme_that_fits
 from cryoreg.datasets.splits import split
 from cryoreg.errors import ConfigError, DataError
+from cryoreg_cli import next_steps
 
 CV = {"scheme": "cv"}
 
@@ -184,3 +186,21 @@ def test_unlabelled_ones_of_a_held_out_tomogram_are_not_learnt_from():
     assert not tomograms(dataset, parts.train) & tomograms(dataset, parts.test)
     with pytest.raises(ConfigError, match=r"split.fold is 9"):
         division(dataset, **CV, fold=9)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scheme"),
+    [
+        ([(label, f"t{t}") for label in "ab" for t in range(3)], "parts"),
+        ([("a", f"t{t}") for t in range(3)] + [("b", "t0"), ("b", "t1")], "cv"),
+        ([("a", f"t{t}") for t in range(3)] + [("b", "t0"), ("b", "t0")], "cv"),
+        ([("a", "t0"), ("a", "t1"), ("b", "t2")], "parts"),  # neither will do, as finetune says
+        ([("a", None)] * 3 + [("b", None)] * 2, "cv"),
+    ],
+)
+def test_labels_that_are_too_few_for_parts_are_cross_validated(rows, scheme):
+    labels, groups = zip(*rows, strict=True)
+    dataset = Listed(["ab".index(label) for label in labels], list(groups))
+    assert scheme_that_fits(dataset) == scheme
+    said = next_steps.after_labels(Path("picks.star"), False, Path("labels.csv"), scheme, {}, [])
+    assert said.endswith("--labels-from labels.csv" + " --split cv" * (scheme == "cv"))

@@ -66,10 +66,13 @@ def after_clusters(
     return _command("label", str(root or run), *groups, *more)
 
 
-def after_labels(source: Path, is_run: bool, labels: Path, given: Mapping[str, object], more: Iterable[str]) -> str:
-    """Return what may follow labels: a classifier that learns from them."""
+def after_labels(
+    source: Path, is_run: bool, labels: Path, scheme: str, given: Mapping[str, object], more: Iterable[str]
+) -> str:
+    """Return what may follow labels: a classifier that learns from them; ``scheme`` is that of its split."""
     start = ["--from", str(source)] if is_run else ["--data", str(source), *_BEST]
-    return _command("finetune", *start, "--labels-from", str(labels), *_of_reader(given, more))
+    split = ["--split", scheme] if scheme != "parts" else []
+    return _command("finetune", *start, "--labels-from", str(labels), *split, *_of_reader(given, more))
 
 
 def after_evaluation(run: Path) -> str:

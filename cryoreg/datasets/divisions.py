@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -104,6 +105,17 @@ def folds_of(dataset: Subtomograms, settings: SplitSettings) -> Folds:
             else:
                 return Folds([labelled[part] for part in found], way if any(some.groups) else "particle")
     raise DataError(_too_few(dataset, settings))
+
+
+def scheme_that_fits(dataset: Subtomograms) -> Literal["parts", "cv"]:
+    """Return how labels can be divided: into parts, or by cross-validation where they are too few for that."""
+    try:
+        divide(dataset, SplitSettings())
+    except DataError:
+        with suppress(DataError):
+            folds_of(dataset, SplitSettings())
+            return "cv"
+    return "parts"
 
 
 def _too_many(some: Some, wanted: int, most: int) -> str:

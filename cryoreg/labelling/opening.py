@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cryoreg.config import Layer
 from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.divisions import scheme_that_fits
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.table_sources import data_of_table, grouping
 from cryoreg.errors import ConfigError, CryoregError, DataError, OutputError
@@ -178,6 +179,11 @@ def numbered(labels: Path, first: Sequence[str] = ()) -> list[str]:
         file = LabelFile(labels)
         return by_number(known_classes(file, dict.fromkeys(file.labels.values()), first))
     return []
+
+
+def scheme_of(trained: Trained, labels: Path) -> str:
+    """Return how a classifier can be tested that learns from a file of labels: `scheme_that_fits`."""
+    return scheme_that_fits(with_labels(trained.dataset, labels))
 
 
 def require_server() -> None:

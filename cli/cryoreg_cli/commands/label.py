@@ -108,5 +108,6 @@ def label(
     opening.serve(session, port, not no_browser, terminal.result)
     terminal.written(output, f"labels    {len(session.labels())} of {len(session.ids)} subtomograms: {output}")
     if session.labels():
-        next = next_steps.after_labels(source, opening.is_run(source), output, given, assignments)
+        scheme = opening.scheme_of(trained, output)
+        next = next_steps.after_labels(source, opening.is_run(source), output, scheme, given, assignments)
         click.echo(f"next      {next}")
