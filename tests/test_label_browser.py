@@ -11,17 +11,14 @@ import numpy as np
 import pytest
 import torch
 from support.browsing import open_browser
-from support.synthetic import write_classes
-from support.untrained import make_run
+from support.labelling import ALONE, TOKEN, label_run
 
-from cryoreg.config import Layer
 from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.labelling.opening import open_session, open_source, prepare
 from cryoreg.labelling.session import Row, Session
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs cryoreg[label]")
 pytestmark = pytest.mark.slow
-TOKEN = "a-token"
 
 
 def wait(happens, seconds=120):
@@ -61,10 +58,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("label")
-    write_classes(folder / "run-data", classes=2, per_class=30)
-    make_run(folder / "run", width=4, dataset={"name": "mrc_folder", "root": str(folder / "run-data")})
-    return open_source(folder / "run", None, [Layer("test", {"training": {"device": "cpu", "precision": "fp32"}})])
+    return open_source(label_run(tmp_path_factory.mktemp("label")), None, ALONE)
 
 
 @pytest.fixture
@@ -305,6 +299,25 @@ def test_a_class_that_nothing_has_yet_is_kept(session, browser, trained):
     again = Session(trained.dataset, session.file.path, "my particles", ["ring", "rod"])
     assert again.classes() == ["ring", "coil", "constructor"]
     session.teacher.stop()
+
+
+def test_lists_are_saved_and_what_they_lack_is_told(opened, browser, tmp_path, monkeypatch):
+    opened.label([Row(0, "ring", ""), Row(1, "rod", "")], "one by one")
+    (tmp_path / "saved").mkdir()
+    where = {"behavior": "allow", "downloadPath": str(tmp_path / "saved")}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    browser.find_element("id", "save-tbl").click()
+    wait(lambda: "write CSV" in text(browser, "alarm"))
+    monkeypatch.setattr("cryoreg.labelling.server.notes_on_files", lambda *_: ["note: one is at /another folder"])
+    browser.find_element("id", "save-csv").click()
+    wait(lambda: text(browser, "alarm") == "note: one is at another folder")
+    wait(lambda: (tmp_path / "saved" / "labels.csv").exists())
+    rows = (tmp_path / "saved" / "labels.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["id", "class"], [opened.ids[0], "ring"], [opened.ids[1], "rod"]]
+    monkeypatch.undo()
+    browser.find_element("id", "save-star").click()
+    wait(lambda: text(browser, "alarm") == "")
+    wait(lambda: (tmp_path / "saved" / "labels.star").exists())
 
 
 def test_a_label_that_is_not_saved_is_not_shown_as_one(session, browser):

@@ -1,4 +1,4 @@
-"""`cryoreg label`: the server's manners, labels that survive it, what labels teach, lists in and out."""
+"""`cryoreg label`: the server's manners, labels that survive it, what labels teach."""
 
 from __future__ import annotations
 
@@ -12,43 +12,29 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from support.particle_writing import write_star
-from support.synthetic import write_classes
-from support.tomograms import write_tomogram
-from support.untrained import make_run
+from support.labelling import ALONE, TOKEN, client_of, label_run
 
-from cryoreg.config import Layer
-from cryoreg.datasets.io import relion
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.errors import CryoregError
 from cryoreg.labelling.opening import (
     begin_with,
-    export,
     free_place,
-    grouped_by,
     numbered,
     open_session,
     open_source,
     prepare,
-    shown,
 )
 from cryoreg.labelling.pictures import LOOKS, Pictures
 from cryoreg.labelling.session import Row, Session, said_by
-from cryoreg.labelling.whereabouts import whereabouts_of
 from cryoreg.wrapped import Wrapped
 from cryoreg_cli.main import cryoreg as command
 
-starlette = pytest.importorskip("starlette.testclient", reason="needs cryoreg[label]")
-TOKEN = "a-token"
-ALONE = [Layer("test", {"training": {"device": "cpu", "precision": "fp32"}})]
+pytest.importorskip("starlette", reason="needs cryoreg[label]")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("label")
-    write_classes(folder / "run-data", classes=2, per_class=30)
-    make_run(folder / "run", width=4, dataset={"name": "mrc_folder", "root": str(folder / "run-data")})
-    return folder / "run"
+    return label_run(tmp_path_factory.mktemp("label"))
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +52,6 @@ def quick_map():
 @pytest.fixture
 def session(trained, tmp_path):
     return open_session(trained, tmp_path / "labels.csv", "run", ["ring"])
-
-
-def client_of(session, **headers):
-    from cryoreg.labelling.server import make_app
-
-    return starlette.TestClient(make_app(session, TOKEN), base_url="http://127.0.0.1:80", headers=headers)
 
 
 @pytest.fixture
@@ -344,59 +324,10 @@ def test_clusters_are_groups_and_no_labels(session, client, tmp_path):
     assert session.labels() == {5: "ring"}
 
 
-def test_a_table_of_clusters_is_a_source(run, picks, session, tmp_path):
-    """It names the data that it is of; its labels are not taken for its clusters."""
-    table = tmp_path / "clusters.csv"
-    table.write_text(f"id,file,row,label,cluster\nTS_01/0,{picks},0,ring,2\nTS_02/1,{picks},1,,1\n")
-    assert grouped_by(table) == (picks, table)
-    assert grouped_by(picks) == (picks, None)
-    assert grouped_by(session.file.path) == (session.file.path, None)
-    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
-    trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
-    picked = open_session(trained, tmp_path / "labels.csv", "picks")
-    prepare(picked, None, table, data_classes=False)
-    assert picked.said == {0: "2", 1: "1"}
-    table.write_text("id,file,cluster\na,nowhere.star,1\n")
-    with pytest.raises(CryoregError, match=r"nowhere.star', which is not there.*--groups-from clusters.csv"):
-        grouped_by(table)
-    table.write_text("id,file,cluster\na,a.mrc,1\nb,b.mrc,1\n")
-    with pytest.raises(CryoregError, match="2 files"):
-        grouped_by(table)
-
-
 def test_a_file_that_cannot_be_added_to_is_refused_before_any_work(trained, tmp_path):
     for path in (tmp_path / "no" / "labels.csv", tmp_path, trained.path):
         with pytest.raises(CryoregError, match=r"no folder|is a folder|never changed"):
             open_session(trained, path, "run")
-
-
-@pytest.fixture
-def picks(tmp_path):
-    """Nine particles in two tomograms, in a STAR file."""
-    for name in ("TS_01", "TS_02"):
-        write_tomogram(tmp_path / f"{name}.mrc")
-    places = {f"rlnCoordinate{axis}": [12 + 3 * (row % 5) for row in range(9)] for axis in "XYZ"}
-    places["rlnCoordinateZ"] = [10] * 9
-    names = [f"TS_0{1 + row % 2}.mrc" for row in range(9)]
-    return write_star(tmp_path / "picks.star", {"rlnMicrographName": names, **places})
-
-
-def test_a_list_comes_back_with_classes(run, picks, tmp_path):
-    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
-    trained = open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data])
-    session = open_session(trained, tmp_path / "labels.csv", "picks")
-    session.label([Row(2, "ring", ""), Row(5, "rod", "")], "one by one")
-    assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == 2
-    assert numbered(tmp_path / "labels.csv") == ["ring", "rod"]
-    table = relion.read_particles(tmp_path / "out.star")
-    assert table["cryoregClassName"].tolist() == ["none"] * 2 + ["ring"] + ["none"] * 2 + ["rod"] + ["none"] * 3
-    assert table[relion.CLASS_NUMBER].astype(int).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0]
-    assert table["rlnCoordinateX"].astype(float).tolist() == [12 + 3 * (row % 5) for row in range(9)]
-    client = client_of(session)
-    assert client.get(f"/{TOKEN}/export/star").content == (tmp_path / "out.star").read_bytes()
-    assert client.get(f"/{TOKEN}/export/tbl").status_code == 409, "it is no Dynamo table"
-    rows = list(csv.DictReader(io.StringIO(client.get(f"/{TOKEN}/export/csv").text)))
-    assert [(row["id"], row["class"]) for row in rows] == [("TS_01/2", "ring"), ("TS_02/5", "rod")]
 
 
 def test_numbers_of_classes_are_those_of_keys_and_junk_has_the_last(trained, tmp_path):
@@ -407,20 +338,6 @@ def test_numbers_of_classes_are_those_of_keys_and_junk_has_the_last(trained, tmp
     assert session.numbered() == numbered(tmp_path / "labels.csv") == ["rod", "ring", "junk"]
     (tmp_path / "others.csv").write_text("id,class\na,ring\n")
     assert numbered(tmp_path / "others.csv") == []
-
-
-def test_tomograms_are_shown_where_particles_know_them(run, picks, tmp_path):
-    data = Layer("test", {"dataset": {"tomograms": str(tmp_path), "voxel_size": 10.0}})
-    dataset = shown(open_source(picks, str(run / "encoder.safetensors"), [*ALONE, data]))
-    assert dataset.box == (24, 24, 24), "boxes for people, not for the network"
-    where = whereabouts_of(dataset)
-    assert where.names == ["TS_01", "TS_02"]
-    assert where.which.tolist() == [row % 2 for row in range(9)]
-    np.testing.assert_allclose(where.places[1], [15 - 1, 15 - 1, 10 - 1], atol=1.01)
-    section = Image.open(io.BytesIO(where.section(0, 24)))
-    assert section.size == (48, 44)
-    plane = where.tomograms[0].read((slice(22, 27), slice(None), slice(None))).mean(axis=0)[::-1]
-    assert np.corrcoef(np.asarray(section, float).ravel(), plane.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import starfile
@@ -12,11 +13,13 @@ from support.mrc_writing import noise, write_mrc
 from support.particle_writing import dynamo, pytom, relion3, write_star
 from support.tomograms import write_tomogram
 
+from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.list_specs import StarSpec, TomogramSpec
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.specs import Eman2Spec
 from cryoreg.errors import DataError
 from cryoreg.inference.writers import notes_on_files
+from cryoreg.labelling.opening import export
 from cryoreg.selection.rules import Rules
 from cryoreg.selection.select import run_select
 
@@ -24,10 +27,14 @@ Notes = Callable[[Path, Path], list[str]]
 """From a list and where it is to be written."""
 
 
-def of_predict(path: Path, output: Path) -> list[str]:
+def dataset_of(path: Path) -> Subtomograms:
     images = path.suffix == ".star" and "rlnImageName" in path.read_text()
     spec = StarSpec(root=path) if images else TomogramSpec(root=path, box=8, tomograms=path.parent / "tomograms")
-    return notes_on_files(output, "list", spec.build())
+    return spec.build()
+
+
+def of_predict(path: Path, output: Path) -> list[str]:
+    return notes_on_files(output, "list", dataset_of(path))
 
 
 def of_select(path: Path, output: Path) -> list[str]:
@@ -36,7 +43,15 @@ def of_select(path: Path, output: Path) -> list[str]:
     return [line for line in said if "names" in line]
 
 
-BOTH = pytest.mark.parametrize("notes", [of_predict, of_select])
+def of_label(path: Path, output: Path) -> list[str]:
+    dataset, labels, said = dataset_of(path), path.with_name("labels.csv"), []
+    labels.write_text(f"id,class\n{dataset.ids[0]},ring\n")
+    export(SimpleNamespace(dataset=dataset, inputs=set), labels, output, overwrite=True, say=said.append)
+    return said
+
+
+ALL = pytest.mark.parametrize("notes", [of_predict, of_select, of_label])
+KINDS = [(of_predict, relion3), (of_predict, pytom), (of_select, relion3), (of_select, pytom), (of_label, relion3)]
 
 
 @pytest.fixture
@@ -58,7 +73,7 @@ def images(folder: Path) -> Path:
     return write_star(folder / "list.star", {"rlnImageName": ["Extract/0.mrc", "Extract/1.mrc"]})
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("place", ["out.star", "../project/out.star", "deeper/out.star"])
 def test_nothing_is_said_where_names_lead_to_the_same_files(notes: Notes, place: str, tmp_path: Path) -> None:
     path = images(tmp_path / "project")
@@ -66,7 +81,7 @@ def test_nothing_is_said_where_names_lead_to_the_same_files(notes: Notes, place:
     assert notes(path, path.parent / place) == []
 
 
-@BOTH
+@ALL
 def test_images_that_are_lost_are_told_of(notes: Notes, tmp_path: Path, other: Path) -> None:
     path = images(tmp_path / "project")
     assert notes(path, other / "out.star") == [
@@ -75,7 +90,7 @@ def test_images_that_are_lost_are_told_of(notes: Notes, tmp_path: Path, other: P
     ]
 
 
-@BOTH
+@ALL
 def test_images_of_another_project_are_refused(notes: Notes, tmp_path: Path, other: Path) -> None:
     path = images(tmp_path / "project")
     images(other)
@@ -84,8 +99,7 @@ def test_images_of_another_project_are_refused(notes: Notes, tmp_path: Path, oth
     assert not (other / "out.star").exists()
 
 
-@BOTH
-@pytest.mark.parametrize("kind", [relion3, pytom])
+@pytest.mark.parametrize(("notes", "kind"), KINDS)
 def test_tomograms_named_by_path(notes: Notes, kind: Callable[[Path], Path], tmp_path: Path, other: Path) -> None:
     tomograms(tmp_path / "project")
     path = kind(tmp_path / "project")
@@ -98,7 +112,7 @@ def test_tomograms_named_by_path(notes: Notes, kind: Callable[[Path], Path], tmp
         notes(path, output)
 
 
-@BOTH
+@ALL
 def test_tomograms_beside_the_list_named_without_a_path(notes: Notes, tmp_path: Path, other: Path) -> None:
     (tmp_path / "project" / "tomograms").mkdir(parents=True)
     write_tomogram(tmp_path / "project" / "tomograms" / "TS_01.mrc")

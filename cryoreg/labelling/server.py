@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import CryoregError
+from cryoreg.inference.writers import notes_on_files
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.pictures import COLUMNS, LOOKS, TILES
 from cryoreg.labelling.session import JUNK, SOURCES, Row, Session, coded, is_name
@@ -33,6 +34,8 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 _SIMILAR = 1000
 _MOST_BYTES = 4_000_000
 """Of a request: what all of 100,000 subtomograms need."""
+_ELSEWHERE = Path("/another folder")
+"""Whose place nobody knows."""
 HOSTS = ("127.0.0.1", "localhost")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -260,17 +263,24 @@ def _similar(session: Session, request: Request) -> Response:
 
 
 def _export(session: Session, request: Request) -> Response:
-    """Answer with the labels as a list, to be saved where the browser saves files."""
+    """Answer with the labels as a list, to be saved where the browser saves files: beside nothing that it names."""
     form = request.path_params["form"]
     if form not in FORMS:
         raise HTTPException(404)
-    name = f"{session.file.path.stem}.{form}"
-    headers = {"content-disposition": f'attachment; filename="labels.{form}"', "cache-control": "no-store"}
-    return Response(
-        listed(session.dataset, session.labels(), Path(name), session.numbered()),
-        media_type="text/plain",
-        headers=headers,
-    )
+    place = _ELSEWHERE / f"labels.{form}"
+    content = listed(session.dataset, session.labels(), place, session.numbered())
+    headers = {"content-disposition": f'attachment; filename="{place.name}"', "cache-control": "no-store"}
+    if notes := _notes(place, session.dataset):
+        headers["x-cryoreg-notes"] = json.dumps(notes)
+    return Response(content, media_type="text/plain", headers=headers)
+
+
+def _notes(place: Path, dataset: Subtomograms) -> list[str]:
+    """Return what a list lacks that is saved nobody knows where, and alone."""
+    notes = [note.replace(str(_ELSEWHERE), _ELSEWHERE.name) for note in notes_on_files(place, None, dataset)]
+    if place.suffix == ".star" and dataset.optimisation_set:
+        notes.append("note: `cryoreg label ... --export labels.star` writes its optimisation set, too")
+    return notes
 
 
 _ANSWERS: Mapping[str, Callable[[Session, Request], Response]] = {

@@ -41,7 +41,7 @@ function next() {
   find("#grid").focus();
 }
 
-// Save the labels as a list where the browser saves files; where they cannot be one, say why.
+// Save the labels as a list where the browser saves files; where they cannot be one, or name files that are not found from there, say so.
 async function save(event) {
   event.preventDefault();
   const answer = await fetch(event.target.href);
@@ -51,6 +51,7 @@ async function save(event) {
   link.download = `labels.${event.target.href.split("/").at(-1)}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  notice(JSON.parse(answer.headers.get("x-cryoreg-notes") ?? "[]").join("\n"));
 }
 
 function soon() {
