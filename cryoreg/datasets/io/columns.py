@@ -15,6 +15,10 @@ from pandas.api.types import infer_dtype
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.unlabelled import names_no_class
 
+_NUMBER, _NAME = "rlnClassNumber", "cryoregClassName"
+"""0 and none of particles without a class, as cryoreg writes them."""
+_CLASSES_AND_ZERO = 3
+"""Values of a column of classes that has more than 0 and 1, which are two classes."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
@@ -60,6 +64,9 @@ def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> t
         listed = ", ".join(map(str, table.columns))
         refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
     names = _each(table[column], _name)
+    if column == _NUMBER and _NAME in table:
+        named = _each(table[_NAME], _name)
+        names = [None if number == "0" and not name else number for number, name in zip(names, named, strict=True)]
     classes = sorted({name for name in set(names) if name}, key=natural_order)
     index: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
     return classes, list(map(index.get, names))
@@ -104,6 +111,19 @@ def first_of(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
 def varied(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
     """Return the first of some columns that has more than one value."""
     return next((column for column in columns if column in table and table[column].nunique() > 1), None)
+
+
+def note_on_zero(path: str, table: pd.DataFrame, column: str | None) -> list[str]:
+    """Return a note where a column of class numbers has 0, which stands for no class where others are told."""
+    if column is None or table[column].dtype == object:
+        return []
+    zeros = int((table[column] == 0).sum())
+    if not zeros or table[column].nunique() < _CLASSES_AND_ZERO:
+        return []
+    return [
+        f"{path}: {zeros:,} particles are of class 0 ({column}), which is taken for a class; if it stands for none, as "
+        "where cryoreg or RELION write it, leave them out (cryoreg select --class), or give names of classes"
+    ]
 
 
 def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cryoreg.datasets.io.columns import note_on_zero
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
 from cryoreg.datasets.io.volume_files import refuse
@@ -41,6 +42,7 @@ def read_table(path: str) -> ParticleList:
         tilt_ranges=_tilt_ranges(table),
         frame="from the corner of the first voxel",
         **name_tomograms(numbers, path, "*.doc", "*.vll")._asdict(),
+        notes=note_on_zero(path, table, "class" if varied else None),
     )
 
 

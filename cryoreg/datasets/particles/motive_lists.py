@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import triples, varied
+from cryoreg.datasets.io.columns import note_on_zero, triples, varied
 from cryoreg.datasets.io.em import read_em_rows
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.numbered_tomograms import name_tomograms, whole_numbers
@@ -37,14 +37,16 @@ def motive_list(path: str, table: pd.DataFrame) -> ParticleList:
         refuse(path, "has no column tomo_num, the number of the tomogram; export it again")
     column = pd.to_numeric(table["tomo_num"], errors="coerce").to_numpy(float)
     numbers = whole_numbers(path, column, "its tomogram", "tomo_num")
+    label = varied(table, ("class",))
     return ParticleList(
         path=path,
         coordinates=places + (0.0 if shifts is None else shifts) - FIRST,
         unit="voxel",
         columns=table,
-        label=varied(table, ("class",)),
+        label=label,
         frame=FRAME,
         **name_tomograms(numbers, path, TOMOLIST)._asdict(),
+        notes=note_on_zero(path, table, label),
     )
 
 
