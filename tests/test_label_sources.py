@@ -16,7 +16,7 @@ from support.tomograms import bright, write_tomogram
 
 from cryoreg import extract
 from cryoreg.config import Layer
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.errors import CryoregError
@@ -50,7 +50,7 @@ def test_a_list_comes_back_with_classes(run, picks, tmp_path):
     session.label([Row(2, "ring", ""), Row(5, "rod", "")], "one by one")
     assert export(trained, tmp_path / "labels.csv", tmp_path / "out.star", overwrite=False) == 2
     assert numbered(tmp_path / "labels.csv") == ["ring", "rod"]
-    table = relion.read_particles(tmp_path / "out.star")
+    table = relion_tables.read_particles(tmp_path / "out.star")
     assert table["cryoregClassName"].tolist() == ["none"] * 2 + ["ring"] + ["none"] * 2 + ["rod"] + ["none"] * 3
     assert table[relion.CLASS_NUMBER].astype(int).tolist() == [0, 0, 1, 0, 0, 2, 0, 0, 0]
     assert table["rlnCoordinateX"].astype(float).tolist() == [12 + 3 * (row % 5) for row in range(9)]

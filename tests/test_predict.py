@@ -23,7 +23,7 @@ from support.tomograms import POINTS, write_tomogram
 import cryoreg
 from cryoreg.contracts import Origin
 from cryoreg.datasets.conversion.convert import convert
-from cryoreg.datasets.io.relion import read_blocks
+from cryoreg.datasets.io.relion_tables import read_blocks
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.errors import CheckpointError, ConfigError, CryoregError, DataError, OutputError
 from cryoreg.inference.particle_text import ParticleText

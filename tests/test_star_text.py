@@ -10,7 +10,7 @@ import pytest
 import starfile
 from support.building import ROOT
 
-from cryoreg.datasets.io.relion import read_blocks
+from cryoreg.datasets.io.relion_tables import read_blocks
 from cryoreg.datasets.io.star_text import quoted, spans, star_table, unquoted
 from cryoreg.errors import DataError
 

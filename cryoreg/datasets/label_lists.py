@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg.contracts import Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.class_names import alike_note
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import class_labels, natural_order, texts
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
@@ -172,7 +172,7 @@ def _lists(path: Path) -> set[str]:
 
 def _star(path: Path) -> pd.DataFrame:
     path = particles_of(path)
-    table = relion.read_particles(path)
+    table = relion_tables.read_particles(path)
     if relion.lists_tilt_images(table):
         return table.drop_duplicates(relion.PARTICLE_NAME).rename(columns={relion.PARTICLE_NAME: ID})
     if relion.IMAGE not in table:

@@ -14,7 +14,7 @@ from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.errors import DataError
 
-LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and select from FILE"
+LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and cryoreg select from FILE"
 CHOICE = "choose from that list"
 """What to do instead with labels, and with ids that choose."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cryoreg.contracts import Subtomograms
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, tomogram_names
 from cryoreg.datasets.io.eman2_lists import is_list, read_rows
 from cryoreg.datasets.io.star_text import unquoted
@@ -61,7 +61,7 @@ def _listed(path: str) -> tuple[pd.DataFrame, Names]:
     if kind != "star":
         particles = read_particle_list(path)
         return particles.columns, particles.tomograms
-    table = relion.read_particles(path)
+    table = relion_tables.read_particles(path)
     if is_motive_list(table):
         return table, motive_list(path, table).tomograms
     return table, tomogram_names(table, first_of(table, relion.TOMOGRAMS))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse
@@ -93,7 +93,7 @@ class Listed:
     @classmethod
     def _star(cls, source: str) -> Listed:
         path = os.fspath(particles_of(Path(source)))
-        table, text = relion.read_particles(path), ParticleText.star(path)
+        table, text = relion_tables.read_particles(path), ParticleText.star(path)
         if rows := text.particle_of_rows():
             return cls._of_images(path, text, table, rows)
         named = tomogram_names(table, first_of(table, relion.TOMOGRAMS))

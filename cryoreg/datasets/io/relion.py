@@ -1,21 +1,19 @@
 """RELION's words: what STAR files of RELION 3, 3.1, 4 and 5, of Warp and of M call things, and what they mean by it.
 
-A new dialect is a word here. Tables come from `star_blocks`; what is not understood stays in them.
+A new dialect is a word here. Tables come from `relion_tables`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io.columns import check_spelling, first_of, numbers, positive, triples
-from cryoreg.datasets.io.star_blocks import items_of, read_lines, scan, table_of
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.columns import first_of, numbers, positive, triples
+from cryoreg.datasets.io.volume_files import refuse
 
 IMAGE = "rlnImageName"
 """A volume, as a file or slot@stack."""
@@ -90,19 +88,17 @@ IMAGE_ORIGINS = (*_ORIGINS[:2], *_ORIGIN_VOXELS[:2])
 _SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 _FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
-_TEXTS = (
+TEXTS = (
     *(TOMOGRAM, MICROGRAPH, FILE, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
     *("rlnTomoParticleName", OPTICS_NAME, PARTICLE_NAME, VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
     CLASS_NAME,
 )
 """Columns that stay text, also where every value looks like a number."""
-_WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
+WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
 """Columns by which places are known, and their units: one block without them cannot be read as others with them."""
-_SAME = 1e-3
-"""Relative difference of two statements of one number that mean the same."""
 _SAME_ORIGIN = 0.02
 """By how much of a voxel, or of themselves, origins in voxels and in Å may differ."""
-WORDS = {word.lower(): word for word in (*_WAYS, *CENTRED, *COORDINATES, *TOMOGRAMS, CLASS_NUMBER, _MAGNIFICATION)}
+WORDS = {word.lower(): word for word in (*WAYS, *CENTRED, *COORDINATES, *TOMOGRAMS, CLASS_NUMBER, _MAGNIFICATION)}
 """RELION's words for places, by what other tables than STAR files make of them."""
 
 
@@ -141,152 +137,6 @@ def check_places(path: str | Path, columns: Container[str]) -> None:
             f"lists particles of micrographs, which are 2D ({COORDINATES[1]} without {COORDINATES[2]}), as lists of "
             "cryoSPARC are; give the list of 3D particles that they were made from (RELION, Warp, M)",
         )
-
-
-def read_particles(path: str | Path) -> pd.DataFrame:
-    """Return all particles of a STAR file, block after block, each with what optics group and general block say of it.
-
-    Raises `DataError`, one line, where there are none, or where two statements contradict each other.
-    """
-    blocks = read_blocks(path)
-    tables = {name: table for name, table in blocks.items() if lists_particles(table.columns)}
-    if not tables:
-        for table in blocks.values():
-            check_words(path, table.columns)
-        listed = ", ".join(str(column) for block in blocks.values() for column in block)
-        refuse(
-            path,
-            f"has no column {' or '.join((IMAGE, COORDINATES[0], CENTRED[0]))} (it has: {listed or 'no columns'}); "
-            "give the list of particles",
-        )
-    filled = {name: table for name, table in tables.items() if not table.empty}
-    if not filled:
-        refuse(path, "lists no particles; check how it was written")
-    _check_alike(path, filled)
-    table = pd.concat(filled.values(), ignore_index=True)
-    others = {name: block for name, block in blocks.items() if name not in tables}
-    optics = [name for name, block in others.items() if GROUP in block or name.lower() == OPTICS]
-    if len(optics) > 1:
-        refuse(path, f"has the optics groups of '{optics[0]}' and those of '{optics[1]}'; keep one block")
-    for name in optics:
-        table = _with_optics(path, table, others.pop(name))
-    for name, block in others.items():
-        table = _with_statements(path, table, name, block)
-    return table
-
-
-def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFrame:
-    """Return the only table of a STAR file that has a column of ``needed``; ``what`` names its rows: "tilt images"."""
-    blocks = read_blocks(path)
-    tables = {name: table for name, table in blocks.items() if set(needed) & set(table.columns)}
-    if not tables:
-        for table in blocks.values():
-            check_words(path, table.columns)
-        listed = ", ".join(str(column) for block in blocks.values() for column in block)
-        refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
-    filled = [name for name, table in tables.items() if not table.empty]
-    if not filled:
-        refuse(path, f"lists no {what}; check how it was written")
-    if len(filled) > 1:
-        refuse(path, f"lists {what} in the blocks '{filled[0]}' and '{filled[1]}'; make them one")
-    return tables[filled[0]]
-
-
-def read_blocks(path: str | Path) -> dict[str, pd.DataFrame]:
-    """Return the blocks of a STAR file as tables; one of a single row where a block has no loop."""
-    lines = read_lines(path)
-    blocks: dict[str, pd.DataFrame] = {}
-    with one_line(path, "a STAR file"):
-        for block in scan(path, lines):
-            check_spelling(path, block.labels, WORDS)
-            if block.name in blocks:
-                refuse(path, f"has two blocks of the name '{block.name}'; rename one, or make them one")
-            if block.is_table:
-                blocks[block.name] = table_of(path, lines, block, _TEXTS)
-            elif block.items:
-                blocks[block.name] = pd.DataFrame([items_of(block, _TEXTS)])
-    if not blocks:
-        refuse(path, "holds no STAR table (no 'data_' block with columns); check how it was written")
-    return blocks
-
-
-def _check_alike(path: str | Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Raise `DataError` where blocks list particles in different ways: images here, coordinates or a unit there."""
-    for what, columns in (("lists particles", _WAYS), ("names tomograms", TOMOGRAMS)):
-        ways = {name: [column for column in columns if column in table] for name, table in tables.items()}
-        (first, way), *others = ways.items()
-        for name, other in others:
-            if other != way:
-                one, two = (" and ".join(each) or "no column" for each in (way, other))
-                refuse(path, f"{what} by {one} in block '{first}', but by {two} in '{name}'; split the file")
-
-
-def _with_optics(path: str | Path, table: pd.DataFrame, groups: pd.DataFrame | None) -> pd.DataFrame:
-    """Add to each particle the columns of its optics group that it lacks."""
-    if groups is None or groups.empty:
-        return table
-    if GROUP not in table or GROUP not in groups:
-        lacking = "particles" if GROUP not in table else "optics groups"
-        if len(groups) > 1:
-            refuse(path, f"has {len(groups)} optics groups, but {lacking} without a column {GROUP}; export it again")
-        added = {column: groups[column].iloc[0] for column in groups if column != GROUP}
-        _check_same(path, table, {column: pd.Series(value, table.index) for column, value in added.items()}, "optics")
-        return table.assign(**{column: value for column, value in added.items() if column not in table})
-    check_one_of_each(path, groups, GROUP, "optics group")
-    index = groups.drop_duplicates(GROUP).set_index(GROUP)
-    unknown = ~table[GROUP].isin(index.index)
-    if unknown.any():
-        row = int(np.flatnonzero(unknown)[0])
-        refuse(path, f"names optics group {table[GROUP][row]} in row {row}, which its optics table lacks; add it")
-    told = {column: table[GROUP].map(index[column]) for column in index.columns}
-    _check_same(path, table, told, "optics")
-    return table.assign(**{column: values for column, values in told.items() if column not in table})
-
-
-def check_one_of_each(path: str | Path, table: pd.DataFrame, key: str, what: str) -> None:
-    """Raise `DataError` where two rows name one thing by ``key`` and say different things of it."""
-    distinct = table.drop_duplicates()
-    twice = distinct[distinct[key].duplicated(keep=False)]
-    if twice.empty:
-        return
-    one, other = twice[twice[key] == twice[key].iloc[0]].iloc[:2].to_dict("records")
-    column = next(name for name in one if one[name] != other[name])
-    refuse(path, f"has {what} {one[key]} twice, with {column} {one[column]} and {other[column]}; keep one")
-
-
-def _with_statements(path: str | Path, table: pd.DataFrame, name: str, block: pd.DataFrame) -> pd.DataFrame:
-    """Add what another block says of all particles: single values, as ``data_general`` has them.
-
-    Raises `DataError` where it has sizes for several things, of which nothing tells the particles that they belong to.
-    """
-    told = {column: pd.Series(block[column].iloc[0], table.index) for column in block if len(block) == 1}
-    _check_same(path, table, told, name)
-    untold = [column for column in COORDINATE_SIZES if column in block and column not in (*table, *told)]
-    if untold and len(block):
-        refuse(
-            path,
-            f"has {len(block)} values of {untold[0]} in block '{name}' and none for its particles; give them a column",
-        )
-    return table.assign(**{column: values for column, values in told.items() if column not in table})
-
-
-def _check_same(path: str | Path, table: pd.DataFrame, told: dict[str, pd.Series[Any]], block: str) -> None:
-    """Raise `DataError` where particles and another block say different numbers of one thing."""
-    for column, values in told.items():
-        if column not in table:
-            continue
-        own, other = (pd.to_numeric(each, errors="coerce").to_numpy(float) for each in (table[column], values))
-        different = np.abs(own - other) > _SAME * np.maximum(np.abs(own), np.abs(other))
-        if column in TOMOGRAMS:
-            different |= (table[column].astype(str) != values.astype(str)).to_numpy(bool)
-        apart = np.flatnonzero(different)
-        if len(apart):
-            row = apart[0]
-            refuse(
-                path,
-                f"says {column} {table[column][row]} in row {row} of its particles and {values[row]} in block "
-                f"'{block}'; mend one",
-            )
 
 
 def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bool]:

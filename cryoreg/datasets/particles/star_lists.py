@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, note_on_zero, tomogram_names, varied
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_star, tilts_of_star
@@ -17,7 +17,7 @@ from cryoreg.datasets.tomograms.matching import bare
 
 def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
     """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp, M or STOPGAP; `cryoreg.datasets.io.relion` knows their words."""
-    table = relion.read_particles(path)
+    table = relion_tables.read_particles(path)
     if is_motive_list(table):
         return motive_list(path, table)
     return relion_list(path, table, first_of(table, relion.TOMOGRAMS), unit_told)

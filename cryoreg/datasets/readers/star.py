@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import class_labels, first_of
 from cryoreg.datasets.io.mrc import read_header, read_slot, read_volume
 from cryoreg.datasets.io.mrc_header import MrcHeader
@@ -49,7 +49,7 @@ class Star(FileDataset):
         lets them differ, as they may where all are rescaled. Raises `DataError`, one line, for bad input.
         """
         self.path = os.fspath(root)
-        table = relion.read_particles(root)
+        table = relion_tables.read_particles(root)
         relion.check_volumes(self.path, table)
         images = find_images(self.path, table, folder)
         self._edges = relion.image_edges(self.path, table)

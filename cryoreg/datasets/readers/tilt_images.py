@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, TiltAxis
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
@@ -39,7 +39,7 @@ class TiltImages(ReconstructedDataset):
     ) -> None:
         """Open a STAR file; see `TiltStackSpec`. Raises `DataError`, one line, which names the file and the column."""
         self.path, self._wiener = str(root), wiener
-        table = relion.read_particles(self.path)
+        table = relion_tables.read_particles(self.path)
         self._known = read_image_rows(self.path, table)
         images = find_images(self.path, table, folder)
         files = [self._stack(images, index) for index in range(len(self._known.names))]

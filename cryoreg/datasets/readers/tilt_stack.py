@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, TiltAxis
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import class_labels, numbers
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
@@ -48,7 +48,7 @@ class TiltStack(ReconstructedDataset):
         """Open a set; see `TiltStackSpec`. Raises `DataError`, one line, which names the file and the column."""
         found = find_files(Path(root), None if tomograms is None else Path(tomograms))
         self.path, self.optimisation_set, self._wiener = found.particles, found.optimisation_set, wiener
-        table = relion.read_particles(self.path)
+        table = relion_tables.read_particles(self.path)
         _check_columns(self.path, table)
         self._names = [str(name) for name in table[relion.TOMOGRAM]]
         self._series = read_series(found.tomograms, self.path, table)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.datasets.tilt_stacks.particles import read_particles
@@ -21,7 +21,7 @@ def places_of(root: Path) -> NDArray[np.float64]:
     state the same columns. Raises `DataError`, one line, where a file or a size is missing.
     """
     found = find_files(root)
-    table = relion.read_particles(found.particles)
+    table = relion_tables.read_particles(found.particles)
     if relion.TOMOGRAM not in table:
         refuse(found.particles, f"has no column {relion.TOMOGRAM}, and so no tomograms; export it again")
     size = relion.image_sizes(found.particles, table)[0]

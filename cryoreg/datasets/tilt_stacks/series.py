@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.contracts import TiltAxis
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import numbers
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tilt_stacks.limits import check_limits, decay_of
@@ -83,11 +83,11 @@ def read_series(path: str, list_path: str, particles: pd.DataFrame) -> dict[str,
 
     Raises `DataError`, one line, where one is missing, or a column of it, or both files contradict each other.
     """
-    blocks = relion.read_blocks(path)
+    blocks = relion_tables.read_blocks(path)
     overview = next((table for table in blocks.values() if relion.TOMOGRAM in table), None)
     if overview is None:
         refuse(path, f"lists no tomograms ({relion.TOMOGRAM}); give the tomograms STAR file of the same job")
-    relion.check_one_of_each(path, overview, relion.TOMOGRAM, "tomogram")
+    relion_tables.check_one_of_each(path, overview, relion.TOMOGRAM, "tomogram")
     listed = {str(name): row for row, name in enumerate(overview[relion.TOMOGRAM])}
     series = {}
     for name, own in particles.groupby(particles[relion.TOMOGRAM].astype(str), sort=False):
@@ -111,7 +111,7 @@ def _tilts(
     found = find_above(file, Path(path).parent)
     if found is None:
         refuse(path, f"names '{file}' ({relion.TILT_SERIES}), which is neither in its folder nor in one above it")
-    tables = relion.read_blocks(found)
+    tables = relion_tables.read_blocks(found)
     if name not in tables and len(tables) > 1:
         refuse(found, f"has no block 'data_{name}'; export it again")
     if name in tables:

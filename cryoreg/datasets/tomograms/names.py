@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io import relion
+from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import numbers, triples
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.tomograms.index_files import is_index, read_index
@@ -215,8 +215,8 @@ def _tables(list_path: str, tomograms: Path | None) -> dict[str, Described]:
 
 def read_tomograms_star(path: Path) -> dict[str, Described]:
     """Return what a tomograms.star of RELION 4 or 5 says, by the name of the tomogram."""
-    table = relion.read_table(path, [relion.TOMOGRAM], "tomograms")
-    relion.check_one_of_each(path, table, relion.TOMOGRAM, "tomogram")
+    table = relion_tables.read_table(path, [relion.TOMOGRAM], "tomograms")
+    relion_tables.check_one_of_each(path, table, relion.TOMOGRAM, "tomogram")
     sizes = triples(path, table, relion.TOMOGRAM_SIZE)
     tilts, binnings = (
         _optional(path, table, relion.TILT_SIZE),
@@ -254,7 +254,7 @@ def _tilt_range(path: Path, table: pd.DataFrame, row: int) -> tuple[float, float
     file = _beside(path, table, row, relion.TILT_SERIES)
     if file is None:
         return None
-    tilts = relion.read_table(file, relion.TILTS, "tilt images")
+    tilts = relion_tables.read_table(file, relion.TILTS, "tilt images")
     angles = numbers(file, tilts, next(column for column in relion.TILTS if column in tilts))
     return float(angles.min()), float(angles.max())
 
