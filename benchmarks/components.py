@@ -17,7 +17,6 @@ import csv
 import json
 import platform
 import resource
-import shlex
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from command_lines import command_line
 from engine import BATCH, BOX, _now
 from rich import box
 from rich.console import Console
@@ -179,7 +179,7 @@ def main() -> None:
     in_a_process(generate_data, options)
     for pair in pairs(options.only):
         name = " × ".join(pair)
-        figures[name] = in_a_process(measure, pair, options) | {"command": shlex.join(["python", *sys.argv])}
+        figures[name] = in_a_process(measure, pair, options) | {"command": command_line()}
         print(f"{name:<30} {figures[name]['subtomograms_per_cpu_s']:8.2f} subtomograms per CPU second", flush=True)
         results = {**here, "seed": options.seed, "figures": figures}
         write_text(out, json.dumps(results, indent=2, ensure_ascii=False) + "\n")

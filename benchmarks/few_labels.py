@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -35,6 +34,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 import target_sets
 import torch
+from command_lines import command_line
 from descriptors import describe
 from few_labels_networks import (
     PLAIN,
@@ -299,9 +299,8 @@ def row_of(trial: Trial, key: Key, predicted: Features, seconds: float) -> Row:
     accuracy = float(np.mean(predicted == truth))
     f1 = float(f1_score(truth, predicted, average="macro", zero_division=0))
     label = trial.weights.label if trial.weights and key.weights else ""
-    command = shlex.join(["python", *sys.argv])
     rounded = (round(accuracy, 5), round(f1, 5), len(truth), round(seconds, 1))
-    return Row(key, label, *rounded, machine(trial.options.device), command)
+    return Row(key, label, *rounded, machine(trial.options.device), command_line())
 
 
 def machine(device: str) -> str:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from command_lines import command_line
 
 import cryoreg
 
@@ -41,7 +41,7 @@ def main() -> None:
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"cryoreg": cryoreg.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(command),
+        "command": command_line(command),
         "exit_status": status,
         "seconds": round(time.monotonic() - begun, 1),
         "last_lines": log.read_text(errors="replace").splitlines()[-LINES:],

@@ -1,5 +1,6 @@
 """`benchmarks/few_labels.py`: what is run once, and on what."""
 
+import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -120,3 +121,14 @@ def test_labelled_samples_are_not_tested(tmp_path):
         chosen = trial.labelled(5, seed)
         assert np.bincount(trial.truth(chosen)).tolist() == [5, 5]
         assert not set(chosen.tolist()) & set(trial.parts(seed).test.tolist())
+
+
+def test_results_name_no_place_of_a_machine(monkeypatch):
+    """What is committed says how to repeat it, not where its author's files lay."""
+    from command_lines import command_line
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks/x.py", "--work", "/home/me/there", "--only", "a b"])
+    assert command_line() == "python benchmarks/x.py --work there --only 'a b'"
+    assert command_line(["/usr/bin/python", "y.py"]) == "python y.py"
+    results = [path for path in (BENCHMARKS / "results").rglob("*") if path.is_file()]
+    assert [path.name for path in results if re.search(r"(^|[ \"'=])/\w+/", path.read_text())] == []
