@@ -13,6 +13,8 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start, is_name, start_of
 from cryoreg.errors import ConfigError, OutputError
+from cryoreg.files import write_text
+from cryoreg.outputs import check_file
 from cryoreg.quick_imports import imported_meanwhile, quick_imports
 from cryoreg.telling import tell
 
@@ -73,17 +75,15 @@ def run_report(
     ``alone``: one of the data, as trained weights see them, with nothing about a run. ``say`` gets lines on the data.
     Raises `ConfigError` where it is then not said where to write.
     """
-    with quick_imports():
-        from cryoreg.analysis.report.measured import see
-        from cryoreg.files import write_text
-        from cryoreg.inference.trained import Trained
-        from cryoreg.outputs import check_file
-
     alone = alone or is_name(start_of(run))
     if alone and output is None:
         raise ConfigError("a report of data alone belongs to no run; say --output FILE.html")
     if output is not None:  # the run's own report is derived, and may be replaced
         check_file(output, overwrite)
+    with quick_imports():
+        from cryoreg.analysis.report.measured import see
+        from cryoreg.inference.trained import Trained
+
     trained = Trained.open(run, layers)
     if output is not None:
         check_file(output, overwrite, trained.inputs())
@@ -123,8 +123,6 @@ def compare_runs(
     """
     from cryoreg.analysis.report.comparison import compare
     from cryoreg.analysis.report.comparison_page import render_comparison
-    from cryoreg.files import write_text
-    from cryoreg.outputs import check_file
 
     check_file(output, overwrite)
     found = compare(runs, layers, part, say)
