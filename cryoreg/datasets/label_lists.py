@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryoreg.contracts import Sample, SubtomogramDataset, Subtomograms
 from cryoreg.datasets.class_names import alike_note
 from cryoreg.datasets.io import relion, relion_tables
-from cryoreg.datasets.io.columns import class_labels, natural_order, texts
+from cryoreg.datasets.io.class_columns import class_labels
+from cryoreg.datasets.io.columns import natural_order, texts
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse

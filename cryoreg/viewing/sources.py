@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.config import Layer, Project, absolute
-from cryoreg.datasets.io.columns import class_labels, natural_order
+from cryoreg.datasets.io.class_columns import class_labels
+from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem

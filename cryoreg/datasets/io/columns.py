@@ -15,8 +15,6 @@ from pandas.api.types import infer_dtype
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.unlabelled import names_no_class
 
-_NUMBER, _NAME = "rlnClassNumber", "cryoregClassName"
-"""0 and none of particles without a class, as cryoreg writes them."""
 _CLASSES_AND_ZERO = 3
 """Values of a column of classes that has more than 0 and 1, which are two classes."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
@@ -52,27 +50,7 @@ def check_spelling(path: str | Path, columns: Iterable[str], words: Mapping[str,
             refuse(path, f"has a column '{column}', which is spelt {word}; rename it")
 
 
-def class_labels(path: str | Path, table: pd.DataFrame, column: str | None) -> tuple[list[str], list[int | None]]:
-    """Return the class names that a column holds, in natural order, and the label of each row.
-
-    The label is None where the cell is empty, None or NA.
-    """
-    if column is None:
-        return [], [None] * len(table)
-    column = column.removeprefix("_")
-    if column not in table:
-        listed = ", ".join(map(str, table.columns))
-        refuse(path, f"has no column '{column}' to take classes from (it has: {listed}); check dataset.label")
-    names = _each(table[column], _name)
-    if column == _NUMBER and _NAME in table:
-        named = _each(table[_NAME], _name)
-        names = [None if number == "0" and not name else number for number, name in zip(names, named, strict=True)]
-    classes = sorted({name for name in set(names) if name}, key=natural_order)
-    index: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
-    return classes, list(map(index.get, names))
-
-
-def _each(column: pd.Series[Any], word: Callable[[Any], str]) -> list[str | None]:
+def each_of(column: pd.Series[Any], word: Callable[[Any], str]) -> list[str | None]:
     """Return what ``word`` makes of each value of a column, None where it is missing; each value is asked once."""
     if column.dtype == object and infer_dtype(column, skipna=True) != "string":  # 1 and True count as one value
         return [None if pd.isna(value) else word(value) for value in column]
@@ -89,7 +67,7 @@ def natural_order(name: str) -> tuple[bool, float, str]:
         return (True, 0.0, name)
 
 
-def _name(value: Any) -> str:
+def class_name(value: Any) -> str:
     """Write a value of a table as the name of a class; empty where there is none."""
     name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     return "" if names_no_class(name) else name
@@ -130,7 +108,7 @@ def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:
     """Return a column as text, None where it is empty; of no column, None for each row."""
     if column is None:
         return [None] * len(table)
-    return [text or None for text in _each(table[column], lambda value: str(value).strip())]
+    return [text or None for text in each_of(table[column], lambda value: str(value).strip())]
 
 
 def tomogram_names(table: pd.DataFrame, column: str | None) -> list[str | None]:

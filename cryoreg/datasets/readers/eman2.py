@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin
-from cryoreg.datasets.io.columns import class_labels
+from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.eman2_images import Stored, image_numbers, named_label, read_image, read_stored
 from cryoreg.datasets.io.eman2_lists import Row, is_list, read_rows
 from cryoreg.datasets.io.volume_files import is_hdf5, name_of_slot, refuse

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin
 from cryoreg.datasets.io import relion, relion_tables
-from cryoreg.datasets.io.columns import class_labels, first_of
+from cryoreg.datasets.io.class_columns import class_labels
+from cryoreg.datasets.io.columns import first_of
 from cryoreg.datasets.io.mrc import read_header, read_slot, read_volume
 from cryoreg.datasets.io.mrc_header import MrcHeader
 from cryoreg.datasets.io.volume_files import refuse

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cryoreg.contracts import Origin, TiltAxis
 from cryoreg.datasets.io import relion, relion_tables
-from cryoreg.datasets.io.columns import class_labels
+from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.mrc import read_image_header, read_images
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.readers.reconstructed import ReconstructedDataset

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoreg.contracts import Box, Contrast, Origin, Sample, Subtomograms, TiltAxis
-from cryoreg.datasets.io.columns import class_labels
+from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.volume_files import refuse, together
 from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE, same_size
 from cryoreg.datasets.particles.assumptions import assumptions
