@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.coded import write_coded
 from support.command_line import ok
@@ -82,3 +83,30 @@ def test_class_0_beside_others_may_be_none(make: Any, numbers: list[int], told: 
     classes, notes = said(path)
     assert classes == [str(number) for number in numbers]
     assert ("2 particles are of class 0" in notes) == told
+
+
+def table(path: Path, **columns: list[Any]) -> Path:
+    places = dict(zip("xyz", PLACES.T, strict=True))
+    pd.DataFrame({"tomogram": "TS_01", **places, **columns}).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("name", ["class_name", "predicted_class_name"])
+def test_names_before_numbers_in_text_tables(name: str, tmp_path: Path) -> None:
+    """TomoTwin and others write both; a number says nothing without its list."""
+    rods = ["ring", "rod", "rod", "ring", "rod", "vault"]
+    one = table(tmp_path / "p.csv", **{"class": [0, 1, 1, 0, 1, 2], name: rods})
+    classes, notes = said(one)
+    assert classes == rods
+    assert "class 0" not in notes
+    assert "two classifications" not in notes
+
+
+def test_names_and_numbers_of_text_tables_that_differ(tmp_path: Path) -> None:
+    numbers, names = [0, 1, 2, 0, 1, 2], ["ring", "ring", "rod", "rod", "rod", "vault"]
+    classes, notes = said(table(tmp_path / "p.csv", **{"class": numbers, "class_name": names}))
+    assert classes == names
+    assert "class_name and class are of two classifications; the names are taken" in notes
+    classes, notes = said(table(tmp_path / "q.csv", **{"class": numbers}))
+    assert classes == [str(number) for number in numbers]
+    assert "2 particles are of class 0 (class)" in notes

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from cryoreg.datasets.io import relion, relion_tables
-from cryoreg.datasets.io.columns import first_of, note_on_zero, tomogram_names, varied
+from cryoreg.datasets.io.columns import first_of, note_on_two, note_on_zero, tomogram_names, varied
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_star, tilts_of_star
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
@@ -39,21 +39,11 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
         relion.shifts(path, table),
         tilts_of_star(path, table),
         carried=of_star(path, table),
-        notes=[*_on_names(path, table, label), *note_on_zero(path, table, label)],
+        notes=[
+            *note_on_two(path, table, label, relion.CLASS_NAME, relion.CLASS_NUMBER),
+            *note_on_zero(path, table, label),
+        ],
     )
-
-
-def _on_names(path: str, table: pd.DataFrame, label: str | None) -> list[str]:
-    """Return a note where names of classes, which are taken, and their numbers are of two classifications."""
-    if label != relion.CLASS_NAME or relion.CLASS_NUMBER not in table:
-        return []
-    both = table[[relion.CLASS_NAME, relion.CLASS_NUMBER]].drop_duplicates()
-    if not both[relion.CLASS_NAME].duplicated().any() and not both[relion.CLASS_NUMBER].duplicated().any():
-        return []
-    return [
-        f"{path}: {relion.CLASS_NAME} and {relion.CLASS_NUMBER} are of two classifications; the names are taken: if "
-        f"the numbers are meant, say --set dataset.label={relion.CLASS_NUMBER}"
-    ]
 
 
 def check_one_tomogram(path: str, table: pd.DataFrame, column: str | None, others: Iterable[str]) -> None:

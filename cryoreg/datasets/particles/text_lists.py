@@ -10,7 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import first_of, numbers, positive, texts, tomogram_names, triples, varied
+from cryoreg.datasets.io.columns import (
+    first_of,
+    note_on_two,
+    note_on_zero,
+    numbers,
+    positive,
+    texts,
+    tomogram_names,
+    triples,
+    varied,
+)
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_text, tilts_of
@@ -36,7 +46,8 @@ _TOMOGRAM = re.compile(
     r"(_?(name|id|idx|number|num|no|nr|file|filename|path))?|(volume|vol|image|map|stack)_?(name|id|file|filename|path)"
 )
 """What else names the tomogram."""
-_LABELS = ("class", "label", "class_name", "object", relion.CLASS_NUMBER.lower())
+_NAME, _NUMBER = "class_name", "class"
+_LABELS = (_NAME, "predicted_class_name", _NUMBER, "label", "object", relion.CLASS_NUMBER.lower())
 _SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
 _SIZE = re.compile(
     r"(?:voxel|pixel)_?(?:size|spacing)(?:_(?:angstroms?|angst?|a|å|nm)(?:/(?:voxel|vx|pixel|px))?)?|angpix|apix"
@@ -73,18 +84,23 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
     if shifts is not None and shifts.any() and any({*_named(each)} <= {*table} for each in _SHIFTS):
         refuse(path, "has shifts in Å and others in the unit of its coordinates; remove one")
     unit: Unit = "angstrom" if size else "voxel"
+    label = varied(table, _LABELS)
     return ParticleList(
         path,
         places if unit_told or not size else places * size,
         unit,
         tomogram_names(table, tomogram_column(table)),
         table,
-        varied(table, _LABELS),
+        label,
         None if unit_told or size else _unit_sizes(path, table),
         shifts,
         tilts_of(path, table, ("tilt_min", "tilt_max")),
         carried=of_text(table),
-        notes=_not_read(path, table),
+        notes=[
+            *_not_read(path, table),
+            *note_on_two(path, table, label, _NAME, _NUMBER),
+            *note_on_zero(path, table, label),
+        ],
     )
 
 
