@@ -15,8 +15,6 @@ from pandas.api.types import infer_dtype
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.unlabelled import names_no_class
 
-_CLASSES_AND_ZERO = 3
-"""Values of a column of classes that has more than 0 and 1, which are two classes."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
@@ -89,33 +87,6 @@ def first_of(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
 def varied(table: pd.DataFrame, columns: Sequence[str]) -> str | None:
     """Return the first of some columns that has more than one value."""
     return next((column for column in columns if column in table and table[column].nunique() > 1), None)
-
-
-def note_on_two(path: str, table: pd.DataFrame, taken: str | None, names: str, numbers: str) -> list[str]:
-    """Return a note where names of classes, which are taken, and their numbers are of two classifications."""
-    if taken != names or numbers not in table:
-        return []
-    both = table[[names, numbers]].drop_duplicates()
-    if not both[names].duplicated().any() and not both[numbers].duplicated().any():
-        return []
-    return [
-        f"{path}: {names} and {numbers} are of two classifications; the names are taken: if the numbers are meant, say "
-        f"--set dataset.label={numbers}"
-    ]
-
-
-def note_on_zero(path: str, table: pd.DataFrame, column: str | None) -> list[str]:
-    """Return a note where a column of class numbers has 0, which stands for no class where others are told."""
-    if column is None:
-        return []
-    known = pd.to_numeric(table[column], errors="coerce")
-    zeros = int((known == 0).sum())
-    if known.isna().any() or not zeros or known.nunique() < _CLASSES_AND_ZERO:
-        return []
-    return [
-        f"{path}: {zeros:,} particles are of class 0 ({column}), which is taken for a class; if it stands for none, as "
-        "where cryoreg or RELION write it, leave them out (cryoreg select --class), or give names of classes"
-    ]
 
 
 def texts(table: pd.DataFrame, column: str | None) -> list[str | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cryoreg.datasets.io.columns import note_on_zero
+from cryoreg.datasets.io.class_columns import note_on_zero
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
 from cryoreg.datasets.io.volume_files import refuse

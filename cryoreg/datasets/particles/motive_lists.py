@@ -9,7 +9,8 @@ from __future__ import annotations
 import pandas as pd
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import note_on_zero, triples, varied
+from cryoreg.datasets.io.class_columns import note_on_zero
+from cryoreg.datasets.io.columns import triples, varied
 from cryoreg.datasets.io.em import read_em_rows
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.numbered_tomograms import name_tomograms, whole_numbers

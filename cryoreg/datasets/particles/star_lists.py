@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from cryoreg.datasets.io import relion, relion_tables
-from cryoreg.datasets.io.columns import first_of, note_on_two, note_on_zero, tomogram_names, varied
+from cryoreg.datasets.io.class_columns import note_on_two, note_on_zero
+from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import of_star, tilts_of_star
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list

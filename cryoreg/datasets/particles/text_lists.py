@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.class_columns import note_on_two, note_on_zero
 from cryoreg.datasets.io.columns import (
     first_of,
-    note_on_two,
-    note_on_zero,
     numbers,
     positive,
     texts,
