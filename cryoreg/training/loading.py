@@ -26,6 +26,8 @@ _ORDER_VIEW = -1
 _RESIDENT_SHARE = 0.4
 _GB = 1e9
 _READ_TIMEOUT_SECONDS = 600
+_AT_ONCE, _FEWEST_AT_ONCE = 2**20, 64
+"""Voxels and volumes that a pass without learning takes at once: more small volumes, as each step has a price."""
 
 
 class Batch(NamedTuple):
@@ -85,7 +87,7 @@ class BatchOrder(NamedTuple):
         return batch[self.rank * size : (self.rank + 1) * size]
 
 
-def in_order(samples: Tensor, size: int = 64) -> BatchOrder:
+def in_order(samples: Tensor, size: int = _FEWEST_AT_ONCE) -> BatchOrder:
     """Return the order of those who learn nothing: as given, each once, on every process alike."""
     return BatchOrder(samples, size, seed=0, shuffle=False, drop_last=False)
 
@@ -161,7 +163,8 @@ class VolumeLoader:
 
     def once(self) -> Iterator[Batch]:
         """Yield all that is served, once, in the order given, on every process alike."""
-        yield from self._batches(in_order(self.order.samples).batches(0), 0)
+        size = max(_FEWEST_AT_ONCE, _AT_ONCE // math.prod(self.dataset.box))
+        yield from self._batches(in_order(self.order.samples, size).batches(0), 0)
 
     def _serve(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield normalised volumes, and their weights where these are served."""
