@@ -102,6 +102,16 @@ def test_an_average_by_the_rows_of_another_list(tmp_path: Path) -> None:
     assert members(subset, "2", same) == [1, 2]
 
 
+@pytest.mark.parametrize(("wanted", "found"), [("0", [0, 1]), ("1", [2, 3]), ("3", [4, 5])])
+def test_an_average_of_a_class_that_is_called_as_the_number_of_another(
+    wanted: str, found: list[int], tmp_path: Path
+) -> None:
+    """Classes 0, 1 and 7 get the numbers 1, 2 and 3: "1" is the one of that name alone, "3" is a number alone."""
+    classes = {"rlnClassNumber": [1, 1, 2, 2, 3, 3], "cryoregClassName": ["0", "0", "1", "1", "7", "7"]}
+    path = listed(tmp_path / "classes.star", **classes)
+    assert members(opened(path), wanted, path) == found
+
+
 # ---- file names ----
 
 

@@ -71,7 +71,8 @@ class ClassAverage(NamedTuple):
 def members(dataset: Subtomograms, name: str, told: Path | None = None) -> list[int]:
     """Return which subtomograms are of a class, by a list or file of predictions (``told``), else by their labels.
 
-    A list names its own particles by their rows, others by their ids. Raises a `CryoregError` where there are none.
+    A number means the class of that number where none is called so. A list names its own particles by their rows, others
+    by their ids. Raises a `CryoregError` where there are none.
     """
     known = _labels(dataset) if told is None else _told(dataset, told)
     found = [index for index, names in enumerate(known) if name in names]
@@ -87,7 +88,7 @@ def _labels(dataset: Subtomograms) -> list[set[str | None]]:
 
 def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
     listed = Listed.read(str(told))
-    names = [set(each) for each in zip(listed.classes(None), listed.class_numbers(), strict=True)]
+    names = _names_and_numbers(listed)
     origins = origins_of(dataset)
     own = listed.particle_of_rows is None and Path(listed.path).is_file()
     if (
@@ -100,6 +101,15 @@ def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
     if goes_by_rows(dataset):
         check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), listed.files())
     return [by_id.get(name, set()) for name in dataset.ids]
+
+
+def _names_and_numbers(listed: Listed) -> list[set[str | None]]:
+    """Return by what each particle's class can be asked for: its name, and its number unless another is called so."""
+    names = listed.classes(None)
+    return [
+        {name} if number in names else {name, number}
+        for name, number in zip(names, listed.class_numbers(), strict=True)
+    ]
 
 
 def run_average(
