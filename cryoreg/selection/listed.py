@@ -16,6 +16,7 @@ from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse
+from cryoreg.datasets.particles.carried import in_folders
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
@@ -97,6 +98,8 @@ class Listed:
         if rows := text.particle_of_rows():
             return cls._of_images(path, text, table, rows)
         named = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
+        if relion.FILE in table:
+            named = in_folders(path, named, texts(table, relion.FILE))
         tomograms = motive_list(path, table).tomograms if is_motive_list(table) else named
         return cls(path, text, table, tomograms, None if source == path else source)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import starfile
+from support.coded import centres, write_coded
 from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
 from support.particle_writing import coordinates, write_star
@@ -74,6 +75,37 @@ def test_particles_of_two_tomograms_of_one_name_are_no_neighbours(tmp_path: Path
     assert select(path, "--distance", "8vx")[0] == 2
     assert select(path, "--tomogram", "a/TS_01.mrc")[0] == 1
     assert select(star(tmp_path / "l.star", ["a/TS_01.mrc", "TS_01"]), "--distance", "8vx")[0] == 1
+
+
+def picked(folder: Path, of: str, number: int) -> Path:
+    """Write what `pick` wrote of a tomogram: its file stands in a column of its own, its name has no folder."""
+    write_coded(folder / of, number)
+    named = {"rlnTomoName": "TS_01", "rlnMicrographName": "TS_01.mrc", "cryoregTomogramFile": of}
+    return write_star(folder / f"{number}.star", {**named, **coordinates(NEAR)})
+
+
+@pytest.mark.parametrize(
+    ("files", "words", "kept"),
+    [
+        (("a/TS_01.mrc", "b/TS_01.mrc"), ("--distance", "3vx"), [0, 1]),
+        (("a/TS_01.mrc", "./a/TS_01.mrc"), ("--distance", "3vx"), [0]),
+        (("a/TS_01.mrc", "link/TS_01.mrc"), ("--distance", "3vx"), [0]),
+        (("a/TS_01.mrc", "b/TS_01.mrc"), ("--tomogram", "b/TS_01.mrc"), [1, 1]),
+        (("a/TS_01.mrc", "b/TS_01.mrc"), ("--per-tomogram", 1), [0, 1]),
+        (("a/TS_01.mrc", "b/TS_01.mrc"), (), [0, 0, 1, 1]),
+    ],
+)
+def test_picks_of_two_sessions_with_a_tomogram_of_one_name(
+    files: tuple[str, str], words: tuple[object, ...], kept: list[int], tmp_path: Path
+) -> None:
+    """Voxels of the boxes that are left tell of which tomogram each is."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "b").mkdir()
+    one, two = (picked(tmp_path, file, number) for number, file in enumerate(files))
+    write_coded(tmp_path / "a" / "TS_01.mrc")
+    assert cli("select", one, "--merge", two, *words, "--output", tmp_path / "all.star").exit_code == 0
+    assert [number for number, _ in centres(tmp_path / "all.star")] == kept
 
 
 def test_voxels_of_two_sizes_are_no_unit_of_distances(tmp_path: Path) -> None:

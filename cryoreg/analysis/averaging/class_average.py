@@ -71,8 +71,8 @@ class ClassAverage(NamedTuple):
 def members(dataset: Subtomograms, name: str, told: Path | None = None) -> list[int]:
     """Return which subtomograms are of a class, by a list or file of predictions (``told``), else by their labels.
 
-    A number means the class of that number where none is called so. A list names its own particles by their rows, others
-    by their ids. Raises a `CryoregError` where there are none.
+    A number means the class of that number where none is called so. A list names its own particles by their rows,
+    others by their ids. Raises a `CryoregError` where there are none.
     """
     known = _labels(dataset) if told is None else _told(dataset, told)
     found = [index for index, names in enumerate(known) if name in names]

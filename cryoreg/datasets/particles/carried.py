@@ -13,6 +13,8 @@ import pandas as pd
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import numbers, positive, texts
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.tomograms.kinds import ZARR
+from cryoreg.datasets.tomograms.names import find_above
 
 CONTRAST, TILT_AXIS, VOXEL_SIZE = "cryoregContrast", "cryoregTiltAxis", "cryoregTomogramVoxelSize"
 TILTS = ("cryoregTiltMin", "cryoregTiltMax")
@@ -91,6 +93,29 @@ def _words(path: str, table: pd.DataFrame, column: str, known: Sequence[str]) ->
 def _if_all(table: pd.DataFrame, column: str, known: Sequence[str]) -> list[str | None] | None:
     found = [word and word.lower() for word in texts(table, column)] if column in table else []
     return found if {*found} <= {None, *known} and any(found) else None
+
+
+def in_folders(path: str, names: Sequence[str | None], files: Sequence[str | None] | None) -> Sequence[str | None]:
+    """Return the names of tomograms with the folder of the file that a list (``path``) names for each.
+
+    Tomograms of one name in two folders are two. A name that says its folder, and one without a file, stay as they are.
+    """
+    if files is None:
+        return names
+    home = Path(path).absolute().parent
+    folders = {file: _folder(file, home) for file in set(files) if file}
+    return [
+        os.path.join(folders[file], name) if file and name and not os.path.dirname(name) else name
+        for name, file in zip(names, files, strict=True)
+    ]
+
+
+def _folder(file: str, home: Path) -> str:
+    """Return the folder of a tomogram's file, absolute where it is there; of a level of OME-Zarr, that of the image."""
+    found = Path(find_above(file, home) or file)
+    image = found.parent if found.parent.name.lower().endswith(ZARR) else found
+    real = Path(os.path.realpath(image))
+    return os.fspath((real if real.name == image.name else image).parent) if image.exists() else os.fspath(image.parent)
 
 
 def written(file: str | Path, folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.class_columns import note_on_two, note_on_zero
 from cryoreg.datasets.io.columns import first_of, tomogram_names, varied
 from cryoreg.datasets.io.volume_files import refuse
-from cryoreg.datasets.particles.carried import of_star, tilts_of_star
+from cryoreg.datasets.particles.carried import in_folders, of_star, tilts_of_star
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.matching import bare
@@ -29,22 +29,29 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
     check_one_tomogram(path, table, tomograms, relion.TOMOGRAMS)
     coordinates, centred = relion.coordinates(path, table)
     label = varied(table, (relion.CLASS_NAME, relion.CLASS_NUMBER, "class", "label"))
+    known = of_star(path, table)
     return ParticleList(
         path,
         coordinates,
         "centred" if centred else "voxel",
-        tomogram_names(table, tomograms),
+        _told_apart(path, tomogram_names(table, tomograms), known.files),
         table,
         label,
         None if unit_told else relion.coordinate_sizes(path, table, centred),
         relion.shifts(path, table),
         tilts_of_star(path, table),
-        carried=of_star(path, table),
+        carried=known,
         notes=[
             *note_on_two(path, table, label, relion.CLASS_NAME, relion.CLASS_NUMBER),
             *note_on_zero(path, table, label),
         ],
     )
+
+
+def _told_apart(path: str, names: Sequence[str | None], files: Sequence[str | None] | None) -> Sequence[str | None]:
+    """Return the names of tomograms, with their folders where the files that a list names for one are in several."""
+    whole = in_folders(path, names, files)
+    return whole if len(set(whole)) > len(set(names)) else names
 
 
 def check_one_tomogram(path: str, table: pd.DataFrame, column: str | None, others: Iterable[str]) -> None:
