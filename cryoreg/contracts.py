@@ -366,6 +366,11 @@ class Subtomograms(ABC):
         return None
 
     @cached_property
+    def lists(self) -> Mapping[str, str]:
+        """List -> a digest of its rows when these subtomograms were cut out, where that was earlier."""
+        return {}
+
+    @cached_property
     def duplicates(self) -> Sequence[Hashable] | None:
         """For each subtomogram a key that identical ones share, or None; splits keep those together."""
         return None

@@ -35,6 +35,11 @@ class Wrapped(Subtomograms):
         return getattr(self.dataset, "clean", None)
 
     @cached_property
+    def lists(self) -> Mapping[str, str]:
+        """The digests of lists; looked for at first use."""
+        return getattr(self.dataset, "lists", {})
+
+    @cached_property
     def duplicates(self) -> Sequence[Hashable] | None:
         """The keys that identical subtomograms share; looked for at first use."""
         return getattr(self.dataset, "duplicates", None)

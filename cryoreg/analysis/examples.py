@@ -44,12 +44,13 @@ def find(dataset: Subtomograms, said: Sequence[str]) -> list[int]:
 
     Raises `DataError` for an id that is not there, and where ids go by the rows of another list.
     """
-    from cryoreg.datasets.id_lists import lists_of, read_ids
+    from cryoreg.datasets.id_lists import read_ids, rows_told_by
     from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of, goes_by_rows, list_of
 
-    ids, lists = read_ids(said), lists_of(said)
-    if lists and goes_by_rows(dataset):
-        check_rows_of(list_of(dataset), {*dataset.groups}, "--ids", (), lists, CHOICE)
+    ids, told = read_ids(said), rows_told_by(said)
+    if told.lists and goes_by_rows(dataset):
+        own = list_of(dataset)
+        check_rows_of(own, {*dataset.groups}, "--ids", (), told, CHOICE, dataset.lists.get(own))
     known = {name: index for index, name in enumerate(dataset.ids)}
     unknown = next((name for name in ids if name not in known), None)
     if unknown is not None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryoreg.errors import DataError
+
+if TYPE_CHECKING:
+    from cryoreg.datasets.rows_of_lists import RowsTold
 
 
 def read_ids(said: Sequence[str]) -> list[str]:
@@ -17,13 +21,13 @@ def read_ids(said: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for text in said for name in _ids(text)))
 
 
-def lists_of(said: Sequence[str]) -> set[str]:
-    """Return the lists by whose rows ids go, as far as tables among what is said name them in a column ``file``."""
-    from cryoreg.datasets.io.columns import texts
-    from cryoreg.datasets.io.text_tables import read_text_table
+def rows_told_by(said: Sequence[str]) -> RowsTold:
+    """Return by the rows of which lists ids go, as far as tables among what is said tell."""
+    from cryoreg.datasets.label_lists import rows_told
+    from cryoreg.datasets.rows_of_lists import RowsTold
 
-    tables = [read_text_table(text) for text in said if Path(text).is_file() and _is_table(text)]
-    return {name for table in tables if "file" in table for name in texts(table, "file") if name}
+    told = [rows_told(Path(text)) for text in said if Path(text).is_file() and _is_table(text)]
+    return RowsTold(*(frozenset().union(*each) for each in zip(*told, strict=True))) if told else RowsTold()
 
 
 def _ids(text: str) -> list[str]:

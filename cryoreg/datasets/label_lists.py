@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import image_name, known_origins
-from cryoreg.datasets.rows_of_lists import check_rows, goes_by_rows
+from cryoreg.datasets.rows_of_lists import RowsTold, check_rows, goes_by_rows
 from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
@@ -32,6 +32,8 @@ NAMED, NOT_NAMED = "class", "no class"
 """Sources of the rows of such a table that are of no id: there is a class of that name, or is none any more."""
 ROWS_OF = "rows of"
 """Source of a row of no id, too: ids go by the rows of the list that stands for a class."""
+ROWS = "rows"
+"""And of one behind it, in which a digest of these rows stands for a class."""
 CLASSES = ("label", "class", "class_name", "cluster")
 """Columns of a text table that hold classes; a prediction is none unless one says so."""
 STAR_CLASSES = (relion.CLASS_NAME, relion.CLASS_NUMBER)
@@ -47,8 +49,8 @@ class ListedLabels(NamedTuple):
     """The class of each."""
     unnamed: int
     """How many further rows name no class."""
-    files: Collection[str] = ()
-    """The lists whose rows ids are, where a table says so."""
+    told: RowsTold = RowsTold()
+    """Of which lists ids are rows."""
 
 
 class Labelled(Wrapped):
@@ -87,7 +89,7 @@ def with_labels(dataset: Subtomograms, path: Path, column: str | None = None) ->
         elif found.setdefault(place, class_name) != class_name:
             refuse(path, f"says that '{name}' is of class '{found[place]}' and of class '{class_name}'; remove one")
     if goes_by_rows(dataset):
-        check_rows(dataset, path, unknown, listed.files)
+        check_rows(dataset, path, unknown, listed.told)
     doubles = len(listed.ids) - len(unknown) - len(found)
     if not found:
         theirs = f"its first is '{unknown[0]}'" if unknown else "it has none"
@@ -145,7 +147,7 @@ def _of_file(path: Path, column: str | None) -> ListedLabels:
     classes, labels = class_labels(path, table, column or _class_column(path, table))
     rows = [row for row, label in enumerate(labels) if label is not None]
     names = [classes[label] for label in labels if label is not None]
-    return ListedLabels([ids[row] for row in rows], names, len(ids) - len(rows), _lists(path))
+    return ListedLabels([ids[row] for row in rows], names, len(ids) - len(rows), rows_told(path))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -156,19 +158,18 @@ def _table(path: Path) -> pd.DataFrame:
     if WHEN not in table:
         return table
     if "source" in table:
-        table = table[table[ID].notna() | ~table["source"].isin((NAMED, NOT_NAMED, ROWS_OF))]
+        table = table[table[ID].notna() | ~table["source"].isin((NAMED, NOT_NAMED, ROWS_OF, ROWS))]
     return table.drop_duplicates(ID, keep="last")
 
 
-def _lists(path: Path) -> set[str]:
+def rows_told(path: Path) -> RowsTold:
     """Return the lists by whose rows a table's ids go, as far as it says so."""
-    if path.suffix.lower() not in _TABLES:
-        return set()
-    table = read_text_table(os.fspath(path))
+    table = read_text_table(os.fspath(path)) if path.suffix.lower() in _TABLES else {}
     if FILE in table:
-        return {name for name in texts(table, FILE) if name}
-    told = table[table["source"] == ROWS_OF] if {"source", WHEN, "class"} <= {*table} else table[:0]
-    return {str(name) for name in told.get("class", ())}
+        return RowsTold({name for name in texts(table, FILE) if name})
+    if not {"source", WHEN, "class"} <= {*table}:
+        return RowsTold()
+    return RowsTold(*({*map(str, table["class"][table["source"] == source])} for source in (ROWS_OF, ROWS)))
 
 
 def _star(path: Path) -> pd.DataFrame:

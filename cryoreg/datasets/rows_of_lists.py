@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.io import relion, relion_tables
+from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.sniffing import kind_of_list
 from cryoreg.errors import DataError
 
 LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and cryoreg select from FILE"
 CHOICE = "choose from that list"
 """What to do instead with labels, and with ids that choose."""
+
+
+class RowsTold(NamedTuple):
+    """By the rows of which lists ids go, as far as somebody says so."""
+
+    lists: Collection[str] = ()
+    rows: Collection[str] = ()
+    """The `rows_of` these at that time."""
+
+
+def rows_of(path: str | Path) -> str | None:
+    """Return a digest of the particles of a list in their order: tomograms and places, or images where it has none.
+
+    What else a list says of them is not in it. None of a file that is no list.
+    """
+    try:
+        kind = kind_of_list(path) if os.path.isfile(path) else None
+        if kind is None:
+            return None
+        table = relion_tables.read_particles(path) if kind == "star" else None
+        if table is not None and relion.IMAGE in table and not relion.lists_places(table):
+            return _digest(texts(table, relion.IMAGE))
+        particles = read_particle_list(path)
+    except DataError:
+        return None
+    return _digest(particles.tomograms, particles.coordinates.tobytes())
+
+
+def _digest(names: Sequence[str | None], places: bytes = b"") -> str:
+    text = "\n".join(name or "" for name in names)
+    return f"rows:{hashlib.sha256(text.encode(errors='surrogateescape') + places).hexdigest()[:24]}"
+
+
+def changed(dataset: Subtomograms, path: str) -> bool:
+    """Tell whether a list has other particles than when ``dataset`` was made of it, or in another order."""
+    return path in dataset.lists and rows_of(path) not in (dataset.lists[path], None)
+
+
+def rows_of_each(files: Iterable[str]) -> dict[str, str]:
+    """Return the `rows_of` the lists among files."""
+    return {file: digest for file in dict.fromkeys(files) if (digest := rows_of(file))}
 
 
 def goes_by_rows(dataset: Subtomograms) -> bool:
@@ -33,13 +77,14 @@ def list_of(dataset: Subtomograms) -> str:
     return next(origin.file for origin in known_origins(dataset) or ())
 
 
-def check_rows(dataset: Subtomograms, path: Path, unknown: Sequence[str], files: Collection[str]) -> None:
+def check_rows(dataset: Subtomograms, path: Path, unknown: Sequence[str], told: RowsTold) -> None:
     """Raise `DataError` where labels (``path``) of a data set that goes by rows are those of another list.
 
-    They are where they name a row that the list has not (``unknown`` ids of tomograms that it has), or ``files``, by
-    whose rows they go, list other places.
+    They are where they name a row that the list has not (``unknown`` ids of tomograms that it has), or where the rows
+    by which they go, as far as that is ``told``, are of other places.
     """
-    check_rows_of(list_of(dataset), {*dataset.groups}, path, unknown, files, LABELS)
+    own = list_of(dataset)
+    check_rows_of(own, {*dataset.groups}, path, unknown, told, LABELS, dataset.lists.get(own))
 
 
 def check_rows_of(
@@ -47,15 +92,28 @@ def check_rows_of(
     tomograms: Collection[str | None],
     path: str | Path,
     unknown: Iterable[str],
-    files: Collection[str],
+    told: RowsTold,
     advice: str,
+    then: str | None = None,
 ) -> None:
-    """Do the same for the list ``own`` of some ``tomograms``; ``advice`` says what to do instead."""
+    """Do the same for the list ``own`` of some ``tomograms``; ``advice`` says what to do instead.
+
+    ``then`` is its `rows_of` where that was taken earlier.
+    """
     stray = next((name for name in unknown if "/" in name and name.rpartition("/")[0] in tomograms), None)
     if stray is not None:
         refuse(path, f"names '{stray}', which is no row of {own}, so that its ids are of another list: {advice}")
-    for file in sorted(files):
-        if os.path.isfile(file) and os.path.isfile(own) and not _same_rows(file, own):
+    now = (then or rows_of(own)) if told.rows else None
+    if now in told.rows:
+        return
+    for file in sorted(told.lists):
+        if now and os.path.realpath(file) == os.path.realpath(own):
+            refuse(
+                path,
+                f"goes by the rows of {own} as they were when its labels were given; the list, or what was cut out at "
+                "it, has other particles, or in another order: restore it, or label anew, into another file",
+            )
+        if now or (os.path.isfile(file) and os.path.isfile(own) and not _same_rows(file, own)):
             refuse(path, f"goes by the rows of {file}, and the data by those of {own}, which differ: {advice}")
 
 
@@ -63,8 +121,5 @@ def _same_rows(one: str, other: str) -> bool:
     """Tell whether two lists are one but for what they say of their particles; what is no list is not judged."""
     if os.path.samefile(one, other):
         return True
-    try:
-        first, second = read_particle_list(one), read_particle_list(other)
-    except DataError:
-        return True
-    return np.array_equal(first.coordinates, second.coordinates) and list(first.tomograms) == list(second.tomograms)
+    first, second = rows_of(one), rows_of(other)
+    return first == second or None in (first, second)

@@ -19,7 +19,7 @@ from cryoreg.datasets.particles.sniffing import EMCLARITY_COLUMNS, SUFFIXES, Kin
 from cryoreg.errors import DataError
 from cryoreg.inference.eman2_lists import prepare_eman2
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.inference.prediction_files import numbers_of_rows, prepare_dynamo, prepare_star
+from cryoreg.inference.prediction_files import check_unchanged, numbers_of_rows, prepare_dynamo, prepare_star
 from cryoreg.predictions import Predictions
 
 Write = Callable[[Predictions], str | bytes]
@@ -47,6 +47,7 @@ def prepare_kept(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
         raise DataError(f"{output}: {source} has no place of its own for classes; write CSV without --format")
     if output.suffix.lower() != Path(source).suffix.lower():
         raise DataError(f"{output}: is to be as {source} is; name it {Path(source).suffix}")
+    check_unchanged(output, dataset, source)
     write, particles = _PREPARE[kind](source)
     if particles <= max(origin.row or 0 for origin in origins):
         raise DataError(f"{source}: has fewer rows than when it was read; restore it, or write CSV")

@@ -15,6 +15,7 @@ from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_text import quoted, star_table
 from cryoreg.datasets.origins import image_name, origins_of
+from cryoreg.datasets.rows_of_lists import changed
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.moved_names import with_files
@@ -58,13 +59,25 @@ def prepare_star(output: Path, dataset: Subtomograms, classes: Sequence[str]) ->
     if source is None:
         _check_names([*map(image_name, origins), *filter(None, dataset.groups)])
         return _new_star(output, origins, dataset.groups)
+    check_unchanged(output, dataset, source)
     return partial(star_text, with_files(_of_all(origins, ParticleText.star(source)), output))
 
 
 def prepare_dynamo(output: Path, dataset: Subtomograms) -> Write:
     """Return what adds predictions to the Dynamo table of ``dataset``; raise `DataError` where it is of no one."""
     origins = origins_of(dataset)
-    return partial(dynamo_text, _of_all(origins, ParticleText.dynamo(_source(output, ".tbl", origins))))
+    source = _source(output, ".tbl", origins)
+    check_unchanged(output, dataset, source)
+    return partial(dynamo_text, _of_all(origins, ParticleText.dynamo(source)))
+
+
+def check_unchanged(output: Path, dataset: Subtomograms, source: str) -> None:
+    """Raise `DataError` where a list has other particles by now than those that ``dataset`` was cut out at."""
+    if changed(dataset, source):
+        raise DataError(
+            f"{output}: {source} lists other particles than when these were cut out, or in another order; restore it, "
+            "extract them anew, or write CSV"
+        )
 
 
 def _of_all(origins: Sequence[Origin], table: ParticleText) -> ParticleText:

@@ -13,7 +13,7 @@ from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from cryoreg.datasets.label_lists import NAMED, NOT_NAMED, ROWS_OF
+from cryoreg.datasets.label_lists import NAMED, NOT_NAMED, ROWS, ROWS_OF
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import cell, sync_folder, text_of_cell
 
@@ -68,6 +68,8 @@ class LabelFile:
         """Names that were taken out, and what was typed instead; empty for nothing."""
         self.lists: set[str] = set()
         """The lists by whose rows ids go."""
+        self.rows_of_lists: set[str] = set()
+        """Digests of these rows when labels were given."""
         self._left = ("", "")
         self._read = 0
         if path.exists():
@@ -117,12 +119,17 @@ class LabelFile:
             self._catch_up(file)
             self._add(file, [row for row in rows if row[1]])
 
-    def go_by(self, list_: str) -> None:
-        """Keep that ids go by the rows of a list, in which they mean other particles than in another."""
+    def go_by(self, list_: str, rows: str | None = None) -> None:
+        """Keep that ids go by the rows of a list, in which they mean other particles than in another.
+
+        ``rows`` is a digest of them, by which the list is known from what is called so later.
+        """
         with self._locked() as file:
             self._catch_up(file)
-            if list_ not in self.lists:
-                self._add(file, [("", list_, ROWS_OF)])
+            new = [("", list_, ROWS_OF)] if list_ not in self.lists else []
+            new += [("", rows, ROWS)] if rows and rows not in self.rows_of_lists else []
+            if new:
+                self._add(file, new)
 
     def _add(self, file: BinaryIO, rows: Iterable[tuple[str, str, str]]) -> None:
         """Add rows of id, class and source, and take them in when they are on disk."""
@@ -194,6 +201,8 @@ class LabelFile:
         """Take in that there is a class, or is none any more; what comes at one time takes the other's place."""
         if source == ROWS_OF:
             self.lists.add(name)
+        elif source == ROWS:
+            self.rows_of_lists.add(name)
         elif source == NOT_NAMED:
             self.named.discard(name)
             self.replaced[name], self._left = "", (when, name)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.columns import natural_order
-from cryoreg.datasets.rows_of_lists import check_rows, goes_by_rows, list_of
+from cryoreg.datasets.rows_of_lists import RowsTold, check_rows, goes_by_rows, list_of, rows_of
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.labelling.classifier import unit_length
@@ -59,9 +59,12 @@ class Session:
             raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
         self._list: str | None = None
         """That by whose rows ids go."""
+        self._listed: str | None = None
+        """What these rows are: `rows_of`."""
         if goes_by_rows(dataset):
-            self._list = os.path.abspath(list_of(dataset))
-            check_rows(dataset, path, sorted(self.file.labels.keys() - self._rows.keys()), self.file.lists)
+            own, strange = list_of(dataset), sorted(self.file.labels.keys() - self._rows.keys())
+            self._list, self._listed = os.path.abspath(own), dataset.lists.get(own) or rows_of(own)
+            check_rows(dataset, path, strange, RowsTold(self.file.lists, self.file.rows_of_lists))
         self.first_classes = list(classes)
         self.said: Mapping[int, str] = said_by(dataset)
         """Row -> the class that the data, or a file of clusters, say; shown, and no label."""
@@ -102,7 +105,7 @@ class Session:
         changes = [Change(self.ids[each.row], each.name, each.was) for each in rows]
         with self._lock:
             if self._list:
-                self.file.go_by(self._list)
+                self.file.go_by(self._list, self._listed)
             refused = self.file.append(changes, source)
             now = {self._rows[each.id]: self.file.labels.get(each.id, "") for each in refused}
         if self.teacher is not None and len(refused) < len(rows):

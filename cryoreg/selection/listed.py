@@ -98,9 +98,9 @@ class Listed:
         if rows := text.particle_of_rows():
             return cls._of_images(path, text, table, rows)
         named = tomogram_names(table, first_of(table, relion.TOMOGRAMS))
-        if relion.FILE in table:
-            named = in_folders(path, named, texts(table, relion.FILE))
-        tomograms = motive_list(path, table).tomograms if is_motive_list(table) else named
+        files = texts(table, relion.FILE) if relion.FILE in table else None
+        motives = is_motive_list(table)
+        tomograms = motive_list(path, table).tomograms if motives else in_folders(path, named, files)
         return cls(path, text, table, tomograms, None if source == path else source)
 
     @classmethod

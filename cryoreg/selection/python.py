@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryoreg.config.calls import checked
-from cryoreg.datasets.id_lists import lists_of, read_ids
+from cryoreg.datasets.id_lists import read_ids, rows_told_by
 from cryoreg.datasets.tomograms.masks import Verb, Where
 from cryoreg.selection.distances import Distance
 from cryoreg.selection.rules import Marked, Rules
@@ -64,7 +64,7 @@ def select(
         tuple(Where.parse(Path(path), verb, text) for path, verb, text in where),
         None if tomograms is None else Path(tomograms),
         voxel_size,
-        lists_of_ids=frozenset(lists_of(_several(ids))),
+        rows_of_ids=rows_told_by(_several(ids)),
     )
     lists = [list, *([merge] if isinstance(merge, str | Path) else merge)]
     return run_select([Path(path).expanduser() for path in lists], rules, Path(output), split, overwrite, tell)

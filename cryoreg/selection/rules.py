@@ -16,7 +16,7 @@ from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
-from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of
+from cryoreg.datasets.rows_of_lists import CHOICE, RowsTold, check_rows_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.tomograms.telling_apart import named_so, tell_apart
@@ -58,8 +58,8 @@ class Rules(NamedTuple):
     """Å, of the tomograms."""
     project: Project | None = None
     """It says of the tomograms what is not said here."""
-    lists_of_ids: frozenset[str] = frozenset()
-    """The lists by whose rows ids go, as far as files of ids say so."""
+    rows_of_ids: RowsTold = RowsTold()
+    """By the rows of which lists ids go, as far as files of ids say so."""
 
 
 class Chosen(NamedTuple):
@@ -146,7 +146,7 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
     """Yield a reason to be left out and who stays; those that rank come last, as they look at who is left."""
     rules = choice.rules
     if rules.ids is not None:
-        yield "not among --ids", _by_id(choice, rules.ids, rules.lists_of_ids)
+        yield "not among --ids", _by_id(choice, rules.ids, rules.rows_of_ids)
     if rules.tomograms:
         yield "of other tomograms", _by_tomogram(choice, rules.tomograms)
     if rules.classes:
@@ -162,13 +162,13 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
         yield f"not among the best {rules.per_tomogram} of their tomogram", _best(choice, rules.per_tomogram)
 
 
-def _by_id(choice: _Choice, wanted: frozenset[str], lists: frozenset[str]) -> Flags:
+def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
     names = [name for each in choice.lists for name in each.ids()]
     unknown = sorted(wanted - set(names))
     for each in choice.lists:
         if each.by_rows:
             tomograms = {name and stem(name) for name in each.tomograms}
-            check_rows_of(each.path, tomograms, "--ids", unknown, lists, CHOICE)
+            check_rows_of(each.path, tomograms, "--ids", unknown, told, CHOICE)
     if len(unknown) == len(wanted):
         raise ConfigError(f"{choice.paths()}: has none of the {len(wanted)} --ids (its first is '{names[0]}')")
     if unknown:

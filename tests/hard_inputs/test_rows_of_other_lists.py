@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from support.command_line import cli
 from support.particle_writing import coordinates, write_star
 
 from cryoreg.analysis.averaging.class_average import members
+from cryoreg.datasets.conversion.convert import convert, layout_of
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.datasets.store.reader import Store
 from cryoreg.errors import DataError
+from cryoreg.inference.kept_lists import prepare_kept
+from cryoreg.inference.prediction_files import prepare_star
 from cryoreg.labelling.session import Row, Session
 
 PLACES = np.array([[10 + row, 12, 14] for row in range(6)], dtype=float)
@@ -110,6 +115,67 @@ def test_an_average_of_a_class_that_is_called_as_the_number_of_another(
     classes = {"rlnClassNumber": [1, 1, 2, 2, 3, 3], "cryoregClassName": ["0", "0", "1", "1", "7", "7"]}
     path = listed(tmp_path / "classes.star", **classes)
     assert members(opened(path), wanted, path) == found
+
+
+# ---- lists that were replaced since ----
+
+
+def replaced(path: Path) -> None:
+    """List the same particles the other way round, and one more, as where they were picked anew."""
+    listed(path, [*reversed(range(len(PLACES))), 0])
+
+
+def test_labels_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
+    path, labels = listed(tmp_path / "picks.star"), tmp_path / "labels.csv"
+    Session(opened(path), labels, "").label([Row(0, "a", ""), Row(5, "b", "")], "one by one")
+    kept = path.read_bytes()
+    assert said(with_labels(opened(listed(path, rlnOurs=7)), labels)) == ["a", None, None, None, None, "b"]
+    replaced(path)
+    for use in (lambda: Session(opened(path), labels, ""), lambda: with_labels(opened(path), labels)):
+        with pytest.raises(DataError, match=r"rows of .*picks.star as they were when its labels were given"):
+            use()
+    path.write_bytes(kept)
+    assert Session(opened(path), labels, "").labels() == {0: "a", 5: "b"}
+
+
+def test_ids_by_labels_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
+    path, labels = listed(tmp_path / "picks.star"), tmp_path / "labels.csv"
+    Session(opened(path), labels, "").label([Row(1, "a", "")], "one by one")
+    assert select(path, "--ids", labels).exit_code == 0
+    subset = listed(tmp_path / "subset.star", [1, 2, 3])
+    assert "Error: --ids: goes by the rows of" in select(subset, "--ids", labels).output
+    replaced(path)
+    assert "as they were when its labels were given" in " ".join(select(path, "--ids", labels).output.split())
+
+
+@pytest.mark.parametrize("writer", [prepare_star, partial(prepare_kept, classes=())])
+def test_classes_of_what_was_cut_out_of_a_list_that_was_picked_anew(writer: Any, tmp_path: Path) -> None:
+    """A store knows of which rows its volumes are: another list in the place of that gets no classes."""
+    path = listed(tmp_path / "picks.star")
+    convert(opened(path), tmp_path / "p.h5")
+    store, output = Store(tmp_path / "p.h5"), tmp_path / "out.star"
+    prepare = partial(writer, output, store) if writer is not prepare_star else partial(writer, output, store, ())
+    listed(path, rlnOurs=7)
+    prepare()
+    convert(store, tmp_path / "again.h5")
+    replaced(path)
+    with pytest.raises(DataError, match=r"picks.star lists other particles than when these were cut out"):
+        prepare()
+    copy = Store(tmp_path / "again.h5")
+    assert copy.lists == store.lists
+    listed(path, rlnClassNumber=[1, 2, 3, 4, 5, 6])
+    assert members(store, "2", path) == [1]
+    replaced(listed(path))
+    listed(path, [*reversed(range(len(PLACES)))], rlnClassNumber=[1, 2, 3, 4, 5, 6])
+    with pytest.raises(DataError, match=r"picks.star: lists other particles than when these were cut out"):
+        members(copy, "2", path)
+
+
+def test_an_extraction_does_not_go_on_with_another_list(tmp_path: Path) -> None:
+    path = listed(tmp_path / "picks.star")
+    before = layout_of(opened(path), {}).digest()
+    assert layout_of(opened(listed(path, rlnOurs=7)), {}).digest() == before
+    assert layout_of(opened(listed(path, [1, 0, 2, 3, 4, 5])), {}).digest() != before
 
 
 # ---- file names ----

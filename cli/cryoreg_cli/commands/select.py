@@ -76,7 +76,7 @@ def select(
     taken together: what breaks one is left out.
     """
     from cryoreg.config import find_project
-    from cryoreg.datasets.id_lists import lists_of, read_ids
+    from cryoreg.datasets.id_lists import read_ids, rows_told_by
     from cryoreg.selection.distances import Distance
     from cryoreg.selection.rules import Rules
     from cryoreg.selection.select import run_select
@@ -97,7 +97,7 @@ def select(
         tomogram_files,
         voxel_size,
         find_project(),
-        frozenset(lists_of(ids)),
+        rows_told_by(ids),
     )
     with setting_options.own_options("tomograms", "voxel_size", "coordinate_size"):
         found = run_select([list, *merge], rules, output, split, overwrite, telling.tell)

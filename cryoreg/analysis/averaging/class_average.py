@@ -19,8 +19,9 @@ from cryoreg.analysis.averaging.average import Averaged, average
 from cryoreg.analysis.isosurface import z_score
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.mrc_writing import write_mrc
+from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import inputs_of, origins_of
-from cryoreg.datasets.rows_of_lists import check_rows, goes_by_rows
+from cryoreg.datasets.rows_of_lists import RowsTold, changed, check_rows, goes_by_rows
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
@@ -96,10 +97,12 @@ def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
         and all(origin.row is not None and Path(origin.file).is_file() for origin in origins)
         and all(samefile(file, listed.path) for file in {origin.file for origin in origins})
     ):
+        if any(changed(dataset, file) for file in {origin.file for origin in origins}):
+            refuse(told, "lists other particles than when these were cut out, or in another order; extract them anew")
         return [names[origin.row or 0] for origin in origins]
     by_id = dict(zip(listed.ids(), names, strict=True))
     if goes_by_rows(dataset):
-        check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), listed.files())
+        check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), RowsTold(listed.files()))
     return [by_id.get(name, set()) for name in dataset.ids]
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cryoreg import notebook
 from cryoreg.contracts import SubtomogramDataset, Subtomograms
 from cryoreg.datasets.conversion.formats import DEFAULT, find_format
+from cryoreg.datasets.rows_of_lists import rows_of_each
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.errors import DataError
 from cryoreg.outputs import check_file, check_folder
@@ -100,6 +101,7 @@ def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], extra: bool = 
         origins=origins or None,
         columns={name: (column.dtype.str, column.shape[1:]) for name, column in dataset.columns.items()},
         settings=settings,
+        lists={**rows_of_each(origin.file for origin in origins), **dataset.lists},
         clean=extra and dataset.clean is not None,
         weighted=extra and dataset.weighted,
     )

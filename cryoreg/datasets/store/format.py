@@ -32,6 +32,7 @@ CLEAN, CLEAN_CRC32 = "clean", "clean_crc32"
 WEIGHT, WEIGHT_CRC32 = "weight", "weight_crc32"
 STATE, HASH, COLUMNS = "state", "content_hash", "columns"
 PLACE = "origin/place"
+LISTS = "origin/lists"
 HASH_BYTES = 16
 MISSING, WRITTEN, LEFT_OUT = 0, 1, 2
 """What `state` says of a row: still to be written, written, or left out as it could not be read."""
@@ -59,6 +60,8 @@ class StoreLayout:
     """Further values of each row: name -> (NumPy type, shape in each row)."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the volumes were made, as JSON can hold it."""
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """List among the origins -> a digest of its rows."""
     clean: bool = False
     """Whether each volume has a noise-free copy."""
     weighted: bool = False
@@ -193,6 +196,7 @@ def _write_known(file: h5py.File, layout: StoreLayout) -> None:
     _write_named(file, "groups", "group_names", layout.groups)
     if layout.origins is not None:
         _write_origins(file, layout.origins)
+        _write_text(file, LISTS, json.dumps(layout.lists).encode())
 
 
 def _write_origins(file: h5py.File, origins: Sequence[Origin]) -> None:

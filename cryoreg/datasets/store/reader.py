@@ -164,6 +164,7 @@ class Store(Subtomograms):
         if fingerprint(self) != fmt.attribute(file, "fingerprint"):
             self._refuse("has ids, labels or groups that are not as they were written; copy it again")
         self.settings: Mapping[str, Any] = json.loads(file["settings"].asstr()[()])
+        self.lists: Mapping[str, str] = json.loads(file[fmt.LISTS].asstr()[()]) if fmt.LISTS in file else {}
         self._read_attributes(file)
         self._select(file)
 
