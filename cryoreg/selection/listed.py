@@ -31,8 +31,9 @@ from cryoreg.inference.moved_names import notes_on_moved, with_files
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.inference.prediction_files import COLUMNS, DOUBTS
 
-CLASSES = (COLUMNS[1], "prediction", "cluster", relion.CLASS_NUMBER, "class", "class_name", "label", "object")
-"""Columns that hold the class, the first that is there: what cryoreg says before what the list had."""
+_NAMES = ("class_name", "predicted_class_name")
+CLASSES = (COLUMNS[1], "prediction", "cluster", relion.CLASS_NUMBER, *_NAMES, "class", "label", "object")
+"""Columns that hold the class, the first that is there: what cryoreg says before the list, names before numbers."""
 CLASS_NUMBERS = (relion.CLASS_NUMBER, "class_number")
 CONFIDENCE = (COLUMNS[2], "confidence")
 UNSURE = (COLUMNS[3], "unsure")
@@ -175,7 +176,8 @@ class Listed:
 
     def class_numbers(self) -> list[str | None]:
         """Return the number of the class of each, as text; None where the list has none."""
-        return [_whole(number) for number in texts(self.table, self.column(CLASS_NUMBERS))]
+        beside_names = ("class",) if self.column(CLASSES) == self.column(_NAMES) else ()
+        return [_whole(number) for number in texts(self.table, self.column((*CLASS_NUMBERS, *beside_names)))]
 
     def files(self) -> set[str]:
         """Return the lists by whose rows `ids` go: those that a table names, else the list itself."""

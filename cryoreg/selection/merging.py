@@ -8,7 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import scan, table_of
@@ -20,6 +22,9 @@ from cryoreg.inference.particle_text import Listing, ParticleText, added
 from cryoreg.selection.listed import TEXTS, Listed
 
 _TAG, _TOMOGRAM = "tag", "tomo"
+_NAMES = ("rlnTomoParticleName", "subtomo_num", "subtomo_id")
+"""Columns by whose values programs tell particles apart."""
+_PLACES = (*relion.CENTRED, *relion.COORDINATES, "orig_x", "orig_y", "orig_z", "x", "y", "z")
 
 
 def merge(lists: Sequence[Listed]) -> ParticleText:
@@ -29,6 +34,27 @@ def merge(lists: Sequence[Listed]) -> ParticleText:
     `DataError`, one line, where lists are of different kinds, columns or statements, which nothing could make one.
     """
     return reduce(_add, lists[1:], lists[0]).text
+
+
+def notes_on_names(lists: Sequence[Listed], kept: NDArray[np.bool_]) -> list[str]:
+    """Return a note where of particles that stay two have one name, as RELION's jobs each begin at TS_01/1.
+
+    RELION writes both into one file when it extracts them again.
+    """
+    if len(lists) < 2:
+        return []
+    table = pd.concat([each.table for each in lists], ignore_index=True)[kept]
+    for name in _NAMES:
+        if name not in table:
+            continue
+        distinct = table[[name, *(place for place in _PLACES if place in table)]].drop_duplicates()
+        twice = distinct[name][distinct[name].duplicated()]
+        if len(twice):
+            return [
+                f"note: {len(twice)} values of {name} are of two particles (the first: {twice.iloc[0]}), which "
+                "programs take for one (RELION, when it extracts anew, writes both into one file): name them apart"
+            ]
+    return []
 
 
 def _add(one: Listed, other: Listed) -> Listed:

@@ -165,6 +165,7 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
 def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
     names = [name for each in choice.lists for name in each.ids()]
     unknown = sorted(wanted - set(names))
+    _check_one_list(choice, wanted)
     for each in choice.lists:
         if each.by_rows:
             tomograms = {name and stem(name) for name in each.tomograms}
@@ -174,6 +175,19 @@ def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
     if unknown:
         choice.notes.append(f"note: {len(unknown)} of {len(wanted)} --ids are not listed (the first: {unknown[0]})")
     return np.array([name in wanted for name in names])
+
+
+def _check_one_list(choice: _Choice, wanted: frozenset[str]) -> None:
+    """Raise `ConfigError` where an id is a row of two lists, and so two particles; of images it is one, in both."""
+    found: dict[str, str] = {}
+    for each in choice.lists:
+        for name in {*each.ids()} & wanted if each.by_rows else ():
+            if name in found:
+                raise ConfigError(
+                    f"--ids {name}: is a row of {found[name]} and one of {each.path}, so two particles; choose from "
+                    "each list before they are merged"
+                )
+            found[name] = each.path
 
 
 def _by_tomogram(choice: _Choice, wanted: Sequence[str]) -> Flags:

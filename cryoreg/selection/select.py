@@ -17,7 +17,7 @@ from cryoreg.inference.optimisation_sets import set_beside, set_text
 from cryoreg.outputs import check_files
 from cryoreg.selection.listed import Listed
 from cryoreg.selection.masking import check_columns, with_columns
-from cryoreg.selection.merging import merge
+from cryoreg.selection.merging import merge, notes_on_names
 from cryoreg.selection.rules import Chosen, Rules, choose
 
 Split = Literal["class", "tomogram"]
@@ -67,7 +67,7 @@ def run_select(
     source = lists[0].optimisation_set
     sets = {set_beside(file): file for file in files.values()} if source else {}
     check_files([*files.values(), *sets], overwrite, [*paths, *(each.path for each in lists)])
-    for line in [*chosen.notes, *moved]:
+    for line in [*chosen.notes, *notes_on_names(lists, chosen.kept), *moved]:
         say(line)
     for name, kept in parts.items():
         write_text(files[name], text.take(_rows(lists, kept)).text)

@@ -108,6 +108,40 @@ def test_picks_of_two_sessions_with_a_tomogram_of_one_name(
     assert [number for number, _ in centres(tmp_path / "all.star")] == kept
 
 
+@pytest.mark.parametrize(
+    ("second", "words", "told"),
+    [
+        (NEAR + 10, (), "2 values of rlnTomoParticleName are of two particles (the first: TS_01/1)"),
+        (NEAR + 10, ("--class", "1"), None),  # as nothing of the second list stays
+        (NEAR, (), None),  # the same particles in both
+        ([NEAR[0], NEAR[1] + 5], (), "1 values of rlnTomoParticleName are of two particles (the first: TS_01/2)"),
+    ],
+)
+def test_two_jobs_that_count_particles_from_one(
+    second: Any, words: tuple[str, ...], told: str | None, tmp_path: Path
+) -> None:
+    """RELION's issue 1069: joined and extracted again, both are written into one file."""
+    names = {"rlnTomoParticleName": ["TS_01/1", "TS_01/2"]}
+    one = star(tmp_path / "one.star", ["TS_01"] * 2, **names, rlnClassNumber=1)
+    other = star(tmp_path / "two.star", ["TS_01"] * 2, second, **names, rlnClassNumber=2)
+    _, said = select(one, "--merge", other, *words)
+    assert ("of two particles" in said) is (told is not None)
+    assert (told or "") in " ".join(said.split())
+
+
+def test_an_id_that_is_a_row_of_two_lists(tmp_path: Path) -> None:
+    one, other = (
+        star(tmp_path / name, ["TS_01", tomogram]) for name, tomogram in (("1.star", "TS_02"), ("2.star", "TS_03"))
+    )
+    kept, said = select(one, "--merge", other, "--ids", "TS_01/0")
+    assert kept == -1
+    assert "TS_01/0: is a row of" in said
+    assert select(one, "--merge", other, "--ids", "TS_02/1,TS_03/1")[0] == 2
+    images = {"rlnImageName": ["1@a.mrcs", "2@a.mrcs"]}
+    one, other = (star(tmp_path / f"{name}.star", ["TS_01"] * 2, **images) for name in "ab")
+    assert select(one, "--merge", other, "--ids", "1@a.mrcs")[0] == 2
+
+
 def test_voxels_of_two_sizes_are_no_unit_of_distances(tmp_path: Path) -> None:
     one = star(tmp_path / "one.star", ["TS_01"] * 2, rlnPixelSize=10.0)
     other = star(tmp_path / "two.star", ["TS_01"] * 2, NEAR * 2, rlnPixelSize=5.0)

@@ -13,6 +13,7 @@ from support.command_line import ok
 from support.particle_writing import coordinates, write_star
 
 from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.selection.listed import Listed
 
 PLACES = np.array([[10.0 + 4 * row, 11, 12] for row in range(6)])
 NAME, NUMBER = "cryoregClassName", "rlnClassNumber"
@@ -67,6 +68,19 @@ def test_names_and_numbers_that_agree(
     assert found == classes
     assert "class 0" not in notes
     assert "two classifications" not in notes
+
+
+@pytest.mark.parametrize("column", ["class_name", "predicted_class_name"])
+def test_all_commands_take_names_of_a_text_table_before_its_numbers(column: str, tmp_path: Path) -> None:
+    """`select`, `open` and `average` call classes as data sets do, and know them by their numbers, too."""
+    path = tmp_path / "p.csv"
+    path.write_text(
+        f"tomogram,x,y,z,class,{column}\nTS_01,10,11,12,2,ring\nTS_01,20,11,12,1,rod\nTS_01,30,11,12,2,ring\n"
+    )
+    assert said(path)[0] == Listed.read(str(path)).classes(None) == ["ring", "rod", "ring"]
+    for wanted, left in (("ring", 2), ("1", 1)):
+        ok("select", path, "--class", wanted, "--output", tmp_path / f"{wanted}.csv")
+        assert len(pd.read_csv(tmp_path / f"{wanted}.csv")) == left
 
 
 def dynamo(path: Path, numbers: list[int]) -> Path:
