@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from cryoreg.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cryoreg.datasets.rows_of_lists import RowsTold
 
 
@@ -38,12 +40,20 @@ def _of_file(path: str) -> list[str]:
     from cryoreg.datasets.io.text_tables import read_text_table
 
     if _is_table(path):
-        names = [str(name) for name in read_text_table(path)["id"] if name]
+        names = _of_table(read_text_table(path))
     else:
         names = [line for line in _lines(path) if line and not line.startswith("#")]
     if not names:
         raise DataError(f"{path}: holds no ids; write one on each line, or a table with a column id")
     return names
+
+
+def _of_table(table: pd.DataFrame) -> list[str]:
+    """Return the ids of a table; of labels with the time of each, those that have one by now."""
+    if {"when", "class"} <= {*table}:
+        table = table[table["id"].notna()].drop_duplicates("id", keep="last")
+        table = table[table["class"].notna()]
+    return [str(name) for name in table["id"] if name]
 
 
 def _is_table(path: str) -> bool:

@@ -14,6 +14,7 @@ from support.particle_writing import coordinates, write_star
 
 from cryoreg.analysis.averaging.class_average import members
 from cryoreg.datasets.conversion.convert import convert, layout_of
+from cryoreg.datasets.id_lists import read_ids
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.datasets.store.reader import Store
@@ -146,6 +147,14 @@ def test_ids_by_labels_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
     assert "Error: --ids: goes by the rows of" in select(subset, "--ids", labels).output
     replaced(path)
     assert "as they were when its labels were given" in " ".join(select(path, "--ids", labels).output.split())
+
+
+def test_a_label_that_was_taken_back_chooses_nothing(tmp_path: Path) -> None:
+    path, labels = listed(tmp_path / "picks.star"), tmp_path / "labels.csv"
+    session = Session(opened(path), labels, "")
+    session.label([Row(1, "a", ""), Row(2, "b", ""), Row(3, "a", "")], "one by one")
+    session.label([Row(1, "", "a"), Row(2, "c", "b")], "one by one")
+    assert read_ids([str(labels)]) == ["TS_01/3", "TS_01/2"]
 
 
 @pytest.mark.parametrize("writer", [prepare_star, partial(prepare_kept, classes=())])
