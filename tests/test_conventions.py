@@ -18,6 +18,38 @@ from cryoreg.inference.predict import _Tolerant
 from cryoreg.wrapped import Wrapped, with_defaults
 
 
+@pytest.mark.parametrize(
+    ("own", "told", "note", "sign"),
+    [
+        (
+            {"contrast": "bright"},
+            {"contrast": "dark"},
+            "density is bright in them, and dataset.contrast=dark overrules",
+            -1,
+        ),
+        (
+            {"contrast": "dark"},
+            {"contrast": "bright"},
+            "density is dark in them, and dataset.contrast=bright overrules",
+            1,
+        ),
+        ({"contrast": "dark"}, {"contrast": "dark"}, None, -1),
+        ({}, {"contrast": "dark"}, None, -1),
+        ({"tilt_range": (-60.0, 60.0)}, {"tilt_range": (-40.0, 40.0)}, "tilts are from -60° to 60°, and", 1),
+        ({"tilt_range": (-60.0, 60.0)}, {"tilt_range": (-60.2, 60.0)}, None, 1),
+        ({"tilt_axis": "y"}, {"tilt_axis": "x"}, "tilts are about y, and dataset.tilt_axis=x overrules it", 1),
+    ],
+)
+def test_what_is_said_against_the_data_is_told(own, told, note, sign):
+    """As where a store of dark tomograms, which was inverted when it was made, is said to be dark again."""
+    volume = noise()
+    served = Conventional(InMemory([volume], [10.0], **own), **told)
+    assert ("overrules" in " ".join(served.notes)) is (note is not None)
+    assert (note or "") in " ".join(served.notes)
+    np.testing.assert_array_equal(served[0].volume[0], sign * volume)
+    assert served.origin(0).tilt_range == told.get("tilt_range")
+
+
 class InMemory:
     """A reader's data set with a voxel size for each subtomogram."""
 
@@ -65,6 +97,7 @@ KNOWN = {
     "tilt_range": (-50.0, 40.0),
     "tilt_axis": "x",
     "notes": ["odd"],
+    "lists": {"particles.star": "rows:1"},
     "simulated": True,
     "weighted": True,
     "optimisation_set": "optimisation_set.star",

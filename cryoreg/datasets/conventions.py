@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -16,6 +18,9 @@ from cryoreg.datasets.resampling import resample, resampled_weight
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.errors import DataError
 from cryoreg.wrapped import Wrapped
+
+_SAME_TILT = 0.5
+"""Degrees by which two statements of a tilt may differ."""
 
 
 class Conventional(Wrapped):
@@ -42,6 +47,8 @@ class Conventional(Wrapped):
         super().__init__(dataset)
         self.notes = [*dict.fromkeys([*self.notes, *unlabelled_note(dataset), *alike_note(dataset.classes)])]
         self._told = (contrast, rescale_to, tilt_range, tilt_axis)
+        self.notes = [*self.notes, *self._overruled(contrast, tilt_range, tilt_axis)]
+        self._tilts = tilt_range
         stored = contrast or self.contrast
         self._sign = -1.0 if stored == "dark" else 1.0
         self.contrast = stored and "bright"
@@ -62,6 +69,22 @@ class Conventional(Wrapped):
         """Further values of each subtomogram, (N, ...) each; none once it was rescaled, as some are in voxels."""
         return {} if self._rescale_to else super().columns
 
+    def _overruled(
+        self, contrast: Contrast | None, tilts: tuple[float, float] | None, axis: TiltAxis | None
+    ) -> Iterator[str]:
+        """Yield a note for each thing that the data say themselves, and the user says otherwise."""
+        if contrast and self.contrast and contrast != self.contrast:
+            done = "are inverted" if contrast == "dark" else "are left as they are"
+            yield (
+                f"the data say that density is {self.contrast} in them, and dataset.contrast={contrast} overrules it: "
+                f"they {done}; if that was said of the tomograms that they were cut out of, leave it out"
+            )
+        if tilts and self.tilt_range and not np.allclose(tilts, self.tilt_range, rtol=0, atol=_SAME_TILT):
+            told, own = (f"{low:g}° to {high:g}°" for low, high in (tilts, self.tilt_range))
+            yield f"the data say that tilts are from {own}, and dataset.tilt_range overrules it ({told})"
+        if axis and self.tilt_axis and axis != self.tilt_axis:
+            yield f"the data say that tilts are about {self.tilt_axis}, and dataset.tilt_axis={axis} overrules it"
+
     def _rescaled_box(self, target: float) -> Box:
         finest = min(self._factor(index, target) for index in range(len(self.dataset)))
         depth, height, width = (max(1, math.floor(edge * finest + 0.5)) for edge in self.dataset.box)
@@ -77,7 +100,8 @@ class Conventional(Wrapped):
 
     def origin(self, index: int) -> Origin:
         """Return where subtomogram ``index`` came from: where that is unknown, its id stands for the file."""
-        return super().origin(index) or Origin(self.ids[index], voxel_size=self.dataset.voxel_size)
+        origin = super().origin(index) or Origin(self.ids[index], voxel_size=self.dataset.voxel_size)
+        return replace(origin, tilt_range=self._tilts) if self._tilts else origin
 
     def __getitem__(self, index: int) -> Sample:
         """Read one subtomogram."""
