@@ -119,7 +119,17 @@ def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles
     whole = _of_list(Path(files[0]), told._replace(class_column=None), say)
     if rows.min() < 0 or rows.max() >= len(whole.places):
         raise DataError(f"{path}: names row {rows.max()} of {files[0]}, which has {len(whole.places)}; predict it anew")
+    _check_tomograms(path, files[0], table.ids(), [whole.ids[row] for row in rows])
     return Particles(whole.tomograms, whole.which[rows], whole.places[rows], *_said(table, told.class_column))
+
+
+def _check_tomograms(path: Path, list_: str, said: Sequence[str], now: Sequence[str]) -> None:
+    """Raise `DataError` where particles are in other tomograms by now than a table says: the list is another."""
+    here = [name.rpartition("/")[0] for name in now]
+    known = set(here)
+    for name, one, tomogram in zip(said, now, here, strict=True):
+        if tomogram != name.rpartition("/")[0] in known:
+            raise DataError(f"{path}: says '{name}' of what is '{one}' in {list_} by now; predict it anew")
 
 
 def _of_run(run: Path, told: Told, say: Callable[[str], object]) -> Particles:

@@ -260,6 +260,19 @@ def test_files_for_viewers_of_tomograms_of_one_name(tmp_path: Path, monkeypatch:
     assert [file.name for file in (tmp_path / "one").iterdir()] == ["b_TS_01.txt"]
 
 
+def test_predictions_of_a_list_that_was_picked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TS_01", "TS_02"):
+        tomogram(tmp_path / f"{name}.mrc")
+    path, table = star(tmp_path / "l.star", ["TS_01", "TS_02"]), tmp_path / "p.csv"
+    table.write_text(f"id,file,row,prediction\nTS_01/0,{path},0,ring\nTS_02/1,{path},1,rod\n")
+    words = ("open", table, "--viewer", "imod", "--files-only", "--overwrite", "--output", "out")
+    assert cli(*words).exit_code == 0
+    star(path, ["TS_02", "TS_01"])
+    said = " ".join(cli(*words).output.split())
+    assert f"p.csv: says 'TS_01/0' of what is 'TS_02/0' in {path} by now; predict it anew" in said
+
+
 def test_viewers_are_not_told_confidences_in_per_cent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tomogram(tmp_path / "TS_01.mrc")
