@@ -92,11 +92,12 @@ def run_report(
         say(line)
     with imported_meanwhile("cryoreg.analysis.report.contents", "cryoreg.analysis.report.page"):
         seen = see(trained, limit, part)
-    from cryoreg.analysis.report.contents import gather
-    from cryoreg.analysis.report.page import render
-
     named = ["--from", str(run)] if is_name(start_of(run)) else ()
-    contents = gather(trained, seen, limit, alone, named)
+    with quick_imports():  # the figures, too, import what they are drawn and written with
+        from cryoreg.analysis.report.contents import gather
+        from cryoreg.analysis.report.page import render
+
+        contents = gather(trained, seen, limit, alone, named)
     write_text(output, render(contents))
     return Written(output, str(contents.verdict), [step.command for step in contents.steps])
 
