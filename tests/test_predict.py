@@ -539,7 +539,7 @@ def both_readers(run, volumes, tmp_path):
         (same_file, OutputError, "never changed"),
         (two_lists, DataError, "not all of one list"),
         (lost_list, DataError, "put it back"),
-        (shortened_list, DataError, "fewer rows"),
+        (shortened_list, DataError, "lists other particles than when these were cut out"),
         (not_volumes, DataError, "write CSV"),
         (encoder_only, CheckpointError, "without a classifier"),
         (both_readers, DataError, "--dataset star or --dataset tomogram"),

@@ -22,7 +22,7 @@ from cryoreg.inference.particle_text import Listing, ParticleText, added
 from cryoreg.selection.listed import TEXTS, Listed
 
 _TAG, _TOMOGRAM = "tag", "tomo"
-_NAMES = ("rlnTomoParticleName", "subtomo_num", "subtomo_id")
+_NAMES = (relion.TOMO_PARTICLE_NAME, "subtomo_num", "subtomo_id")
 """Columns by whose values programs tell particles apart."""
 _PLACES = (*relion.CENTRED, *relion.COORDINATES, "orig_x", "orig_y", "orig_z", "x", "y", "z")
 

@@ -73,8 +73,8 @@ EXPOSURE = "rlnMicrographPreExposure"
 PHASE_SHIFT, CTF_SCALE, CTF_B_FACTOR = "rlnPhaseShift", "rlnCtfScalefactor", "rlnCtfBfactor"
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 """Degrees; of a tilt image of Warp 1 those of the particle and of the tilt together."""
-PARTICLE_NAME = "rlnGroupName"
-"""What Warp 1 calls the particle of which a row is one tilt image."""
+TOMO_PARTICLE_NAME, PARTICLE_NAME = "rlnTomoParticleName", "rlnGroupName"
+"""What RELION calls a particle; and Warp 1 the one of which a row is one tilt image."""
 MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 """kV, mm and a fraction."""
 
@@ -90,7 +90,7 @@ _FLAT = ((FLAT_STACKS, 1), (DIMENSIONALITY, 2))
 """What says that particles are stacks of 2D images."""
 TEXTS = (
     *(TOMOGRAM, MICROGRAPH, FILE, IMAGE, *RECONSTRUCTIONS, HALF, TILT_SERIES),
-    *("rlnTomoParticleName", OPTICS_NAME, PARTICLE_NAME, VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
+    *(TOMO_PARTICLE_NAME, OPTICS_NAME, PARTICLE_NAME, VISIBLE, *PROJECTION, PARTICLES_FILE, TOMOGRAMS_FILE),
     CLASS_NAME,
 )
 """Columns that stay text, also where every value looks like a number."""
