@@ -128,7 +128,8 @@ def _check_tomograms(path: Path, list_: str, said: Sequence[str], now: Sequence[
     here = [name.rpartition("/")[0] for name in now]
     known = set(here)
     for name, one, tomogram in zip(said, now, here, strict=True):
-        if tomogram != name.rpartition("/")[0] in known:
+        then = name.rpartition("/")[0]
+        if then != tomogram and then in known:
             raise DataError(f"{path}: says '{name}' of what is '{one}' in {list_} by now; predict it anew")
 
 

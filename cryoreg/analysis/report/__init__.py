@@ -93,7 +93,7 @@ def run_report(
     with imported_meanwhile("cryoreg.analysis.report.contents", "cryoreg.analysis.report.page"):
         seen = see(trained, limit, part)
     named = ["--from", str(run)] if is_name(start_of(run)) else ()
-    with quick_imports():  # the figures, too, import what they are drawn and written with
+    with quick_imports():  # drawing makes many objects, too, among all that was imported
         from cryoreg.analysis.report.contents import gather
         from cryoreg.analysis.report.page import render
 
