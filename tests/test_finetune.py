@@ -15,12 +15,13 @@ from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.config import Layer, resolve
+from cryoreg.config.settings import FinetuneSettings
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import split
 from cryoreg.errors import CheckpointError, ConfigError, DataError
 from cryoreg.runs.weights import load_weights
 from cryoreg.training.device import make_fabric
-from cryoreg.training.finetune import FinetuningPlan
+from cryoreg.training.finetune import FinetuningPlan, validated_epochs
 from cryoreg.training.pretrain import pretraining_samples
 from cryoreg_cli.main import cryoreg as command_line
 
@@ -78,6 +79,38 @@ def test_the_epoch_that_validates_best_is_exported(tuned):
     metrics = load_weights(tuned / "classifier.safetensors").card["metrics"]
     assert metrics["epoch"] == int(best["epoch"])
     assert cryoreg.evaluate(tuned, "val").accuracy == pytest.approx(float(best["val_accuracy"]))
+
+
+def test_validating_less_often_keeps_the_best_of_fewer_epochs_and_changes_no_step(source, tmp_path):
+    given = {"pretrained": "scratch", "encoder": ENCODER, "dataset": source, "augmentation": "none", **LEARNING}
+    often, seldom = tmp_path / "often", tmp_path / "seldom"
+    cryoreg.finetune(often, **given, validate_every_epochs=1)
+    cryoreg.finetune(seldom, **given, validate_every_epochs=5)
+    assert [row["loss"] for row in rows(seldom / "metrics.csv")] == [row["loss"] for row in rows(often / "metrics.csv")]
+    known = {row["epoch"]: (row["val_accuracy"], row["val_loss"]) for row in rows(often / "metrics.csv")}
+    asked = {
+        row["epoch"]: (row["val_accuracy"], row["val_loss"])
+        for row in rows(seldom / "metrics.csv")
+        if row["val_accuracy"]
+    }
+    assert list(asked) == ["1", "6", "11"]
+    assert asked == {epoch: known[epoch] for epoch in asked}
+    best = max(asked, key=lambda epoch: (float(asked[epoch][0]), -float(asked[epoch][1])))
+    assert load_weights(seldom / "classifier.safetensors").card["metrics"]["epoch"] == int(best)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "learnt", "validating", "every"),
+    # by hand: to learn from 50 takes as long as to validate 200, a fifth of 1,000; 50 epochs are validated ten times
+    [(50, 50, 1000, 5), (50, 10, 1000, 5), (200, 10, 1000, 20), (50, 750, 1000, 1), (3, 10, 1000, 1), (100, 8, 100, 3)],
+)
+def test_validating_takes_no_longer_than_learning(epochs, learnt, validating, every):
+    expected = sorted(range(epochs - 1, -1, -every))
+    assert list(validated_epochs(FinetuneSettings(epochs=epochs), learnt, validating)) == expected
+
+
+def test_a_run_without_a_validation_split_is_never_validated():
+    assert list(validated_epochs(FinetuneSettings(epochs=9), 5, 0)) == []
 
 
 def test_encoder_data_and_split_come_from_the_pretraining_run(tuned, pretrained, source):

@@ -169,3 +169,9 @@ class FinetuneSettings(TrainingSettings):
         lt=1,
         description="keep, and validate with, a moving average of the weights of this momentum; unset: the weights",
     )
+    validate_every_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="epochs between validations, counted back from the last; unset: so often that it takes no longer than "
+        "learning, but ten times at least",
+    )

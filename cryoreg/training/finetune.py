@@ -59,6 +59,9 @@ from cryoreg.training.small_batches import fewest_at_the_end, require_batch
 from cryoreg.training.views import wants_weights
 
 _AVERAGED = "averaged"
+_LEARNING_COSTS = 4
+"""To learn from a subtomogram takes about as long as to classify four: a view is drawn, and differentiated."""
+_FEWEST_VALIDATIONS = 10
 
 
 class FinetuneResult(NamedTuple):
@@ -155,6 +158,7 @@ class FinetuningPlan(TrainingPlan):
         self.loader = LessonLoader(shown, others)
         self.lessons = Lessons(plan, config, dataset)
         self.material = material_of(shown, self.val_loader, others)
+        self.validated_epochs = validated_epochs(settings, len(labelled), len(parts.val))
 
     @property
     def answering(self) -> Learner:
@@ -181,8 +185,12 @@ class FinetuningPlan(TrainingPlan):
             self.averaged.follow(self.learner, step)
 
     def end_epoch(self, model: nn.Module, epoch: int, folder: RunFolder) -> dict[str, float]:
-        """Validate, on each process alike; save the weights where they are the best so far (accuracy, then loss)."""
-        scores = validation_scores(*self.validate()) if self.validates else {}
+        """Validate now and then, on each process alike; save the best weights so far (accuracy, then loss)."""
+        scores = {}
+        if epoch in self.validated_epochs:
+            scores = validation_scores(*self.validate())
+        elif self.validates:
+            scores = dict.fromkeys(self.best.keys() - {"epoch"}, math.nan)  # never the best
         if self._is_best(epoch, scores):
             self.best |= {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
@@ -305,6 +313,19 @@ def _finetune(
         if fabric.is_global_zero:
             _write_best(plan, folder)
     return plan.result(run_dir)
+
+
+def validated_epochs(settings: FinetuneSettings, learnt: int, validating: int) -> range:
+    """Return the epochs after which ``validating`` subtomograms judge what ``learnt`` ones taught.
+
+    Where the settings leave it open, they take no longer than the learning, but come ten times at least.
+    """
+    if not validating:
+        return range(0)
+    every = settings.validate_every_epochs
+    if every is None:
+        every = max(1, min(validating // (_LEARNING_COSTS * learnt), settings.epochs // _FEWEST_VALIDATIONS))
+    return range((settings.epochs - 1) % every, settings.epochs, every)
 
 
 def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
