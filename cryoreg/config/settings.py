@@ -172,6 +172,6 @@ class FinetuneSettings(TrainingSettings):
     validate_every_epochs: int | None = Field(
         None,
         ge=1,
-        description="epochs between validations, counted back from the last; unset: so often that it takes no longer than "
-        "learning, but ten times at least",
+        description="epochs between validations, counted back from the last; unset: so often that it takes no longer "
+        "than learning, but ten times at least",
     )
