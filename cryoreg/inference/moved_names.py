@@ -20,8 +20,8 @@ from cryoreg.datasets.particles.carried import written
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.sniffing import kind_of_list
-from cryoreg.datasets.tomograms.names import describe_tomograms, find_above
-from cryoreg.errors import DataError
+from cryoreg.datasets.tomograms.names import find_above
+from cryoreg.inference.moved_meanings import files_of, is_numbered, lost, notes_on_meanings
 from cryoreg.inference.particle_text import ParticleText
 
 Names = Sequence[str | None]
@@ -78,8 +78,11 @@ def notes_on_moved(
     projects are merged, each with images of its own in Extract/job012, or with a TS_01 of its own.
     """
     notes = _on_files(path, table, output)
-    cut = not described and not {relion.IMAGE, relion.FILE} & {*table} and not {"file", "row"} <= {*table}
-    return notes or (_on_tomograms(path, tomograms, output) if cut else [])
+    if described:
+        return notes
+    notes += notes_on_meanings(path, table, output)
+    cut = not {relion.IMAGE, relion.FILE} & {*table} and not {"file", "row"} <= {*table}
+    return notes or (_on_tomograms(path, tomograms, output) if cut and not is_numbered(path, table) else [])
 
 
 def _on_files(path: str, table: pd.DataFrame, output: Path) -> list[str]:
@@ -108,20 +111,12 @@ def _file_names(table: pd.DataFrame, column: str) -> Iterator[str]:
 
 def _on_tomograms(path: str, tomograms: Names, output: Path) -> list[str]:
     names = list(dict.fromkeys(tomograms))
-    for name, before in _tomograms(path, names).items():
-        after = _tomograms(str(output), [name])[name] if before else None
+    for name, before in files_of(path, names).items():
+        after = files_of(str(output), [name])[name] if before else None
         found = _found(path, f"the tomogram '{name}'" if name else "a tomogram", before, after, output)
         if found is not None:
             return [found]
     return []
-
-
-def _tomograms(path: str, names: Names) -> dict[str | None, str | None]:
-    """Return the files that the reader of a list takes for tomograms, None where it would refuse."""
-    try:
-        return {name: each.file for name, each in describe_tomograms(path, names, None).items()}
-    except DataError:
-        return {name: _tomograms(path, [name])[name] for name in names} if len(names) > 1 else dict.fromkeys(names)
 
 
 def _found(path: str, what: str, before: str | None, after: str | None, output: Path) -> str | None:
@@ -135,7 +130,4 @@ def _found(path: str, what: str, before: str | None, after: str | None, output: 
         )
     if after or not before:
         return None
-    return (
-        f"note: {what}, which {path} names, is not found from {away}: keep the list in its project, or say where files "
-        "are when you use it"
-    )
+    return lost(path, what, output)

@@ -38,6 +38,8 @@ class Named(NamedTuple):
     """The tables that were taken which are not called as the list is."""
     contradiction: str | None
     """In words, a number of which two such tables tell different files."""
+    named_by: Sequence[str]
+    """How tables are called that are asked."""
 
 
 def name_tomograms(numbers: Sequence[int | None], path: str, *patterns: str) -> Named:
@@ -59,7 +61,7 @@ def name_tomograms(numbers: Sequence[int | None], path: str, *patterns: str) -> 
             (one, first), (other, second) = [*told.items()][:2]
             contradiction = f"tomogram {number} is {one} by {first} and {other} by {second}"
     names = [None if number is None else index.get(number, str(number)) for number in numbers]
-    return Named(numbers, names, [] if mine else [file.name for file in tables], contradiction)
+    return Named(numbers, names, [] if mine else [file.name for file in tables], contradiction, patterns)
 
 
 def _beside(folder: Path, patterns: Sequence[str]) -> dict[Path, dict[int, str]]:

@@ -51,6 +51,8 @@ class ParticleList:
     """The files beside the list that give these numbers names, and are not called as it is."""
     contradiction: str | None = None
     """In words, where two of them give one number different names."""
+    named_by: Sequence[str] = ()
+    """How such files are called: "*.doc"."""
     carried: Carried = SILENT
     """What else the list says of the tomograms."""
     notes: Sequence[str] = ()

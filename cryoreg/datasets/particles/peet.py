@@ -21,6 +21,7 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.imod import FIRST_VOXEL, FRAME
 from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.errors import DataError
 
 COLUMNS = 20
 _NAMES = {1: "ccc", 4: "pindex", 5: "wedgewt", 11: "xoffset", 12: "yoffset", 13: "zoffset"}
@@ -62,6 +63,14 @@ def read_peet(path: str, unit_told: bool = False) -> ParticleList:
         from_corner=True,
         image_size=model.size,
     )
+
+
+def model_of(path: str | Path) -> Path | None:
+    """Return the model of a motive list's points, be it there or not; None where none would be taken."""
+    try:
+        return _source(Path(path)).model
+    except DataError:
+        return None
 
 
 def _table(path: str) -> pd.DataFrame:

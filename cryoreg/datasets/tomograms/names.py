@@ -201,16 +201,19 @@ def _below(path: str, folder: Path) -> bool:
 
 def _tables(list_path: str, tomograms: Path | None) -> dict[str, Described]:
     """Read the tomograms.star that is given, or lies in the folder of the tomograms or beside the list."""
+    place = tomograms_star_of(list_path, tomograms)
+    return {} if place is None else read_tomograms_star(place)
+
+
+def tomograms_star_of(list_path: str, tomograms: Path | None = None) -> Path | None:
+    """Return the tomograms.star that is given, or lies in the folder of the tomograms or beside the list."""
     if tomograms is not None and tomograms.suffix.lower() == ".star":
-        return read_tomograms_star(tomograms)
+        return tomograms
     beside = Path(list_path)
     places = [beside.parent / _STAR_NAME, beside.with_name(f"{beside.stem}_{_STAR_NAME}")]
     if tomograms is not None:
         places.insert(0, tomograms / _STAR_NAME)
-    for place in places:
-        if place.is_file() and place != beside:
-            return read_tomograms_star(place)
-    return {}
+    return next((place for place in places if place.is_file() and place != beside), None)
 
 
 def read_tomograms_star(path: Path) -> dict[str, Described]:
