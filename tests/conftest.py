@@ -120,7 +120,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reports draw two components in UMAP's place, which takes a second of each."""
-    monkeypatch.setattr("cryoreg.analysis.report.layout.umap", lambda components: components[:, :2])
+    monkeypatch.setattr("cryoreg.analysis.report.umap.umap", lambda components: components[:, :2])
 
 
 @pytest.fixture

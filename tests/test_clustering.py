@@ -17,17 +17,8 @@ from support.synthetic import write_classes
 from support.untrained import make_run
 
 from cryoreg.analysis import cluster_montage
-from cryoreg.analysis.clustering import (
-    Clustering,
-    ClusterSettings,
-    agreement,
-    cluster,
-    neighbour_graph,
-    parse_clusters,
-    principal_components,
-    silhouette,
-    stability,
-)
+from cryoreg.analysis.clustering import agreement, cluster, neighbour_graph, principal_components, silhouette, stability
+from cryoreg.analysis.clusters import Clustering, ClusterSettings, parse_clusters
 from cryoreg.datasets.readers.mrc_folder import MrcFolder
 from cryoreg.errors import ConfigError, DataError
 from cryoreg_cli.main import cryoreg as command

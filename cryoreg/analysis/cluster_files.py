@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryoreg import notebook
-from cryoreg.analysis.clustering import Agreement, Clustering, ClusterSettings, Method, agreement, parse_clusters
+from cryoreg.analysis.clustering import agreement
 from cryoreg.analysis.clustering import cluster as cluster_features
+from cryoreg.analysis.clusters import Agreement, Clustering, ClusterSettings, Method, parse_clusters
 from cryoreg.config import Layer
 from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cryoreg.analysis.clustering import Clustering
+from cryoreg.analysis.clusters import Clustering
 from cryoreg.analysis.examples import in_turns
 from cryoreg.analysis.panels import page_of, rows_of_panels
 from cryoreg.analysis.slices import central_slices

@@ -8,7 +8,8 @@ from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from cryoreg.analysis.clustering import ClusterSettings, cluster
+from cryoreg.analysis.clustering import cluster
+from cryoreg.analysis.clusters import ClusterSettings
 from cryoreg.analysis.examples import in_turns
 from cryoreg.analysis.gradcam import grad_cam, predicted_class
 from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, f1_score
 
 from cryoreg import notebook
 from cryoreg.config import Layer, check_same_run, resolve
@@ -75,14 +74,31 @@ class Evaluation(NamedTuple):
         return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.labels)))
 
     @property
+    def precision(self) -> np.ndarray:
+        """Share of what is said to be of a class that is (classes,); NaN where nothing is said to be."""
+        return _shares(np.diag(self.confusion), self.confusion.sum(0))
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Share of a class that is recognised (classes,), its accuracy; NaN where there is none of it."""
+        return _shares(np.diag(self.confusion), self.confusion.sum(1))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """Harmonic mean of precision and recall (classes,); NaN where a class neither is nor is said to be."""
+        return _shares(2 * np.diag(self.confusion), self.confusion.sum(0) + self.confusion.sum(1))
+
+    @property
     def macro_f1(self) -> float:
-        """Mean over the classes of the harmonic mean of precision and recall."""
-        return float(f1_score(self.labels, self.predictions, average="macro", zero_division=0))
+        """Mean of F1 over the classes that are, or are said to be."""
+        return float(np.nanmean(self.f1))
 
     @property
     def confusion(self) -> np.ndarray:
         """Counts (classes, classes): rows true, columns predicted."""
-        return confusion_matrix(self.labels, self.predictions, labels=range(len(self.classes)))
+        table = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(table, (self.labels, self.predictions), 1)
+        return table
 
     @property
     def calibration_error(self) -> dict[str, float | None]:
@@ -94,7 +110,6 @@ class Evaluation(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         """Return the figures as plain values."""
-        recall = np.diag(self.confusion) / np.maximum(1, self.confusion.sum(1))
         return {
             "part": self.part,
             "subtomograms": len(self.labels),
@@ -106,7 +121,7 @@ class Evaluation(NamedTuple):
             "macro_f1": self.macro_f1,
             "temperature": self.temperature,
             "expected_calibration_error": self.calibration_error,
-            "per_class_accuracy": dict(zip(self.classes, recall.tolist(), strict=True)),
+            "per_class_accuracy": dict(zip(self.classes, np.nan_to_num(self.recall).tolist(), strict=True)),
             "confusion": self.confusion.tolist(),
             **({} if self.folds is None else {"folds": self.of_folds()}),
         }
@@ -160,6 +175,10 @@ class Evaluation(NamedTuple):
             "confidence": self.confidences.round(4).tolist(),
             **({} if self.folds is None else {"fold": self.folds.tolist()}),
         }
+
+
+def _shares(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+    return np.divide(counts, of, out=np.full(len(of), np.nan), where=of > 0)
 
 
 @checked(FinetuneSettings)

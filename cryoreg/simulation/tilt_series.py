@@ -6,8 +6,6 @@ are torch-fourier-slice's (central slices, twofold padding), weighted by the ram
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from cryoreg.errors import ConfigError
 from cryoreg.simulation.microscope import Microscope, Spectrum, Table, Volume
 from cryoreg.simulation.settings import SceneSettings
+from cryoreg.threads import in_threads
 
 PAD = 2
 """Volumes and images are padded to so many times their edge: the slices between Fourier voxels are interpolated."""
@@ -39,7 +38,7 @@ class TiltSeries(Microscope):
 
     def signal(self, density: Volume, transfer: Table) -> Spectrum:
         """Return the half-spectrum of the reconstruction of the blurred projections of a density."""
-        with _one_thread():
+        with in_threads(1):  # sums over several come out in another order
             return self._reconstruct(self._project(density), transfer)
 
     def passed_signal(self, density: Volume, transfer: Table) -> Spectrum:
@@ -49,7 +48,7 @@ class TiltSeries(Microscope):
     def noise(self, rng: Generator, defocus: float) -> Spectrum:
         """Return the half-spectrum of the reconstruction of images of noise."""
         white = rng.standard_normal((len(self.tilts), self.edge, self.edge), dtype=self._real)
-        with _one_thread():
+        with in_threads(1):  # sums over several come out in another order
             return self._reconstruct(white, self.noise_filter(defocus))
 
     def rotations(self) -> NDArray[np.float64]:
@@ -111,16 +110,3 @@ def _slicing() -> ModuleType:
             "tilt series need torch-fourier-slice, which is not installed: pip install 'cryoreg[tilt-series]'"
         ) from error
     return torch_fourier_slice
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread, as sums over several come out in another order."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from cryoreg_cli.setting_options import EXPLORE
 
 if TYPE_CHECKING:
     from cryoreg.analysis.cluster_files import Clustered
-    from cryoreg.analysis.clustering import Agreement, Clustering, Method
+    from cryoreg.analysis.clusters import Agreement, Clustering, Method
 
 
 @options.command()
@@ -67,7 +67,7 @@ def cluster(
     """
     with quick_imports():
         from cryoreg.analysis.cluster_files import run_cluster
-        from cryoreg.analysis.clustering import ClusterSettings, parse_clusters
+        from cryoreg.analysis.clusters import ClusterSettings, parse_clusters
 
     settings = ClusterSettings(method, parse_clusters(clusters, method), resolution, neighbours, pca, seed)
     layers = setting_options.layers(EXPLORE, given, assignments)

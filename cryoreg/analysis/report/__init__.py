@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cryoreg.beside import beside
 from cryoreg.config import Layer
 from cryoreg.config.calls import checked
 from cryoreg.config.layers import Chosen
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cryoreg.inference.embedding import Part
 
 NAME = "report.html"
+_OF_FEATURES = ("cryoreg.analysis.clustering", "cryoreg.analysis.report.umap")
+"""What works out how features lie: slow to import, and without the network."""
 
 
 class Written(NamedTuple):
@@ -80,24 +83,25 @@ def run_report(
         raise ConfigError("a report of data alone belongs to no run; say --output FILE.html")
     if output is not None:  # the run's own report is derived, and may be replaced
         check_file(output, overwrite)
-    with quick_imports():
-        from cryoreg.analysis.report.measured import see
-        from cryoreg.inference.trained import Trained
+    with beside(*_OF_FEATURES) as other:
+        with quick_imports():
+            from cryoreg.analysis.report.measured import see
+            from cryoreg.inference.trained import Trained
 
-    trained = Trained.open(run, layers)
-    if output is not None:
-        check_file(output, overwrite, trained.inputs())
-    output = output or _own_page(trained.path.parent)
-    for line in trained.remarks():
-        say(line)
-    with imported_meanwhile("cryoreg.analysis.report.contents", "cryoreg.analysis.report.page"):
-        seen = see(trained, limit, part)
-    named = ["--from", str(run)] if is_name(start_of(run)) else ()
-    with quick_imports():  # drawing makes many objects, too, among all that was imported
-        from cryoreg.analysis.report.contents import gather
-        from cryoreg.analysis.report.page import render
+        trained = Trained.open(run, layers)
+        if output is not None:
+            check_file(output, overwrite, trained.inputs())
+        output = output or _own_page(trained.path.parent)
+        for line in trained.remarks():
+            say(line)
+        with imported_meanwhile("cryoreg.analysis.report.contents", "cryoreg.analysis.report.page"):
+            seen = see(trained, limit, part)
+        named = ["--from", str(run)] if is_name(start_of(run)) else ()
+        with quick_imports():  # drawing makes many objects, too, among all that was imported
+            from cryoreg.analysis.report.contents import gather
+            from cryoreg.analysis.report.page import render
 
-        contents = gather(trained, seen, limit, alone, named)
+            contents = gather(trained, seen, limit, alone, named, other)
     write_text(output, render(contents))
     return Written(output, str(contents.verdict), [step.command for step in contents.steps])
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
-from cryoreg.analysis.report.layout import nearest
+from cryoreg.analysis.clusters import Clustering
+from cryoreg.analysis.report.layout import clusters_of, nearest
 from cryoreg.analysis.report.measured import Measured, measured_of
 from cryoreg.analysis.report.quality import evaluation_of
 from cryoreg.analysis.report.run_facts import sections
 from cryoreg.analysis.report.verdict import labels_learnt
 from cryoreg.config import Layer
-from cryoreg.errors import ConfigError, DataError
+from cryoreg.errors import ConfigError
 from cryoreg.inference.embedding import Embedding, Part
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
@@ -114,16 +114,8 @@ def _contender(
         say(f"{name}: {line}")
     measured = measured_of(trained, part)
     judged, _ = measured.embed(trained, measured.samples[:0])
-    return Contender(name, trained, measured, judged, evaluation_of(judged, measured.part), _clusters(trained, judged))
-
-
-def _clusters(trained: Trained, judged: Embedding) -> Clustering | None:
-    if trained.classifies:
-        return None
-    try:
-        return cluster(judged.features, ClusterSettings())
-    except DataError:
-        return None
+    clusters = None if trained.classifies else clusters_of(judged.features)
+    return Contender(name, trained, measured, judged, evaluation_of(judged, measured.part), clusters)
 
 
 def require_comparable(runs: Sequence[Contender]) -> None:

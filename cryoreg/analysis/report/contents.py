@@ -13,13 +13,13 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from numpy.typing import NDArray
 
 from cryoreg.analysis.cluster_montage import draw_montage
-from cryoreg.analysis.clustering import Clustering, ClusterSettings, cluster
+from cryoreg.analysis.clusters import Clustering
 from cryoreg.analysis.examples import in_turns
 from cryoreg.analysis.gradcam_figure import compare_networks, draw_comparison, in_words
 from cryoreg.analysis.report import wariness
 from cryoreg.analysis.report.doubt import Doubted, doubts_of
 from cryoreg.analysis.report.headline import Figure, figures_of, probes_of, stability_of
-from cryoreg.analysis.report.layout import Layout, Neighbours, layouts, nearest
+from cryoreg.analysis.report.layout import Layout, Neighbours, clusters_of, layouts, nearest
 from cryoreg.analysis.report.measured import Seen
 from cryoreg.analysis.report.next_steps import Step, steps
 from cryoreg.analysis.report.quality import confident_mistakes, evaluation_of
@@ -27,7 +27,8 @@ from cryoreg.analysis.report.run_facts import Course, Section, course, facts, la
 from cryoreg.analysis.report.shares import Shares, shares_of
 from cryoreg.analysis.report.sprites import Sheet, slice_sheet
 from cryoreg.analysis.report.verdict import Verdict, labels_learnt, of_classifier, of_encoder
-from cryoreg.errors import CryoregError, DataError
+from cryoreg.beside import Beside
+from cryoreg.errors import CryoregError
 from cryoreg.inference.embedding import Embedding
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
@@ -113,20 +114,34 @@ class Contents:
         return self.neighbours.agreement(self.shown.labels)
 
 
-def gather(trained: Trained, seen: Seen, limit: int = 5000, alone: bool = False, start: Sequence[str] = ()) -> Contents:
+def gather(
+    trained: Trained,
+    seen: Seen,
+    limit: int = 5000,
+    alone: bool = False,
+    start: Sequence[str] = (),
+    other: Beside | None = None,
+) -> Contents:
     """Return the contents of a run's report; ``alone``: of data alone, as trained weights see them.
 
-    ``limit`` is that by which ``seen`` was chosen; ``start`` are the words that name the network in commands.
+    ``limit`` is that by which ``seen`` was chosen; ``start`` are the words that name the network in commands. The
+    ``other`` process works out, meanwhile, how features lie.
     """
+    other = other or Beside()
     measured, judged, samples, shown = seen
+    ask_clusters = None if trained.classifies else other.ask(clusters_of, shown.features)
+    ask_neighbours, ask_layouts = other.ask(nearest, shown.features), other.ask(layouts, shown.features)
     parts, name = measured.parts, measured.part
     evaluation = evaluation_of(judged, name)
     doubted = Doubted() if measured.held else doubts_of(trained, judged)
     within = np.flatnonzero(np.isin(samples, measured.samples))
     queries = _in_turn(shown, within, _QUERIES)
+    with other.spared():
+        gradcam = _gradcam(trained, samples[queries[:_EXPLAINED]])
+    sheet = slice_sheet(trained.dataset, samples.tolist())
     progress = Course({}, {}) if alone else course(trained.path.parent)
-    clusters = None if trained.classifies else _clusters(trained, shown, samples.tolist())
-    neighbours, shares = nearest(shown.features), _shares(shown, clusters)
+    clusters = None if ask_clusters is None else _clusters(trained, ask_clusters(), samples.tolist())
+    neighbours, shares = ask_neighbours(), _shares(shown, clusters)
     biased = wariness.of_data(trained, parts, name, limit, alone)
     probes = probes_of(progress, parts)
     stability = None if clusters is None else (len(clusters.found.sizes), clusters.found.stability)
@@ -162,15 +177,15 @@ def gather(trained: Trained, seen: Seen, limit: int = 5000, alone: bool = False,
         evaluation=evaluation,
         shown=shown,
         whole=len(trained.dataset),
-        layouts=layouts(shown.features),
+        layouts=ask_layouts(),
         neighbours=neighbours,
         queries=queries,
         mistakes=confident_mistakes(shown, within),
-        sheet=slice_sheet(trained.dataset, samples.tolist()),
+        sheet=sheet,
         slices=_about_slices(trained),
         width=trained.dataset.box[2],
         voxel_size=trained.dataset.voxel_size,
-        gradcam=_gradcam(trained, samples[queries[:_EXPLAINED]]),
+        gradcam=gradcam,
         clusters=clusters,
         shares=shares,
     )
@@ -209,13 +224,8 @@ def _about_slices(trained: Trained) -> str:
     return f"Slices are central, across the beam: y up, x right, {extent} wide."
 
 
-def _clusters(trained: Trained, shown: Embedding, samples: list[int]) -> Clusters | None:
-    """Sort what is shown into clusters by its features; None where it is too little."""
-    try:
-        found = cluster(shown.features, ClusterSettings())
-    except DataError:
-        return None
-    return Clusters(found, _webp(draw_montage(trained.dataset, found, samples)))
+def _clusters(trained: Trained, found: Clustering | None, samples: list[int]) -> Clusters | None:
+    return None if found is None else Clusters(found, _webp(draw_montage(trained.dataset, found, samples)))
 
 
 def _title(trained: Trained, alone: bool) -> str:

@@ -1,4 +1,7 @@
-"""Where features lie to each other: PCA and UMAP, and nearest neighbours."""
+"""Where features lie to each other: clusters, PCA and UMAP, and nearest neighbours.
+
+What works them out is imported where it does: that takes a second, and may be another process.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
-from cryoreg.analysis.report.umap import umap
+from cryoreg.analysis.clusters import Clustering, ClusterSettings
+from cryoreg.errors import DataError
 
 SEED = 0
 _COMPONENTS = 50
@@ -53,11 +55,25 @@ class Neighbours(NamedTuple):
         return float(same.mean()), float((shares**2).sum())
 
 
+def clusters_of(features: Floats) -> Clustering | None:
+    """Return clusters of features (N, F) by the usual settings; None where these are too few, or do not differ."""
+    from cryoreg.analysis.clustering import cluster
+
+    try:
+        return cluster(features, ClusterSettings())
+    except DataError:
+        return None
+
+
 def layouts(features: Floats) -> list[Layout]:
     """Return the first two principal components of features (N, F), and UMAP of the first 50, with a fixed seed.
 
     McInnes et al. 2018, arXiv 1802.03426. Fewer than 20 subtomograms, or features that are all alike, have no UMAP.
     """
+    from sklearn.decomposition import PCA
+
+    from cryoreg.analysis.report.umap import umap
+
     if len(features) < 2:
         return [Layout("PCA", np.zeros((len(features), 2), np.float32), ("component 1", "component 2"))]
     count = min(_COMPONENTS, *features.shape)
@@ -76,6 +92,8 @@ def layouts(features: Floats) -> list[Layout]:
 
 def nearest(features: Floats, count: int = 5) -> Neighbours:
     """Return the ``count`` nearest of each by the cosine between features (N, F), or as many as there are."""
+    from sklearn.neighbors import NearestNeighbors
+
     count = min(count, len(features) - 1)
     if count < 1:
         return Neighbours(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support
 
 from cryoreg.inference.embedding import Embedding
 from cryoreg.inference.evaluate import Evaluation
@@ -72,10 +71,8 @@ def evaluation_of(embedding: Embedding, part: str) -> Evaluation | None:
 
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:
     """Return the figures of every class."""
-    precision, recall, f1, counts = precision_recall_fscore_support(
-        evaluation.labels, evaluation.predictions, labels=range(len(evaluation.classes)), zero_division=np.nan
-    )
-    confusion = evaluation.confusion
+    precision, recall, f1, confusion = evaluation.precision, evaluation.recall, evaluation.f1, evaluation.confusion
+    counts = confusion.sum(1)
     return [
         ClassRow(name, int(counts[k]), recall[k], precision[k], f1[k], _most_confused(evaluation.classes, confusion, k))
         for k, name in enumerate(evaluation.classes)

@@ -34,18 +34,22 @@ class Shares(NamedTuple):
         """Return the groups that are nearly all of one tomogram, and not by chance: group, tomogram, share."""
         if len(self.tomograms) < 2:
             return []
-        from scipy.stats import binom
-
         usual = self.totals / self.totals.sum()
         found = []
         for number, name in enumerate(self.groups):
             column = self.counts[:, number]
             largest = int(column.argmax())
             share = column[largest] / max(1, column.sum())
-            chance = binom.sf(column[largest] - 1, column.sum(), usual[largest])
-            if column.sum() >= _LEAST and share >= _NEARLY_ALL and chance < _CHANCE:
+            if column.sum() >= _LEAST and share >= _NEARLY_ALL and _chance(column, largest, usual) < _CHANCE:
                 found.append((name, self.tomograms[largest], float(share)))
         return found
+
+
+def _chance(column: NDArray[np.int64], largest: int, usual: NDArray[np.float64]) -> float:
+    """Return how likely so many of a group are of one tomogram, if it has its ``usual`` share of them."""
+    from scipy.stats import binom  # half a second, for what is seldom asked
+
+    return float(binom.sf(column[largest] - 1, column.sum(), usual[largest]))
 
 
 def shares_of(
