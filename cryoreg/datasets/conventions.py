@@ -23,6 +23,11 @@ _SAME_TILT = 0.5
 """Degrees by which two statements of a tilt may differ."""
 
 
+def _same(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether two ranges of tilts are one."""
+    return bool(np.allclose(one, other, rtol=0, atol=_SAME_TILT))
+
+
 class Conventional(Wrapped):
     """A data set as cryoreg serves it: what its reader yields, with density bright and resampled where asked for.
 
@@ -79,11 +84,21 @@ class Conventional(Wrapped):
                 f"the data say that density is {self.contrast} in them, and dataset.contrast={contrast} overrules it: "
                 f"they {done}; if that was said of the tomograms that they were cut out of, leave it out"
             )
-        if tilts and self.tilt_range and not np.allclose(tilts, self.tilt_range, rtol=0, atol=_SAME_TILT):
-            told, own = (f"{low:g}° to {high:g}°" for low, high in (tilts, self.tilt_range))
-            yield f"the data say that tilts are from {own}, and dataset.tilt_range overrules it ({told})"
+        other = next((each for each in self._own_tilts() if not _same(tilts, each)), None) if tilts else None
+        if tilts and other:
+            told, own = (f"{low:g}° to {high:g}°" for low, high in (tilts, other))
+            some = "" if self.tilt_range else " of some subtomograms"
+            yield f"the data say that tilts{some} are from {own}, and dataset.tilt_range overrules it ({told})"
         if axis and self.tilt_axis and axis != self.tilt_axis:
             yield f"the data say that tilts are about {self.tilt_axis}, and dataset.tilt_axis={axis} overrules it"
+
+    def _own_tilts(self) -> Iterator[tuple[float, float]]:
+        """Yield the tilt ranges that the data say, of all or one by one."""
+        if self.tilt_range:
+            yield self.tilt_range
+            return
+        origins = (super(Conventional, self).origin(index) for index in range(len(self.dataset)))
+        yield from dict.fromkeys(origin.tilt_range for origin in origins if origin and origin.tilt_range)
 
     def _rescaled_box(self, target: float) -> Box:
         finest = min(self._factor(index, target) for index in range(len(self.dataset)))

@@ -142,6 +142,11 @@ class TomogramSpec(FileDatasetSpec):
                 f"{self.root}: says that density is bright in some tomograms and dark in others; say --set "
                 "dataset.contrast=<bright or dark> of all, or `cryoreg select --split tomogram`"
             )
+        if self.tilt_axis is None and len(opened.axes) > 1:
+            raise DataError(
+                f"{self.root}: says that tilts are about x in some tomograms and about y in others; say --set "
+                "dataset.tilt_axis=<x or y> of all, or `cryoreg select --split tomogram`"
+            )
         return Conventional(opened, self.contrast, None, self.tilt_range, self.tilt_axis)
 
     @classmethod

@@ -169,6 +169,8 @@ def _tilts(dataset: Subtomograms, chosen: Sequence[int], say: Callable[[str], ob
             f"note: of {unknown} particles the tilt range is not known, and no missing wedge is taken into account; "
             "say --set dataset.tilt_range=[-60,60]"
         )
+    if unknown < len(ranges) and dataset.tilt_axis is None:
+        say("note: the tilt axis is not known, and taken to be y; if it is x, say --set dataset.tilt_axis=x")
     return torch.tensor([each or _UNTILTED for each in ranges])
 
 

@@ -134,6 +134,8 @@ class TomogramParticles(ParticleBoxes):
 
     contrasts: Collection[str | None] = ()
     """How density looks in the tomograms, as the list says, where it says so."""
+    axes: Collection[str | None] = ()
+    """About which axes their tilts are, likewise."""
 
     def __init__(
         self,
@@ -153,26 +155,34 @@ class TomogramParticles(ParticleBoxes):
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
         self.notes = [*self.notes, *assumptions(particles, placed, self.places, coordinate_size)]
         self.notes = [*self.notes, *_on_tables(particles, place)]
-        if place is None or particles.carried.files is None:
-            self._take_over(particles.carried)
-        elif contrast := single(particles.carried.contrasts or ()):
-            self.notes = [
-                *self.notes,
-                f"{self.path} says that density is {contrast} in the tomograms that it names, which is not taken of "
-                f"those in {place}; if it holds for them, say --set dataset.contrast={contrast}",
-            ]
+        self._take_over(particles.carried, place is None or particles.carried.files is None)
 
-    def _take_over(self, carried: Carried) -> None:
-        """Take what the list says of its tomograms."""
-        self.tilt_axis = cast(TiltAxis | None, single(carried.tilt_axes or ()))
-        self.contrasts = set(carried.contrasts or ()) - {None}
-        self.contrast = cast(Contrast | None, single(carried.contrasts or ()))
-        if len(self.contrasts) == 1 and not self.contrast:
-            (one,) = self.contrasts
-            note = f"density is {one} in some of the tomograms, as {self.path} says, and not known of others"
-            self.notes = [*self.notes, f"{note}; where it is so in all, say --set dataset.contrast={one}"]
+    def _take_over(self, carried: Carried, own: bool) -> None:
+        """Take what the list says of its tomograms; how density looks in them only where they are its ``own``."""
+        axis, contrast = single(carried.tilt_axes or ()), single(carried.contrasts or ())
+        self.axes = set(carried.tilt_axes or ()) - {None}
+        self.tilt_axis = cast(TiltAxis | None, axis)
+        notes = [*self.notes, *self._of_some("tilts are about", self.axes, axis, "tilt_axis")]
+        if own:
+            self.contrasts = set(carried.contrasts or ()) - {None}
+            self.contrast = cast(Contrast | None, contrast)
+            notes += self._of_some("density is", self.contrasts, contrast, "contrast")
         if self.contrast:
-            self.notes = [*self.notes, f"density is {self.contrast} in the tomograms, as {self.path} says"]
+            notes.append(f"density is {contrast} in the tomograms, as {self.path} says")
+        elif contrast:
+            notes.append(
+                f"{self.path} says that density is {contrast} in the tomograms that it names, which is not taken of "
+                f"others; if it holds for them, say --set dataset.contrast={contrast}"
+            )
+        self.notes = notes
+
+    def _of_some(self, what: str, told: Collection[str | None], all_: str | None, setting: str) -> list[str]:
+        """Return a note on what is told of some tomograms alone."""
+        if len(told) != 1 or all_:
+            return []
+        (one,) = told
+        note = f"{what} {one} in some of the tomograms, as {self.path} says, and not known of others"
+        return [f"{note}; where it is so in all, say --set dataset.{setting}={one}"]
 
 
 def place_particles(
