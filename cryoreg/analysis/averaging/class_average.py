@@ -33,6 +33,8 @@ _MEMORY = 2**32
 """Bytes that spectra may take."""
 _THRESHOLDS = (0.143, 0.5)
 _UNTILTED = (-90.0, 90.0)
+_LOPSIDED = 10.0
+"""Degrees, by which the ends of a tilt range differ that has a sign to speak of."""
 
 
 class ClassAverage(NamedTuple):
@@ -171,6 +173,12 @@ def _tilts(dataset: Subtomograms, chosen: Sequence[int], say: Callable[[str], ob
         )
     if unknown < len(ranges) and dataset.tilt_axis is None:
         say("note: the tilt axis is not known, and taken to be y; if it is x, say --set dataset.tilt_axis=x")
+    for low, high in [each for each in ranges if each and abs(sum(each)) >= _LOPSIDED][:1]:
+        say(
+            f"note: tilts from {low:g}° to {high:g}° are of one side more than of the other, and programs differ in "
+            "their sign (docs/wedge.md#which-sign-a-tilt-has); if it is the other, say "
+            f"--set dataset.tilt_range=[{-high:g},{-low:g}]"
+        )
     return torch.tensor([each or _UNTILTED for each in ranges])
 
 
