@@ -339,6 +339,28 @@ def test_lists_that_are_not_alike_are_not_merged(particles, tmp_path):
     assert "has the tag 1, as" in result.output
 
 
+def test_fractions_are_not_merged_with_voxels(tmp_path):
+    """Both are rlnCoordinateX; fractions are known by all of a list being from 0 to 1."""
+    head = "data_\n\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+    voxels, fractions = tmp_path / "v.star", tmp_path / "f.star"
+    voxels.write_text(f"{head}TS_1.mrc 10 20 5\n")
+    fractions.write_text(f"{head}TS_2.mrc 0.25 0.5 0.5\n")
+    for one, other in ((voxels, fractions), (fractions, voxels)):
+        result = select(one, "--merge", other, "--output", tmp_path / "m.star")
+        assert result.exit_code == 1
+        assert f"{fractions} has fractions of its tomograms' size (Warp's matching), and {voxels} has" in result.output
+    second = tmp_path / "f2.star"
+    second.write_text(fractions.read_text().replace("0.25", "0.75"))
+    assert select(fractions, "--merge", second, "--output", tmp_path / "m.star").exit_code == 0
+
+
+def test_lists_that_name_no_tomograms_are_told_of(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("x,y,z\n1,2,3\n")
+    said = select(tmp_path / "a.csv", "--merge", tmp_path / "b.csv", "--output", tmp_path / "m.csv").output
+    assert f"{tmp_path}/a.csv and {tmp_path}/b.csv do not name their tomograms, and merged are of one" in said
+
+
 @pytest.mark.parametrize(
     ("text", "length", "in_voxels"),
     [("120A", 120, False), ("12 nm", 120, False), ("1.5Å", 1.5, False), ("8vx", 8, True), ("8 voxels", 8, True)],

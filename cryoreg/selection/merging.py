@@ -17,7 +17,9 @@ from cryoreg.datasets.io.star_blocks import scan, table_of
 from cryoreg.datasets.io.star_text import quoted, spans
 from cryoreg.datasets.io.text_tables import locate_rows
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.sniffing import kind_of_list
+from cryoreg.errors import DataError
 from cryoreg.inference.particle_text import Listing, ParticleText, added
 from cryoreg.selection.listed import TEXTS, Listed
 
@@ -39,10 +41,17 @@ def merge(lists: Sequence[Listed]) -> ParticleText:
 def notes_on_names(lists: Sequence[Listed], kept: NDArray[np.bool_]) -> list[str]:
     """Return a note where of particles that stay two have one name, as RELION's jobs each begin at TS_01/1.
 
-    RELION writes both into one file when it extracts them again.
+    RELION writes both into one file when it extracts them again. Another note tells of lists that name no tomograms.
     """
     if len(lists) < 2:
         return []
+    cut_out = {relion.IMAGE, "file"}  # who names an image or a list needs no tomogram
+    nameless = [each.path for each in lists if None in each.tomograms and not cut_out & {*each.table}]
+    if len(nameless) > 1:
+        return [
+            f"note: {nameless[0]} and {nameless[1]} do not name their tomograms, and merged are of one: if they are of "
+            "two, give them a column that names these (tomogram, rlnTomoName)"
+        ]
     table = pd.concat([each.table for each in lists], ignore_index=True)[kept]
     for name in _NAMES:
         if name not in table:
@@ -62,6 +71,7 @@ def _add(one: Listed, other: Listed) -> Listed:
     if Path(other.path).suffix.lower() != suffix:
         refuse(other.path, f"is no {suffix} as {one.path}, into which it should be merged; write both in one format")
     _check_columns(one, other)
+    _check_fractions(one, other)
     kinds = {kind_of_list(each.path) for each in (one, other)}
     if "emclarity" in kinds:
         refuse(other.path, f"cannot be merged with {one.path}: a table of emClarity is of one tomogram")
@@ -89,6 +99,25 @@ def _check_columns(one: Listed, other: Listed) -> None:
                 f"and {one.path} have different columns: '{apart[0]}' is in {where.path} and not in {lacks.path}; "
                 "merge lists with the same columns, as `cryoreg predict` of both would write",
             )
+
+
+def _check_fractions(one: Listed, other: Listed) -> None:
+    """Raise `DataError` where one list is read as fractions of a tomogram's size, and both together would not be."""
+    ours, theirs = (_are_fractions(each.path) for each in (one, other))
+    if ours != theirs:
+        which, not_ = (one, other) if ours else (other, one)
+        refuse(
+            other.path,
+            f"cannot be merged with {one.path}: {which.path} has fractions of its tomograms' size (Warp's matching), "
+            f"and {not_.path} has voxels, under the same names; write voxels into both",
+        )
+
+
+def _are_fractions(path: str) -> bool:
+    try:
+        return read_particle_list(path).are_fractions
+    except DataError:  # it has no places
+        return False
 
 
 def _rows(text: ParticleText) -> list[str]:
