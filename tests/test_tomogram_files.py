@@ -137,7 +137,10 @@ def test_bytes_are_unsigned_where_the_header_says_so(tmp_path: Path) -> None:
 def test_permuted_axes_are_put_in_order(tmp_path: Path) -> None:
     volume = noise((6, 7, 8))
     path = write_mrc(tmp_path / "t.mrc", np.ascontiguousarray(volume.transpose(2, 0, 1)), mapc=2, mapr=3, maps=1)
-    np.testing.assert_array_equal(open_tomogram(path)[:], volume)
+    tomogram = open_tomogram(path)
+    np.testing.assert_array_equal(tomogram[:], volume)
+    [note] = tomogram.notes
+    assert note.startswith("is stored with columns along y, rows along z and sections along x (MAPC, MAPR, MAPS), and")
 
 
 def test_voxel_size_given_overrules_the_header(tmp_path: Path) -> None:

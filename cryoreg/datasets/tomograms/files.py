@@ -97,7 +97,7 @@ class MrcTomogram(Tomogram):
         self._axes, self._offset, self._stored = header.axes, header.offset, header.stored
         self._dtype = header.dtype
         self._dtype, note = self._reading(header)
-        self.notes = [*header.notes, *filter(None, [note, _on_name(path)])]
+        self.notes = [*header.notes, *filter(None, [note, _on_name(path), _on_axes(header)])]
 
     def _reading(self, header: MrcHeader) -> Reading:
         """Return how the voxels are to be read, by the header and the middle section."""
@@ -111,6 +111,18 @@ class MrcTomogram(Tomogram):
 
     def _read(self, region: Region) -> np.ndarray:
         return self._map().transpose(self._axes)[region]
+
+
+def _on_axes(header: MrcHeader) -> str | None:
+    """Return a note on axes in another order, which most programs of tomography do not look at."""
+    if header.axes == (0, 1, 2):
+        return None
+    order = ["zyx"[header.axes.index(stored)] for stored in (2, 1, 0)]
+    return (
+        f"is stored with columns along {order[0]}, rows along {order[1]} and sections along {order[2]} (MAPC, MAPR, "
+        "MAPS), and x, y and z are taken as these say; many programs, such as IMOD and RELION, do not look at them, and "
+        "mean columns by the x of their lists: if it is so here, or to look at it in 3dmod, store it in the usual order"
+    )
 
 
 def _on_name(path: str) -> str | None:
