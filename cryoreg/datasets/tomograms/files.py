@@ -120,8 +120,8 @@ def _on_axes(header: MrcHeader) -> str | None:
     order = ["zyx"[header.axes.index(stored)] for stored in (2, 1, 0)]
     return (
         f"is stored with columns along {order[0]}, rows along {order[1]} and sections along {order[2]} (MAPC, MAPR, "
-        "MAPS), and x, y and z are taken as these say; many programs, such as IMOD and RELION, do not look at them, and "
-        "mean columns by the x of their lists: if it is so here, or to look at it in 3dmod, store it in the usual order"
+        "MAPS), and x, y and z are taken as these say; many programs, such as IMOD and RELION, do not look at them, "
+        "and mean columns by the x of their lists: if it is so here, or for 3dmod, store it in the usual order"
     )
 
 
