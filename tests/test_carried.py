@@ -9,6 +9,7 @@ from support.particle_writing import XYZ, coordinates, write_star
 from support.tomograms import write_tomogram
 
 from cryoreg.analysis.averaging.class_average import _tilts
+from cryoreg.datasets.inspection import inspect
 from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.errors import DataError
 
@@ -63,6 +64,14 @@ def test_a_tilt_range_that_is_said_against_those_of_some_tomograms_is_told(tmp_p
         "(-60° to 60°)"
     )
     assert told.origin(0).tilt_range == (-60, 60)
+
+
+def test_inspect_says_the_tilt_ranges_of_each(tmp_path: Path) -> None:
+    tilts = {"cryoregTiltMin": [-50.0, -60.0], "cryoregTiltMax": [60.0, 60.0], "cryoregTiltAxis": ["x", "x"]}
+    found = inspect(picks(tmp_path, **tilts).load())
+    assert found.facts()["tilts"] == "-60° to 60°, -50° to 60°, axis x"
+    assert (found.tilt_range, found.tilt_ranges) == (None, {"-60° to 60°": 2, "-50° to 60°": 2})
+    assert inspect(picks(tmp_path).load()).facts()["tilts"] == "range not known, axis not known"
 
 
 @pytest.mark.parametrize("axis", [None, "y"])

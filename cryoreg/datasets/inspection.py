@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from cryoreg import notebook
 from cryoreg.config import Project, choose_dataset
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.table_sources import data_of_table, with_groups
 from cryoreg.errors import DataError
 
+_NAMED = 3
+"""Tilt ranges that are named."""
 SAMPLE = 200
 """Subtomograms whose voxels are looked at, unless all are asked for."""
 _SURE = 4.0
@@ -70,6 +73,7 @@ class Inspection:
     voxel_size: float | None
     contrast: str | None
     tilt_range: tuple[float, float] | None
+    """Of all of them."""
     tilt_axis: str | None
     looked_at: int
     """Subtomograms whose voxels were read."""
@@ -77,6 +81,8 @@ class Inspection:
     contrast_hint: str
     notes: list[str]
     problems: list[Problem] = field(default_factory=list)
+    tilt_ranges: dict[str, int] = field(default_factory=dict)
+    """Where they differ: range, in words -> subtomograms."""
     path: str | None = None
     """The file or folder that holds it; None where a data set was given."""
     reader: str | None = None
@@ -109,7 +115,8 @@ class Inspection:
         return f"{len(self.classes):,}" + (f", and {self.unlabelled:,} unlabelled" if self.unlabelled else "")
 
     def _said_tilts(self) -> str:
-        span = "{:g}° to {:g}°".format(*self.tilt_range) if self.tilt_range else "range not known"
+        span = _span(self.tilt_range) if self.tilt_range else ", ".join(list(self.tilt_ranges)[:_NAMED]) or _span(None)
+        span += f" and {more} more" if (more := len(self.tilt_ranges) - _NAMED) > 0 else ""
         return f"{span}, {f'axis {self.tilt_axis}' if self.tilt_axis else 'axis not known'}"
 
     def _said_intensity(self) -> str:
@@ -153,7 +160,19 @@ def inspect(dataset: Subtomograms, everything: bool = False) -> Inspection:
         contrast_hint=contrast_hint(measured),
         notes=list(dataset.notes),
         problems=problems,
+        tilt_ranges={} if dataset.tilt_range else _tilt_ranges(dataset),
     )
+
+
+def _tilt_ranges(dataset: Subtomograms) -> dict[str, int]:
+    """Return how many subtomograms have which tilt range, where they have one each."""
+    ranges = Counter(origin.tilt_range for origin in known_origins(dataset) or ())
+    known = sorted(each for each in ranges if each)
+    return {_span(each): ranges[each] for each in [*known, *([None] if ranges[None] else [])]} if known else {}
+
+
+def _span(tilts: tuple[float, float] | None) -> str:
+    return "{:g}° to {:g}°".format(*tilts) if tilts else "range not known"
 
 
 def inspect_path(
