@@ -416,6 +416,13 @@ def test_what_mrc_files_cannot_hold_can_be_said_again(tmp_path, to, axis, said):
     assert (dataset.contrast, dataset.tilt_range, dataset.tilt_axis) == ("bright", (-50, 55), axis)
 
 
+def test_a_tilt_axis_that_the_labs_layout_makes_up_is_told(tmp_path):
+    root = write_classes(tmp_path / "source", per_class=3)
+    code, output = run("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "out", "--to", "lab")
+    assert code == 0, output
+    assert "takes it to be x; if it is y, as in most tomograms, say --set dataset.tilt_axis=y when you read" in output
+
+
 def test_home_is_where_the_tilde_points(tmp_path, monkeypatch):
     """The shell leaves --output=~/s.h5 as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
