@@ -416,11 +416,17 @@ def test_what_mrc_files_cannot_hold_can_be_said_again(tmp_path, to, axis, said):
     assert (dataset.contrast, dataset.tilt_range, dataset.tilt_axis) == ("bright", (-50, 55), axis)
 
 
-def test_a_tilt_axis_that_the_labs_layout_makes_up_is_told(tmp_path):
+@pytest.mark.parametrize("axis", ["x", "y", None])
+def test_the_labs_layout_has_the_tilt_axis_of_what_cryoreg_wrote(tmp_path, axis):
+    """Else the reader makes it x, as that of the lab is: `simulate --lab`, and data of which nobody knows."""
     root = write_classes(tmp_path / "source", per_class=3)
-    code, output = run("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "out", "--to", "lab")
-    assert code == 0, output
-    assert "takes it to be x; if it is y, as in most tomograms, say --set dataset.tilt_axis=y when you read" in output
+    known = [] if axis is None else ["--set", f"dataset.tilt_axis={axis}"]
+    call = ("--dataset", "mrc_folder", "--data", root, "--output", tmp_path / "out", "--to", "lab")
+    assert run(*call, *known)[0] == 0
+    assert Lab(tmp_path / "out").tilt_axis == axis
+    for content in ("[]", "{}", '{"tilt_axis": "z"}', "{"):
+        (tmp_path / "out" / ".cryoreg.json").write_text(content)
+        assert Lab(tmp_path / "out").tilt_axis == "x"
 
 
 def test_home_is_where_the_tilde_points(tmp_path, monkeypatch):

@@ -57,11 +57,6 @@ def convert(
         done, dataset = run_conversion(spec, settings, output, form, overwrite, skip_bad, telling.tell)
     for reason in done.left_out.values():
         telling.tell(f"left out  {reason}")
-    if form == "lab" and dataset.tilt_axis is None:
-        telling.tell(
-            "note: the tilt axis of the data is not known, and whoever reads this layout takes it to be x; if it is y, "
-            "as in most tomograms, say --set dataset.tilt_axis=y when you read it"
-        )
     lost = _what_folders_cannot_hold(dataset, form) if form in _FOLDERS else []
     next = next_steps.after_data(dataset, done.path, lost) if form in ("store", *_FOLDERS) else None
     if as_json:

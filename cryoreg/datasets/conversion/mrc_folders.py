@@ -19,15 +19,13 @@ from scipy.spatial.transform import Rotation
 
 from cryoreg import version
 from cryoreg.datasets.ids import check_unique
-from cryoreg.datasets.readers.lab_layout import LABELS, VOLUMES
+from cryoreg.datasets.readers.lab_layout import LABELS, MARK, TILT_AXIS, VOLUMES
 from cryoreg.datasets.store.format import StoreLayout
 from cryoreg.datasets.store.writer import writing_to
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import require_no_link, sync_folder, write_text
 from cryoreg.outputs import check_folder
 
-MARK = ".cryoreg.json"
-"""A file in each folder, hidden from readers, that tells how it was made."""
 _HEADER_BYTES = 1024
 _NUMBERED = re.compile(r"tomotarget(\d+)", re.ASCII)
 
@@ -136,7 +134,8 @@ class FolderWriter(ABC):
         left_out = [self.layout.ids[row] for row in sorted(self._left_out)]
         files = [file for row in range(len(self.files)) for file in self._files_of(row)]
         made = {"cryoreg": version.__version__, "layout": self.layout.digest(), "left_out": left_out, "files": files}
-        write_text(self.part / MARK, json.dumps(made | {"settings": dict(self.layout.settings)}, default=str))
+        known = {TILT_AXIS: self.layout.tilt_axis, "settings": dict(self.layout.settings)}
+        write_text(self.part / MARK, json.dumps({**made, **known}, default=str))
 
     def _require_free_name(self) -> None:
         check_folder(self.path, self.overwrite, self.layout.inputs)

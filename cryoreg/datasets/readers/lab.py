@@ -11,7 +11,7 @@ from typing import ClassVar
 from cryoreg.contracts import TiltAxis
 from cryoreg.datasets.io.volume_files import guarded, text_of
 from cryoreg.datasets.readers.file_dataset import FileDataset
-from cryoreg.datasets.readers.lab_layout import LAB_AXES, LAB_TILT_AXIS, LABELS, VOLUMES
+from cryoreg.datasets.readers.lab_layout import LAB_AXES, LAB_TILT_AXIS, LABELS, VOLUMES, tilt_axis_of
 from cryoreg.datasets.readers.mrc_files import MrcFiles
 from cryoreg.errors import DataError
 from cryoreg.files import require_file
@@ -43,6 +43,7 @@ class Lab(MrcFiles):
             classes=classes,
             voxel_size=voxel_size,
         )
+        self.tilt_axis = tilt_axis_of(root)
 
 
 def _numbered(folder: Path, extension: str) -> dict[int, str]:
