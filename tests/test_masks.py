@@ -11,8 +11,11 @@ import starfile
 from scipy.ndimage import distance_transform_edt
 from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
+from support.particle_writing import FORMATS
+from support.tomograms import POINTS, bright, write_tomogram
 
 import cryoreg as cryoreg_package
+from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.tomograms.files import open_tomogram
 from cryoreg.datasets.tomograms.masks import Mask, Where, masks_for
 from cryoreg.datasets.tomograms.matching import match_masks
@@ -356,6 +359,21 @@ def test_select_finds_tomograms_elsewhere_and_refuses_what_it_cannot_write(half,
     assert "has a column 'within_near' already" in again.output
     twice = cli("select", lists / "list.star", *mark, *mark, "--output", lists / "p.star")
     assert "two masks that mark are called 'near'" in twice.output
+
+
+@pytest.mark.parametrize("kind", ["dynamo", "emclarity", "imod_points", "pytom"])
+def test_lists_without_columns_lose_rows_and_are_not_marked(kind, tmp_path):
+    tomogram = write_tomogram(tmp_path / "TS_01.mrc")
+    mask = write_mrc(tmp_path / "mask.mrc", (np.indices(bright().shape)[2] < 22).astype(np.int8), 10.0)
+    path = FORMATS[kind](tmp_path)
+    output = tmp_path / f"{'TS_01x' if kind == 'emclarity' else 'out'}{path.suffix}"
+    words = ("--tomograms", tomogram, "--output", output)
+    marked = cli("select", path, "--where", mask, "mark", "0", *words)
+    assert (marked.exit_code, marked.output.count("\n")) == (1, 1)
+    assert "without columns for marks; use keep or drop" in marked.output
+    assert cli("select", path, "--where", mask, "keep", "0", *words).exit_code == 0
+    found = read_particle_list(output).coordinates
+    np.testing.assert_allclose(found, read_particle_list(path).coordinates[[x < 22 for x, _, _ in POINTS]])
 
 
 def test_lists_are_marked_together(half):

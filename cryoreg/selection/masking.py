@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.sniffing import WORDS, Kind, kind_of_list
 from cryoreg.datasets.readers.listed_places import ListedPlaces
 from cryoreg.datasets.tomograms.masks import Marks, Where, masks_for
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.selection.listed import TEXTS
 
+_FIXED: Mapping[Kind | None, str] = {kind: WORDS[kind] for kind in ("emclarity", "points", "pytom")}
+"""Lists without names of columns."""
 _REMARK = re.compile(r"(?<!\S)#.*")
 
 
@@ -36,8 +39,11 @@ def measure(listed: ListedPlaces, wheres: Sequence[Where]) -> list[Marks]:
 
 def check_columns(path: str, wheres: Sequence[Where]) -> None:
     """Raise `DataError` where a list cannot hold what masks mark."""
-    if path.lower().endswith(".tbl") and any(where.verb == "mark" for where in wheres):
-        refuse(path, "is a Dynamo table, which has no columns for marks; use keep or drop, or write STAR or CSV")
+    if not any(where.verb == "mark" for where in wheres):
+        return
+    what = "a Dynamo table" if path.lower().endswith(".tbl") else _FIXED.get(kind_of_list(path))
+    if what is not None:
+        refuse(path, f"is {what}, without columns for marks; use keep or drop, or write STAR or CSV")
 
 
 def prefix_of(path: str) -> str:
