@@ -12,6 +12,8 @@ import pytest
 from click.testing import Result
 from support.command_line import cli
 from support.mrc_writing import noise, write_mrc
+from support.particle_writing import FORMATS
+from support.tomograms import POINTS, write_tomogram
 from support.untrained import make_run
 
 from cryoreg import predict
@@ -108,6 +110,13 @@ def test_other_sources(project, source):
     else:
         assert (shown.places, shown.classes, shown.ids) == ([(11, 21, 6)], ["60S"], ["a"])
         assert shown.radii == [56]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_lists_of_every_program_are_shown_at_their_places(kind, tmp_path):
+    tomogram = write_tomogram(tmp_path / "TS_01.mrc")
+    [shown] = open_source(FORMATS[kind](tmp_path), Told(tomogram))
+    np.testing.assert_allclose(shown.places, POINTS, atol=2e-3)
 
 
 def test_a_runs_classifier_is_asked(project):

@@ -90,7 +90,7 @@ def _of_list(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
     for number, each in enumerate(placed):
         which[each.rows] = number
     tomograms = [each.tomogram for each in placed]
-    if path.suffix.lower() in listed.SUFFIXES:
+    if listed.can_be_kept(path):
         return Particles(tomograms, which, places, *_said(Listed.read(str(path)), told.class_column))
     names, labels = class_labels(path, list_.columns, told.class_column or list_.label)
     ids = [f"{stem(tomograms[number].path)}/{row}" for row, number in enumerate(which)]
@@ -107,7 +107,7 @@ def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str]
 
 def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles | None:
     """Return the particles of a table that names rows of a list, as `predict` and `cluster` write; None of others."""
-    if path.suffix.lower() not in listed.TEXTS:
+    if path.suffix.lower() not in listed.TEXTS or not listed.can_be_kept(path):
         return None
     table = Listed.read(str(path))
     if not set(_ORIGIN) <= set(table.table) or {"x", "y", "z"} <= set(table.table):
