@@ -160,6 +160,7 @@ def test_labels(value, column, training):
     ('[starts.mine]\ndata = "b"\nmethod = { name = "moco" }', "starts.mine.data names no data set of the study: b"),
     ("[starts.empty]", "starts.empty has neither method nor weights"),
     ("[data.b]", "data.b: needs 'simulate' or a 'dataset'"),
+    ('[settings.plain2]\nat."few" = { lr = 1.0 }', "settings.plain2.at: labels 'few': a share"),
     ("= 3", "is not TOML"),
 ])  # fmt: skip
 def test_mistakes_in_a_study_are_one_line(tiny, text, message):
@@ -171,6 +172,14 @@ def test_mistakes_in_a_study_are_one_line(tiny, text, message):
         tiny(text)
     assert "tiny.toml" in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("key", ["5", '"5 per class"', '"25 %"', '"25%"'])
+def test_other_values_with_so_many_labels_go_by_the_number_or_by_the_column(tiny, key):
+    plan = Plan(tiny(f"at.{key} = {{ lr = 0.5 }}"))
+    rates = {cell.labels: cell.job.payload["config"]["training"].get("lr") for cell in plan.cells()}
+    column = "25 %" if "25" in key else "5 per class"
+    assert [labels for labels, rate in rates.items() if rate == 0.5] == [column]
 
 
 @pytest.mark.parametrize("labels", [["25"], ["0 %"], ["101 %"], [0], []])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from cryoreg import registry
 from cryoreg.config.layers import parse_toml
@@ -73,7 +73,14 @@ class Setting(Settings):
     )
     search_labels: str | int = Field("25 %", description="labels with which is searched")
     search_seeds: list[int] = Field([0], description="seeds with which is searched")
-    at: dict[str, Table] = Field(default_factory=dict, description="labels -> other training values with so many")
+    at: dict[str, Table] = Field(
+        default_factory=dict, description="labels ('25 %', 5 or '5 per class') -> other training values with so many"
+    )
+
+    @field_validator("at")
+    @classmethod
+    def _by_column(cls, at: dict[str, Table]) -> dict[str, Table]:
+        return {parse_labels(_number(labels)).column: values for labels, values in at.items()}
 
 
 class Stage(Settings):
@@ -181,6 +188,12 @@ def parse_labels(value: str | int) -> Labels:
     if not (value.endswith("%") and 0 < share <= 1):
         raise ValueError(f"labels '{value}': a share such as '25 %', or a number for each class")
     return Labels(f"{100 * share:g} %", {"labels": share})
+
+
+def _number(labels: str) -> str | int:
+    """Return so many per class as a number: a table's keys are text."""
+    number = labels.removesuffix(" per class")
+    return int(number) if number.isdecimal() else labels
 
 
 def shipped() -> list[str]:
