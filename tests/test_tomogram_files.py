@@ -256,7 +256,9 @@ def test_bad_tomograms(case: str, tmp_path: Path) -> None:
 
 
 def test_the_rest_of_a_tomogram_with_nan_can_be_cut(tmp_path: Path) -> None:
-    cut(open_tomogram(nan_near(tmp_path / "t.mrc")), (30, 30, 30), 8)
+    box = cut(open_tomogram(nan_near(tmp_path / "t.mrc")), (30, 30, 30), 8)[0]
+    assert box.shape[-3:] == (8, 8, 8)
+    assert np.isfinite(box).all()
 
 
 def _first_box(tomogram: Tomogram) -> np.ndarray:
