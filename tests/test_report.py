@@ -386,3 +386,9 @@ def test_a_run_from_weights_by_name_says_where_these_are_no_more():
     assert "weights 'gone' came from cryoreg 0.0.1, which is not installed here" in warnings_of_run(
         trained, Course({}, {})
     )
+    card["config"]["packages"] = {"weights": f"cryoreg {cryoreg.__version__}"}  # which has it under that name no more
+    assert warnings_of_run(trained, Course({}, {})) == []
+    card["config"]["packages"] = {"weights": "nobody-s-package 1.0"}
+    assert warnings_of_run(trained, Course({}, {})) == [
+        "weights 'gone' came from nobody-s-package 1.0, which is not installed here"
+    ]

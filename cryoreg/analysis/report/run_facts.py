@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,8 +196,18 @@ def _changed_packages(trained: Trained) -> list[str]:
         try:
             component = registry.find_spec(kind_of(section), str(names[section]))[0]
         except CryoregError:
-            found.append(f"{section} '{names[section]}' came from {package}, which is not installed here")
+            if not _is_installed(package):  # else it left the name behind, as the weights that a package began with
+                found.append(f"{section} '{names[section]}' came from {package}, which is not installed here")
             continue
         if (now := f"{component.dist} {component.version}") != package:
             found.append(f"{section} '{component.name}' came from {package}; here it is {now}")
     return found
+
+
+def _is_installed(package: str) -> bool:
+    """Tell whether a package is here in the version that its line ("name version") says."""
+    name, _, version = package.rpartition(" ")
+    try:
+        return metadata.version(name) == version
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
