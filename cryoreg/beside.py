@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cryoreg.child_processes import safe_path
-from cryoreg.quick_imports import quick_imports
+from cryoreg.quick_imports import import_quickly
 from cryoreg.threads import in_threads
+
+if TYPE_CHECKING:
+    from loky import ProcessPoolExecutor
 
 Result = TypeVar("Result")
 
@@ -56,27 +58,23 @@ def beside(*modules: str) -> Iterator[Beside]:
 
     None is started where they have all been imported here, so that nothing is won, or there is one core alone.
     """
-    if all(module in sys.modules for module in modules):
-        yield Beside()
-        return
-    from loky import ProcessPoolExecutor, cpu_count
-
-    try:
-        other = ProcessPoolExecutor(1) if cpu_count() > 1 else None
-    except OSError:  # a system without semaphores
-        other = None
+    other = None if all(module in sys.modules for module in modules) else _another()
     if other is None:
         yield Beside()
         return
     with safe_path():  # it is started by its first task
-        other.submit(_import_all, *modules)
+        other.submit(import_quickly, *modules)
     try:
         yield Beside(other)
     finally:
         other.shutdown(kill_workers=True)
 
 
-def _import_all(*modules: str) -> None:
-    with quick_imports():
-        for module in modules:
-            importlib.import_module(module)
+def _another() -> ProcessPoolExecutor | None:
+    """Return what starts a process; None where it would have no core, or the system has no semaphores."""
+    from loky import ProcessPoolExecutor, cpu_count
+
+    try:
+        return ProcessPoolExecutor(1) if cpu_count() > 1 else None
+    except OSError:
+        return None

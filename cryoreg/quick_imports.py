@@ -25,6 +25,13 @@ def quick_imports() -> Iterator[None]:
             gc.enable()
 
 
+def import_quickly(*modules: str) -> None:
+    """Import modules likewise."""
+    with quick_imports():
+        for module in modules:
+            importlib.import_module(module)
+
+
 @contextmanager
 def imported_meanwhile(*modules: str) -> Iterator[None]:
     """Import modules in a thread while what stands below works, which is quicker where that seldom holds Python's lock.
@@ -34,9 +41,8 @@ def imported_meanwhile(*modules: str) -> Iterator[None]:
     """
 
     def import_all() -> None:
-        with suppress(ImportError), quick_imports():
-            for module in modules:
-                importlib.import_module(module)
+        with suppress(ImportError):
+            import_quickly(*modules)
 
     thread = threading.Thread(target=import_all, daemon=True)
     usual = sys.getswitchinterval()
