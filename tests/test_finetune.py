@@ -87,6 +87,7 @@ def test_validating_less_often_keeps_the_best_of_fewer_epochs_and_changes_no_ste
     cryoreg.finetune(often, **given, validate_every_epochs=1)
     cryoreg.finetune(seldom, **given, validate_every_epochs=5)
     assert [row["loss"] for row in rows(seldom / "metrics.csv")] == [row["loss"] for row in rows(often / "metrics.csv")]
+    assert list(rows(seldom / "metrics.csv")[0]) == list(rows(often / "metrics.csv")[0])
     known = {row["epoch"]: (row["val_accuracy"], row["val_loss"]) for row in rows(often / "metrics.csv")}
     asked = {
         row["epoch"]: (row["val_accuracy"], row["val_loss"])

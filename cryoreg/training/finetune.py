@@ -190,7 +190,7 @@ class FinetuningPlan(TrainingPlan):
         if epoch in self.validated_epochs:
             scores = validation_scores(*self.validate())
         elif self.validates:
-            scores = dict.fromkeys(self.best.keys() - {"epoch"}, math.nan)  # never the best
+            scores = {name: math.nan for name in self.best if name != "epoch"}  # never the best
         if self._is_best(epoch, scores):
             self.best |= {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
