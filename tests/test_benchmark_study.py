@@ -123,6 +123,10 @@ def test_table_2_beside_real_data():
     assert study.paper_sd["real"]["moco"] == {"25 %": 0.4, "50 %": 0.4, "75 %": 0.7, "100 %": 0.7}
 
 
+def test_the_paper_s_figures_go_by_the_number_or_by_the_column(tiny):
+    assert tiny('[paper.a]\nmoco = { 5 = 1.0, "25%" = 2.0 }').paper["a"]["moco"] == {"5 per class": 1.0, "25 %": 2.0}
+
+
 def test_a_spread_without_its_mean_is_refused(tiny):
     with pytest.raises(ConfigError, match="paper_sd has a · moco · 25 %, of which paper says no accuracy"):
         tiny('[paper_sd.a]\nmoco = { "25 %" = 1.0 }')
@@ -161,6 +165,7 @@ def test_labels(value, column, training):
     ("[starts.empty]", "starts.empty has neither method nor weights"),
     ("[data.b]", "data.b: needs 'simulate' or a 'dataset'"),
     ('[settings.plain2]\nat."few" = { lr = 1.0 }', "settings.plain2.at: labels 'few': a share"),
+    ('[paper.a]\nmoco = { "few" = 1.0 }', "paper: labels 'few': a share"),
     ("= 3", "is not TOML"),
 ])  # fmt: skip
 def test_mistakes_in_a_study_are_one_line(tiny, text, message):

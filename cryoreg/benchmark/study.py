@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator, model_validator
 
 from cryoreg import registry
 from cryoreg.config.layers import parse_toml
@@ -20,6 +20,8 @@ ALIASES = {"gupta2022": "gupta2022-sim"}
 
 Table = dict[str, Any]
 """A table of the study's file, whose values the settings of runs check later."""
+Figures = dict[str, dict[str, dict[str, float]]]
+"""Data -> start -> labels -> a figure that the paper reports."""
 
 
 class Simulation(Settings):
@@ -80,7 +82,7 @@ class Setting(Settings):
     @field_validator("at")
     @classmethod
     def _by_column(cls, at: dict[str, Table]) -> dict[str, Table]:
-        return {parse_labels(_number(labels)).column: values for labels, values in at.items()}
+        return {_column(labels): values for labels, values in at.items()}
 
 
 class Stage(Settings):
@@ -120,12 +122,22 @@ class Study(Settings):
     starts: dict[str, Start] = Field(min_length=1, description="name -> method; 'random' has none")
     settings: dict[str, Setting] = Field(default_factory=dict, description="name -> how to fine-tune")
     queried: Queried | None = Field(None, description="queries to compare on frozen features")
-    paper: dict[str, dict[str, dict[str, float]]] = Field(
+    paper: Figures = Field(
         default_factory=dict, description="data -> start -> labels -> the accuracy that the paper reports, percent"
     )
-    paper_sd: dict[str, dict[str, dict[str, float]]] = Field(
+    paper_sd: Figures = Field(
         default_factory=dict, description="the same places -> its standard deviation over runs, where it is reported"
     )
+
+    @field_validator("paper", "paper_sd")
+    @classmethod
+    def _by_column(cls, figures: Figures, info: ValidationInfo) -> Figures:
+        if info.data.get("queried"):  # whose columns are numbers of labels in all
+            return figures
+        return {
+            data: {start: {_column(labels): value for labels, value in row.items()} for start, row in starts.items()}
+            for data, starts in figures.items()
+        }
 
     @model_validator(mode="after")
     def _are_labels(self) -> Study:
@@ -190,10 +202,10 @@ def parse_labels(value: str | int) -> Labels:
     return Labels(f"{100 * share:g} %", {"labels": share})
 
 
-def _number(labels: str) -> str | int:
-    """Return so many per class as a number: a table's keys are text."""
+def _column(labels: str) -> str:
+    """Return the column that a table's key means: '25 %', 5 or '5 per class', all of them text there."""
     number = labels.removesuffix(" per class")
-    return int(number) if number.isdecimal() else labels
+    return parse_labels(int(number) if number.isdecimal() else labels).column
 
 
 def shipped() -> list[str]:
