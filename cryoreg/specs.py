@@ -222,6 +222,10 @@ class AugmentationSpec(Spec):
         """Raise `ConfigError` where the transformation contradicts what is known of the data; by default, never."""
         return None
 
+    def notes_on(self, dataset: Subtomograms) -> list[str]:
+        """Return lines for the user on what the transformation assumes of the data; by default, none."""
+        return []
+
     @abstractmethod
     def build(self) -> Augmentation:
         """Return the augmentation."""

@@ -75,10 +75,10 @@ def test_what_the_reader_has_to_say_is_shown_once(cryoreg, data, monkeypatch, ta
 
 
 def test_only_the_leading_process_speaks(capsys):
-    dataset = SimpleNamespace(notes=["odd"])
-    show_notes(dataset, SimpleNamespace(is_global_zero=False))
+    config, dataset = resolve("pretrain", []), SimpleNamespace(notes=["odd"])
+    show_notes(config, dataset, SimpleNamespace(is_global_zero=False))
     assert capsys.readouterr().err == ""
-    show_notes(dataset, SimpleNamespace(is_global_zero=True))
+    show_notes(config, dataset, SimpleNamespace(is_global_zero=True))
     assert capsys.readouterr().err == "note: odd\n"
 
 

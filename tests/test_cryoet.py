@@ -15,6 +15,7 @@ from cryoreg.augmentations.cryoet import Parameters
 from cryoreg.augmentations.fourier import white_noise
 from cryoreg.augmentations.specs import CryoETSpec
 from cryoreg.config import Layer, resolve
+from cryoreg.contracts import Origin, Subtomograms
 from cryoreg.errors import ConfigError
 from cryoreg.simulation import optics
 
@@ -311,3 +312,50 @@ def test_a_wedge_across_another_axis_than_the_datas_is_refused(known):
     else:
         spec.check_data(data)
     CryoETSpec(tilt_axis=known or "y").check_data(data)
+
+
+class Tilted(Subtomograms):
+    """Data that say their tilt ranges, one each; volumes nobody reads."""
+
+    classes, voxel_size, box = (), None, (8, 8, 8)
+
+    def __init__(self, *ranges, weighted=False):
+        self.ranges, self.weighted = ranges, weighted
+        self.tilt_range = ranges[0] if len(set(ranges)) == 1 else None
+        self.ids, self.labels, self.groups = [str(n) for n in range(len(ranges))], [None] * len(ranges), [None]
+
+    def origin(self, index):
+        return Origin("tomogram.mrc", index, None, self.ranges[index])
+
+    def __len__(self):
+        return len(self.ranges)
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("ranges", "settings", "expected"),
+    [
+        ([(-60, 60)], {}, ()),
+        ([(-57, 63)], {}, ()),
+        ([(-57, 63)], {"tilt_jitter": 0}, ()),
+        ([(-56, 60)], {"tilt_jitter": 0}, ("the tilts of the data are from -56° to 60°", "tilt=58")),
+        ([(-48, 50)], {}, ("the tilts of the data are from -48° to 50°, ", "that of ±60°", "augmentation.tilt=49")),
+        ([(-48, 50)], {"tilt": 49}, ()),
+        ([(-40, 60)], {}, ("from -40° to 60°", "augmentation.tilt=50")),
+        ([(-40, 60)], {"tilt": 50}, ("from -40° to 60°, and the missing wedge of cryoet is that of ±50°",)),
+        ([(-60, 60), (-40, 40), None], {}, ("the tilts of some of the data are from -40° to 40°", "tilt=50")),
+        ([None, None], {}, ()),
+        ([(-48, 50)], {"wedge_p": 0}, ()),
+        ([(-48, 50)], {"tilt": 90, "tilt_jitter": 0}, ()),
+    ],
+)
+def test_a_wedge_that_is_not_that_of_the_data_is_told(ranges, settings, expected):
+    notes = CryoETSpec(**settings).notes_on(Tilted(*ranges))
+    assert len(notes) == bool(expected)
+    assert all(part in notes[0] for part in expected)
+
+
+def test_nothing_is_told_where_each_particle_has_its_own_wedge():
+    assert CryoETSpec().notes_on(Tilted((-48, 50), weighted=True)) == []

@@ -148,6 +148,14 @@ def test_it_writes_a_png_and_says_where(cryoreg, data, tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"data", "look.png"}
 
 
+def test_it_says_where_the_wedge_is_not_that_of_the_data(cryoreg, data):
+    tilts = ["--augmentation", "cryoet", "--set", "dataset.tilt_range=[-48,50]", "--count", 1, "--views", 1]
+    status, output = cryoreg(*data, *tilts)
+    assert status == 0, output
+    assert "note: the tilts of the data are from -48° to 50°, and the missing wedge of cryoet is that of ±60°" in output
+    assert "tilts" not in cryoreg(*data, *tilts, "--set", "augmentation.tilt=49", "--overwrite")[1]
+
+
 @pytest.mark.slow
 def test_it_takes_the_config_of_a_run(cryoreg, data, tmp_path):
     (tmp_path / "run.toml").write_text(

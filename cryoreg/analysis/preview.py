@@ -84,7 +84,7 @@ def run_preview(
     specs = [spec for _, spec in config.choices.values() if isinstance(spec, AugmentationSpec)]
     for spec in specs:
         spec.check_data(dataset)
-    for note in dataset.notes:
+    for note in config.notes_on(dataset):
         say(f"note: {note}")
     looks = look(dataset, [spec.build() for spec in specs], count, views, config.training.seed)
     imposed: TiltAxis | None = getattr(specs[0], "tilt_axis", None)

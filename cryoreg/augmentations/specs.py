@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from cryoreg.augmentations.strong import Strong
     from cryoreg.contracts import Subtomograms
 
+_TILT_STEP = 3.0
+"""Degrees between the images of a usual tilt series, to which a range is known."""
+_NO_WEDGE = 90.0
+"""The largest tilt, degrees, where all is measured."""
+
+
+def _tilt_ranges(dataset: Subtomograms) -> list[tuple[float, float]]:
+    """Return the different tilt ranges of data, as far as they are known."""
+    if dataset.tilt_range:
+        return [dataset.tilt_range]
+    origins = (dataset.origin(index) for index in range(len(dataset)))
+    return sorted({origin.tilt_range for origin in origins if origin and origin.tilt_range})
+
 
 class NoAugmentationSpec(AugmentationSpec):
     """No augmentation: every view is the subtomogram itself.
@@ -139,6 +152,21 @@ class CryoETSpec(AugmentationSpec):
                 f"the data's tilt axis is {axis}, but the augmentation would impose its missing wedge across that of a "
                 f"series about {self.tilt_axis}; say --set augmentation.tilt_axis={axis}"
             )
+
+    def notes_on(self, dataset: Subtomograms) -> list[str]:
+        """Tell where the wedge would be another than that of the data, by more than its jitter and a step of tilts."""
+        some = max(self.tilt_jitter, _TILT_STEP)
+        ranges = [] if self._imposes_none() or getattr(dataset, "weighted", False) else _tilt_ranges(dataset)
+        other = next((each for each in ranges if max(abs(self.tilt + each[0]), abs(self.tilt - each[1])) > some), None)
+        if other is None:
+            return []
+        told = "the tilts of {}the data are from {:g}° to {:g}°".format("some of " if len(ranges) > 1 else "", *other)
+        nearest = round(sum(high - low for low, high in ranges) / (2 * len(ranges)), 1)
+        advice = f"; nearer: --set augmentation.tilt={nearest:g}" if abs(nearest - self.tilt) > 1 else ""
+        return [f"{told}, and the missing wedge of cryoet is that of ±{self.tilt:g}° (augmentation.tilt){advice}"]
+
+    def _imposes_none(self) -> bool:
+        return self.wedge_p == 0 or self.tilt - self.tilt_jitter >= _NO_WEDGE
 
     def build(self) -> CryoET:
         """Return the batched augmentation."""

@@ -127,6 +127,11 @@ class RunConfig(Generic[SettingsOf]):
             elif isinstance(spec, AugmentationSpec):
                 spec.check_data(dataset)
 
+    def notes_on(self, dataset: Subtomograms) -> list[str]:
+        """Return lines for the user on the data and on what components assume of them."""
+        recipes = [spec for _, spec in self.choices.values() if isinstance(spec, AugmentationSpec)]
+        return [*dict.fromkeys([*dataset.notes, *(note for spec in recipes for note in spec.notes_on(dataset))])]
+
     def packages(self) -> dict[str, str]:
         """Return section -> "package version"."""
         found = {section: f"{c.component.dist} {c.component.version}" for section, c in self.choices.items()}

@@ -300,7 +300,7 @@ def _finetune(
         show_start(config, fabric)
     dataset = load_adapted(config.spec("dataset"), config.input)
     if speaks:
-        show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
+        show_notes(config, dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = FinetuningPlan(config, dataset, fabric, resume, found)
     if speaks:
         show([f"warning: {plan.division.warning}"] if plan.division.warning else [], fabric)

@@ -148,7 +148,7 @@ def _pretrain(config: RunConfig[PretrainSettings], run_dir: Path, resume: bool) 
     if not resume and config.training.pretrained is not None:
         show_start(config, fabric)
     dataset = load_adapted(config.spec("dataset"), config.input)
-    show_notes(dataset, fabric, None if resume else card_of_start(config.training.pretrained))
+    show_notes(config, dataset, fabric, None if resume else card_of_start(config.training.pretrained))
     plan = PretrainingPlan(config, dataset, fabric, resumes=resume)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)

@@ -34,10 +34,10 @@ _SHOWN = {
 """Columns of metrics.csv -> name and format in the line."""
 
 
-def show_notes(dataset: Subtomograms, fabric: Fabric, start: Card | None = None) -> None:
-    """Print, in the leading process, what is to be said of a data set; ``start`` is the card of first weights."""
+def show_notes(config: AnyConfig, dataset: Subtomograms, fabric: Fabric, start: Card | None = None) -> None:
+    """Print, in the leading process, what is to be said of a run's data; ``start`` is the card of first weights."""
     lines = [] if start is None else [f"differs: {line}" for line in differences(dataset, start)]
-    show([*lines, *(f"note: {note}" for note in dataset.notes)], fabric)
+    show([*lines, *(f"note: {note}" for note in config.notes_on(dataset))], fabric)
 
 
 def show(lines: Iterable[str], fabric: Fabric) -> None:
