@@ -231,6 +231,21 @@ def test_outputs_elsewhere_begin_no_project(tmp_path, monkeypatch) -> None:
     assert [each.name for each in (tmp_path / "here").iterdir()] == ["cryoreg.toml"]
 
 
+@pytest.mark.parametrize("place", [("--tomograms", "../tomograms"), ("--set", "dataset.tomograms=../tomograms")])
+@pytest.mark.parametrize("size", [("--voxel-size", 5), ("--set", "dataset.voxel_size=5")])
+@pytest.mark.parametrize("tilts", [("--tilt-range", -40, 50), ("--set", "dataset.tilt_range=[-40,50]")])
+def test_extract_keeps_what_settings_say_as_what_options_say(project, place, size, tilts) -> None:
+    (project / "cryoreg.toml").unlink()
+    dark_tomogram(project / "tomograms" / "TS_01.mrc", voxel_size=10)
+    Path("l.csv").write_text(f"tomogram,x,y,z\nTS_01,{PLACE[0]},{PLACE[1]},{PLACE[2]}\n")
+    more = ("--set", "dataset.tilt_axis=x", "--set", "dataset.contrast=dark")
+    ok("extract", "l.csv", *place, *size, *tilts, *more, "--box", 8, "--output", "set.h5")
+    kept = dict(Project.read(Path("cryoreg.toml")).tomograms)
+    assert Path(kept.pop("path")).resolve() == (project / "tomograms").resolve()
+    told = {"voxel_size": 5, "contrast": "dark", "tilt_range": (-40, 50), "tilt_axis": "x"}
+    assert kept == {**told, "overrule": True}
+
+
 @pytest.mark.parametrize(("header", "overrules"), [(10, True), (5, False), (1, False), (None, False)])
 @pytest.mark.parametrize("place", ["one", "folder", "table"])
 def test_extract_keeps_that_it_was_told_against_headers(project, place, header, overrules) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import click
 
@@ -11,7 +10,10 @@ from cryoreg import telling
 from cryoreg_cli import options
 from cryoreg_cli.commands.convert import convert
 from cryoreg_cli.completion_values import SETTING
-from cryoreg_cli.setting_options import own_options, said
+from cryoreg_cli.setting_options import dataset_settings, own_options, said
+
+_FACTS = ("voxel_size", "contrast", "tilt_range", "tilt_axis")
+"""What a project file keeps of tomograms."""
 
 
 @options.command()
@@ -49,10 +51,12 @@ def extract(
     The same as `cryoreg convert --dataset tomogram`: `cryoreg show dataset tomogram` lists every setting. To train
     straight from tomograms, without a copy, give `--dataset tomogram` to `cryoreg pretrain`.
     """
+    from cryoreg.config.project import Facts
     from cryoreg.config.project_text import remember
     from cryoreg.datasets.readers.tomogram import ParticleBoxes
     from cryoreg.wrapped import within
 
+    told = settings | dataset_settings(assignments, "extract")
     with own_options(*settings):
         dataset = context.invoke(
             convert,
@@ -66,10 +70,9 @@ def extract(
             assignments=(*said(settings), *assignments),
             dataset__name="tomogram",
         )
-    if settings["tomograms"]:
-        keys = ("voxel_size", "contrast", "tilt_range")
-        told = {"path": settings["tomograms"], **{key: settings[key] for key in keys}}
-        boxes, size = within(dataset, ParticleBoxes), cast(float | None, settings["voxel_size"])
-        told["overrule"] = (boxes is not None and boxes.overruled_by(size)) or None
-        if line := remember("tomograms", told, output, "extract"):
+    if told["tomograms"]:
+        facts = Facts.model_validate({"path": told["tomograms"], **{key: told.get(key) for key in _FACTS}})
+        boxes = within(dataset, ParticleBoxes)
+        overrule = (boxes is not None and boxes.overruled_by(facts.voxel_size)) or None
+        if line := remember("tomograms", {**dict(facts), "overrule": overrule}, output, "extract"):
             (telling.tell if as_json else click.echo)(f"project    {line}")
