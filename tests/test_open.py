@@ -16,7 +16,7 @@ from support.particle_writing import FORMATS
 from support.tomograms import POINTS, write_tomogram
 from support.untrained import make_run
 
-from cryoreg import predict
+from cryoreg import extract, predict
 from cryoreg.seams import misfit
 from cryoreg.viewing.imod import ImodViewer
 from cryoreg.viewing.sources import Told, colours_of, open_source
@@ -117,6 +117,33 @@ def test_lists_of_every_program_are_shown_at_their_places(kind, tmp_path):
     tomogram = write_tomogram(tmp_path / "TS_01.mrc")
     [shown] = open_source(FORMATS[kind](tmp_path), Told(tomogram))
     np.testing.assert_allclose(shown.places, POINTS, atol=2e-3)
+
+
+def test_a_store_is_shown_where_its_particles_are(project):
+    """As its list is: the tomograms that it was cut out of are there, or where the user says."""
+    extract("classes.star", "boxes.h5", box=8, label="cryoregClassName", skip_bad=True)
+    listed, cut = (open_source(project / name, Told()) for name in ("classes.star", "boxes.h5"))
+    assert [each.name for each in cut] == ["TS_01", "TS_02"]
+    for one, other in zip(cut, listed, strict=True):
+        same = ("tomogram", "shape", "voxel_size", "places")
+        assert [getattr(one, key) for key in same] == [getattr(other, key) for key in same]
+        assert [name.rpartition("/")[2] for name in one.ids] == [name.rpartition("/")[2] for name in other.ids]
+    assert cut[0].classes == ["80S ribosome", "26S", "80S ribosome"]
+    assert cut[0].radii == [80, 80, 80]
+    install(project, "3dmod", "point2model")
+    assert "TS_01  3 particles of 26S, 80S ribosome" in run("boxes.h5").output
+    (project / "moved").mkdir()
+    for name in ("TS_01", "TS_02"):
+        (project / f"{name}.mrc").rename(project / "moved" / f"{name}.mrc")
+    assert "boxes.h5: has boxes, and not the list and tomograms that" in run("boxes.h5").output
+    [first, _] = open_source(project / "boxes.h5", Told(tomograms=project / "moved"))
+    assert first.tomogram == project / "moved" / "TS_01.mrc"
+    assert first.places == cut[0].places
+    write_mrc(project / "moved" / "TS_01.mrc", noise(SHAPE, seed=5), 10.0, origin=(100, 200, 300))
+    assert "--class-column a: goes with a list, and boxes.h5 is none" in run("boxes.h5", "--class-column", "a").output
+    refused = run("boxes.h5", "--tomograms", "moved")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "or open the list of its particles" in refused.output
 
 
 def test_a_runs_classifier_is_asked(project):

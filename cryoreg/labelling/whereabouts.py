@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -64,23 +64,24 @@ class Whereabouts:
         return file.getvalue()
 
 
-def whereabouts_of(dataset: SubtomogramDataset) -> Whereabouts | None:
+def whereabouts_of(dataset: SubtomogramDataset, told: Mapping[str, object] | None = None) -> Whereabouts | None:
     """Return where the particles of a data set are; None where it does not know its tomograms.
 
-    A store knows them where the list and the tomograms that it was cut out of are still there, and the same.
+    A store knows them where the list and the tomograms that it was cut out of are still there, and the same; ``told``
+    is what the user says of these, as settings of the reader `tomogram`.
     """
     store = within(dataset, Store)
     boxes = within(dataset, ParticleBoxes)
     if store is not None:
-        return _of_store(store)
+        return _of_store(store, told or {})
     return None if boxes is None else Whereabouts(boxes.tomograms, boxes.which, boxes.places)
 
 
-def _of_store(store: Store) -> Whereabouts | None:
+def _of_store(store: Store, told: Mapping[str, object]) -> Whereabouts | None:
     if store.settings.get("name") != "tomogram":
         return None
     try:
-        spec = resolve("pretrain", [Layer(store.root, {"dataset": dict(store.settings)})]).spec("dataset")
+        spec = resolve("pretrain", [Layer(store.root, {"dataset": {**store.settings, **told}})]).spec("dataset")
         source, known = spec.load(), {*store.ids}
         rows = [row for row, name in enumerate(source.ids) if name in known]
         boxes = within(source, ParticleBoxes)

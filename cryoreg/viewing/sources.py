@@ -13,6 +13,7 @@ from cryoreg.config import Layer, Project, absolute
 from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.readers.listed_places import listed_places
+from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.tomograms.telling_apart import tell_apart
@@ -54,6 +55,11 @@ class Told(NamedTuple):
     project: Project | None = None
     """It says of tomograms what is not said here."""
 
+    def of_tomograms(self) -> dict[str, object]:
+        """Return what is said of tomograms, as settings of the reader that cuts boxes out of them."""
+        said = {key: getattr(self, key) for key in ("tomograms", "voxel_size", "coordinate_size")}
+        return {key: value for key, value in said.items() if value is not None}
+
 
 class Particles(NamedTuple):
     """N particles."""
@@ -69,14 +75,19 @@ class Particles(NamedTuple):
 
 
 def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda line: None) -> list[Shown]:
-    """Return what is to be shown of a list, a table of predictions or clusters, or a run, tomogram by tomogram.
+    """Return what is to be shown of a list, a table of predictions or clusters, a store or a run, by tomogram.
 
     Raises a `CryoregError`, one line, where places or tomograms are not known.
     """
+    store = bool(not source.is_dir() and StoreSpec.fits(source))
+    if told.class_column is not None and (store or source.is_dir()):
+        raise ConfigError(f"--class-column {told.class_column}: goes with a list, and {source} is none")
     if source.is_dir():
         particles = _of_run(source, told, say)
     elif told.data is not None:
         raise ConfigError(f"--data {told.data}: goes with a run, and {source} is none")
+    elif store:
+        particles = _of_store(source, told, say)
     else:
         particles = _of_table(source, told, say) or _of_list(source, told, say)
     return list(_shown(particles, told.radius))
@@ -133,10 +144,24 @@ def _check_tomograms(path: Path, list_: str, said: Sequence[str], now: Sequence[
             raise DataError(f"{path}: says '{name}' of what is '{one}' in {list_} by now; predict it anew")
 
 
+def _of_store(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
+    """Return the particles of a store with the classes that it has."""
+    store = StoreSpec(root=absolute(path)).load()
+    where = whereabouts_of(store, told.of_tomograms())
+    if where is None:
+        raise DataError(
+            f"{path}: has boxes, and not the list and tomograms that these were cut out of, or both are others by now; "
+            "say --tomograms PATH where they are elsewhere, or open the list of its particles"
+        )
+    for note in store.notes:
+        say(f"note: {note}")
+    classes = ["" if label is None else store.classes[label] for label in store.labels]
+    return Particles(where.tomograms, where.which, where.places, store.ids, classes, [None] * len(store))
+
+
 def _of_run(run: Path, told: Told, say: Callable[[str], object]) -> Particles:
     chosen: dict[str, object] = {"root": absolute(told.data)} if told.data else {}
-    given = ("tomograms", told.tomograms), ("voxel_size", told.voxel_size), ("coordinate_size", told.coordinate_size)
-    chosen |= {name: value for name, value in given if value is not None}
+    chosen |= told.of_tomograms()
     layers = [told.project.layer()] if told.project else []
     layers += [Layer("options", {"dataset": chosen})] if chosen else []
     trained = Trained.open(run, layers, "classifier", labels=False)

@@ -12,7 +12,7 @@ from cryoreg_cli.completion_values import COMPONENT
 
 
 @options.command(name="open")
-@click.argument("source", type=options.PATH, metavar="LIST|RUN")
+@click.argument("source", type=options.PATH, metavar="LIST|STORE|RUN")
 @click.option("--viewer", type=COMPONENT["viewer"], metavar="NAME", help="[the first whose program is on the PATH]")
 @click.option("--tomogram", metavar="NAME", help="Which to show. [that with the most particles; --files-only: all]")
 @click.option("--radius", type=options.POSITIVE, default=80.0, metavar="Å", help="Of a particle that is sure.")
@@ -41,8 +41,9 @@ def open_source(
 ) -> None:
     """Show particles in their tomogram, in ChimeraX, napari or IMOD: colour is class, size is confidence.
 
-    LIST is a particle list, or the predictions or clusters of one; of a fine-tuning RUN the classifier is asked. IMOD
-    is known; packages bring other viewers (cryoreg-chimerax, cryoreg-napari).
+    LIST is a particle list, or the predictions or clusters of one; of a STORE that was cut out of tomograms these are
+    shown; of a fine-tuning RUN the classifier is asked. IMOD is known; packages bring other viewers (cryoreg-chimerax,
+    cryoreg-napari).
     """
     from cryoreg.config import find_project
     from cryoreg.viewing.opening import run_open
