@@ -202,7 +202,7 @@ def _merged_groups(
     if apart:
         refuse(other.path, f"and {one.path} have other columns of optics groups ('{apart[0]}'); merge them in RELION")
     known = {_meaning(row): row[relion.GROUP] for row in ours.to_dict("records")}
-    taken, names = set(known.values()), {row.get(relion.OPTICS_NAME) for row in ours.to_dict("records")}
+    taken, names = set(known.values()), set(ours.get(relion.OPTICS_NAME, ()))
     numbers, more = dict[str, str](), []
     for row in theirs.to_dict("records"):
         number = known.get(_meaning(row))
@@ -212,7 +212,8 @@ def _merged_groups(
             if row.get(relion.OPTICS_NAME) in names:  # RELION takes groups of one name for one
                 added_row[relion.OPTICS_NAME] = _free(f"{row[relion.OPTICS_NAME]}_{{}}", 2, names)
             taken.add(number)
-            names.add(added_row.get(relion.OPTICS_NAME))
+            if relion.OPTICS_NAME in added_row:
+                names.add(added_row[relion.OPTICS_NAME])
             more.append(added_row)
         numbers[row[relion.GROUP]] = number
     return numbers, more

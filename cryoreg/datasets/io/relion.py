@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cryoreg.datasets.io.columns import first_of, numbers, positive, triples
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.voxel_sizes import SAME_VOXEL_SIZE
 
 IMAGE = "rlnImageName"
 """A volume, as a file or slot@stack."""
@@ -183,7 +184,28 @@ def _multiples(voxels: NDArray[np.float64], angstroms: NDArray[np.float64]) -> b
 def coordinate_sizes(path: str, table: pd.DataFrame, centred: bool) -> NDArray[np.float64] | None:
     """Return Å per unit of the coordinates of each particle, or per pixel of the tilt series where they are centred."""
     column = first_of(table, COORDINATE_SIZES[:1] if centred else COORDINATE_SIZES)
-    return None if column is None else positive(path, column, _angstroms(path, table, column))
+    if column is None:
+        return None
+    sizes = positive(path, column, _angstroms(path, table, column))
+    if column == TILT_SIZE:
+        _check_binning(path, table)
+    return sizes
+
+
+def _check_binning(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where pixels of the tilt series and their binning are not those of the images (Warp#504)."""
+    if IMAGE_SIZES[0] not in table:
+        return
+    binned, own = (np.array(sizes(path, table), float) for sizes in (binned_sizes, image_sizes))
+    bad = np.flatnonzero(np.abs(binned - own) > SAME_VOXEL_SIZE * np.maximum(binned, own))
+    if len(bad):
+        tilt, binning = (table[column].iloc[bad[0]] for column in (TILT_SIZE, BINNING_OF_IMAGES))
+        refuse(
+            path,
+            f"says {TILT_SIZE} {tilt:g} and {BINNING_OF_IMAGES} {binning:g} in row {bad[0]}, which make "
+            f"{binned[bad[0]]:.4g} Å, and {IMAGE_SIZES[0]} {own[bad[0]]:.4g}; mend the one that is wrong, or say "
+            "--set dataset.coordinate_size=<Å>",
+        )
 
 
 def image_sizes(path: str, table: pd.DataFrame) -> list[float | None]:

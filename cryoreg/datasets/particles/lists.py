@@ -54,4 +54,16 @@ def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleLis
     if kind is None:
         refuse(name, f"is not a particle list that can be read ({', '.join(SUFFIXES)}); check the path")
     with guarded(name, "a particle list"):
-        return readers[kind](name)
+        particles = readers[kind](name)
+    _check_named(particles)
+    return particles
+
+
+def _check_named(particles: ParticleList) -> None:
+    """Raise `DataError` where some rows name their tomogram and others none, as tables that were put together do."""
+    without = [row for row, tomogram in enumerate(particles.tomograms) if tomogram is None]
+    if 0 < len(without) < len(particles):
+        refuse(
+            particles.path,
+            f"names no tomogram in {len(without)} of {len(particles)} rows, the first row {without[0]}; write it there",
+        )
