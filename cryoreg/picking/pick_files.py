@@ -86,6 +86,7 @@ def run_pick(paths: Sequence[Path], settings: PickSettings, outputs: Outputs, to
     files = find_tomograms(paths)
     tomograms = [open_tomogram(file, told.voxel_size) for file in files]
     masks = masks_for(settings.where, tomograms)
+    on_masks = [note for of in masks for mask in of for note in mask.notes]
     inputs: list[str | Path] = [*files, *(mask.path for of in masks for mask in of)]
     inputs += [settings.template] if settings.template else []
     check_files([star, csv, *([outputs.picture] if outputs.picture else [])], outputs.overwrite, inputs)
@@ -96,7 +97,7 @@ def run_pick(paths: Sequence[Path], settings: PickSettings, outputs: Outputs, to
     write_lists(found, star, csv, told.tilt_range, told.tilt_axis)
     if outputs.picture:
         _write_picture(outputs.picture, tomograms, found, settings)
-    return Picked(tuple(found), star, csv, tuple(together(notes_on(tomograms))))
+    return Picked(tuple(found), star, csv, (*together(notes_on(tomograms)), *on_masks))
 
 
 def find_tomograms(paths: Sequence[Path]) -> list[Path]:

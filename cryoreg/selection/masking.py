@@ -22,19 +22,20 @@ _FIXED: Mapping[Kind | None, str] = {kind: WORDS[kind] for kind in ("emclarity",
 _REMARK = re.compile(r"(?<!\S)#.*")
 
 
-def measure(listed: ListedPlaces, wheres: Sequence[Where]) -> list[Marks]:
-    """Return what each mask says of the particles of a list, shifts included.
+def measure(listed: ListedPlaces, wheres: Sequence[Where]) -> tuple[list[Marks], list[str]]:
+    """Return what each mask says of the particles of a list, shifts included, and notes on the masks.
 
     Raises a `CryoregError`, one line, where a mask is not clear, or it contradicts its tomogram.
     """
     count = len(listed.places)
     masks = masks_for(wheres, [each.tomogram for each in listed.placed])
+    notes = [note for of in masks for mask in of for note in mask.notes]
     found = [Marks(np.empty(count), np.empty(count, dtype=bool)) for _ in wheres]
     for each in listed.placed:
         for whole, mask in zip(found, masks.pop(0), strict=True):
             for column, part in zip(whole, mask.marks(listed.places[each.rows]), strict=True):
                 column[each.rows] = part
-    return found
+    return found, notes
 
 
 def check_columns(path: str, wheres: Sequence[Where]) -> None:

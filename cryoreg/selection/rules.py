@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -254,7 +254,8 @@ def _by_mask(choice: _Choice, rules: Rules) -> Iterator[tuple[str, Flags]]:
     """Yield what masks of the tomograms keep or drop, and take down what they mark."""
     if not rules.wheres:
         return
-    found = [measure(choice.places(each.path), rules.wheres) for each in choice.lists]
+    found, notes = zip(*(measure(choice.places(each.path), rules.wheres) for each in choice.lists), strict=True)
+    choice.notes += [f"note: {note}" for note in dict.fromkeys(chain.from_iterable(notes))]
     for where, *parts in zip(rules.wheres, *found, strict=True):
         marks = Marks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         if where.verb == "mark":

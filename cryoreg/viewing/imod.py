@@ -27,7 +27,11 @@ class ImodViewer(Viewer):
         """Write NAME.txt, a line for each point: object, contour, x, y, z and the radius, in voxels."""
         text, model = folder / f"{shown.name}.txt", folder / f"{shown.name}.mod"
         there = [name for name in shown.colours if name in shown.classes]
-        write_text(text, "".join(_point(shown, row, there.index(name) + 1) for row, name in enumerate(shown.classes)))
+        from cryoreg.datasets.tomograms.kinds import kind_of
+
+        top_first = kind_of(shown.tomogram) == "TIFF"  # of which IMOD counts the rows from the last one
+        points = [_point(shown, row, there.index(name) + 1, top_first) for row, name in enumerate(shown.classes)]
+        write_text(text, "".join(points))
         named = chain.from_iterable(
             ("-name", name or "no class", "-color", ",".join(map(str, shown.colours[name]))) for name in there
         )
@@ -39,7 +43,9 @@ class ImodViewer(Viewer):
         ]
 
 
-def _point(shown: Shown, row: int, number: int) -> str:
+def _point(shown: Shown, row: int, number: int, top_first: bool) -> str:
     x, y, z = shown.places[row]
+    if top_first:
+        y = shown.shape[1] - 1 - y
     radius = shown.radii[row] / shown.voxel_size
     return f"{number} 1 {x + _MIDDLE:.3f} {y + _MIDDLE:.3f} {z:.3f} {radius:.2f}\n"

@@ -31,10 +31,13 @@ _MOST_UNPACKED = 2**30
 _DENSEST = 1100
 """No compression of the usual ones packs more bytes into one."""
 _PLANE = ("Y", "X")
+_TOP_LEFT = 1
 
 
 class TiffStack(Tomogram):
     """A tomogram in a TIFF file: mapped where its voxels lie in one piece, else read as a whole at first use."""
+
+    top_first = True
 
     def __init__(self, path: str, voxel_size: float | None = None) -> None:
         """Read the tags; ``voxel_size`` (Å) overrules what ImageJ, OME or the resolution say."""
@@ -50,7 +53,11 @@ class TiffStack(Tomogram):
             self.voxel_size = voxel_size or edge_length(path, voxel_sizes(tiff))
             self._calibration = _calibration(tiff)
             self._white_is_zero = int(first.photometric) == _WHITE_IS_ZERO
-            self.notes = [*_on_photometry(self._white_is_zero), *_on_calibration(self._calibration)]
+            self.notes = [
+                *_on_photometry(self._white_is_zero),
+                *_on_calibration(self._calibration),
+                *_on_orientation(first),
+            ]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the voxels out: a worker process reads them itself."""
@@ -180,6 +187,14 @@ def _on_calibration(calibration: tuple[float, float] | None) -> list[str]:
     if calibration is None:
         return []
     return [f"is calibrated by ImageJ: value = {calibration[0]:g} + {calibration[1]:g} × number"]
+
+
+def _on_orientation(page: Any) -> list[str]:
+    """Return a note on pages that are marked as mirrored or turned, which no program of the field looks at."""
+    tag = page.tags.get("Orientation")
+    if tag is None or int(tag.value) == _TOP_LEFT:
+        return []
+    return [f"is marked as mirrored or turned (Orientation {int(tag.value)}); rows and columns are taken as stored"]
 
 
 def _on_photometry(white_is_zero: bool) -> list[str]:

@@ -32,6 +32,8 @@ class Tomogram(ABC):
     """Å per voxel of the finest level of an image of several, where a coarser one is read."""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where the first voxel lies along z, y and x, Å, as far as the file says."""
+    top_first: bool = False
+    """Whether rows are those of a picture, which programs of electron microscopy count, and see, from the last one."""
     notes: Sequence[str] = ()
     """What was assumed, or read in spite of a fault."""
 

@@ -19,6 +19,10 @@ from cryoreg.datasets.particles.particle_list import ParticleList
 
 _HALF_A_VOXEL = 0.5
 _BINNINGS = (8, 6, 4, 3, 2)
+_FROM_THE_TOP = (
+    "is TIFF, whose rows are counted from the first along y, as napari, ImageJ and ChimeraX do; IMOD, RELION and EMAN2 "
+    "count them from the last, and see it mirrored: for a list of theirs, convert it (tif2mrc)"
+)
 _ENOUGH = 20
 """Particles that all lie in one corner by chance only where there are fewer."""
 
@@ -32,8 +36,9 @@ def assumptions(
     """
     frames = together((each.tomogram.path, f"coordinates: {_frame(particles, each, unit_size)}") for each in placed)
     origins = together((each.tomogram.path, note) for each in placed for note in _origin(particles, each))
+    rows = together((each.tomogram.path, _FROM_THE_TOP) for each in placed if each.tomogram.top_first)
     corner = [] if unit_size else _corner(particles, placed, places)
-    return [*frames, *origins, *corner, *particles.notes]
+    return [*frames, *origins, *rows, *corner, *particles.notes]
 
 
 def _origin(particles: ParticleList, placed: Placed) -> list[str]:

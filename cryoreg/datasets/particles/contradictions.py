@@ -30,6 +30,12 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
         _check_one_unit(particles, placed)
         _check_levels(particles, placed)
     for each in placed:
+        if each.tomogram.top_first and (particles.from_corner or particles.unit == "middle"):
+            refuse(
+                each.tomogram.path,
+                f"is TIFF, whose rows IMOD and EMAN2 count from the last, so that they see it mirrored, and "
+                f"{particles.path} is a list of theirs; convert it to MRC (tif2mrc)",
+            )
         if unit_size is None:
             _check_tilt_size(particles, each)
             _check_image_size(particles, each)

@@ -31,6 +31,8 @@ _SLAB = 2**24
 """Voxels that are read at once."""
 _SOFT = 0.5
 """Above it a mask with values between 0 and 1 is taken to be."""
+_SIGNED_ZERO = -128
+"""As which IMOD writes 0 where it writes bytes as signed."""
 
 
 class Where(NamedTuple):
@@ -93,6 +95,8 @@ class Mask:
             refuse(path, f"tells no voxel size, and neither does {tomogram.path}; say --voxel-size <Å>")
         self._edge = size * self._step
         _check_origin(self.file, tomogram, self._edge)
+        self.notes = [] if self.file.top_first == tomogram.top_first else [_on_rows(self.file, tomogram)]
+        """What is taken of it that may be otherwise."""
 
     def distances(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of places (N, 3), x y z in voxels of the tomogram, from the mask's surface (N,), Å.
@@ -224,6 +228,15 @@ def _check_origin(mask: Tomogram, tomogram: Tomogram, edge: float) -> None:
         )
 
 
+def _on_rows(mask: Tomogram, tomogram: Tomogram) -> str:
+    tiff = mask if mask.top_first else tomogram
+    return (
+        f"the first row of {tiff.path}, which is TIFF, is taken for the row at y 0 of "
+        f"{(tomogram if tiff is mask else mask).path}; where IMOD (mrc2tif), RELION or EMAN2 wrote it, it is the last "
+        "one: convert it (tif2mrc)"
+    )
+
+
 # ---- voxels ----
 
 
@@ -236,11 +249,12 @@ def _inside(mask: Tomogram) -> NDArray[np.bool_]:
             f"{mask.path}: is no mask: it has values from {low:g} to {high:g}, and inside is {_SOFT:g} or more; write "
             "0 and 1"
         )
-    if not soft and low != high and 0 not in (low, high):
+    outside = low if low == _SIGNED_ZERO and high not in (0, low) else 0
+    if not soft and low != high and outside not in (low, high):
         _refuse_values(mask, low, high)
     inside = np.empty(mask.shape, dtype=bool)
     for slab, part in _slabs(mask):
-        inside[slab] = part >= _SOFT if soft and high > 0 else part != 0
+        inside[slab] = part >= _SOFT if soft and high > 0 else part != outside
         if not soft and not np.all((part == low) | (part == high)):
             _refuse_values(mask, low, high)
     return inside
