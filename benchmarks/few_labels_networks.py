@@ -101,7 +101,7 @@ def _parts(samples: list[int]) -> list[list[int]]:
 
 
 def features(encoder: Encoder, volumes: Tensor, views: Turns, device: str) -> NDArray[np.float32]:
-    """Return features (N, num_features), their mean over ``views`` turned views; one: as the encoder's ``turns`` are."""
+    """Return features (N, num_features), their mean over ``views`` turned views; 1: the encoder's own ``turns``."""
     with encoder.averaging(turns=encoder.turns if views == 1 else 1):  # turned twice, the mean is the same
         return _mean_over(lambda x: answer(encoder, x)[0], encoder, volumes, views, device)
 
