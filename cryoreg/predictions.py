@@ -32,6 +32,8 @@ class Strangers(NamedTuple):
     """(N,): the share of validation subtomograms of the class, or of all, that are at least as strange."""
     none_of_these: NDArray[np.bool_]
     """(N,): whether each may be none of the classes; so are about one in twenty that are one."""
+    tells: bool
+    """Whether validation subtomograms are enough to tell; where they are not, none is marked."""
 
 
 class Predictions(NamedTuple):
@@ -92,7 +94,7 @@ class Predictions(NamedTuple):
         facts = {
             "subtomograms": f"{len(self.ids):,}",
             "unsure": unsure,
-            "none of these": f"{int(strangers.none_of_these.sum()):,}" if strangers else None,
+            "none of these": f"{int(strangers.none_of_these.sum()):,}" if strangers and strangers.tells else None,
             "could not be read": len(self.left_out) or None,
         }
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -247,3 +248,18 @@ def test_many_marked_are_told_from_chance_by_a_beta_binomial():
         share = (marked >= count).mean()
         assert by_chance(count, 60, 40) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 20000))
     assert by_chance(60, 60, 18) == 1.0  # too few are known to mark any
+
+
+def test_of_a_small_validation_split_nothing_is_counted_as_none_of_these(project, tmp_path):
+    """With 19 or fewer known, familiarity is never below 0.05: "0 may be none of these" would be no answer."""
+    source = {"name": "mrc_folder", "root": write_classes(tmp_path / "data", CLASSES, 5)}
+    how = {"learner": "linear_probe", "encoder": {"name": "rb3d", "width": 4}}
+    cryoreg.finetune(tmp_path / "run", dataset=source, **how, **FAST)
+    words = ("predict", tmp_path / "run", "--data", project / "same.star", "--output", tmp_path / "out.csv")
+    printed = command(*words)
+    assert "are too few to tell what is none of the classes" in printed
+    assert "may be none of these classes" not in printed
+    answer = CliRunner().invoke(command_line, [*map(str, words), "--overwrite", "--json", *CPU])
+    found = json.loads(answer.stdout)["none_of_these"]
+    assert found["score"] in SCORES
+    assert found["subtomograms"] is None

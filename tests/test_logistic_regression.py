@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from cryoreg.learners import logistic_regression
+from cryoreg.learners.frozen_specs import LinearProbeSpec
 
 
 def features_and_labels(counts, seed=0):
@@ -105,3 +109,19 @@ def test_where_classes_have_two_labels_those_choose_c_and_the_single_ones_are_le
 def test_the_one_c_that_there_is_to_choose_is_taken():
     features, labels = directions((1, 1, 1))
     assert logistic_regression.fit(features, labels, 5, (3.0,)).strength == 3.0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_many_classes_of_few_labels_are_learnt_from_without_a_warning(count):
+    """Of which scikit-learn says that they could represent a regression problem."""
+    features, labels = features_and_labels((count,) * 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = logistic_regression.fit(features, labels)
+    assert found.classes.tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_strength_that_is_none_is_refused(strength):
+    with pytest.raises(ValidationError):
+        LinearProbeSpec(strengths=(1.0, strength))

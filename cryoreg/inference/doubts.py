@@ -32,6 +32,11 @@ class Doubter(NamedTuple):
     score: str
     """`OFF`: none."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether the run knows enough subtomograms to tell what is none of the classes."""
+        return len(self.familiar.predictions) >= LEAST_REFERENCE
+
     def doubts(self, trained: Trained, answers: Answers, groups: Sequence[str | None]) -> Doubts:
         """Return what tells against predictions for the subtomograms of these answers."""
         own = fingerprint(trained.dataset) == trained.card["data"]
@@ -42,7 +47,7 @@ class Doubter(NamedTuple):
     def strangers(self, answers: Answers) -> Strangers:
         """Return how familiar subtomograms look."""
         shares = self.familiar.familiarity(answers, self.score)
-        return Strangers(self.score, shares, shares <= NONE_BELOW)
+        return Strangers(self.score, shares, shares <= NONE_BELOW, self.tells)
 
     def differences(self, answers: Answers, groups: Sequence[str | None]) -> list[Difference]:
         """Return in what subtomograms differ from those of validation; see `drift.differences`."""
@@ -53,7 +58,7 @@ class Doubter(NamedTuple):
         known = len(self.familiar.predictions)
         apart = self.familiar.by_folds_of_their_own and self.score not in (OFF, *COMPARABLE)
         lines = [_APART.format(score=self.score)] if apart else []
-        if known >= LEAST_REFERENCE:
+        if self.tells:
             return lines
         return [
             *lines,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from cryoreg.learners.specs import UNIT_LENGTH, Recipe
 from cryoreg.specs import LearnerSpec
@@ -30,7 +30,7 @@ class LinearProbeSpec(LearnerSpec):
     recipe: ClassVar[Recipe] = _ONCE
 
     folds: int = Field(5, ge=2, description="parts of the cross-validation; fewer where a class has fewer labels")
-    strengths: tuple[float, ...] = Field(
+    strengths: tuple[PositiveFloat, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), min_length=1, description="values of C to choose from"
     )
     unit_length: bool = Field(False, description=f"{UNIT_LENGTH}, and does not standardise them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,8 +96,7 @@ def fit_with(
     classes = np.unique(labels)
     if len(classes) == 1:
         return Fitted(classes, np.zeros((1, features.shape[1])), np.zeros(1), strength, None)
-    model = _model(strength, standardised)
-    model.fit(features, labels, logisticregression__sample_weight=weights)
+    model = _learn(_model(strength, standardised), features, labels, weights)
     return Fitted(classes, *_linear(model), strength, None)
 
 
@@ -107,6 +107,15 @@ def _model(strength: float, standardised: bool) -> Pipeline:
 
     scaler = StandardScaler(with_mean=standardised, with_std=standardised)
     return make_pipeline(scaler, LogisticRegression(C=strength, max_iter=1000))
+
+
+def _learn(
+    model: Pipeline, features: NDArray[np.floating], labels: Integers, weights: Floats | None = None
+) -> Pipeline:
+    with warnings.catch_warnings():  # scikit-learn doubts that so many classes of so few labels are classes
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
+        model.fit(features, labels, logisticregression__sample_weight=weights)
+    return model
 
 
 def _parts(labels: Integers, folds: int, copies: int) -> list[tuple[Integers, Integers]]:
@@ -130,7 +139,7 @@ def _validated(
 ) -> Validated:
     likelihoods, right, total = [], 0, 0
     for rest, part in parts:
-        model.fit(features[rest], labels[rest])
+        _learn(model, features[rest], labels[rest])
         logs, place = model.predict_log_proba(features[part]), np.searchsorted(model.classes_, labels[part])
         likelihoods.append(float(logs[np.arange(len(part)), place].mean()))
         right += int((logs.argmax(axis=1) == place).sum())

@@ -91,13 +91,14 @@ def _plain(predictions: Predictions) -> dict[str, object]:
     rows = [dict(zip(keys, row, strict=True)) for row in predictions.summary()]
     doubts = predictions.doubts
     strangers = doubts and doubts.strangers
+    strange = int(strangers.none_of_these.sum()) if strangers and strangers.tells else None
     return {
         "subtomograms": len(predictions.ids),
         "unsure": int(predictions.unsure.sum()),
         "threshold": predictions.threshold,
         "temperature": predictions.temperature,
         "classes": [row if row["subtomograms"] else row | {"mean_confidence": None} for row in rows],
-        "none_of_these": strangers and {"score": strangers.score, "subtomograms": int(strangers.none_of_these.sum())},
+        "none_of_these": strangers and {"score": strangers.score, "subtomograms": strange},
         "drift": list(doubts.warnings) if doubts else [],
         "left_out": predictions.left_out,
     }
@@ -117,7 +118,8 @@ def _print(predictions: Predictions) -> None:
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
         f"(confidence below {predictions.threshold:.3g}; {state})"
     )
-    if predictions.doubts is not None and (strangers := predictions.doubts.strangers) is not None:
+    strangers = predictions.doubts and predictions.doubts.strangers
+    if strangers and strangers.tells:
         click.echo(
             f"{int(strangers.none_of_these.sum())} may be none of these classes "
             f"(familiarity 0.05 or less, by {strangers.score}; so are about 5 % of those that are one)"
