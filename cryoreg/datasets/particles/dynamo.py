@@ -13,6 +13,7 @@ from cryoreg.datasets.io.class_columns import note_on_zero
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
 from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.carried import SILENT, Carried
 from cryoreg.datasets.particles.numbered_tomograms import name_tomograms, whole_numbers
 from cryoreg.datasets.particles.particle_list import ParticleList
 
@@ -21,7 +22,10 @@ _NAMES |= {15: "ymaxtilt", 20: "tomo", 21: "reg", 22: "class", 24: "x", 25: "y",
 _FIRST_VOXEL = 0.5
 """Dynamo's coordinates start at the corner of the first voxel, whose middle hence lies at 0.5."""
 _Y_TILT = 1
-"""The type (ftype) of the missing wedge of a single tilt series."""
+"""The type (ftype) of the missing wedge of a single tilt series about y, whose range is told."""
+_AXES = {_Y_TILT: "y", 2: "x"}
+"""About which axis a single tilt series is, by its type; the beam lies along z."""
+_BEAM_ALONG_Y = (6, 7)
 
 
 def read_table(path: str) -> ParticleList:
@@ -42,7 +46,8 @@ def read_table(path: str) -> ParticleList:
         tilt_ranges=_tilt_ranges(table),
         frame="from the corner of the first voxel",
         **name_tomograms(numbers, path, "*.doc", "*.vll")._asdict(),
-        notes=note_on_zero(path, table, "class" if varied else None),
+        carried=_axes(table),
+        notes=[*note_on_zero(path, table, "class" if varied else None), *_on_beam(path, table)],
     )
 
 
@@ -77,4 +82,21 @@ def _tilt_ranges(table: pd.DataFrame) -> list[tuple[float, float] | None]:
     return [
         (float(low), float(high)) if kind == _Y_TILT and low < high else None
         for kind, low, high in zip(table["ftype"], table["ymintilt"], table["ymaxtilt"], strict=True)
+    ]
+
+
+def _axes(table: pd.DataFrame) -> Carried:
+    axes = [_AXES.get(kind) for kind in table["ftype"]]
+    return Carried(tilt_axes=axes) if any(axes) else SILENT
+
+
+def _on_beam(path: str, table: pd.DataFrame) -> list[str]:
+    """Return a note on tomograms in which the beam lies along y, as before they are turned about x."""
+    rows = np.flatnonzero(table["ftype"].isin(_BEAM_ALONG_Y))
+    if not len(rows):
+        return []
+    return [
+        f"{path}: says that the beam lies along y in {len(rows)} of {len(table)} rows (column 13 is "
+        f"{table['ftype'][rows[0]]:g} in row {rows[0]}), and it is taken to lie along z; pick in turned tomograms "
+        "(IMOD: trimvol -rx)"
     ]
