@@ -14,6 +14,7 @@ from support.command_line import cli
 from support.mrc_writing import write_mrc
 from support.particle_writing import CORNER, coordinates, model_bytes, write_star
 
+from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
 from cryoreg.viewing.imod import ImodViewer
 from cryoreg.viewing.sources import Told, open_source
@@ -158,3 +159,42 @@ def test_a_mask_in_tiff_says_which_row_is_taken_for_the_first(tmp_path: Path) ->
     kept, said = kept_by(tiff(tmp_path / "mask.tif", HALF.astype("u1")), tmp_path)
     assert kept == [10]
     assert "which is TIFF, is taken for the row at y 0 of" in said
+
+
+# ---- order of axes ----
+
+
+@pytest.mark.parametrize(("order", "said"), [((2, 1, 0), "x and z"), ((0, 2, 1), "y and z"), ((1, 0, 2), "x and y")])
+def test_axes_that_were_exchanged_are_named(order: tuple[int, int, int], said: str, tmp_path: Path) -> None:
+    """The portal once wrote z, y, x: https://github.com/BradyAJohnston/MolecularNodes/pull/1200."""
+    write_coded(tmp_path / "TS_01.mrc")
+    x, y, z = np.meshgrid([1, 48], [1, 38], [1, 28])
+    rows = np.stack([x, y, z], axis=-1).reshape(-1, 3)[:, order]
+    (tmp_path / "p.csv").write_text("x,y,z\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    with pytest.raises(DataError, match=f"all fit if {said} are exchanged; write x, y, z of the tomogram"):
+        centres(tmp_path / "p.csv")
+
+
+# ---- tilts of Dynamo ----
+
+
+@pytest.mark.parametrize(("kind", "axis"), [(0, None), (1, "y"), (2, "x"), (4, None)])
+def test_the_tilt_axis_of_dynamos_types(kind: int, axis: str | None, tmp_path: Path) -> None:
+    """https://wiki.dynamo.biozentrum.unibas.ch/w/index.php?title=Table_column_convention: 2 is 'singlex'."""
+    write_coded(tmp_path / "TS_01.mrc")
+    assert TomogramParticles(table(tmp_path / "p.tbl", kind), box=4).tilt_axis == axis
+
+
+@pytest.mark.parametrize("kind", [6, 7])
+def test_a_beam_along_y_is_told(kind: int, tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    assert f"(column 13 is {kind} in row 0), and it is taken to lie along z" in inspected(
+        table(tmp_path / "p.tbl", kind)
+    )
+
+
+def table(path: Path, kind: int) -> Path:
+    rows = np.zeros((1, 35))
+    rows[0, 12:15], rows[0, 19], rows[0, 23:26] = (kind, -60, 60), 1, AT + 0.5
+    np.savetxt(path, rows, fmt="%g")
+    return path

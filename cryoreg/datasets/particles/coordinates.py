@@ -19,6 +19,9 @@ _WHOLE = 0.005
 """A ratio of voxel sizes that is as near to a whole number is one: headers round."""
 _BINNINGS = (2, 3, 4, 6, 8)
 _ANGSTROM = 1.0
+_ORDERS = {(2, 1, 0): "x and z", (0, 2, 1): "y and z", (1, 0, 2): "x and y"}
+_ENOUGH = 5
+"""Particles of which it is no chance that all fit otherwise."""
 
 
 class Placed(NamedTuple):
@@ -162,12 +165,24 @@ def check_inside(
         particles.path,
         f"has {len(outside)} of {len(particles)} particles outside their tomograms, the first in row {row} at voxel "
         f"({at}) of {tomogram.path} ({times(tomogram.shape[::-1])}, x y z); "
-        + (_better_unit(particles, placed, len(outside)) or "remove them, or check dataset.voxel_size"),
+        + (
+            _better_order(particles, places, shapes)
+            or _better_unit(particles, placed, len(outside))
+            or "remove them, or check dataset.voxel_size"
+        ),
     )
 
 
 def _inside(places: NDArray[np.float64], shapes: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.all((places >= -0.5) & (places <= shapes - 0.5), axis=1)
+
+
+def _better_order(particles: ParticleList, places: NDArray[np.float64], shapes: NDArray[np.float64]) -> str | None:
+    """Name two axes that were exchanged, as of arrays or unturned tomograms, where all would lie inside so."""
+    if particles.unit not in ("voxel", "angstrom") or len(places) < _ENOUGH:
+        return None
+    fitting = [words for order, words in _ORDERS.items() if _inside(places[:, order], shapes).all()]
+    return f"all fit if {' or '.join(fitting)} are exchanged; write x, y, z of the tomogram" if fitting else None
 
 
 def _better_unit(particles: ParticleList, placed: Sequence[Placed], outside: int) -> str | None:
