@@ -21,7 +21,7 @@ from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
 from cryoreg.inference.given_classes import as_predictions
 from cryoreg.inference.optimisation_sets import new_sets, write_sets
-from cryoreg.inference.subtomogram_table import Columns, labels, places, write_csv, write_parquet
+from cryoreg.inference.subtomogram_table import Columns, labels, places_kept, write_csv, write_parquet
 from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import notes_on_files, prepare_writer, suffixes
 from cryoreg.outputs import check_files
@@ -139,7 +139,7 @@ def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes
 def table(dataset: Subtomograms, clustering: Clustering) -> Columns:
     """Return the columns of clusters: places and label, cluster (from 1), confidence and distance."""
     return {
-        **places(dataset),
+        **places_kept(dataset),
         **labels(dataset),
         "confidence": clustering.confidence.round(4).tolist(),
         "cluster": (clustering.clusters + 1).tolist(),

@@ -26,6 +26,8 @@ from cryoreg.wrapped import Wrapped
 if TYPE_CHECKING:
     import pandas as pd
 
+LIST_ROWS = "list_rows"
+"""Column of a table of subtomograms: a digest of the rows of each one's list, as they were."""
 ID, WHEN, FILE = "id", "when", "file"
 """Of a table that says when each label was given, as the labelling page adds to it, the last row of an id counts."""
 NAMED, NOT_NAMED = "class", "no class"
@@ -166,7 +168,7 @@ def rows_told(path: Path) -> RowsTold:
     """Return the lists by whose rows a table's ids go, as far as it says so."""
     table = read_text_table(os.fspath(path)) if path.suffix.lower() in _TABLES else {}
     if FILE in table:
-        return RowsTold({name for name in texts(table, FILE) if name})
+        return RowsTold(*({name for name in texts(table, key) if name} for key in (FILE, LIST_ROWS) if key in table))
     if not {"source", WHEN, "class"} <= {*table}:
         return RowsTold()
     return RowsTold(*({*map(str, table["class"][table["source"] == source])} for source in (ROWS_OF, ROWS)))

@@ -110,8 +110,8 @@ def check_rows_of(
         if now and os.path.realpath(file) == os.path.realpath(own):
             refuse(
                 path,
-                f"goes by the rows of {own} as they were when its labels were given; the list, or what was cut out at "
-                "it, has other particles, or in another order: restore it, or label anew, into another file",
+                f"goes by the rows of {own} as they were when this was said of them; the list, or what was cut out at "
+                "it, has other particles, or in another order: restore it, or label, predict or cluster anew",
             )
         if now or (os.path.isfile(file) and os.path.isfile(own) and not _same_rows(file, own)):
             refuse(path, f"goes by the rows of {file}, and the data by those of {own}, which differ: {advice}")

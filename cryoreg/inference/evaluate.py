@@ -24,7 +24,7 @@ from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import SplitPart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import readable, write_text
-from cryoreg.inference.subtomogram_table import Columns, csv_text, places
+from cryoreg.inference.subtomogram_table import Columns, csv_text, places_kept
 from cryoreg.inference.trained import Trained
 from cryoreg.proportions import Proportion
 from cryoreg.runs.networks import Network, open_network
@@ -275,5 +275,5 @@ def _judged(
         copied=tuple(name for name in ids if name in copies),
         temperature=temperature,
         uncalibrated=probabilities(logits, None).max(1),
-        places=places(dataset, samples),
+        places=places_kept(dataset, samples),
     )

@@ -20,7 +20,7 @@ from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.moved_names import with_files
 from cryoreg.inference.particle_text import ParticleText
-from cryoreg.inference.subtomogram_table import csv_text, labels, places
+from cryoreg.inference.subtomogram_table import csv_text, labels, places_kept
 from cryoreg.predictions import Predictions, Strangers, class_numbers
 
 Write = Callable[[Predictions], str]
@@ -171,7 +171,7 @@ def predictions_csv(dataset: Subtomograms, predictions: Predictions) -> str:
         name: np.round(column, 4).tolist() if isinstance(column, np.ndarray) else column
         for name, column in predictions.columns().items()
     }
-    where = {**places(dataset, samples), **labels(dataset, samples)}
+    where = {**places_kept(dataset, samples), **labels(dataset, samples)}
     new = {name: column for name, column in said.items() if name not in where}
     return csv_text(where | new | _places(predictions.origins))
 

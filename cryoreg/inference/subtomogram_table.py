@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.label_lists import LIST_ROWS
 from cryoreg.datasets.origins import known_origins
+from cryoreg.datasets.rows_of_lists import rows_of_each
 from cryoreg.files import cell, readable
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ COLUMNS = {
     "file": "that holds or lists it",
     "row": "its place in the file, counted from 0; empty where it is the only one",
     "tomogram": "that it was cut from, where known",
+    "list_rows": "a digest of the rows of that file, where it is a list: by which it is known from a later one",
     "split": "train, val or test; empty for data that the run did not split",
     "label": "the class that the data say; empty where unlabelled",
     "prediction": "the class that the network says",
@@ -32,7 +35,7 @@ COLUMNS = {
     "fold": "of a cross-validation, from 1: what is said is by the model that was not shown this fold",
 }
 """Name -> what it holds, in the order of all tables; probabilities of classes and features come after these."""
-_TEXT = ("id", "file", "tomogram", "split", "label", "prediction", "drift")
+_TEXT = ("id", "file", "tomogram", LIST_ROWS, "split", "label", "prediction", "drift")
 _COUNTS = ("row", "fold", "class_number", "unsure", "none_of_these", "cluster")
 Columns = Mapping[str, Sequence[object]]
 """Name -> a value for each subtomogram, None where unknown."""
@@ -47,6 +50,19 @@ def places(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[
         "row": [origins[index].row if origins else None for index in chosen],
         "tomogram": [readable(dataset.groups[index]) for index in chosen],
     }
+
+
+def places_kept(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:
+    """Return `places` for a table that is read back, with a digest of the lists among its files, where there are any.
+
+    A list may be written anew by then, under the name that it has.
+    """
+    found = places(dataset, samples)
+    files = dict.fromkeys(file for file in found["file"] if file and file not in dataset.lists)
+    digests = {**rows_of_each(files), **dataset.lists}
+    if not digests.keys() & {*found["file"]}:
+        return found
+    return {**found, LIST_ROWS: [digests.get(file) for file in found["file"]]}
 
 
 def labels(dataset: Subtomograms, samples: Sequence[int] | None = None) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.inference.given_classes import as_predictions
-from cryoreg.inference.subtomogram_table import csv_text, places
+from cryoreg.inference.subtomogram_table import csv_text, places_kept
 from cryoreg.inference.writers import prepare_writer
 
 FORMS = ("csv", "star", "tbl")
@@ -26,7 +26,7 @@ def listed(dataset: Subtomograms, labels: Mapping[int, str], output: Path, class
         raise DataError("nothing has a label yet; label some first")
     rows = sorted(labels)
     if output.suffix.lower() == ".csv":
-        place = places(dataset, rows)
+        place = places_kept(dataset, rows)
         return csv_text({"id": place.pop("id"), "class": [readable(labels[row]) for row in rows], **place}).encode()
     names = tuple(dict.fromkeys([*classes, *labels.values()]))
     numbers = [names.index(labels[row]) for row in rows]

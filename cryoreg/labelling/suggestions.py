@@ -14,7 +14,7 @@ from cryoreg.config.starts import Start
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import ConfigError
 from cryoreg.files import write_atomically
-from cryoreg.inference.subtomogram_table import places, write_csv
+from cryoreg.inference.subtomogram_table import places_kept, write_csv
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.classifier import pool_of
 from cryoreg.outputs import check_file
@@ -85,7 +85,7 @@ def run_suggest(
         say(line)
     found = _suggested(trained, known, query, count, seed)
     if output is not None:
-        columns = places(trained.dataset, found.samples.tolist()) | {
+        columns = places_kept(trained.dataset, found.samples.tolist()) | {
             "prediction": found.predictions,
             "confidence": found.confidences.round(4).tolist(),
         }

@@ -16,12 +16,14 @@ from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse
+from cryoreg.datasets.label_lists import FILE, LIST_ROWS
 from cryoreg.datasets.particles.carried import in_folders
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.sniffing import Kind, kind_of_list
 from cryoreg.datasets.particles.text_lists import tomogram_column
+from cryoreg.datasets.rows_of_lists import RowsTold
 from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.tilt_stacks.image_rows import series_of
 from cryoreg.datasets.tomograms.names import stem
@@ -179,10 +181,12 @@ class Listed:
         beside_names = ("class",) if self.column(CLASSES) == self.column(_NAMES) else ()
         return [_whole(number) for number in texts(self.table, self.column((*CLASS_NUMBERS, *beside_names)))]
 
-    def files(self) -> set[str]:
-        """Return the lists by whose rows `ids` go: those that a table names, else the list itself."""
-        column = self.column(("file",))
-        return {name for name in texts(self.table, column) if name} if column else {self.path}
+    def rows_told(self) -> RowsTold:
+        """Return by the rows of which lists `ids` go: of those that a table names, else of the list itself."""
+        files, rows = (self.column((name,)) for name in (FILE, LIST_ROWS))
+        if files is None:
+            return RowsTold({self.path})
+        return RowsTold(*({name for name in texts(self.table, key) if name} for key in (files, rows) if key))
 
     @property
     def by_rows(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from cryoreg.config import Layer, Project, absolute
 from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.readers.listed_places import listed_places
+from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.names import stem
@@ -127,11 +128,20 @@ def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles
     if len(files) != 1 or table.table["row"].isna().any():
         raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
     rows = table.figures(["row"], "rows").astype(int)
+    _check_list(path, files[0], table.rows_told().rows)
     whole = _of_list(Path(files[0]), told._replace(class_column=None), say)
     if rows.min() < 0 or rows.max() >= len(whole.places):
         raise DataError(f"{path}: names row {rows.max()} of {files[0]}, which has {len(whole.places)}; predict it anew")
     _check_tomograms(path, files[0], table.ids(), [whole.ids[row] for row in rows])
     return Particles(whole.tomograms, whole.which[rows], whole.places[rows], *_said(table, told.class_column))
+
+
+def _check_list(path: Path, list_: str, rows: Collection[str]) -> None:
+    """Raise `DataError` where a list has other ``rows`` by now than when a table was written, as far as that says it."""
+    if rows and rows_of(list_) not in (*rows, None):
+        raise DataError(
+            f"{path}: is of {list_} as it was; that lists other particles by now, or in another order; predict it anew"
+        )
 
 
 def _check_tomograms(path: Path, list_: str, said: Sequence[str], now: Sequence[str]) -> None:

@@ -21,7 +21,9 @@ from cryoreg.datasets.store.reader import Store
 from cryoreg.errors import DataError
 from cryoreg.inference.kept_lists import prepare_kept
 from cryoreg.inference.prediction_files import prepare_star
+from cryoreg.inference.subtomogram_table import csv_text, places_kept
 from cryoreg.labelling.session import Row, Session
+from cryoreg.viewing.sources import Told, open_source
 
 PLACES = np.array([[10 + row, 12, 14] for row in range(6)], dtype=float)
 
@@ -133,7 +135,7 @@ def test_labels_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
     assert said(with_labels(opened(listed(path, rlnOurs=7)), labels)) == ["a", None, None, None, None, "b"]
     replaced(path)
     for use in (lambda: Session(opened(path), labels, ""), lambda: with_labels(opened(path), labels)):
-        with pytest.raises(DataError, match=r"rows of .*picks.star as they were when its labels were given"):
+        with pytest.raises(DataError, match=r"rows of .*picks.star as they were when this was said"):
             use()
     path.write_bytes(kept)
     assert Session(opened(path), labels, "").labels() == {0: "a", 5: "b"}
@@ -146,7 +148,37 @@ def test_ids_by_labels_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
     subset = listed(tmp_path / "subset.star", [1, 2, 3])
     assert "Error: --ids: goes by the rows of" in select(subset, "--ids", labels).output
     replaced(path)
-    assert "as they were when its labels were given" in " ".join(select(path, "--ids", labels).output.split())
+    assert "as they were when this was said" in " ".join(select(path, "--ids", labels).output.split())
+
+
+def test_tables_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
+    """What `predict` and `cluster` write as CSV is of the rows as they were, of a store's list, too."""
+    path, said_so = listed(tmp_path / "picks.star"), tmp_path / "predictions.csv"
+    data = opened(path)
+    convert(data, tmp_path / "p.h5")
+    store = Store(tmp_path / "p.h5")
+    columns = {**places_kept(data), "prediction": [*"aabbab"], "label": [*"aabbab"]}
+    assert places_kept(store)["list_rows"] == columns["list_rows"]
+    assert len({*columns["list_rows"]}) == 1
+    said_so.write_text(csv_text(columns))
+    uses = {
+        "labels": lambda: with_labels(opened(path), said_so),
+        "average": lambda: members(opened(path), "a", said_so),
+        "open": lambda: open_source(said_so, Told(voxel_size=10.0)),
+    }
+    for use in uses.values():
+        use()
+    with_labels(opened(listed(path, rlnOurs=7)), said_so)
+    kept = path.read_bytes()
+    listed(path, [*reversed(range(len(PLACES)))])
+    assert places_kept(opened(path))["list_rows"] != columns["list_rows"] == places_kept(store)["list_rows"]
+    for use in uses.values():
+        with pytest.raises(DataError, match=r"predictions.csv: (goes by the rows|is) of .*picks.star as (they were|it was)"):
+            use()
+    assert "as they were when this was said" in " ".join(select(path, "--ids", said_so).output.split())
+    assert said(with_labels(store, said_so)) == [*"aabbab"]
+    path.write_bytes(kept)
+    assert said(with_labels(opened(path), said_so)) == [*"aabbab"]
 
 
 def test_a_label_that_was_taken_back_chooses_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import inputs_of, origins_of
-from cryoreg.datasets.rows_of_lists import RowsTold, changed, check_rows, goes_by_rows
+from cryoreg.datasets.rows_of_lists import changed, check_rows, goes_by_rows
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
@@ -104,7 +104,7 @@ def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
         return [names[origin.row or 0] for origin in origins]
     by_id = dict(zip(listed.ids(), names, strict=True))
     if goes_by_rows(dataset):
-        check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), RowsTold(listed.files()))
+        check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), listed.rows_told())
     return [by_id.get(name, set()) for name in dataset.ids]
 
 
