@@ -16,11 +16,16 @@ import pytest
 import scipy.spatial
 import starfile
 from PIL import Image
+from support.coded import centres, write_coded
 from support.command_line import cli, ok
 from support.mrc_writing import noise, state, write_mrc
 
 from cryoreg.config.project import Project
 from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.picking.contrast import Verdict
+from cryoreg.picking.pick_lists import write_lists
+from cryoreg.picking.picks import Picks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Data array contains NaN")  # mrcfile, of what tests write
 
@@ -253,12 +258,17 @@ def test_ome_zarr_is_picked_as_mrc_is(tomogram, tmp_path) -> None:
     ]
     ok("pick", tomogram.parent, "--radius", RADIUS, "--output", tmp_path / "p.star")
     rows = pd.read_csv(tmp_path / "p.csv")
-    mrc, ome = (rows[rows["tomogram"] == name].drop(columns="tomogram") for name in ("one.mrc", "one_as.zarr"))
+    mrc, ome = (rows[rows["tomogram"] == name].drop(columns="tomogram") for name in ("in/one.mrc", "in/one_as.zarr"))
     assert len(mrc) == len(CENTRES)
     ok("pick", tomogram.parent / "one_as.zarr" / "0", "--radius", RADIUS, "--output", tmp_path / "level.star")
     assert set(starfile.read(tmp_path / "level.star")["particles"]["rlnMicrographName"]) == {"one_as.zarr/0"}
     output = ("--output", tmp_path / "set.h5", "--box", 8, "--tomograms", tomogram.parent)
     assert cli("extract", "--data", tmp_path / "level.star", *output).exit_code == 0
+    assert set(pd.read_csv(tmp_path / "level.csv")["tomogram"]) == {"in/one_as.zarr/0"}
+    ok("pick", tomogram.parent / "one_as.zarr" / "0", "--radius", RADIUS, "--output", tomogram.parent / "beside.star")
+    assert set(pd.read_csv(tomogram.parent / "beside.csv")["tomogram"]) == {f"{tomogram.parent}/one_as.zarr/0"}
+    for listed in (tmp_path / "level.csv", tomogram.parent / "beside.csv"):
+        assert len(TomogramParticles(listed, box=8)) == len(CENTRES)
     pd.testing.assert_frame_equal(mrc.reset_index(drop=True), ome.reset_index(drop=True))
 
 
@@ -366,22 +376,47 @@ def test_microtubule(shared_data, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["O'Brien #1.mrc", "=cmd (1).mrc", "-x.mrc", "two words.mrc", "'=x.mrc", "a#b.mrc"])
 def test_a_strange_name_comes_back_from_both_lists(tmp_path, tomogram, monkeypatch, name) -> None:
-    """In the CSV file it is no formula for a spreadsheet."""
+    """In the CSV file it is no formula for a spreadsheet, as its folder stands before it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strange").mkdir()
     shutil.copy(tomogram, tmp_path / "strange" / name)
     ok("pick", "strange", "--radius", RADIUS, "--output", "picks.star")
     with open("picks.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["tomogram"] for row in rows} == {f"'{name}" if name.startswith(("=", "-", "'=")) else name}
+    assert {row["tomogram"] for row in rows} == {f"strange/{name}"}
     particles = gemmi.cif.read("picks.star")["particles"]
     assert {row.str(0) for row in particles.find(["_rlnMicrographName"])} == {name}
     assert set(read_particle_list("picks.star").tomograms) == {name.removesuffix(".mrc")}
-    assert set(read_particle_list("picks.csv").tomograms) == {name}
+    assert set(read_particle_list("picks.csv").tomograms) == {f"strange/{name}"}
     for listed in ("picks.star", "picks.csv"):
         words = ("--data", listed, "--tomograms", "strange", "--box", 8, "--output", f"{listed}.h5")
         result = cli("extract", *words)
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("ending", ["star", "csv"])
+@pytest.mark.parametrize("place", ["a", "lists", "."])
+def test_lists_lead_to_their_tomograms_from_any_folder(tmp_path, monkeypatch, place, ending) -> None:
+    """Of two tomograms of one name, each list has its own, and both have both once they are merged."""
+    monkeypatch.chdir(tmp_path)
+    Path(place).mkdir(exist_ok=True)
+    lists = [Path(place, f"{folder}.{ending}") for folder in "ab"]
+    for number, path in enumerate(lists):
+        image = write_coded(Path(path.stem, "TS_01.mrc"), number)
+        places, ones = np.array([[10.0 + number, 12, 14]]), np.ones(1, dtype=np.float32)
+        picks = Picks(image, SHAPE, 10.0, Verdict("bright", True, 9.0), places, ones, None, 1.0)
+        write_lists([picks], path.with_suffix(".star"), path.with_suffix(".csv"))
+    both = Path(place, f"both.{ending}")
+    ok("select", lists[0], "--merge", lists[1], "--output", both)
+    monkeypatch.chdir("/")
+    expected = [(0, (10, 12, 14)), (1, (11, 12, 14))]
+    assert [centres(tmp_path / path) for path in lists] == [[each] for each in expected]
+    assert centres(tmp_path / both) == expected
+    moved = tmp_path / "elsewhere" / f"kept.{ending}"
+    moved.parent.mkdir()
+    ok("select", tmp_path / lists[1], "--output", moved)
+    if place != "." or ending == "star":
+        assert centres(moved) == expected[1:]
 
 
 def test_a_name_that_no_list_can_hold_is_refused_before_the_work(tmp_path, tomogram, monkeypatch) -> None:

@@ -6,6 +6,7 @@ voxel ``tomogram[2, 0, 5]`` of an array with axes (z, y, x).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,18 @@ def write_lists(
     listed = particles(found).assign(**of_tomograms(found, star.parent), **known)
     blocks = {relion.OPTICS: optics(found), "particles": listed}
     write_text(star, "".join(star_table(name, block.to_dict("list")) for name, block in blocks.items()))
-    rows = table(found).assign(**{carried.IN_TEXT[column]: value for column, value in known.items()})
-    write_text(csv, rows.assign(tomogram=rows["tomogram"].map(cell)).to_csv(index=False, lineterminator="\n"))
+    files = [cell(_in_text(picks.path, csv.parent)) for picks in found]
+    known = {"tomogram": _spread(found, files), **{carried.IN_TEXT[column]: value for column, value in known.items()}}
+    write_text(csv, table(found).assign(**known).to_csv(index=False, lineterminator="\n"))
+
+
+def _in_text(path: Path, folder: Path) -> str:
+    """Return how a text table in ``folder`` names a tomogram: by its file, always with the folder of that.
+
+    A name alone would be that of any tomogram called so, once the table lies elsewhere or is merged with another.
+    """
+    name = carried.written(path, folder)
+    return os.path.abspath(path) if name == name_of(path) else name
 
 
 def optics(found: Sequence[Picks]) -> pd.DataFrame:
