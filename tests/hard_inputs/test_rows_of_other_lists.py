@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from support.coded import write_coded
 from support.command_line import cli
-from support.particle_writing import coordinates, write_star
+from support.particle_writing import coordinates, peet, write_star
+from support.tomograms import write_tomogram
 
 from cryoreg.analysis.averaging.class_average import members
 from cryoreg.datasets.conversion.convert import convert, layout_of
@@ -18,7 +19,7 @@ from cryoreg.datasets.id_lists import read_ids
 from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.datasets.store.reader import Store
-from cryoreg.errors import DataError
+from cryoreg.errors import CryoregError, DataError
 from cryoreg.inference.kept_lists import prepare_kept
 from cryoreg.inference.prediction_files import prepare_star
 from cryoreg.inference.subtomogram_table import csv_text, places_kept
@@ -108,6 +109,26 @@ def test_an_average_by_the_rows_of_another_list(tmp_path: Path) -> None:
         members(subset, "2", other)
     same = listed(tmp_path / "same.star", [3, 4, 5], rlnClassNumber=[1, 2, 2])
     assert members(subset, "2", same) == [1, 2]
+
+
+@pytest.mark.parametrize("of", ["list", "store"])
+def test_an_average_by_the_classes_of_a_list_that_goes_with_a_model(of: str, tmp_path: Path) -> None:
+    """PEET's lists cannot lose rows, and say classes all the same; those of a model are its objects."""
+    write_tomogram(tmp_path / "TS_01.mrc")
+    path = peet(tmp_path)
+    head, *rows = path.read_text().splitlines()
+    classed = [f"{row.rpartition(',')[0]},{1 + number % 2}" for number, row in enumerate(rows)]
+    path.write_text("\n".join([head, *classed]) + "\n")
+    dataset: Any = TomogramParticles(path, tmp_path / "TS_01.mrc", box=4)
+    if of == "store":
+        convert(dataset, tmp_path / "p.h5")
+        dataset = Store(tmp_path / "p.h5")
+    assert members(dataset, "2", path) == list(range(len(rows)))[1::2]
+    with pytest.raises(CryoregError, match=r"of class '3' \(there are: 1, 2\)"):
+        members(dataset, "3", path)
+    path.write_text("\n".join([head, *rows]) + "\n")
+    with pytest.raises(DataError, match="list.csv: says no classes of its particles"):
+        members(dataset, "2", path)
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("0", [0, 1]), ("1", [2, 3]), ("3", [4, 5])])

@@ -18,15 +18,20 @@ from cryoreg.analysis import slices
 from cryoreg.analysis.averaging.average import Averaged, average
 from cryoreg.analysis.isosurface import z_score
 from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.mrc_writing import write_mrc
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import inputs_of, origins_of
-from cryoreg.datasets.rows_of_lists import changed, check_rows, goes_by_rows
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.particles.sniffing import kind_of_list
+from cryoreg.datasets.rows_of_lists import RowsTold, changed, check_rows, goes_by_rows
+from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
 from cryoreg.outputs import check_files
 from cryoreg.scale_bars import scale_bar
-from cryoreg.selection.listed import Listed
+from cryoreg.selection.listed import Listed, can_be_kept
 
 FEWEST = 8
 _MEMORY = 2**32
@@ -90,22 +95,50 @@ def _labels(dataset: Subtomograms) -> list[set[str | None]]:
 
 
 def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
-    listed = Listed.read(str(told))
-    names = _names_and_numbers(listed)
+    said = _said_by(told)
     origins = origins_of(dataset)
-    own = listed.particle_of_rows is None and Path(listed.path).is_file()
     if (
-        own
+        said.by_rows
         and all(origin.row is not None and Path(origin.file).is_file() for origin in origins)
-        and all(samefile(file, listed.path) for file in {origin.file for origin in origins})
+        and all(samefile(file, said.path) for file in {origin.file for origin in origins})
     ):
         if any(changed(dataset, file) for file in {origin.file for origin in origins}):
             refuse(told, "lists other particles than when these were cut out, or in another order; extract them anew")
-        return [names[origin.row or 0] for origin in origins]
-    by_id = dict(zip(listed.ids(), names, strict=True))
+        return [said.names[origin.row or 0] for origin in origins]
+    by_id = dict(zip(said.ids, said.names, strict=True))
     if goes_by_rows(dataset):
-        check_rows(dataset, Path(listed.path), sorted({*by_id} - {*dataset.ids}), listed.rows_told())
+        check_rows(dataset, Path(said.path), sorted({*by_id} - {*dataset.ids}), said.rows_told)
     return [by_id.get(name, set()) for name in dataset.ids]
+
+
+class _Said(NamedTuple):
+    """What a list says of the classes of its particles."""
+
+    path: str
+    ids: Sequence[str]
+    names: Sequence[set[str | None]]
+    """By what the class of each can be asked for."""
+    rows_told: RowsTold
+    by_rows: bool
+    """Whether a row of it is a particle."""
+
+
+def _said_by(told: Path) -> _Said:
+    if kind_of_list(told) is not None and not can_be_kept(told):
+        return _said_by_particles(read_particle_list(told))
+    listed = Listed.read(str(told))
+    by_rows = listed.particle_of_rows is None and Path(listed.path).is_file()
+    return _Said(listed.path, listed.ids(), _names_and_numbers(listed), listed.rows_told(), by_rows)
+
+
+def _said_by_particles(particles: ParticleList) -> _Said:
+    """Return what a list says of which `Listed` knows no text, as it cannot lose rows (PEET) or is no text (IMOD)."""
+    classes, labels = class_labels(particles.path, particles.columns, particles.label)
+    if not classes:
+        refuse(particles.path, "says no classes of its particles, or one alone; name a list that does")
+    names: list[set[str | None]] = [{None if label is None else classes[label]} for label in labels]
+    ids = [f"{stem(name)}/{row}" if name else str(row) for row, name in enumerate(particles.tomograms)]
+    return _Said(particles.path, ids, names, RowsTold({particles.path}), by_rows=True)
 
 
 def _names_and_numbers(listed: Listed) -> list[set[str | None]]:
