@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from support.hard_volumes import SHAPE, coded, mrc, tiff
 
 from cryoreg.datasets.io.mrc import read_header, read_volume
@@ -256,8 +257,6 @@ def test_white_is_zero_is_said(sections: np.ndarray, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "raw"])
 @pytest.mark.parametrize("sections", [UNSIGNED, HIGH, VALUES], ids=["uint8", "uint16", "float32"])
 def test_compressed_tiff(sections: np.ndarray, compression: str, tmp_path: Path) -> None:
-    from PIL import Image
-
     pages = [Image.fromarray(section) for section in sections]
     pages[0].save(tmp_path / "t.tif", save_all=True, append_images=pages[1:], compression=compression)
     np.testing.assert_array_equal(open_tomogram(tmp_path / "t.tif")[:], sections)
@@ -333,6 +332,12 @@ TIFF_REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "two channels": (
         lambda path: tifffile.imwrite(path, np.zeros((4, 2, 8, 8), "u1"), imagej=True, metadata={"axes": "ZCYX"}),
         "not one volume",
+    ),
+    "rows from the bottom, which Pillow turns": (
+        lambda path: Image.fromarray(UNSIGNED[0]).save(
+            path, save_all=True, append_images=[Image.fromarray(UNSIGNED[1])], compression="tiff_lzw", tiffinfo={274: 4}
+        ),
+        "is LZW and marked as mirrored or turned",
     ),
     "one section": (lambda path: tifffile.imwrite(path, UNSIGNED[0]), "single section"),
     "complex": (lambda path: tifffile.imwrite(path, coded("c8"), photometric="minisblack"), "complex"),

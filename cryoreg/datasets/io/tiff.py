@@ -50,6 +50,8 @@ class TiffStack(Tomogram):
             check_kind(path, self._dtype)
             self._offset = _offset(path, tiff, series)
             self._by_pillow = self._offset is None and int(first.compression) in _BY_PILLOW
+            if self._by_pillow and _on_orientation(first):  # Pillow turns them
+                refuse(path, f"is {_BY_PILLOW[int(first.compression)]} and marked as mirrored or turned; write it as MRC")
             self.voxel_size = voxel_size or edge_length(path, voxel_sizes(tiff))
             self._calibration = _calibration(tiff)
             self._white_is_zero = int(first.photometric) == _WHITE_IS_ZERO
