@@ -137,7 +137,7 @@ def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles
 
 
 def _check_list(path: Path, list_: str, rows: Collection[str]) -> None:
-    """Raise `DataError` where a list has other ``rows`` by now than when a table was written, as far as that says it."""
+    """Raise `DataError` where a list has other ``rows`` by now than when a table was written, if that says it."""
     if rows and rows_of(list_) not in (*rows, None):
         raise DataError(
             f"{path}: is of {list_} as it was; that lists other particles by now, or in another order; predict it anew"

@@ -127,7 +127,7 @@ def test_an_average_by_the_classes_of_a_list_that_goes_with_a_model(of: str, tmp
     with pytest.raises(CryoregError, match=r"of class '3' \(there are: 1, 2\)"):
         members(dataset, "3", path)
     path.write_text("\n".join([head, *rows]) + "\n")
-    with pytest.raises(DataError, match="list.csv: says no classes of its particles"):
+    with pytest.raises(DataError, match=r"list.csv: says no classes of its particles"):
         members(dataset, "2", path)
 
 
@@ -193,8 +193,9 @@ def test_tables_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
     kept = path.read_bytes()
     listed(path, [*reversed(range(len(PLACES)))])
     assert places_kept(opened(path))["list_rows"] != columns["list_rows"] == places_kept(store)["list_rows"]
+    refusal = r"predictions.csv: (goes by the rows|is) of .*picks.star as (they were|it was)"
     for use in uses.values():
-        with pytest.raises(DataError, match=r"predictions.csv: (goes by the rows|is) of .*picks.star as (they were|it was)"):
+        with pytest.raises(DataError, match=refusal):
             use()
     assert "as they were when this was said" in " ".join(select(path, "--ids", said_so).output.split())
     assert said(with_labels(store, said_so)) == [*"aabbab"]

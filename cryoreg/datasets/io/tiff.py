@@ -51,7 +51,7 @@ class TiffStack(Tomogram):
             self._offset = _offset(path, tiff, series)
             self._by_pillow = self._offset is None and int(first.compression) in _BY_PILLOW
             if self._by_pillow and _on_orientation(first):  # Pillow turns them
-                refuse(path, f"is {_BY_PILLOW[int(first.compression)]} and marked as mirrored or turned; write it as MRC")
+                refuse(path, f"is {_BY_PILLOW[int(first.compression)]} and marked as mirrored or turned; write MRC")
             self.voxel_size = voxel_size or edge_length(path, voxel_sizes(tiff))
             self._calibration = _calibration(tiff)
             self._white_is_zero = int(first.photometric) == _WHITE_IS_ZERO
