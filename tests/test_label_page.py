@@ -117,6 +117,7 @@ BAD = {
     "a number for a name": b'{"changes": [[0, 7, ""]], "source": "undo"}',
     "a line break": b'{"changes": [[0, "a\\nb", ""]], "source": "undo"}',
     "a long name": b'{"changes": [[0, "' + b"a" * 61 + b'", ""]], "source": "undo"}',
+    "a word for no class": b'{"changes": [[0, "None", ""]], "source": "one by one"}',
     "blanks": b'{"changes": [[0, " ", ""]], "source": "undo"}',
 }
 
@@ -210,7 +211,9 @@ def test_a_name_that_nothing_has_is_on_disk_when_the_answer_comes(client, sessio
     assert labelled.notes[-1].startswith("1 of 60 subtomograms have a label of labels.csv")
 
 
-@pytest.mark.parametrize("body", ["", [], {"name": 7}, {"name": "a\nb"}, {"name": ""}, {"instead_of": [1]}])
+@pytest.mark.parametrize(
+    "body", ["", [], {"name": 7}, {"name": "a\nb"}, {"name": ""}, {"name": "N/A"}, {"instead_of": [1]}]
+)
 def test_what_is_no_name_is_not_kept(client, session, body):
     assert client.post(f"/{TOKEN}/classes", json=body).status_code == 400
     assert not session.file.path.exists()
@@ -344,6 +347,7 @@ def test_numbers_of_classes_are_those_of_keys_and_junk_has_the_last(trained, tmp
     ("words", "complaint"),
     [
         (["--classes", "a\x07b"], "can be no class"),
+        (["--classes", "rod,none"], "'none' can be no class"),
         (["--who", " ann"], "can be no name"),
         (["--from", "rb3d_universe"], "whose own encoder is asked"),
         (["--query", "nothing"], "nothing"),

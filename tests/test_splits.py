@@ -349,6 +349,13 @@ def test_a_classifier_needs_two_classes(labels, message):
         require_classes(Set(labels, classes=["a", "b"]))
 
 
+@pytest.mark.parametrize("name", ["none", "NA", "nan"])
+def test_a_class_that_lists_would_lose_is_refused(name):
+    """`predict` writes its name into a list, and a cell of that name says that there is no class."""
+    with pytest.raises(DataError, match=f"there is a class '{name}', which stands for no class"):
+        require_classes(Set([0, 1, 1], classes=["a", name]))
+
+
 def test_two_classes_are_enough():
     require_classes(Set([0, None, 1]))
 

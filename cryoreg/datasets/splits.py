@@ -16,6 +16,7 @@ import numpy as np
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.split_search import Search
 from cryoreg.datasets.subsets import Divisible, Some, labelled_of, units_of
+from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import ConfigError, DataError
 
 _STARTS = 16
@@ -40,7 +41,10 @@ class Split(NamedTuple):
 
 
 def require_classes(dataset: Subtomograms) -> None:
-    """Raise `DataError` unless the set is labelled with two classes or more: what training a classifier needs."""
+    """Raise `DataError` unless the set is labelled with two classes or more: what training a classifier needs.
+
+    None may have a name that stands for no class, as none and NA do: what is predicted could not be read back.
+    """
     present = {label for label in dataset.labels if label is not None}
     if not present:
         raise DataError(
@@ -50,6 +54,8 @@ def require_classes(dataset: Subtomograms) -> None:
     if len(present) == 1:
         name = dataset.classes[present.pop()]
         raise DataError(f"the data set has a single class ('{name}'); a classifier needs two or more")
+    for name in filter(names_no_class, dataset.classes):
+        raise DataError(f"there is a class '{name}', which stands for no class in lists; call it junk, for example")
 
 
 def split(dataset: Divisible, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0) -> Split:

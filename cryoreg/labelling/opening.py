@@ -25,7 +25,7 @@ from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import notes_on_files
 from cryoreg.labelling.label_file import LabelFile
 from cryoreg.labelling.lists import FORMS, listed
-from cryoreg.labelling.session import Row, Session, by_number, is_name, known_classes, said_by
+from cryoreg.labelling.session import PROPER, Row, Session, by_number, is_class, is_name, known_classes, said_by
 from cryoreg.labelling.suggestions import query_of
 from cryoreg.labelling.teaching import Teacher
 from cryoreg.outputs import check_file, check_files, numbered_paths
@@ -113,8 +113,8 @@ def open_session(
 ) -> Session:
     """Return a session whose teacher waits to be started; ``classes`` are names to begin with, ``who`` labels."""
     for name in classes:
-        if not is_name(name):
-            raise ConfigError(f"--classes: '{name}' can be no class; take up to 60 letters, without blanks at the ends")
+        if not is_class(name):
+            raise ConfigError(f"--classes: '{name}' can be no class; {PROPER}")
     if who and not is_name(who):
         raise ConfigError(f"--who: '{who}' can be no name; take up to 60 letters, without blanks at the ends")
     check_file(output, overwrite=True, inputs=trained.inputs())  # which labels are added to
@@ -139,8 +139,8 @@ def begin_with(session: Session, said: Mapping[int, str], source: str) -> int:
     there = session.labels()
     rows = [Row(row, name, "") for row, name in said.items() if row not in there]
     for name in {each.name for each in rows}:
-        if not is_name(name):
-            raise DataError(f"'{name}' can be no class here; take up to 60 letters, without blanks at the ends")
+        if not is_class(name):
+            raise DataError(f"'{name}' can be no class here; {PROPER}")
     if rows:
         session.label(rows, source)
     return len(rows)

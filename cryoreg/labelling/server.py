@@ -26,7 +26,8 @@ from cryoreg.errors import CryoregError
 from cryoreg.inference.writers import notes_on_files
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.pictures import COLUMNS, LOOKS, TILES
-from cryoreg.labelling.session import JUNK, SOURCES, Row, Session, coded, is_name
+from cryoreg.labelling.label_file import UNDO
+from cryoreg.labelling.session import JUNK, PROPER, SOURCES, Row, Session, coded, is_class, is_name
 from cryoreg.labelling.teaching import Teacher
 
 _FOLDER = Path(__file__).parent / "page"
@@ -145,8 +146,14 @@ def _classes(session: Session, body: bytes) -> object:
     names = [said.get(key, "") for key in ("name", "instead_of")] if isinstance(said, dict) else [""]
     if not any(names) or not all(name == "" or is_name(name) for name in names):
         raise ValueError("should be the name of a class, or whose place it takes, or both")
+    _require_class(names[0])
     session.name_class(*names)
     return {"classes": session.classes(), "gone": session.gone()}
+
+
+def _require_class(name: str) -> None:
+    if name and not is_class(name):
+        raise ValueError(f"'{name}' can be no class; {PROPER}")
 
 
 def _read(session: Session, body: bytes) -> tuple[list[Row], str]:
@@ -161,6 +168,8 @@ def _read(session: Session, body: bytes) -> tuple[list[Row], str]:
         row, name, was = each
         if not (0 <= row < len(session.ids) and all(part == "" or is_name(part) for part in (name, was))):
             raise ValueError("a row is not there, or a class has no proper name")
+        if said["source"] != UNDO:  # which may bring back what an older cryoreg let pass
+            _require_class(name)
         rows.append(Row(row, name, was))
     if len({each.row for each in rows}) < len(rows):
         raise ValueError("a row is there twice")

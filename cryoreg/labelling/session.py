@@ -13,6 +13,7 @@ import numpy as np
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.rows_of_lists import RowsTold, check_rows, goes_by_rows, list_of, rows_of
+from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import DataError
 from cryoreg.files import readable
 from cryoreg.labelling.classifier import unit_length
@@ -29,6 +30,8 @@ _UNDONE = 100
 """Actions that can be taken back after a page was opened anew."""
 LONGEST = 60
 """Characters of a class's name."""
+PROPER = "take up to 60 letters, without blanks at the ends, and no word that stands for no class, as none and NA do"
+"""What can be a class."""
 
 
 class Row(NamedTuple):
@@ -161,8 +164,13 @@ def said_by(dataset: Subtomograms) -> dict[int, str]:
 
 
 def is_name(name: object) -> bool:
-    """Tell whether a text can be the name of a class."""
+    """Tell whether a text can be a name: of somebody, or of a class."""
     return isinstance(name, str) and 0 < len(name.strip()) == len(name) <= LONGEST and name.isprintable()
+
+
+def is_class(name: object) -> bool:
+    """Tell whether a class may be called so: a name that does not stand for no class in lists, as none and NA do."""
+    return is_name(name) and not names_no_class(str(name))
 
 
 def coded(values: Sequence[str | None]) -> Mapping[str, object]:
