@@ -17,6 +17,8 @@ from cryoreg.errors import CryoregError, RunFolderError
 
 CACHE_VARIABLE = "CRYOREG_CACHE"
 _MOST_SETTINGS = 2**20
+_BEGINNING = 1024
+_OF_NUMBERS = b"0123456789+-.eE \t\r\n"
 _FORMULA = re.compile(r"'*(?:[=+@\t\r]|-(?![\d.]+$))")
 
 
@@ -96,6 +98,15 @@ def require_file(path: str | Path, error: type[CryoregError]) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise error(f"{path}: is a pipe or a device, not a file; give the file itself")
+
+
+def holds_numbers(path: Path) -> bool:
+    """Tell whether a file begins with numbers as text: a list of points (.pt), not a network of that ending."""
+    try:
+        with path.open("rb") as file:
+            return bool(start := file.read(_BEGINNING)) and not start.translate(None, _OF_NUMBERS)
+    except OSError:
+        return False
 
 
 def read_settings(path: Path, error: type[CryoregError]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cryoreg import registry
 from cryoreg.errors import BrokenComponentError, DataError, message_of
-from cryoreg.files import require_file
+from cryoreg.files import holds_numbers, require_file
 from cryoreg.folders import endings
 from cryoreg.registry import Component, group_of
 
@@ -75,7 +75,7 @@ def _check_kind(path: Path) -> None:
 
 def _refuse_runs(path: Path) -> None:
     is_run = (path / "config.toml").is_file() if path.is_dir() else path.suffix.lower() in _RUNS
-    if is_run:
+    if is_run and not holds_numbers(path):
         raise DataError(f"{path}: belongs to a run or a model, not to a data set; `cryoreg inspect` tells what it is")
     if any(path.glob("*/config.toml")):
         raise DataError(f"{path}: holds runs, not a data set; `cryoreg inspect` tells what one of them is")

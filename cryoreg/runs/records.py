@@ -13,7 +13,7 @@ from torch import Tensor
 from cryoreg.config import PROVENANCE_SECTION, STARTED_FROM
 from cryoreg.config.layers import parse_toml
 from cryoreg.errors import CheckpointError
-from cryoreg.files import read_settings, require_file
+from cryoreg.files import holds_numbers, read_settings, require_file
 from cryoreg.kinds import KINDS
 from cryoreg.registry.discovery import canonical_name
 from cryoreg.registry.discovery import packages as installed_packages
@@ -70,10 +70,10 @@ class Record(NamedTuple):
 
 
 def is_record(path: Path) -> bool:
-    """Tell a run directory, a checkpoint or trained weights from data, by their names."""
+    """Tell a run directory, a checkpoint or trained weights from data, by their names; points (.pt) are data."""
     if path.is_dir():
         return any((path / name).is_file() for name in FILES)
-    return path.suffix.lower() in _SUFFIXES or is_lab_checkpoint(path)
+    return path.suffix.lower() in _SUFFIXES or (is_lab_checkpoint(path) and not holds_numbers(path))
 
 
 def read_records(path: Path) -> list[Record]:

@@ -14,6 +14,7 @@ from support.command_line import cli
 from support.mrc_writing import write_mrc
 from support.particle_writing import CORNER, coordinates, model_bytes, write_star
 
+from cryoreg.config.sniffing import choose
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
 from cryoreg.viewing.imod import ImodViewer
@@ -159,6 +160,27 @@ def test_a_mask_in_tiff_says_which_row_is_taken_for_the_first(tmp_path: Path) ->
     kept, said = kept_by(tiff(tmp_path / "mask.tif", HALF.astype("u1")), tmp_path)
     assert kept == [10]
     assert "which is TIFF, is taken for the row at y 0 of" in said
+
+
+# ---- points of model2point ----
+
+
+@pytest.mark.parametrize("before", ["", "1 ", "     1     1  "], ids=["points", "contours", "objects"])
+@pytest.mark.parametrize("ending", ["pt", "point"])
+def test_points_are_no_network(before: str, ending: str, tmp_path: Path) -> None:
+    """Text of model2point may have these endings, as in https://github.com/FrangakisLab/ArtiaX/issues/1."""
+    write_coded(tmp_path / "TS_01.mrc")
+    path = tmp_path / f"TS_01.{ending}"
+    path.write_text(f"{before}  10.50   11.50   12.00\n")
+    assert centres(path) == [(0, (10.0, 11.0, 12.0))]
+    assert "subtomograms 1" in inspected(path)
+    assert choose(path).name == "tomogram"
+
+
+def test_a_network_is_no_list_of_points(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"PK\x03\x04 1 2 3")
+    with pytest.raises(DataError, match="belongs to a run or a model"):
+        choose(tmp_path / "net.pt")
 
 
 # ---- order of axes ----
