@@ -94,6 +94,9 @@ def test_lists_of_two_pixel_sizes_are_merged(tmp_path: Path) -> None:
 
 # ---- rows of a picture ----
 
+PICKED = {"rlnTomoName": "TS_01", "rlnMicrographPixelSize": SIZE, "cryoregTomogramVoxelSize": SIZE}
+"""What else `cryoreg pick` writes, whose rows are those of the file."""
+
 
 def test_rows_of_tiff_are_told(tmp_path: Path) -> None:
     """IMOD and RELION read them from the last: https://github.com/SMLC-NYSBC/TARDIS/issues/89."""
@@ -101,6 +104,9 @@ def test_rows_of_tiff_are_told(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("x,y,z\n10,11,12\n")
     assert centres(tmp_path / "p.csv") == [(0, (10.0, 11.0, 12.0))]
     assert "is TIFF, whose rows are counted from the first along y" in inspected(tmp_path / "p.csv")
+    picked = write_star(tmp_path / "p.star", {"cryoregTomogramFile": "TS_01.tif", **coordinates(AT)} | PICKED)
+    assert centres(picked) == [(0, (10.0, 11.0, 12.0))]
+    assert "is TIFF" not in inspected(picked)
 
 
 @pytest.mark.parametrize("turned", range(2, 9))

@@ -36,7 +36,8 @@ def assumptions(
     """
     frames = together((each.tomogram.path, f"coordinates: {_frame(particles, each, unit_size)}") for each in placed)
     origins = together((each.tomogram.path, note) for each in placed for note in _origin(particles, each))
-    rows = together((each.tomogram.path, _FROM_THE_TOP) for each in placed if each.tomogram.top_first)
+    of_others = particles.carried.files is None  # those that cryoreg picked are in rows as it counts them
+    rows = together((each.tomogram.path, _FROM_THE_TOP) for each in placed if of_others and each.tomogram.top_first)
     corner = [] if unit_size else _corner(particles, placed, places)
     return [*frames, *origins, *rows, *corner, *particles.notes]
 
