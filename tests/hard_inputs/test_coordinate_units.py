@@ -291,3 +291,13 @@ def test_a_box_larger_than_its_tomogram_is_refused(box: int, tmp_path: Path) -> 
     write_coded(tmp_path / "TS_01.mrc")
     with pytest.raises(DataError, match="too small for boxes"):
         TomogramParticles(csv(tmp_path, XYZ), box=box)
+
+
+@pytest.mark.parametrize("size", [4.0, 5.0, 10.0, 20.0])
+def test_points_of_copick_are_in_their_voxel_of_every_binning(size: float, tmp_path: Path) -> None:
+    """They were picked at 10 Å, and are in Å."""
+    write_coded(tmp_path / "TS_01.mrc", voxel_size=size)
+    points = [{"location": {"x": 80, "y": 100, "z": 60}}]
+    content = {"pickable_object_name": "a", "run_name": "TS_01", "voxel_spacing": 10.0, "unit": "angstrom"}
+    (tmp_path / "picks.json").write_text(json.dumps({**content, "points": points}))
+    assert centres(tmp_path / "picks.json") == [(0, (80 / size, 100 / size, 60 / size))]

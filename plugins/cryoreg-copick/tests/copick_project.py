@@ -47,3 +47,23 @@ def write_project(folder: Path) -> Path:
                 matrix[:3, 3] = shift
                 picks.from_numpy(np.array(points) * 10.0 - shift, np.stack([matrix] * len(points)))
     return path
+
+
+SPACINGS = (2.5, 4.0, 5.0, 10.0, 20.0)
+PLACE = (80.0, 100.0, 60.0)
+"""x, y, z in Å: another voxel in a tomogram of each spacing."""
+
+
+def write_binnings(folder: Path) -> Path:
+    """Write a run with a pick and a tomogram of each spacing, whose voxels say x + 100 y + 10000 z of themselves."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.json"
+    storage = {"overlay_root": f"local://{folder}/data", "overlay_fs_args": {"auto_mkdir": True}}
+    objects = [{"name": "ribosome", "is_particle": True, "label": 1, "radius": 60}]
+    path.write_text(json.dumps({"config_type": "filesystem", "pickable_objects": objects} | storage))
+    run = copick.from_file(str(path)).new_run("TS_1")
+    z, y, x = np.indices(SHAPE, dtype=np.float32)
+    for spacing in SPACINGS:
+        run.new_voxel_spacing(spacing).new_tomogram("wbp").from_numpy(x + 100 * y + 10_000 * z, levels=1)
+    run.new_picks("ribosome", session_id="1", user_id="curator").from_numpy(np.array([PLACE]), np.eye(4)[None])
+    return path

@@ -16,7 +16,7 @@ from cryoreg_copick.specs import CopickSpec
 
 copick = pytest.importorskip("copick", reason="needs copick, which is not installed: pip install copick")
 
-from copick_project import ORDER, volume, write_project  # noqa: E402
+from copick_project import ORDER, PLACE, SPACINGS, volume, write_binnings, write_project  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,22 @@ def test_filters(config: Path) -> None:
     assert len(build(config, objects=["ribosome"])) == 4
     assert len(build(config, runs=["TS_2"])) == 2
     assert len(build(config, users=["curator"], sessions=["1"])) == 5
+
+
+@pytest.fixture(scope="module")
+def binnings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_binnings(tmp_path_factory.mktemp("binnings"))
+
+
+@pytest.mark.parametrize("told", [None, 1.05])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_pick_is_in_its_voxel_of_every_binning(binnings: Path, spacing: float, told: float | None) -> None:
+    """Also where another size is told of the voxels: copick places picks by the spacing."""
+    size = None if told is None else told * spacing
+    dataset = build(binnings, box=4, voxel_spacing=spacing, voxel_size=size)
+    x, y, z = (value / spacing for value in PLACE)
+    assert float(dataset[0].volume[0, 2, 2, 2]) == pytest.approx(x + 100 * y + 10_000 * z, rel=1e-6)
+    assert dataset.voxel_size == pytest.approx(size or spacing)
 
 
 def test_rescaling(config: Path) -> None:

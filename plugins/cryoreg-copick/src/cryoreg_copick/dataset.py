@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,21 +38,25 @@ def open_picks(
 ) -> ParticleBoxes:
     """Return the boxes around a project's picks; raise `DataError`, one line, where there are none or none fit.
 
-    ``box`` is in voxels. ``voxel_size`` (Å) replaces what the tomograms say, ``rescale_to`` (Å) is the boxes' own.
+    ``box`` is in voxels. ``voxel_size`` (Å) replaces what the tomograms say, but not the spacing by which copick places
+    picks in them; ``rescale_to`` (Å) is the boxes' own.
     """
     config = os.fspath(root)
     project = open_project(config)
     table = _table(config, project, selection)
+    found = list(_placed(config, project, table, selection, voxel_size))
+    told = np.ones((len(table), 1))
+    for each, factor in found:
+        told[each.rows] = factor  # copick counts by the spacing, whatever size is told
     particles = ParticleList(
         path=config,
-        coordinates=table[["x", "y", "z"]].to_numpy(dtype=np.float64),
+        coordinates=told * table[["x", "y", "z"]].to_numpy(dtype=np.float64),
         unit="angstrom",
         tomograms=list(table["run"]),
         columns=table,
         label="object",
     )
-    placed = list(_placed(config, project, table, selection, voxel_size))
-    boxes = ParticleBoxes(particles, placed, box, rescale_to)
+    boxes = ParticleBoxes(particles, [each for each, _ in found], box, rescale_to)
     boxes.notes = [*boxes.notes, *_together(table)]
     return boxes
 
@@ -96,8 +100,8 @@ def _check_names(config: str, wanted: Sequence[str], known: Iterable[str], what:
 
 def _placed(
     config: str, project: Any, table: pd.DataFrame, selection: Selection, voxel_size: float | None
-) -> Iterable[Placed]:
-    """Yield the tomogram of each run with picks, and the rows of these."""
+) -> Iterator[tuple[Placed, float]]:
+    """Yield the tomogram of each run with picks, the rows of these, and its told voxel size over its spacing."""
     available = {name: _tomograms(project.get_run(name)) for name in dict.fromkeys(table["run"])}
     spacing, kind = _choose(config, available, selection)
     for name, found in available.items():
@@ -105,7 +109,8 @@ def _placed(
         if not match:
             refuse(config, f"has no tomogram '{kind}' at {spacing:g} Å in run '{name}'; leave it out of dataset.runs")
         tomogram = CopickTomogram(config, name, *match[0], voxel_size)
-        yield Placed(tomogram, Described(None), np.flatnonzero(table["run"] == name))
+        rows = np.flatnonzero(table["run"] == name)
+        yield Placed(tomogram, Described(None), rows), (voxel_size or match[0][0]) / match[0][0]
 
 
 def _tomograms(run: Any) -> list[tuple[float, str]]:
