@@ -24,9 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cryoreg.contracts import Subtomograms
 from cryoreg.errors import CryoregError
 from cryoreg.inference.writers import notes_on_files
+from cryoreg.labelling.label_file import UNDO
 from cryoreg.labelling.lists import FORMS, listed
 from cryoreg.labelling.pictures import COLUMNS, LOOKS, TILES
-from cryoreg.labelling.label_file import UNDO
 from cryoreg.labelling.session import JUNK, PROPER, SOURCES, Row, Session, coded, is_class, is_name
 from cryoreg.labelling.teaching import Teacher
 
