@@ -40,6 +40,24 @@ def test_the_later_layer_wins_and_every_value_knows_its_source():
     assert found["encoder.name"] == ("rb3d", "default")
 
 
+@pytest.mark.parametrize("task", ["finetune", "pretrain"])
+@pytest.mark.parametrize(
+    ("layers", "labels", "per_class"),
+    [
+        ([{"labels_per_class": 3}, {"labels": 0.5}], 0.5, None),
+        ([{"labels": 0.5}, {"labels_per_class": 3}], 1.0, 3),
+        ([{"labels": 0.5, "labels_per_class": 3}], 0.5, 3),  # as a run's config has them: the number counts
+        ([{"labels_per_class": 3}, {"labels": 0.5, "labels_per_class": 4}], 0.5, 4),
+        ([{"labels_per_class": 3}, {"epochs": 2}], 1.0, 3),
+    ],
+)
+def test_of_a_fraction_and_a_number_of_labels_the_later_counts(task, layers, labels, per_class):
+    chosen = {"dataset": {"name": "demo"}}
+    given = [Layer(f"layer {number}", {**chosen, "training": each}) for number, each in enumerate(layers)]
+    training = resolve(task, given).training
+    assert (training.labels, training.labels_per_class) == (labels, per_class)
+
+
 def test_choosing_another_component_drops_parameters_of_the_first():
     first = layer("run.toml", dataset={"name": "demo", "snr": 0.3})
     config = resolve("pretrain", [first, layer("--dataset", dataset={"name": "lab", "root": "/x"})])

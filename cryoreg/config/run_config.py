@@ -66,6 +66,8 @@ PROVENANCE_SECTION = "packages"
 STARTED_FROM = "weights"
 """Beside the sections: the package of the registered weights that the run started from."""
 
+_HOW_MANY_LABELS = ("labels", "labels_per_class")
+"""Settings of training, of which the one stands for the other."""
 RUNTIME_KEYS = frozenset(
     f"training.{key}"
     for key in (
@@ -251,8 +253,17 @@ def _merge(task: str, layers: list[Layer]) -> dict[str, Entries]:
             held = merged[section]
             if "name" in entries and held.get("name", (None,))[0] not in (None, entries["name"]):
                 held.clear()
+            if section == "training":
+                _drop_what_is_replaced(entries, held)
             held |= {key: (value, source) for key, value in entries.items()}
     return merged
+
+
+def _drop_what_is_replaced(said: Mapping[str, object], held: Entries) -> None:
+    """Forget a number of labels where a fraction is said later, and the reverse: each stands for the other."""
+    for one, other in (_HOW_MANY_LABELS, _HOW_MANY_LABELS[::-1]):
+        if said.get(one) is not None and other not in said:
+            held.pop(other, None)
 
 
 def _check_task(task: str, found: object, source: str) -> None:
