@@ -76,9 +76,10 @@ def test_the_unit_of_2d_stacks_is_asked_for(config: Path, tmp_path: Path) -> Non
     assert [point[:3] for point in stored(config, "TS_1", "unpicked")] == [(200, 250, 300)]
 
 
-def test_predictions_of_a_project_go_back_into_it(config: Path, tmp_path: Path) -> None:
-    """What the writer says of places is where copick's picks are, translations included."""
-    dataset = CopickSpec(root=config, box=8).build()
+@pytest.mark.parametrize("told", [None, 10.5])
+def test_predictions_of_a_project_go_back_into_it(config: Path, tmp_path: Path, told: float | None) -> None:
+    """What the writer says of places is where copick's picks are, translations included, whatever size is told."""
+    dataset = CopickSpec(root=config, box=8, voxel_size=told).build()
     write = PlacesWriter().prepare(tmp_path / "out.csv", dataset, ["a", "b"])
     predicted = SimpleNamespace(
         ids=dataset.ids, classes=("a", "b"), predictions=[0, 1, 1, 1, 0], confidences=[0.5, 0.6, 0.7, 0.8, 0.9]

@@ -29,6 +29,8 @@ class CopickTomogram(Tomogram):
             refuse(self.path, f"is no volume but has shape {times(array.shape)}; choose another tomogram")
         z, y, x = array.shape
         self.shape = (z, y, x)
+        self.spacing = spacing
+        """Å, by which copick places picks."""
         self.voxel_size = voxel_size or spacing
 
     def _array(self) -> Any:

@@ -27,26 +27,30 @@ class PlacesWriter(Writer):
         self, output: Path, dataset: Subtomograms, classes: Sequence[str]
     ) -> Callable[[Predictions], str | bytes]:
         """Raise `DataError` where the data are not cut from tomograms of a known voxel size."""
-        places = _places(dataset)
-        origins = [dataset.origin(index) for index in range(len(dataset))]
-        sizes = [origin.voxel_size if origin else None for origin in origins]
-        if places is None or not all(sizes) or not all(dataset.groups):
+        boxes = _boxes(dataset)
+        sizes = [] if boxes is None else [_spacing(boxes.tomograms[number]) for number in boxes.which]
+        if boxes is None or not all(sizes) or not all(dataset.groups):
             raise DataError(f"{output}: the data are not cut from tomograms of a known voxel size; write CSV or STAR")
         rows = {
-            name: (group, *(f"{value * (size or 0.0):.3f}" for value in place))
-            for name, group, place, size in zip(dataset.ids, dataset.groups, places.tolist(), sizes, strict=True)
+            name: (group, *(f"{value * size:.3f}" for value in place))
+            for name, group, place, size in zip(dataset.ids, dataset.groups, boxes.places.tolist(), sizes, strict=True)
         }
         return lambda predictions: _table(predictions, rows)
 
 
-def _places(dataset: object) -> Any:
-    """Return x, y, z of each in voxels of its tomogram, (N, 3); None of volumes that were cut out elsewhere.
+def _boxes(dataset: object) -> Any:
+    """Return what cuts boxes out of tomograms, and knows their places; None of volumes that were cut out elsewhere.
 
     These know no more than ``positions``, which may be in any unit.
     """
     while dataset is not None and not hasattr(dataset, "places"):
         dataset = getattr(dataset, "dataset", None)
-    return getattr(dataset, "places", None)
+    return dataset
+
+
+def _spacing(tomogram: Any) -> Any:
+    """Return the Å by which copick places picks in a tomogram, whatever voxel size is told; of others, that."""
+    return getattr(tomogram, "spacing", tomogram.voxel_size)
 
 
 def _table(predictions: Predictions, rows: dict[str, tuple[str | None, ...]]) -> str:
