@@ -137,9 +137,12 @@ def test_bad_configurations(content: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_picks_outside_are_refused(config: Path) -> None:
-    with pytest.raises(DataError, match=r"particles outside their tomograms, the first in row"):
-        build(config, voxel_size=2.0)
+def test_picks_outside_are_refused(tmp_path: Path) -> None:
+    config = write_project(tmp_path)
+    picks = copick.from_file(str(config)).get_run("TS_1").new_picks("ribosome", session_id="8", user_id="far")
+    picks.from_numpy(np.array([[50.0, 50.0, 9990.0]]), np.eye(4)[None])
+    with pytest.raises(DataError, match=r"1 of \d+ particles outside their tomograms, the first in row"):
+        build(config)
 
 
 def test_two_kinds_of_tomograms_must_be_told_apart(config: Path) -> None:
