@@ -150,6 +150,21 @@ def test_copies_across_splits_are_told(tuned, source, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_umap")
+def test_figures_of_data_that_changed_since_the_run_are_not_called_held_out(tmp_path):
+    root = write_classes(tmp_path / "mrc", classes=2, per_class=10)
+    dataset = {"name": "mrc_folder", "root": root}
+    cryoreg.finetune(tmp_path / "run", encoder=ENCODER, dataset=dataset, epochs=1, pretrained="scratch", **FAST)
+    moved = sorted((root / "class0").iterdir())[0]
+    moved.rename(root / "class1" / f"moved{moved.suffix}")
+    trained = Trained.classifier(tmp_path / "run")
+    found = gather(trained, see(trained, 100), 100)
+    assert found.verdict.answer == "not yet"
+    assert any("of the 20 that have a label, which it has learnt from" in line for line in found.verdict.sentences)
+    changed = "its data or their labels have changed since the run, so nobody can tell what the network has seen of them"
+    assert changed in found.warnings
+
+
 def test_a_pretraining_run_has_a_report_beside_it(pretrained, monkeypatch):
     monkeypatch.setattr("cryoreg.analysis.report.contents.compare_networks", refuse)
     for _ in range(2):  # what is derived may be replaced

@@ -142,7 +142,7 @@ def gather(
     progress = Course({}, {}) if alone else course(trained.path.parent)
     clusters = None if ask_clusters is None else _clusters(trained, ask_clusters(), samples.tolist())
     neighbours, shares = ask_neighbours(), _shares(shown, clusters)
-    biased = wariness.of_data(trained, parts, name, limit, alone)
+    biased = wariness.of_data(trained, parts, measured.own, limit, alone)
     probes = probes_of(progress, parts)
     stability = None if clusters is None else (len(clusters.found.sizes), clusters.found.stability)
     if trained.classifies:

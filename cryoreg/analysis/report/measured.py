@@ -27,6 +27,8 @@ class Measured(NamedTuple):
     """The part of each subtomogram of the data set; None where the run did not split it."""
     held: HeldOut | None
     """What the folds of a cross-validation say of what they were not shown."""
+    own: bool
+    """Whether the data are those of the run, though their labels may have changed since."""
 
     def embed(self, trained: Trained, shown: NDArray[np.int64]) -> tuple[Embedding, Embedding]:
         """Embed what is measured and what is shown, once, and return both.
@@ -50,7 +52,7 @@ class Measured(NamedTuple):
     @property
     def learnt_from(self) -> bool:
         """Whether the network has learnt from it, or was chosen by it."""
-        return self.part in ("train", "val") or (self.part == "all" and self.parts is not None)
+        return self.part in ("train", "val") or (self.part == "all" and self.own)
 
 
 class Seen(NamedTuple):
@@ -86,9 +88,10 @@ def measured_of(trained: Trained, part: Part | None = None) -> Measured:
     """Return what figures are of: ``part``; None: what the run was not shown, or all of other data."""
     parts, held = parts_of(trained), _held_out(trained, part)
     if held is not None:
-        return Measured(CROSS_VALIDATED, held.samples, parts, held)
+        return Measured(CROSS_VALIDATED, held.samples, parts, held, own=True)
     known: Part = part or ("test" if parts is not None and "test" in parts else "all")
-    return Measured(known, samples_of(trained, known), parts, None)
+    own = parts is not None or trained.config.to_dict()["dataset"] == trained.card["config"]["dataset"]
+    return Measured(known, samples_of(trained, known), parts, None, own)
 
 
 def _held_out(trained: Trained, part: Part | None) -> HeldOut | None:

@@ -89,11 +89,11 @@ def of_classifier(
 def _of_figures(evaluation: Evaluation, wary: bool, held_out: bool) -> Iterator[Word]:
     right, counts = evaluation.proportion, evaluation.confusion.sum(1)
     said = f"{100 * right.value:.0f} % ({right.interval})"
+    shown = "which it was not shown" if held_out else "which it has learnt from, or was chosen by"
     ways = {
         CROSS_VALIDATED: f"cross-validated {said} of {right.total}",
-        "all": f"right on {said} of the {right.total} that have a label",
+        "all": f"right on {said} of the {right.total} that have a label" + (f", {shown}" if not held_out else ""),
     }
-    shown = "which it was not shown" if held_out else "which it has learnt from, or was chosen by"
     text = ways.get(evaluation.part, f"right on {said} of {right.total} {evaluation.part} subtomograms, {shown}")
     yield Word(text, "not yet" if not held_out else "with care" if right.interval.width > WIDE or wary else "yes")
     largest = counts.max() / counts.sum()

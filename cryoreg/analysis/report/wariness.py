@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryoreg.analysis.report.verdict import WIDE
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
+from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import Split
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
@@ -24,11 +25,12 @@ def of_figures(evaluation: Evaluation | None, part: str) -> list[str]:
     return [f"they are few: accuracy {counted} {evaluation.proportion.said_of('subtomograms')}"]
 
 
-def of_data(trained: Trained, parts: NDArray[np.object_] | None, part: str, limit: int, alone: bool) -> list[str]:
-    """Return what makes figures look better than they are."""
+def of_data(trained: Trained, parts: NDArray[np.object_] | None, own: bool, limit: int, alone: bool) -> list[str]:
+    """Return what makes figures look better than they are; ``own``: the data are those of the run."""
     if parts is None:
-        unknown = "the run did not split these data, so nobody can tell what the network has seen of them"
-        return [] if alone else [unknown]
+        changed = own and fingerprint(trained.dataset) != trained.card["data"]
+        why = "its data or their labels have changed since the run" if changed else "the run did not split these data"
+        return [] if alone else [f"{why}, so nobody can tell what the network has seen of them"]
     return [
         *filter(None, [divide(trained.dataset, trained.config.split).warning]),
         *copies_across(trained, parts, limit),
