@@ -161,7 +161,9 @@ def test_figures_of_data_that_changed_since_the_run_are_not_called_held_out(tmp_
     found = gather(trained, see(trained, 100), 100)
     assert found.verdict.answer == "not yet"
     assert any("of the 20 that have a label, which it has learnt from" in line for line in found.verdict.sentences)
-    changed = "its data or their labels have changed since the run, so nobody can tell what the network has seen of them"
+    changed = (
+        "its data or their labels have changed since the run, so nobody can tell what the network has seen of them"
+    )
     assert changed in found.warnings
 
 
