@@ -102,6 +102,8 @@ def require_file(path: str | Path, error: type[CryoregError]) -> None:
 
 def holds_numbers(path: Path) -> bool:
     """Tell whether a file begins with numbers as text: a list of points (.pt), not a network of that ending."""
+    if not path.is_file():  # a pipe would have one wait
+        return False
     try:
         with path.open("rb") as file:
             return bool(start := file.read(_BEGINNING)) and not start.translate(None, _OF_NUMBERS)

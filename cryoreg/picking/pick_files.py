@@ -73,7 +73,7 @@ class Picked(NamedTuple):
 
     def columns(self) -> dict[str, list[object]]:
         """Return the table of all picks, as the CSV file has it."""
-        return {name: column.tolist() for name, column in table(self.picks).items()}
+        return {name: column.tolist() for name, column in table(self.picks, self.csv.parent).items()}
 
 
 def run_pick(paths: Sequence[Path], settings: PickSettings, outputs: Outputs, told: Told = NOTHING) -> Picked:

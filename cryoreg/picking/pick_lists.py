@@ -71,9 +71,8 @@ def write_lists(
     listed = particles(found).assign(**of_tomograms(found, star.parent), **known)
     blocks = {relion.OPTICS: optics(found), "particles": listed}
     write_text(star, "".join(star_table(name, block.to_dict("list")) for name, block in blocks.items()))
-    files = [cell(_in_text(picks.path, csv.parent)) for picks in found]
-    known = {"tomogram": _spread(found, files), **{carried.IN_TEXT[column]: value for column, value in known.items()}}
-    write_text(csv, table(found).assign(**known).to_csv(index=False, lineterminator="\n"))
+    rows = table(found, csv.parent).assign(**{carried.IN_TEXT[column]: value for column, value in known.items()})
+    write_text(csv, rows.assign(tomogram=rows["tomogram"].map(cell)).to_csv(index=False, lineterminator="\n"))
 
 
 def _in_text(path: Path, folder: Path) -> str:
@@ -102,7 +101,7 @@ def optics(found: Sequence[Picks]) -> pd.DataFrame:
 
 def particles(found: Sequence[Picks]) -> pd.DataFrame:
     """Return RELION's columns of all picks."""
-    rows = table(found)
+    rows = _columns(found)
     sizes = _voxel_sizes(found)
     groups = [[sizes.index(picks.voxel_size) + 1] * len(picks.positions) for picks in found]
     return pd.DataFrame(
@@ -135,11 +134,17 @@ def _contrast(picks: Picks) -> str | None:
     return picks.verdict.contrast if picks.verdict.decided else None
 
 
-def table(found: Sequence[Picks]) -> pd.DataFrame:
+def table(found: Sequence[Picks], folder: Path) -> pd.DataFrame:
     """Return our own columns of all picks: tomogram, x, y, z (voxels), score, dog, cc, voxel_size (Å), contrast.
 
-    Masks that mark add distance_NAME (Å, negative inside) and within_NAME.
+    Tomograms are named for a table in ``folder``. Masks that mark add distance_NAME (Å, negative inside) and
+    within_NAME.
     """
+    names = [_in_text(picks.path, folder) for picks in found]
+    return _columns(found).assign(tomogram=_spread(found, names))
+
+
+def _columns(found: Sequence[Picks]) -> pd.DataFrame:
     return pd.concat([_rows(picks) for picks in found], ignore_index=True).assign(**_marks(found))
 
 
