@@ -13,6 +13,8 @@ from support.particle_writing import (
     CORNER,
     PEET_HEADER,
     XYZ,
+    cbox,
+    coords,
     eman2,
     emclarity,
     imod,
@@ -111,6 +113,22 @@ def test_models_that_are_refused(tmp_path: Path) -> None:
     text = imod_points(tmp_path)
     text.write_text("1 2\n")
     refused(text, "has 2 values in its first line, not the 3, 4 or 5 of model2point")
+
+
+def test_boxes_of_crYOLO_that_are_refused(tmp_path: Path) -> None:
+    path = cbox(tmp_path)
+    whole = path.read_text()
+    path.write_text(whole.replace("_Width", "_Breadth"))
+    refused(path, "has no column Width, without which the middle of a box is not known")
+    path.write_text(re.sub(r"^(\S+\t\S+\t)\S+\t", "\\1<NA>\t", whole, flags=re.MULTILINE))
+    refused(path, "has boxes in 2D images")
+    path.write_text("10 20 30 30 0.5\n")  # of before crYOLO 1.8
+    refused(path, "holds no STAR table")
+    text = coords(tmp_path)
+    text.write_text("350\n420\n")  # emClarity's recon.coords
+    refused(text, "has 1 values in its first line, not x, y and z")
+    text.write_text("10 20 30\n40 50 ?\n")
+    refused(text, "line 2 has no numbers for x and y and z")
 
 
 def test_boxes_of_eman2_that_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from cryoreg.picking.settings import PickSettings
 UNITS = {"relion5": "centred", "csv_angstrom": "angstrom", "copick": "angstrom", "eman2": "middle"}
 NAMES = {"relion3": "tomograms/TS_01.mrc", "warp": "TS_01.tomostar", "csv": "TS_01.mrc", "dynamo": "1"}
 NAMES |= dict.fromkeys(("stopgap", "em_motive_list", "cryocat"), "1") | {"pytom": "tomograms/TS_01.em"}
-UNNAMED = ("csv_spaces", "csv_angstrom", "ndjson", "imod", "imod_points", "peet")
+UNNAMED = ("csv_spaces", "csv_angstrom", "ndjson", "imod", "imod_points", "peet", "cbox", "coords")
 SIZES = {"relion4": 2.5, "relion5": 2.5, "warp": 10.0, "csv_voxel_size": 5.0, "imod": 10.0, "eman2": 2.5}
 
 

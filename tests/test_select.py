@@ -179,6 +179,8 @@ UNSIZED = (
     "emclarity",
     "pytom",
     "imod_points",
+    "cbox",
+    "coords",
 )
 """Formats that do not say in what coordinates are; optics groups of relion31 tell of images alone."""
 

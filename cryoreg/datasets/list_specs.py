@@ -104,9 +104,9 @@ class TomogramSpec(FileDatasetSpec):
     """Boxes cut on the fly from tomograms at the coordinates of a particle list.
 
     The list is a STAR file, a Dynamo table (.tbl), CSV, copick-style points (.ndjson, .json) or one of STOPGAP, TOM and
-    AV3, IMOD, PEET, emClarity, PyTom or EMAN2; tomograms are MRC, OME-Zarr or TIFF stacks. Boxes that reach beyond a
-    tomogram repeat its outermost voxels, and are counted. Centred coordinates of RELION 5 are understood: pixel = Å /
-    pixel size of the tilt series + size / 2, both unbinned, then over the binning.
+    AV3, IMOD, PEET, emClarity, PyTom, EMAN2, crYOLO or TomoTwin; tomograms are MRC, OME-Zarr or TIFF stacks. Boxes that
+    reach beyond a tomogram repeat its outermost voxels, and are counted. Centred coordinates of RELION 5 are
+    understood: pixel = Å / pixel size of the tilt series + size / 2, both unbinned, then over the binning.
     """
 
     file_facts: ClassVar[tuple[str, ...]] = (*FileDatasetSpec.file_facts, "tomograms")

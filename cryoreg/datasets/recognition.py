@@ -14,7 +14,7 @@ from cryoreg.folders import ending, endings, files_below
 
 STACKS = (".mrcs", ".st")
 VOLUMES = (".mrc", ".rec", ".map")
-_LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl")
+_LISTS = (".tbl", ".csv", ".tsv", ".ndjson", ".jsonl", ".cbox", ".coords")
 """What lists are called that may be nothing else; others are lists where they are given themselves."""
 _EMAN2, _IMAGE_LIST = ".hdf", ".lst"
 _ZARR = (".zattrs", ".zgroup", "zarr.json")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.star_blocks import scan
+from cryoreg.datasets.io.star_blocks import StarBlock, scan
 from cryoreg.datasets.io.star_text import BLANKS, is_plain, quoted, spans
 from cryoreg.datasets.io.text_tables import locate_rows
+from cryoreg.datasets.particles.cryolo import CORNER
 from cryoreg.errors import DataError
 
 _PARTICLE = re.compile(r"(<Particle\b.*?</Particle\s*>\s*)", re.DOTALL)
@@ -53,10 +54,20 @@ class ParticleText(NamedTuple):
         blocks = scan(path, lines)
         if any(relion.lists_particles(block.items) for block in blocks):
             raise DataError(f"{path}: lists a particle without a table (loop_), which can take no column; write CSV")
-        found = [block for block in blocks if block.rows and relion.lists_particles(block.labels)]
+        return cls._of_blocks(path, lines, [block for block in blocks if relion.lists_particles(block.labels)])
+
+    @classmethod
+    def cbox(cls, path: str) -> Self:
+        """Read boxes of crYOLO, a table of a STAR file."""
+        lines = _read(path)
+        return cls._of_blocks(path, lines, [block for block in scan(path, lines) if CORNER[0] in block.labels])
+
+    @classmethod
+    def _of_blocks(cls, path: str, lines: Sequence[str], blocks: Sequence[StarBlock]) -> Self:
+        found = [Listing(block.labels, block.rows) for block in blocks if block.rows]
         if not found:
             raise DataError(f"{path}: lists no particles any more; restore it, or write CSV")
-        return cls(path, lines, [Listing(block.labels, block.rows) for block in found])
+        return cls(path, lines, found)
 
     @classmethod
     def dynamo(cls, path: str) -> Self:

@@ -45,11 +45,13 @@ SCORES = (*CONFIDENCE, relion.PICK_SCORE, "score", "cc", "column10")
 """Columns that say which of two particles is the better one; the last is Dynamo's correlation."""
 IDS = ("id", relion.IMAGE)
 TEXTS = (".csv", ".tsv", ".txt")
-SUFFIXES = (".star", ".tbl", *TEXTS, ".xml", ".pt", ".point")
+SUFFIXES = (".star", ".tbl", *TEXTS, ".xml", ".pt", ".point", ".cbox", ".coords")
 _TEXT_OF: Mapping[Kind | None, Callable[[str], ParticleText]] = {
     "emclarity": ParticleText.dynamo,
     "points": ParticleText.dynamo,
+    "coords": ParticleText.dynamo,
     "pytom": ParticleText.pytom,
+    "cbox": ParticleText.cbox,
 }
 """The text of lists whose rows stay as they are."""
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from cryoreg.datasets.tomograms.masks import Marks, Where, masks_for
 from cryoreg.inference.particle_text import ParticleText
 from cryoreg.selection.listed import TEXTS
 
-_FIXED: Mapping[Kind | None, str] = {kind: WORDS[kind] for kind in ("emclarity", "points", "pytom")}
+_FIXED: Mapping[Kind | None, str] = {kind: WORDS[kind] for kind in ("emclarity", "points", "coords", "pytom")}
 """Lists without names of columns."""
 _REMARK = re.compile(r"(?<!\S)#.*")
 

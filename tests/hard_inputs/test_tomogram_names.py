@@ -297,3 +297,21 @@ def test_zarr_images_have_names_too(tmp_path: Path) -> None:
         write_ome_zarr(tmp_path / f"{name}.ome.zarr", {10.0: coded(number)})
     path = star(tmp_path, [(10, 11, 12, "Position_1"), (14, 15, 16, "Position_1_2")])
     assert centres(path) == [(0, (10, 11, 12)), (1, (14, 15, 16))]
+
+
+def test_a_list_that_names_no_tomogram_means_that_which_it_is_called(tmp_path: Path) -> None:
+    """As crYOLO's lists are, and the models of IMOD; with one tomogram of another name there, a note asks."""
+    for number in (1, 2, 3):
+        write_coded(tmp_path / f"TS_0{number}_10.00Apx.mrc", number)
+    path = tmp_path / "TS_02.coords"
+    path.write_text("20 11 12\n21 9 10\n")
+    assert centres(path) == [(2, (20.0, 11.0, 12.0)), (2, (21.0, 9.0, 10.0))]
+    assert not [note for note in TomogramSpec(root=path, box=4).build().notes if "is it of this one" in note]
+    picks = path.rename(tmp_path / "TS_04.coords")
+    with pytest.raises(DataError, match=r"does not name its tomograms, and .* holds 3"):
+        centres(picks)
+    for number in (2, 3):
+        (tmp_path / f"TS_0{number}_10.00Apx.mrc").unlink()
+    assert centres(picks)[0] == (1, (20.0, 11.0, 12.0))
+    notes = TomogramSpec(root=picks, box=4).build().notes
+    assert [note for note in notes if "TS_01_10.00Apx.mrc: is the only one there for TS_04.coords" in note]

@@ -283,9 +283,29 @@ def eman2(folder: Path) -> Path:
     return folder / "TS_01_info.json"
 
 
+def cbox(folder: Path) -> Path:
+    """Corners of boxes in x and y, their middle in z, and the slices that were looked at."""
+    boxes = np.concatenate([XYZ - [5.5, 5.5, 0], np.full((len(XYZ), 3), 11.0)], axis=1)
+    names = ["CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height", "Depth"]
+    table = pd.DataFrame(boxes, columns=names).assign(EstWidth="<NA>", Confidence=0.5)
+    blocks = {
+        "global": {"cbox_format_version": "1.0"},
+        "cryolo": table,
+        "cryolo_include": pd.DataFrame({"slice_index": sorted({*XYZ[:, 2]})}),
+    }
+    starfile.write(blocks, folder / "list.star")
+    return (folder / "list.star").rename(folder / "list.cbox")
+
+
+def coords(folder: Path) -> Path:
+    np.savetxt(folder / "list.coords", XYZ, fmt="%.2f")
+    return folder / "list.coords"
+
+
 FORMATS = {
     f.__name__: f
     for f in (relion3, relion31, relion4, relion5, warp, dynamo, csv, csv_spaces, csv_angstrom, csv_voxel_size, ndjson)
 } | {
-    f.__name__: f for f in (copick, stopgap, em_motive_list, cryocat, imod, imod_points, peet, emclarity, pytom, eman2)
+    f.__name__: f
+    for f in (copick, stopgap, em_motive_list, cryocat, imod, imod_points, peet, emclarity, pytom, eman2, cbox, coords)
 }

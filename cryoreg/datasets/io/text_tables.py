@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.text_files import read_text_lines
@@ -79,6 +80,33 @@ def blank_separated(lines: Sequence[str]) -> Iterator[Row]:
         values = re.sub(r"(?<!\S)#.*", "", line).split()
         if values:
             yield number, values
+
+
+def read_values(path: str, what: str) -> pd.DataFrame:
+    """Return the cells, as text, of a table without a header, between blanks; its index has the numbers of the lines.
+
+    Raises `DataError` where there is no row, or where rows have more or fewer values than the first.
+    """
+    rows = list(blank_separated(read_text_lines(path, what)))
+    if not rows:
+        refuse(path, "lists no particles; check how it was written")
+    width = len(rows[0][1])
+    for line, values in rows:
+        if len(values) != width:
+            refuse(path, f"line {line} has {len(values)} values where the first has {width}; mend it")
+    return pd.DataFrame([values for _, values in rows], index=[line for line, _ in rows])
+
+
+def with_numbers(path: str, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return a table of `read_values` with some columns as finite numbers, and its rows counted from 0.
+
+    Raises `DataError`, with the line, where a cell of these is none.
+    """
+    found = table[[*names]].apply(pd.to_numeric, errors="coerce")
+    bad = ~np.isfinite(found.to_numpy(np.float64)).all(axis=1)
+    if bad.any():
+        refuse(path, f"line {table.index[bad][0]} has no numbers for {' and '.join(names)}; mend it")
+    return table.assign(**{name: found[name] for name in names}).reset_index(drop=True)
 
 
 def _rows(lines: Sequence[str]) -> Iterator[Row]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.columns import varied
-from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.text_tables import blank_separated
+from cryoreg.datasets.io.text_tables import read_values, with_numbers
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.particle_list import ParticleList
-from cryoreg.datasets.particles.sniffing import EMCLARITY_COLUMNS
 
 _NAMES = {1: "cc", 2: "binning", 4: "particle", 11: "x", 12: "y", 13: "z", 26: "class"}
 _IGNORED = -9999
@@ -47,15 +44,6 @@ def read_emclarity(path: str) -> ParticleList:
 
 
 def _table(path: str) -> pd.DataFrame:
-    rows = list(blank_separated(read_text_lines(path, "an emClarity table")))
-    width = len(rows[0][1])
-    for line, values in rows:
-        if len(values) != width:
-            refuse(path, f"line {line} has {len(values)} values where the first has {width}; mend it")
-    columns = [_NAMES.get(number, f"column{number}") for number in range(1, EMCLARITY_COLUMNS + 1)]
-    columns += [f"column{number}" for number in range(EMCLARITY_COLUMNS + 1, width + 1)]
-    table = pd.DataFrame([values for _, values in rows], columns=columns).apply(pd.to_numeric, errors="coerce")
-    bad = np.flatnonzero(~np.isfinite(table[[*_NAMES.values()]].to_numpy(np.float64)).all(axis=1))
-    if len(bad):
-        refuse(path, f"line {rows[bad[0]][0]} has values that are no numbers; mend it")
-    return table
+    table = read_values(path, "an emClarity table").apply(pd.to_numeric, errors="coerce")
+    table.columns = pd.Index([_NAMES.get(number, f"column{number}") for number in range(1, table.shape[1] + 1)])
+    return with_numbers(path, table, [*_NAMES.values()])

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.imod import read_model
-from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.text_tables import blank_separated
+from cryoreg.datasets.io.text_tables import read_values, with_numbers
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.particle_list import ParticleList
 
@@ -38,21 +37,12 @@ def read_imod(path: str, unit_told: bool = False) -> ParticleList:
 
 def read_points(path: str, unit_told: bool = False) -> ParticleList:
     """Read what model2point writes: x y z in each line, after the numbers of contour, or object and contour."""
-    rows = list(blank_separated(read_text_lines(path, "a list of points")))
-    if not rows:
-        refuse(path, "lists no particles; check how it was written")
-    width = len(rows[0][1])
+    table = read_values(path, "a list of points")
+    width = table.shape[1]
     if width not in _COLUMNS:
         refuse(path, f"has {width} values in its first line, not the 3, 4 or 5 of model2point; write it without others")
-    for line, values in rows:
-        if len(values) != width:
-            refuse(path, f"line {line} has {len(values)} values where the first has {width}; mend it")
-    table = pd.DataFrame([values for _, values in rows], columns=list(_COLUMNS[width]))
-    places = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce")
-    bad = np.flatnonzero(~np.isfinite(places.to_numpy(np.float64)).all(axis=1))
-    if len(bad):
-        refuse(path, f"line {rows[bad[0]][0]} has no numbers for x, y and z; mend it")
-    return _particles(path, table.assign(**{axis: places[axis] for axis in "xyz"}), None)
+    table.columns = pd.Index(_COLUMNS[width])
+    return _particles(path, with_numbers(path, table, ["x", "y", "z"]), None)
 
 
 def _particles(path: str, table: pd.DataFrame, size: float | None) -> ParticleList:

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryoreg.datasets.io.volume_files import guarded, refuse
 from cryoreg.datasets.particles.copick import read_json, read_ndjson
 from cryoreg.datasets.particles.cryocat import read_cryocat
+from cryoreg.datasets.particles.cryolo import read_cbox, read_coords
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.eman2 import read_boxes
 from cryoreg.datasets.particles.emclarity import read_emclarity
@@ -48,6 +49,8 @@ def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleLis
         "points": read_points,
         "pytom": read_pytom,
         "em": read_em,
+        "cbox": read_cbox,
+        "coords": read_coords,
     }
     name = os.fspath(path)
     kind = kind_of_list(name) or SUFFIXES.get(ending(name))

@@ -25,6 +25,8 @@ Kind = Literal[
     "points",
     "pytom",
     "em",
+    "cbox",
+    "coords",
 ]
 WORDS: dict[Kind, str] = {
     "peet": "a PEET motive list",
@@ -36,6 +38,8 @@ WORDS: dict[Kind, str] = {
     "em": "a motive list in EM format (TOM, AV3, novaSTA)",
     "eman2": "boxes of EMAN2",
     "copick": "points (.json)",
+    "cbox": "boxes of crYOLO or TomoTwin",
+    "coords": "coordinates (.coords), as crYOLO and TomoTwin write them",
 }
 """What kinds are called; others are known by the ending of their name."""
 SUFFIXES: dict[str, Kind] = {
@@ -48,6 +52,8 @@ SUFFIXES: dict[str, Kind] = {
     **dict.fromkeys((".pt", ".point"), "points"),
     ".xml": "pytom",
     ".em": "em",
+    ".cbox": "cbox",
+    ".coords": "coords",
 }
 """What a list's name ends with."""
 EMCLARITY_COLUMNS = 26

@@ -134,7 +134,7 @@ class _Search:
                 self._refuse(name, matches, list(files))
         self.guesses = {name: guess for name, match in matches.found.items() if (guess := guess_of(name, match))}
         paths |= {name: files[match.file] for name, match in matches.found.items()}
-        return {name: self._single(files) if name is None else paths[name] for name in names}
+        return {name: self._of_no_name(files) if name is None else paths[name] for name in names}
 
     def _path_of(self, name: str | None) -> str | None:
         """Return the file of a name that is a path, below the folder that the user gives or above the list; or None."""
@@ -156,14 +156,23 @@ class _Search:
         located = [path for file in self._index.values() if (path := self._located(file))]
         return {os.path.basename(path): path for path in located}
 
-    def _single(self, files: Mapping[str, str]) -> str:
-        if len(files) != 1:
+    def _of_no_name(self, files: Mapping[str, str]) -> str:
+        """Return the file of particles whose tomogram is not named: that which the list is called, else the only one.
+
+        It is a guess where the list is called as another tomogram may be.
+        """
+        own = Path(self._list).stem
+        match = match_names([own], list(files)).found.get(own)
+        if match is None and len(files) != 1:
             refuse(
                 self._list,
                 f"does not name its tomograms, and {self._place} holds {len(files)}; "
                 "say --set dataset.tomograms=<file>",
             )
-        return next(iter(files.values()))
+        guess = guess_of(own, match) if match else _of_another_name(self._list)
+        if guess:
+            self.guesses = {**self.guesses, None: guess}
+        return files[match.file] if match else next(iter(files.values()))
 
     def _refuse(self, name: str, matches: Matches, files: Sequence[str]) -> NoReturn:
         """Say why a name means no file, or which others it may mean."""
@@ -193,6 +202,13 @@ class _Search:
             f"names the tomogram '{name}', which is not in {self._place} ({have}); "
             "say --set dataset.tomograms=<folder>",
         )
+
+
+def _of_another_name(list_path: str) -> str | None:
+    """Say of the only tomogram that a list, which names none, is not called as it is, but perhaps as another one."""
+    name = os.path.basename(list_path)
+    numbered = any(map(str.isdigit, name))
+    return f"is the only one there for {name}, which names no tomogram: is it of this one?" if numbered else None
 
 
 def _below(path: str, folder: Path) -> bool:
