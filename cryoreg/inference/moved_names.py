@@ -113,10 +113,20 @@ def _on_tomograms(path: str, tomograms: Names, output: Path) -> list[str]:
     names = list(dict.fromkeys(tomograms))
     for name, before in files_of(path, names).items():
         after = files_of(str(output), [name])[name] if before else None
-        found = _found(path, f"the tomogram '{name}'" if name else "a tomogram", before, after, output)
+        found = _found(path, f"the tomogram '{name}'", before, after, output) if name else None
+        if before and name is None:
+            found = _of_no_name(path, before, after, output)
         if found is not None:
             return [found]
     return []
+
+
+def _of_no_name(path: str, before: str, after: str | None, output: Path) -> str | None:
+    """Do the same with the tomogram of a list that names none, which is the one it is called as, or the only one."""
+    if after and not os.path.samefile(before, after):
+        refuse(path, f"names no tomogram and is of {before}, but {output} would be of {after}; call it otherwise")
+    taken = f"note: {path} names no tomogram and is of {before}, which nothing says of {output}"
+    return None if after else f"{taken}: say --tomograms {before} when you use it"
 
 
 def _found(path: str, what: str, before: str | None, after: str | None, output: Path) -> str | None:

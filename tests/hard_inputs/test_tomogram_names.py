@@ -13,6 +13,7 @@ from support.tomograms import write_ome_zarr
 from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.tomograms.matching import bare, match_names
 from cryoreg.errors import DataError
+from cryoreg.selection.listed import Listed
 
 NONE, UNCLEAR = "none", "unclear"
 MEANT = {
@@ -307,6 +308,12 @@ def test_a_list_that_names_no_tomogram_means_that_which_it_is_called(tmp_path: P
     path.write_text("20 11 12\n21 9 10\n")
     assert centres(path) == [(2, (20.0, 11.0, 12.0)), (2, (21.0, 9.0, 10.0))]
     assert not [note for note in TomogramSpec(root=path, box=4).build().notes if "is it of this one" in note]
+    [note] = Listed.read(str(path)).notes_on_moved(tmp_path / "best.coords")
+    assert f"is of {tmp_path / 'TS_02_10.00Apx.mrc'}, which nothing says of {tmp_path / 'best.coords'}" in note
+    with pytest.raises(
+        DataError, match=r"TS_02\.coords: names no tomogram and is of .*TS_02.*, but .* would be of .*TS_03"
+    ):
+        Listed.read(str(path)).notes_on_moved(tmp_path / "TS_03.coords")
     picks = path.rename(tmp_path / "TS_04.coords")
     with pytest.raises(DataError, match=r"does not name its tomograms, and .* holds 3"):
         centres(picks)
