@@ -112,10 +112,11 @@ def _file_names(table: pd.DataFrame, column: str) -> Iterator[str]:
 def _on_tomograms(path: str, tomograms: Names, output: Path) -> list[str]:
     names = list(dict.fromkeys(tomograms))
     for name, before in files_of(path, names).items():
-        after = files_of(str(output), [name])[name] if before else None
-        found = _found(path, f"the tomogram '{name}'", before, after, output) if name else None
-        if before and name is None:
-            found = _of_no_name(path, before, after, output)
+        if before is None:
+            continue
+        after = files_of(str(output), [name])[name]
+        what = f"the tomogram '{name}'"
+        found = _found(path, what, before, after, output) if name else _of_no_name(path, before, after, output)
         if found is not None:
             return [found]
     return []
