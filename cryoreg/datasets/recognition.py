@@ -242,11 +242,13 @@ def image_column(path: Path) -> str | None:
 
 def particle_list(path: Path) -> str | None:
     """Say by what a path is a list of particles with coordinates."""
-    if path.is_dir():
-        _refuse_list_inside(path)
-        return None
-    from cryoreg.datasets.particles.sniffing import kind_of_list, words_of
+    from cryoreg.datasets.particles.sniffing import kind_of_list, lists_in, words_of
 
+    if path.is_dir():
+        lists = lists_in(path)
+        if not lists:
+            _refuse_list_inside(path)
+        return f"{len(lists)} particle lists ({ending(lists[0].name)})" if lists else None
     if ending(path.name) == ".star":
         return None if tilt_stacks(path) else _coordinates(path)
     kind = kind_of_list(path) if path.is_file() else None
@@ -257,8 +259,8 @@ def _refuse_list_inside(folder: Path) -> None:
     found = next((file for file in files_below(folder) if ending(file.name) in (*_LISTS, ".star", ".json")), None)
     if found is not None:
         raise DataError(
-            f"{folder}: no reader fits a folder with the particle list {found.name}, which is to be given itself; "
-            f"say {found}"
+            f"{folder}: no reader fits a folder with the particle list {found.name}; say {found}, or give a folder of "
+            "nothing but lists of one kind, one for each tomogram"
         )
 
 

@@ -14,7 +14,7 @@ from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.particles.sniffing import kind_of_list
+from cryoreg.datasets.particles.sniffing import kind_of_list, lists_in
 from cryoreg.errors import DataError
 
 LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and cryoreg select from FILE"
@@ -37,7 +37,7 @@ def rows_of(path: str | Path) -> str | None:
     """
     try:
         kind = kind_of_list(path) if os.path.isfile(path) else None
-        if kind is None:
+        if kind is None and not (os.path.isdir(path) and lists_in(path)):
             return None
         table = relion_tables.read_particles(path) if kind == "star" else None
         if table is not None and relion.IMAGE in table and not relion.lists_places(table):

@@ -74,17 +74,18 @@ def _check_levels(particles: ParticleList, placed: Sequence[Placed]) -> None:
 
 def _check_image_size(particles: ParticleList, placed: Placed) -> None:
     """Raise `DataError` where particles were picked in a larger volume than the tomogram: binned, or trimmed since."""
-    if particles.image_size is None:
+    if particles.image_sizes is None:
         return
+    made_in = particles.image_sizes[placed.rows[0]]
     unit, size, shape = unit_of(particles, placed), placed.tomogram.voxel_size, placed.tomogram.shape[::-1]
     scale = ratio(unit, size, True) if unit and size else 1.0
-    if (particles.image_size * scale <= np.array(shape) + _ROUNDED).all():
+    if (made_in * scale <= np.array(shape) + _ROUNDED).all():
         return
-    shares = particles.image_size / shape
+    shares = made_in / shape
     binned = size and np.ptp(shares) * max(shape) <= _ROUNDED * shares.mean()
     refuse(
         particles.path,
-        f"was made in a volume of {times([round(edge) for edge in particles.image_size])} voxels (x y z), and "
+        f"was made in a volume of {times([round(edge) for edge in made_in])} voxels (x y z), and "
         f"{placed.tomogram.path} has {times(shape)}; give the one in which it was made, neither trimmed nor turned"
         + (
             f", or if it was binned since, say --set dataset.coordinate_size={size / shares.mean():.4g}"

@@ -32,7 +32,7 @@ def read_imod(path: str, unit_told: bool = False) -> ParticleList:
         contour=model.contours,
     )
     size = None if unit_told else model.voxel_size
-    return replace(_particles(path, table, size), image_size=model.size)
+    return replace(_particles(path, table, size), image_sizes=np.tile(model.size, (len(table), 1)))
 
 
 def read_points(path: str, unit_told: bool = False) -> ParticleList:

@@ -19,22 +19,28 @@ from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.eman2 import read_boxes
 from cryoreg.datasets.particles.emclarity import read_emclarity
 from cryoreg.datasets.particles.imod import read_imod, read_points
+from cryoreg.datasets.particles.list_folders import joined
 from cryoreg.datasets.particles.motive_lists import read_em
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.particles.peet import read_peet
 from cryoreg.datasets.particles.pytom import read_pytom
-from cryoreg.datasets.particles.sniffing import SUFFIXES, Kind, kind_of_list
+from cryoreg.datasets.particles.sniffing import SUFFIXES, Kind, kind_of_list, lists_in
 from cryoreg.datasets.particles.star_lists import read_star_list
 from cryoreg.datasets.particles.text_lists import read_csv
 from cryoreg.folders import ending
 
 
 def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleList:
-    """Read a list of particles of any kind, as its name and its content say which.
+    """Read a list of particles of any kind, as its name and its content say which, or a folder of lists as one.
 
     Where the unit of coordinates is told by the user (``unit_told``), what the list says of it is not read.
     Raises `DataError`, one line, where coordinates are missing or no numbers, or nothing is listed.
     """
+    if os.path.isdir(path):
+        lists = lists_in(path)
+        if not lists:
+            refuse(path, "is no folder of particle lists of one kind, and nothing else; give a list itself")
+        return joined(os.fspath(path), [read_particle_list(each, unit_told) for each in lists])
     readers: dict[Kind, Callable[[str], ParticleList]] = {
         "star": partial(read_star_list, unit_told=unit_told),
         "dynamo": read_table,

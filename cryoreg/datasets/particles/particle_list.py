@@ -43,8 +43,8 @@ class ParticleList:
     """Where the format counts from, in the words of `inspect`: "from the corner of the first voxel"."""
     from_corner: bool = False
     """Whether another unit leaves the first voxel's corner in its place, as IMOD's binning does, and not its middle."""
-    image_size: NDArray[np.float64] | None = None
-    """(3,): x, y, z of the volume in which they were picked, in units of the coordinates; it may have been larger."""
+    image_sizes: NDArray[np.float64] | None = None
+    """(N, 3): x, y, z of the volume in which each was picked, in units of the coordinates; it may have been larger."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
     tables: Sequence[str] = ()

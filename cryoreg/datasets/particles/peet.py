@@ -61,7 +61,7 @@ def read_peet(path: str, unit_told: bool = False) -> ParticleList:
         None if size is None else np.full(len(table), size),
         frame=f"{FRAME}, offsets added",
         from_corner=True,
-        image_size=model.size,
+        image_sizes=np.tile(model.size, (len(table), 1)),
     )
 
 

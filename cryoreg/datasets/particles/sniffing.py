@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 from typing import Literal
 
+from cryoreg.datasets.io import relion
+from cryoreg.datasets.io.star_blocks import first_values
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.folders import ending
 
@@ -85,6 +87,23 @@ def kind_of_list(path: str | Path) -> Kind | None:
         raw = _beginning(path)
         return kind if _FITS[kind](raw) else None
     return kind
+
+
+def lists_in(folder: str | Path) -> list[Path]:
+    """Return the particle lists of a folder that holds nothing but such, one for each tomogram; none of others.
+
+    They are two or more, of one kind.
+    """
+    files = [file for file in sorted(Path(folder).iterdir()) if not file.name.startswith(".")]
+    if any(ending(file.name) not in SUFFIXES or file.is_dir() for file in files):
+        return []
+    kinds = {file: kind for file in files if (kind := kind_of_list(file))}
+    if "star" in kinds.values():
+        columns = {file: set(first_values(file)) for file in kinds}
+        if any(relion.IMAGE in each for each in columns.values()):
+            return []
+        kinds = {file: kind for file, kind in kinds.items() if relion.lists_places(columns[file])}
+    return list(kinds) if len(kinds) > 1 and len(set(kinds.values())) == 1 else []
 
 
 def words_of(kind: Kind, path: Path) -> str:

@@ -1,0 +1,77 @@
+"""Folders of particle lists, one for each tomogram, as pickers write them: all of them as one list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.particles.carried import SILENT
+from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.tomograms.matching import bare
+
+_MERGE = "merge them first (cryoreg select --merge), or give them folders of their own"
+
+
+def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
+    """Return the particles of some lists, in their order, as those of one, whose rows are counted through.
+
+    A list that names no tomogram is of the one that it is called as. Raises `DataError` where two lists are of one
+    tomogram, or do not tell the same things.
+    """
+    tomograms = [[name or Path(each.path).stem for name in each.tomograms] for each in lists]
+    _check(folder, lists, tomograms)
+    first = lists[0]
+    labels = [each.label for each in lists if each.label and all(each.label in other.columns for other in lists)]
+    ranges = [each.tilt_ranges or [None] * len(each) for each in lists]
+    return ParticleList(
+        folder,
+        np.concatenate([each.coordinates for each in lists]),
+        first.unit,
+        list(chain.from_iterable(tomograms)),
+        pd.concat([each.columns for each in lists], ignore_index=True),
+        next(iter(labels), None),
+        _all(folder, lists, "a voxel size", lambda each: each.unit_sizes),
+        _all(folder, lists, "shifts", lambda each: each.shifts),
+        list(chain.from_iterable(ranges)) if any(each.tilt_ranges for each in lists) else None,
+        first.frame,
+        first.from_corner,
+        _all(folder, lists, "the size of their volume", lambda each: each.image_sizes),
+        notes=list(dict.fromkeys(chain.from_iterable(each.notes for each in lists))),
+    )
+
+
+def _check(folder: str, lists: Sequence[ParticleList], tomograms: Sequence[Sequence[str]]) -> None:
+    """Raise `DataError` where lists are of one tomogram, or mean their places in two ways."""
+    owners = dict[str, str]()
+    for each, names in zip(lists, tomograms, strict=True):
+        here = os.path.basename(each.path)
+        if each.numbers is not None or each.carried != SILENT:
+            refuse(folder, f"holds {here}, which tells more of its tomograms than their names; give it itself")
+        for name in dict.fromkeys(map(bare, names)):
+            if owners.setdefault(name, here) != here:
+                refuse(folder, f"holds {owners[name]} and {here}, both of the tomogram '{name}'; {_MERGE}")
+    ways = dict[object, str]()
+    for each in lists:
+        ways.setdefault((each.unit, each.frame, each.from_corner, each.are_fractions), each.path)
+    if len(ways) > 1:
+        one, other, *_ = map(os.path.basename, ways.values())
+        refuse(folder, f"holds {one} and {other}, whose coordinates are of two units or frames; {_MERGE}")
+
+
+def _all(
+    folder: str, lists: Sequence[ParticleList], what: str, told: Callable[[ParticleList], NDArray[np.float64] | None]
+) -> NDArray[np.float64] | None:
+    """Return what all lists tell of their particles; raise `DataError` where some do and others do not."""
+    found = {os.path.basename(each.path): told(each) for each in lists}
+    known = {name: value for name, value in found.items() if value is not None}
+    if known and len(known) < len(found):
+        silent = next(name for name in found if name not in known)
+        refuse(folder, f"holds {next(iter(known))}, which tells {what}, and {silent}, which does not; mend one")
+    return np.concatenate(list(known.values())) if known else None
