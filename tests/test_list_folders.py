@@ -14,9 +14,12 @@ from support.tomograms import SHAPE
 
 from cryoreg.config.sniffing import choose
 from cryoreg.datasets.list_specs import TomogramSpec
+from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.errors import DataError
+from cryoreg.inference.prediction_files import new_star_text
+from cryoreg.predictions import Predictions
 
 PLACES = {1: [[20, 11, 12], [21, 9, 10]], 2: [[18, 12, 9]], 3: [[22, 13, 14], [19, 10, 11], [17, 12, 13]]}
 """x, y, z of the particles of each tomogram."""
@@ -81,6 +84,34 @@ def test_tomograms_are_looked_for_beside_the_folder(project: Path) -> None:
     lists = (project / "lists").rename(project / "tomograms" / "lists")
     write_all(lists, coords)
     assert [number for number, _ in centres(lists)] == [1, 1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (31, 41, 51)])
+def test_places_go_back_to_relion(shape: tuple[int, int, int], project: Path) -> None:
+    """What is written of particles that no STAR file listed means the same voxels: Å from half the size."""
+    for number in PLACES:
+        write_coded(project / "tomograms" / f"TS_0{number}.mrc", number, shape=shape)
+    write_all(project / "lists", coords)
+    dataset = TomogramSpec(root=project / "lists", tomograms=project / "tomograms", box=4).build()
+    count = len(dataset)
+    certain = np.eye(2)[[0] * count]
+    classes, sure, none = np.zeros(count, int), np.ones(count), np.zeros(count, bool)
+    predictions = Predictions(
+        (*dataset.ids,),
+        ("a", "b"),
+        certain,
+        classes,
+        sure,
+        none,
+        0.5,
+        None,
+        (*origins_of(dataset),),
+        (*dataset.groups,),
+        {},
+    )
+    path = project / "classes.star"
+    path.write_text(new_star_text(predictions))
+    assert centres(path, tomograms=project / "tomograms") == centres(project / "lists", tomograms=project / "tomograms")
 
 
 def test_rows_are_those_of_all_lists(project: Path) -> None:

@@ -383,6 +383,13 @@ def nan_near_the_second(folder: Path) -> Path:
     return csv_of(folder, XYZ)
 
 
+def unknown_pixels(folder: Path) -> Path:
+    """Å from half of a size that tomograms.star counts in pixels of which nobody tells."""
+    sizes = {f"rlnTomoSize{axis}": [int(4 * edge)] for axis, edge in zip("XYZ", SIZE, strict=True)}
+    write_star(folder / "tomograms.star", sizes | {"rlnTomoName": ["TS_01"]})
+    return write_star(folder / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ, "rlnCenteredCoordinate{}Angst")})
+
+
 def two_only(folder: Path) -> Path:
     write_tomogram(folder / "TS_02.mrc")
     return csv_of(folder, XYZ)
@@ -434,10 +441,8 @@ BAD = {
     "ambiguous tomogram": (ambiguous, "may be 2 files of .*TS_01_bp.mrc, TS_01_sirt.mrc"),
     "unnamed tomograms": (two_only, "does not name its tomograms, and .* holds 2"),
     "Å without a voxel size": (no_size, "has no voxel size, which the coordinates"),
-    "centred without sizes": (
-        lambda d: write_star(
-            d / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ, "rlnCenteredCoordinate{}Angst")}
-        ),
+    "centred in a size of unknown pixels": (
+        unknown_pixels,
         "neither it nor a tomograms.star has rlnTomoTiltSeriesPixelSize",
     ),
     "2D stacks, counted in pixels of what": (

@@ -110,6 +110,8 @@ def _centred(particles: ParticleList, placed: Placed, unit_size: float | None) -
     tilt = tilt_size_of(particles, placed, unit_size)
     assert tilt is not None
     binning, unbinned = binning_of(particles, placed, tilt), placed.described.unbinned
+    if not (unit_size or particles.unit_sizes is not None or placed.described.tilt_size):
+        return "Å from the centre of the tomogram, as no size of the tilt series is stated"
     size = "of the tomogram's size" if unbinned is None else f"{times([int(edge) for edge in unbinned])} (x y z)"
     told = "" if placed.described.binning else _rounded(placed, tilt, binning)
     return f"Å from the centre of a volume {size}, in pixels of {tilt:g} Å binned by {binning:.4g}{told}"

@@ -127,8 +127,13 @@ def _from_centre(
 
 
 def tilt_size_of(particles: ParticleList, placed: Placed, unit_size: float | None) -> float | None:
-    """Return Å per pixel of the tilt series."""
-    return unit_size or _stated_size(particles, placed.rows) or placed.described.tilt_size
+    """Return Å per pixel of the tilt series; of a centre of which nothing is told, the voxel size of the tomogram.
+
+    Å from half its size are at one place whatever pixels they are counted in.
+    """
+    told = unit_size or _stated_size(particles, placed.rows) or placed.described.tilt_size
+    of_itself = placed.described.unbinned is None and placed.described.binning is None
+    return told or (placed.tomogram.voxel_size if of_itself and particles.unit == "centred" else None)
 
 
 def binning_of(particles: ParticleList, placed: Placed, tilt: float) -> float:

@@ -102,9 +102,17 @@ class ParticleBoxes(Subtomograms):
         ]
 
     def origin(self, index: int) -> Origin:
-        """Return the row of particle ``index`` in the list, and the voxel size of its tomogram."""
+        """Return the row of particle ``index`` in the list, the voxel size of its tomogram, and its place there."""
         voxel_size = self.tomograms[self.which[index]].voxel_size
-        return Origin(self.path, index, voxel_size, self._tilt_ranges[index])
+        place = None if voxel_size is None else self._from_middle[index]
+        return Origin(self.path, index, voxel_size, self._tilt_ranges[index], place)
+
+    @cached_property
+    def _from_middle(self) -> list[tuple[float, float, float]]:
+        """The place of each, x y z in Å from half the size of its tomogram, as RELION 5 counts; NaN of unknown size."""
+        sizes = np.array([[tomogram.voxel_size or np.nan] for tomogram in self.tomograms])
+        halves = np.array([tomogram.shape[::-1] for tomogram in self.tomograms]) / 2
+        return [(x, y, z) for x, y, z in ((self.places - halves[self.which]) * sizes[self.which]).tolist()]
 
     def __len__(self) -> int:
         return len(self.places)
