@@ -114,6 +114,14 @@ def test_places_go_back_to_relion(shape: tuple[int, int, int], project: Path) ->
     assert centres(path, tomograms=project / "tomograms") == centres(project / "lists", tomograms=project / "tomograms")
 
 
+def test_lists_of_tomograms_without_particles_are_told(project: Path) -> None:
+    write_all(project / "lists", coords)
+    (project / "lists" / "TS_04.coords").touch()
+    particles = read_particle_list(project / "lists")
+    assert len(particles) == 6
+    assert particles.notes == [f"{project / 'lists'}: 1 of its lists are empty (the first: TS_04.coords)"]
+
+
 def test_rows_are_those_of_all_lists(project: Path) -> None:
     """Labels and clusters that go by rows are refused where a list has changed since."""
     write_all(project / "lists", coords)

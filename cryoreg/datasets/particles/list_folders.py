@@ -43,8 +43,14 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
         first.frame,
         first.from_corner,
         _all(folder, lists, "the size of their volume", lambda each: each.image_sizes),
-        notes=list(dict.fromkeys(chain.from_iterable(each.notes for each in lists))),
+        notes=[*dict.fromkeys(chain.from_iterable(each.notes for each in lists)), *_on_empty(folder)],
     )
+
+
+def _on_empty(folder: str) -> list[str]:
+    """Return a note on lists that were left out."""
+    empty = sorted(file.name for file in Path(folder).iterdir() if not file.stat().st_size)
+    return [f"{folder}: {len(empty)} of its lists are empty (the first: {empty[0]})"] if empty else []
 
 
 def _check(folder: str, lists: Sequence[ParticleList], tomograms: Sequence[Sequence[str]]) -> None:

@@ -92,11 +92,12 @@ def kind_of_list(path: str | Path) -> Kind | None:
 def lists_in(folder: str | Path) -> list[Path]:
     """Return the particle lists of a folder that holds nothing but such, one for each tomogram; none of others.
 
-    They are two or more, of one kind.
+    They are two or more, of one kind; those that are empty, as of tomograms without particles, are left out.
     """
     files = [file for file in sorted(Path(folder).iterdir()) if not file.name.startswith(".")]
     if any(ending(file.name) not in SUFFIXES or file.is_dir() for file in files):
         return []
+    files = [file for file in files if file.stat().st_size]
     kinds = {file: kind for file in files if (kind := kind_of_list(file))}
     if "star" in kinds.values():
         columns = {file: set(first_values(file)) for file in kinds}
