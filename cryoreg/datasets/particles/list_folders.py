@@ -49,7 +49,8 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
 
 def _on_empty(folder: str) -> list[str]:
     """Return a note on lists that were left out."""
-    empty = sorted(file.name for file in Path(folder).iterdir() if not file.stat().st_size)
+    visible = (file for file in Path(folder).iterdir() if not file.name.startswith("."))
+    empty = sorted(file.name for file in visible if not file.stat().st_size)
     return [f"{folder}: {len(empty)} of its lists are empty (the first: {empty[0]})"] if empty else []
 
 
