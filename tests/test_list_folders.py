@@ -114,6 +114,24 @@ def test_places_go_back_to_relion(shape: tuple[int, int, int], project: Path) ->
     assert centres(path, tomograms=project / "tomograms") == centres(project / "lists", tomograms=project / "tomograms")
 
 
+def test_places_are_told_from_half_the_size_before_binning(project: Path) -> None:
+    """Of 4 · 48 - 2 pixels of 2.5 Å, as where RELION rounds the edges of binned tomograms up."""
+    unbinned = 4 * SIZE - 2
+    told = {f"rlnTomoSize{axis}": [int(edge)] * 3 for axis, edge in zip("XYZ", unbinned, strict=True)}
+    names = {"rlnTomoName": [f"TS_0{number}" for number in PLACES], "rlnTomoTiltSeriesPixelSize": [2.5] * 3}
+    write_star(project / "tomograms" / "tomograms.star", names | told | {"rlnTomoTomogramBinning": [4.0] * 3})
+    write_all(project / "lists", coords)
+    dataset = TomogramSpec(root=project / "lists", tomograms=project / "tomograms", box=4).build()
+    places = np.concatenate([np.array(each) for each in PLACES.values()])
+    np.testing.assert_allclose([origin.place for origin in origins_of(dataset)], 2.5 * (4 * places - unbinned / 2))
+    star_list = {"rlnTomoName": dataset.groups, "rlnOpticsGroup": 1}
+    back = coordinates(np.array([origin.place for origin in origins_of(dataset)]), "rlnCenteredCoordinate{}Angst")
+    write_star(project / "back.star", star_list | back)
+    assert centres(project / "back.star", tomograms=project / "tomograms") == centres(
+        project / "lists", tomograms=project / "tomograms"
+    )
+
+
 def test_lists_of_tomograms_without_particles_are_told(project: Path) -> None:
     write_all(project / "lists", coords)
     (project / "lists" / "TS_04.coords").touch()

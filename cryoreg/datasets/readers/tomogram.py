@@ -20,7 +20,7 @@ from cryoreg.datasets.particles.assumptions import assumptions
 from cryoreg.datasets.particles.carried import Carried, single
 from cryoreg.datasets.particles.coinciding import note_on, same_places
 from cryoreg.datasets.particles.contradictions import check_statements, contradicts_one_angstrom, notes_on_tomogram
-from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels
+from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels, tilt_size_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram, against_headers, cut, header_sizes, notes_on, open_tomogram
@@ -70,6 +70,7 @@ class ParticleBoxes(Subtomograms):
         self._tilt_ranges = particles.tilt_ranges or [tilts[number] for number in self.which]
         self.tilt_range = _common(self._tilt_ranges)
         self.voxel_size = rescale_to or _common_size(self.tomograms)
+        self._halves = np.stack([_half(particles, each, coordinate_size) for each in placed])
         self._steps = [_step(tomogram, rescale_to) for tomogram in self.tomograms]
         for tomogram, step in zip(self.tomograms, self._steps, strict=True):
             _check_width(tomogram, box, step)
@@ -111,8 +112,7 @@ class ParticleBoxes(Subtomograms):
     def _from_middle(self) -> list[tuple[float, float, float]]:
         """The place of each, x y z in Å from half the size of its tomogram, as RELION 5 counts; NaN of unknown size."""
         sizes = np.array([[tomogram.voxel_size or np.nan] for tomogram in self.tomograms])
-        halves = np.array([tomogram.shape[::-1] for tomogram in self.tomograms]) / 2
-        return [(x, y, z) for x, y, z in ((self.places - halves[self.which]) * sizes[self.which]).tolist()]
+        return [(x, y, z) for x, y, z in (self.places * sizes[self.which] - self._halves[self.which]).tolist()]
 
     def __len__(self) -> int:
         return len(self.places)
@@ -306,6 +306,15 @@ def locate(particles: ParticleList, placed: Sequence[Placed], unit_size: float |
         places[each.rows] = in_voxels(particles, each, unit_size)
     check_inside(particles, placed, places, unit_size)
     return places
+
+
+def _half(particles: ParticleList, placed: Placed, unit_size: float | None) -> NDArray[np.float64]:
+    """Return half the size of a tomogram, x y z in Å: of that before binning where told; NaN where nothing is."""
+    described, tomogram = placed.described, placed.tomogram
+    tilt = tilt_size_of(particles, placed, unit_size) if particles.unit == "centred" else described.tilt_size
+    if described.unbinned is not None and tilt:
+        return described.unbinned * tilt / 2
+    return np.array(tomogram.shape[::-1]) * (tomogram.voxel_size or np.nan) / 2
 
 
 def _common_size(tomograms: Sequence[Tomogram]) -> float | None:
