@@ -128,7 +128,7 @@ def test_boxes_of_crYOLO_that_are_refused(tmp_path: Path) -> None:
     text.write_text("350\n420\n")  # emClarity's recon.coords
     refused(text, "has 1 values in its first line, not x, y and z")
     text.write_text("10 20 30\n40 50 ?\n")
-    refused(text, "line 2 has no numbers for x and y and z")
+    refused(text, "line 2 has no numbers for x, y, z")
 
 
 def test_boxes_of_eman2_that_are_refused(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def with_numbers(path: str, table: pd.DataFrame, names: Sequence[str]) -> pd.Dat
     found = table[[*names]].apply(pd.to_numeric, errors="coerce")
     bad = ~np.isfinite(found.to_numpy(np.float64)).all(axis=1)
     if bad.any():
-        refuse(path, f"line {table.index[bad][0]} has no numbers for {' and '.join(names)}; mend it")
+        refuse(path, f"line {table.index[bad][0]} has no numbers for {', '.join(names)}; mend it")
     return table.assign(**{name: found[name] for name in names}).reset_index(drop=True)
 
 

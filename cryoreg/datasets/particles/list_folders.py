@@ -15,6 +15,7 @@ from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import SILENT
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.matching import bare
+from cryoreg.folders import files_below
 
 _MERGE = "merge them first (cryoreg select --merge), or give them folders of their own"
 
@@ -49,8 +50,7 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
 
 def _on_empty(folder: str) -> list[str]:
     """Return a note on lists that were left out."""
-    visible = (file for file in Path(folder).iterdir() if not file.name.startswith("."))
-    empty = sorted(file.name for file in visible if not file.stat().st_size)
+    empty = [file.name for file in files_below(Path(folder)) if not file.stat().st_size]
     return [f"{folder}: {len(empty)} of its lists are empty (the first: {empty[0]})"] if empty else []
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import first_values
 from cryoreg.datasets.io.volume_files import one_line, refuse
-from cryoreg.folders import ending
+from cryoreg.folders import ending, files_below
 
 Kind = Literal[
     "star",
@@ -94,8 +94,8 @@ def lists_in(folder: str | Path) -> list[Path]:
 
     They are two or more, of one kind; those that are empty, as of tomograms without particles, are left out.
     """
-    files = [file for file in sorted(Path(folder).iterdir()) if not file.name.startswith(".")]
-    if any(ending(file.name) not in SUFFIXES or file.is_dir() for file in files):
+    files = [*files_below(Path(folder))]
+    if any(ending(file.name) not in SUFFIXES or file.parent != Path(folder) for file in files):
         return []
     files = [file for file in files if file.stat().st_size]
     kinds = {file: kind for file in files if (kind := kind_of_list(file))}
