@@ -114,7 +114,7 @@ REFUSED = {
     "neither": (lambda p: star(p / "a.star", "rlnMtfFileName"), "a.star", "neither rlnImageName", "rlnMtfFileName"),
     "nothing": (lambda p: None, ".", "no reader fits; it holds no files"),
     "other files": (lambda p: (p / "a.txt").touch(), ".", "it holds 1 .txt files"),
-    "a list in a folder": (lambda p: (p / "a.star").touch(), ".", "the particle list a.star, which is to be given"),
+    "a list in a folder": (lambda p: (p / "a.star").touch(), ".", "the particle list a.star; say"),
     "missing": (lambda p: None, "nowhere", "no such file or directory"),
     "broken link": (lambda p: (p / "a.mrcs").symlink_to("nowhere"), "a.mrcs", "does not exist"),
     "other HDF5": (lambda p: hdf5(p / "a.h5", images=noise()), "a.h5", "is HDF5 with images"),
