@@ -122,14 +122,6 @@ def _on_tomograms(path: str, tomograms: Names, output: Path) -> list[str]:
     return []
 
 
-def _of_no_name(path: str, before: str, after: str | None, output: Path) -> str | None:
-    """Do the same with the tomogram of a list that names none, which is the one it is called as, or the only one."""
-    if after and not os.path.samefile(before, after):
-        refuse(path, f"names no tomogram and is of {before}, but {output} would be of {after}; call it otherwise")
-    taken = f"note: {path} names no tomogram and is of {before}, which nothing says of {output}"
-    return None if after else f"{taken}: say --tomograms {before} when you use it"
-
-
 def _found(path: str, what: str, before: str | None, after: str | None, output: Path) -> str | None:
     """Return a note on what was found and is no more; raise `DataError` where it is another file."""
     home, away = Path(path).resolve().parent, output.resolve().parent
@@ -142,3 +134,11 @@ def _found(path: str, what: str, before: str | None, after: str | None, output: 
     if after or not before:
         return None
     return lost(path, what, output)
+
+
+def _of_no_name(path: str, before: str, after: str | None, output: Path) -> str | None:
+    """Do the same with the tomogram of a list that names none, which is the one it is called as, or the only one."""
+    if after and not os.path.samefile(before, after):
+        refuse(path, f"names no tomogram and is of {before}, but {output} would be of {after}; call it otherwise")
+    taken = f"note: {path} names no tomogram and is of {before}, which nothing says of {output}"
+    return None if after else f"{taken}: say --tomograms {before} when you use it"
