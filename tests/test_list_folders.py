@@ -9,17 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.coded import centres, write_coded
+from support.command_line import cli
 from support.particle_writing import CORNER, SIZE, coordinates, model_bytes, write_star
 from support.tomograms import SHAPE
 
+from cryoreg.analysis.averaging.class_average import members
 from cryoreg.config.sniffing import choose
+from cryoreg.contracts import Subtomograms
+from cryoreg.datasets.label_lists import with_labels
 from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.rows_of_lists import rows_of
+from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
-from cryoreg.inference.prediction_files import new_star_text
+from cryoreg.inference.prediction_files import new_star_text, prepare_star
+from cryoreg.inference.subtomogram_table import csv_text, places_kept
+from cryoreg.labelling.session import Row, Session
 from cryoreg.predictions import Predictions
+from cryoreg.viewing.sources import Told, open_source
 
 PLACES = {1: [[20, 11, 12], [21, 9, 10]], 2: [[18, 12, 9]], 3: [[22, 13, 14], [19, 10, 11], [17, 12, 13]]}
 """x, y, z of the particles of each tomogram."""
@@ -74,10 +81,10 @@ def test_each_list_is_of_the_tomogram_that_it_names_or_is_called_as(write: Write
     assert centres(project / "lists", tomograms=project / "tomograms") == expected
     assert choose(project / "lists").name == "tomogram"
     dataset = TomogramSpec(root=project / "lists", tomograms=project / "tomograms", box=4).build()
-    assert list(dataset.ids) == ["TS_01/0", "TS_01/1", "TS_02/2", "TS_03/3", "TS_03/4", "TS_03/5"]
+    assert list(dataset.ids) == ["TS_01/0", "TS_01/1", "TS_02/0", "TS_03/0", "TS_03/1", "TS_03/2"]
     origin = dataset.origin(3)
     assert origin is not None
-    assert (origin.file, origin.row) == (str(project / "lists"), 3)
+    assert (Path(origin.file).stem, origin.row) == (f"TS_03{'_info' if write is eman2 else ''}", 0)
 
 
 def test_tomograms_are_looked_for_beside_the_folder(project: Path) -> None:
@@ -140,15 +147,6 @@ def test_lists_of_tomograms_without_particles_are_told(project: Path) -> None:
     assert particles.notes == [f"{project / 'lists'}: 1 of its lists are empty (the first: TS_04.coords)"]
 
 
-def test_rows_are_those_of_all_lists(project: Path) -> None:
-    """Labels and clusters that go by rows are refused where a list has changed since."""
-    write_all(project / "lists", coords)
-    before = rows_of(project / "lists")
-    coords(project / "lists" / "TS_03", np.array(PLACES[3], float) + 1)
-    assert before is not None
-    assert rows_of(project / "lists") not in (before, None)
-
-
 def test_folders_that_are_refused(project: Path) -> None:
     lists = project / "lists"
 
@@ -177,3 +175,121 @@ def test_lists_of_two_meanings_are_refused(project: Path) -> None:
     (lists / "TS_02.csv").write_text("x,y,z,voxel_size\n20,12,10,5.0\n")
     with pytest.raises(DataError, match=r"TS_02\.csv, which tells a voxel size, and TS_01\.csv, which does not"):
         read_particle_list(lists)
+
+
+# ---- lists that are added, and that change ----
+
+
+def opened(project: Path) -> TomogramParticles:
+    return TomogramParticles(project / "lists", project / "tomograms", box=4)
+
+
+@pytest.fixture
+def without_second(project: Path) -> Path:
+    """A project whose list of TS_02 is not there yet."""
+    write_all(project / "lists", coords)
+    (project / "lists" / "TS_02.coords").rename(project / "TS_02.coords")
+    return project
+
+
+def add_second(project: Path) -> None:
+    (project / "TS_02.coords").rename(project / "lists" / "TS_02.coords")
+
+
+def said(dataset: Subtomograms) -> dict[str, str]:
+    named = zip(dataset.ids, dataset.labels, strict=True)
+    return {name: dataset.classes[label] for name, label in named if label is not None}
+
+
+def test_labels_stay_where_a_list_is_added(without_second: Path) -> None:
+    project, labels = without_second, without_second / "labels.csv"
+    before = opened(project)
+    Session(before, labels, "").label([Row(0, "a", ""), Row(4, "b", "")], "one by one")
+    place = before.places[4].tolist()
+    add_second(project)
+    now = opened(project)
+    session = Session(now, labels, "")
+    assert {now.ids[row]: name for row, name in session.labels().items()} == {"TS_01/0": "a", "TS_03/2": "b"}
+    assert now.places[now.ids.index("TS_03/2")].tolist() == place
+    session.label([Row(2, "b", "")], "one by one")
+    assert said(with_labels(opened(project), labels)) == {"TS_01/0": "a", "TS_02/0": "b", "TS_03/2": "b"}
+    assert labels.read_text().count(",rows of") == 3
+
+
+def test_labels_of_a_list_that_changed_are_refused_and_those_of_others_are_not(project: Path) -> None:
+    write_all(project / "lists", coords)
+    labels = project / "labels.csv"
+    Session(opened(project), labels, "").label([Row(0, "a", ""), Row(2, "b", "")], "one by one")
+    coords(project / "lists" / "TS_03", np.array(PLACES[3], float) + 1)  # nobody labelled there
+    assert said(with_labels(opened(project), labels)) == {"TS_01/0": "a", "TS_02/0": "b"}
+    coords(project / "lists" / "TS_02", np.array([[17, 12, 11], *PLACES[2]], float))
+    for use in (lambda: Session(opened(project), labels, ""), lambda: with_labels(opened(project), labels)):
+        with pytest.raises(DataError, match=r"rows of .*TS_02\.coords as they were when this was said"):
+            use()
+
+
+def test_labels_of_one_of_the_lists(project: Path) -> None:
+    """Those given to TS_02's list alone are those of the folder's, and the other way round."""
+    write_all(project / "lists", coords)
+    labels = project / "labels.csv"
+    one = TomogramParticles(project / "lists" / "TS_02.coords", project / "tomograms", box=4)
+    Session(one, labels, "").label([Row(0, "a", "")], "one by one")
+    session = Session(opened(project), labels, "")
+    session.label([Row(0, "b", "")], "one by one")
+    assert said(with_labels(opened(project), labels)) == {"TS_01/0": "b", "TS_02/0": "a"}
+    assert said(with_labels(one, labels)) == {"TS_02/0": "a"}
+
+
+def test_a_table_of_some_lists_after_another_was_added(without_second: Path) -> None:
+    """As `predict` writes it: it goes with the data, is shown, and is refused where a list has changed."""
+    project, table = without_second, without_second / "predictions.csv"
+    data = opened(project)
+    columns = places_kept(data) | {"prediction": [*"abbab"], "label": [*"abbab"]}
+    table.write_text(csv_text(columns))
+    add_second(project)
+    expected = dict(zip(data.ids, "abbab", strict=True))
+    told = Told(project / "tomograms")
+    assert said(with_labels(opened(project), table)) == expected
+    assert [name for shown in open_source(table, told) for name in shown.ids] == [*data.ids]
+    places = [place for shown in open_source(table, told) for place in shown.places]
+    np.testing.assert_allclose(places, data.places)
+    assert members(opened(project), "b", table) == [1, 3, 5]
+    assert [len(shown.ids) for shown in open_source(project / "lists", told)] == [2, 1, 3]
+    coords(project / "lists" / "TS_03", np.array(PLACES[3], float)[::-1])
+    for use in (lambda: with_labels(opened(project), table), lambda: open_source(table, told)):
+        with pytest.raises(DataError, match=r"TS_03\.coords as (they were|it was)"):
+            use()
+
+
+def test_lists_with_columns_of_their_own_are_not_made_one_without_them(project: Path) -> None:
+    write_all(project / "lists", star)
+    with pytest.raises(DataError, match=r"not all of one list .*merge their lists first \(cryoreg select --merge\)"):
+        prepare_star(project / "classes.star", opened(project), ["a"])
+
+
+def test_rows_are_named_with_their_list(project: Path) -> None:
+    write_all(project / "lists", coords)
+    coords(project / "lists" / "TS_03", np.array([PLACES[3][0], [400, 12, 9]], float))
+    with pytest.raises(DataError, match=r"outside their tomograms, the first in row 1 of TS_03\.coords"):
+        opened(project)
+
+
+def test_ids_choose_from_the_list_that_is_called_as_their_tomogram(project: Path) -> None:
+    """It names none itself; another list is known by the rows by which labels go, or not at all."""
+    write_all(project / "lists", coords)
+    labels, (first, second, third) = project / "labels.csv", sorted((project / "lists").iterdir())
+    Session(opened(project), labels, "").label([Row(0, "a", ""), Row(4, "b", "")], "one by one")
+
+    def chosen(path: Path, ids: object) -> list[list[float]] | str:
+        result = cli("select", path, "--ids", ids, "--output", project / "out.coords", "--overwrite")
+        return np.loadtxt(project / "out.coords", ndmin=2).tolist() if result.exit_code == 0 else result.output
+
+    assert chosen(third, labels) == [PLACES[3][1]]
+    assert chosen(third, "TS_03/2") == [PLACES[3][2]]
+    assert "has none of the 1 --ids" in chosen(second, "TS_03/0")
+    one = project / "labels of one.csv"
+    Session(TomogramParticles(first, project / "tomograms", box=4), one, "").label([Row(1, "a", "")], "one by one")
+    elsewhere = first.rename(project / "picks.coords")
+    assert chosen(elsewhere, one) == [PLACES[1][1]]
+    assert "has none of the 1 --ids" in chosen(elsewhere, "TS_01/1")
+    assert "lists: is a folder, and lists are chosen from" in chosen(project / "lists", labels)

@@ -45,12 +45,11 @@ def find(dataset: Subtomograms, said: Sequence[str]) -> list[int]:
     Raises `DataError` for an id that is not there, and where ids go by the rows of another list.
     """
     from cryoreg.datasets.id_lists import read_ids, rows_told_by
-    from cryoreg.datasets.rows_of_lists import CHOICE, check_rows_of, goes_by_rows, list_of
+    from cryoreg.datasets.rows_of_lists import CHOICE, check_rows, goes_by_rows
 
     ids, told = read_ids(said), rows_told_by(said)
     if told.lists and goes_by_rows(dataset):
-        own = list_of(dataset)
-        check_rows_of(own, {*dataset.groups}, "--ids", (), told, CHOICE, dataset.lists.get(own))
+        check_rows(dataset, "--ids", ids, told, CHOICE)
     known = {name: index for index, name in enumerate(dataset.ids)}
     unknown = next((name for name in ids if name not in known), None)
     if unknown is not None:

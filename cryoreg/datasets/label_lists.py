@@ -17,7 +17,7 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import image_name, known_origins
-from cryoreg.datasets.rows_of_lists import RowsTold, check_rows, goes_by_rows
+from cryoreg.datasets.rows_of_lists import LABELS, RowsTold, check_rows, goes_by_rows
 from cryoreg.datasets.tilt_stacks.files import particles_of
 from cryoreg.datasets.unlabelled import unlabelled_note
 from cryoreg.files import readable
@@ -91,7 +91,7 @@ def with_labels(dataset: Subtomograms, path: Path, column: str | None = None) ->
         elif found.setdefault(place, class_name) != class_name:
             refuse(path, f"says that '{name}' is of class '{found[place]}' and of class '{class_name}'; remove one")
     if goes_by_rows(dataset):
-        check_rows(dataset, path, unknown, listed.told)
+        check_rows(dataset, path, listed.ids, listed.told, LABELS)
     doubles = len(listed.ids) - len(unknown) - len(found)
     if not found:
         theirs = f"its first is '{unknown[0]}'" if unknown else "it has none"

@@ -14,7 +14,7 @@ from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.particles.sniffing import kind_of_list, lists_in
+from cryoreg.datasets.particles.sniffing import kind_of_list
 from cryoreg.errors import DataError
 
 LABELS = "write the labels into that list (cryoreg label LIST --export FILE), and cryoreg select from FILE"
@@ -37,7 +37,7 @@ def rows_of(path: str | Path) -> str | None:
     """
     try:
         kind = kind_of_list(path) if os.path.isfile(path) else None
-        if kind is None and not (os.path.isdir(path) and lists_in(path)):
+        if kind is None:
             return None
         table = relion_tables.read_particles(path) if kind == "star" else None
         if table is not None and relion.IMAGE in table and not relion.lists_places(table):
@@ -72,19 +72,26 @@ def goes_by_rows(dataset: Subtomograms) -> bool:
     )
 
 
-def list_of(dataset: Subtomograms) -> str:
-    """Return the list of a data set that goes by its rows."""
-    return next(origin.file for origin in known_origins(dataset) or ())
+def lists_of(dataset: Subtomograms) -> dict[str, set[str | None]]:
+    """Return the lists of a data set that goes by their rows, each with its tomograms, which no other one has."""
+    found: dict[str, set[str | None]] = {}
+    for origin, group in zip(known_origins(dataset) or (), dataset.groups, strict=True):
+        found.setdefault(origin.file, set()).add(group)
+    return found
 
 
-def check_rows(dataset: Subtomograms, path: Path, unknown: Sequence[str], told: RowsTold) -> None:
-    """Raise `DataError` where labels (``path``) of a data set that goes by rows are those of another list.
+def check_rows(dataset: Subtomograms, path: str | Path, said: Iterable[str], told: RowsTold, advice: str) -> None:
+    """Raise `DataError` where ids that are ``said`` of a data set that goes by rows are those of another list.
 
-    They are where they name a row that the list has not (``unknown`` ids of tomograms that it has), or where the rows
-    by which they go, as far as that is ``told``, are of other places.
+    They are where they name a row that the list of their tomogram has not, or where the rows by which they go, as far
+    as that is ``told`` in ``path``, are of other places. ``advice`` says what to do instead.
     """
-    own = list_of(dataset)
-    check_rows_of(own, {*dataset.groups}, path, unknown, told, LABELS, dataset.lists.get(own))
+    tomogram_of = {name: name.rpartition("/")[0] for name in said}
+    for own, tomograms in lists_of(dataset).items():
+        here = [name for name, tomogram in tomogram_of.items() if tomogram in tomograms]
+        if here:
+            unknown = sorted({*here} - {*dataset.ids})
+            check_rows_of(own, tomograms, path, unknown, told, advice, dataset.lists.get(own))
 
 
 def check_rows_of(
@@ -106,20 +113,23 @@ def check_rows_of(
     now = (then or rows_of(own)) if told.rows else None
     if now in told.rows:
         return
-    for file in sorted(told.lists):
-        if now and os.path.realpath(file) == os.path.realpath(own):
-            refuse(
-                path,
-                f"goes by the rows of {own} as they were when this was said of them; the list, or what was cut out at "
-                "it, has other particles, or in another order: restore it, or label, predict or cluster anew",
-            )
-        if now or (os.path.isfile(file) and os.path.isfile(own) and not _same_rows(file, own)):
-            refuse(path, f"goes by the rows of {file}, and the data by those of {own}, which differ: {advice}")
+    if now and any(os.path.realpath(file) == os.path.realpath(own) for file in told.lists):
+        refuse(
+            path,
+            f"goes by the rows of {own} as they were when this was said of them; the list, or what was cut out at it, "
+            "has other particles, or in another order: restore it, or label, predict or cluster anew",
+        )
+    same = {file: False if now else _same_rows(file, own) for file in sorted(told.lists)}
+    other = next((file for file, answer in same.items() if answer is False), None)
+    if other is not None and True not in same.values():
+        refuse(path, f"goes by the rows of {other}, and the data by those of {own}, which differ: {advice}")
 
 
-def _same_rows(one: str, other: str) -> bool:
-    """Tell whether two lists are one but for what they say of their particles; what is no list is not judged."""
+def _same_rows(one: str, other: str) -> bool | None:
+    """Tell whether two lists are one but for what they say of their particles; None where one of them is no list."""
+    if not (os.path.isfile(one) and os.path.isfile(other)):
+        return None
     if os.path.samefile(one, other):
         return True
     first, second = rows_of(one), rows_of(other)
-    return first == second or None in (first, second)
+    return None if None in (first, second) else first == second

@@ -95,7 +95,10 @@ def _source(output: Path, wanted: str, origins: Sequence[Origin]) -> str:
     """Return the list, whose name ends as ``wanted``, that all subtomograms come from."""
     files, lists = list(dict.fromkeys(origin.file for origin in origins)), _listed(origins)
     if len(files) > 1 or not lists:
-        raise DataError(f"{output}: the data are not all of one list ({_named(files)}); predict by list, or write CSV")
+        raise DataError(
+            f"{output}: the data are not all of one list ({_named(files)}); merge their lists first (cryoreg select "
+            "--merge), or write CSV"
+        )
     suffix = Path(lists[0]).suffix.lower()
     if suffix != wanted:
         raise DataError(f"{output}: cannot keep the columns of {lists[0]}; write {suffix}, or CSV")

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io.columns import natural_order
-from cryoreg.datasets.rows_of_lists import RowsTold, check_rows, goes_by_rows, list_of, rows_of
+from cryoreg.datasets.rows_of_lists import LABELS, RowsTold, check_rows, goes_by_rows, lists_of, rows_of
 from cryoreg.datasets.unlabelled import names_no_class
 from cryoreg.errors import DataError
 from cryoreg.files import readable
@@ -60,14 +60,12 @@ class Session:
         if self.file.labels and not self._rows.keys() & self.file.labels.keys():
             first = next(iter(self.file.labels))
             raise DataError(f"{path}: has labels of other data (the first is of '{first}'); say --output another file")
-        self._list: str | None = None
-        """That by whose rows ids go."""
-        self._listed: str | None = None
-        """What these rows are: `rows_of`."""
+        self._lists: dict[str | None, tuple[str, str | None]] = {}
+        """Tomogram -> the list by whose rows its ids go, and what these are: `rows_of`."""
         if goes_by_rows(dataset):
-            own, strange = list_of(dataset), sorted(self.file.labels.keys() - self._rows.keys())
-            self._list, self._listed = os.path.abspath(own), dataset.lists.get(own) or rows_of(own)
-            check_rows(dataset, path, strange, RowsTold(self.file.lists, self.file.rows_of_lists))
+            check_rows(dataset, path, self.file.labels, RowsTold(self.file.lists, self.file.rows_of_lists), LABELS)
+            for own, tomograms in lists_of(dataset).items():
+                self._lists |= dict.fromkeys(tomograms, (os.path.abspath(own), dataset.lists.get(own) or rows_of(own)))
         self.first_classes = list(classes)
         self.said: Mapping[int, str] = said_by(dataset)
         """Row -> the class that the data, or a file of clusters, say; shown, and no label."""
@@ -107,8 +105,9 @@ class Session:
         """Add labels; return those that others have changed meanwhile, row -> class, which are left as they are."""
         changes = [Change(self.ids[each.row], each.name, each.was) for each in rows]
         with self._lock:
-            if self._list:
-                self.file.go_by(self._list, self._listed)
+            if self._lists:
+                for list_ in dict.fromkeys(self._lists[self.dataset.groups[each.row]] for each in rows):
+                    self.file.go_by(*list_)
             refused = self.file.append(changes, source)
             now = {self._rows[each.id]: self.file.labels.get(each.id, "") for each in refused}
         if self.teacher is not None and len(refused) < len(rows):

@@ -16,9 +16,9 @@ from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
-from cryoreg.datasets.rows_of_lists import CHOICE, RowsTold, check_rows_of
+from cryoreg.datasets.rows_of_lists import CHOICE, RowsTold, check_rows_of, rows_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
-from cryoreg.datasets.tomograms.names import stem
+from cryoreg.datasets.tomograms.matching import bare
 from cryoreg.datasets.tomograms.telling_apart import named_so, tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.picking.suppression import suppress
@@ -163,12 +163,13 @@ def _passes(choice: _Choice) -> Iterator[tuple[str, Flags]]:
 
 
 def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
-    names = [name for each in choice.lists for name in each.ids()]
+    ids = [_ids_as_said(each, wanted, told) for each in choice.lists]
+    names = [*chain.from_iterable(ids)]
     unknown = sorted(wanted - set(names))
-    _check_one_list(choice, wanted)
-    for each in choice.lists:
+    _check_one_list(choice, ids, wanted)
+    for each, own in zip(choice.lists, ids, strict=True):
         if each.by_rows:
-            tomograms = {name and stem(name) for name in each.tomograms}
+            tomograms = {name.rpartition("/")[0] for name in own}
             check_rows_of(each.path, tomograms, "--ids", unknown, told, CHOICE)
     if len(unknown) == len(wanted):
         raise ConfigError(f"{choice.paths()}: has none of the {len(wanted)} --ids (its first is '{names[0]}')")
@@ -177,11 +178,25 @@ def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
     return np.array([name in wanted for name in names])
 
 
-def _check_one_list(choice: _Choice, wanted: frozenset[str]) -> None:
+def _ids_as_said(list_: Listed, wanted: frozenset[str], told: RowsTold) -> list[str]:
+    """Return the ids of a list; where it names no tomogram, those of the one that it is called as, where it is meant.
+
+    That is one which ids are ``wanted`` of, or, whatever the list is called, the only one, where its rows are ``told``.
+    """
+    ids = list_.ids()
+    if not list_.by_rows or any(list_.tomograms):
+        return ids
+    tomograms = {name.rpartition("/")[0] for name in wanted if "/" in name}
+    called = {name for name in tomograms if bare(name) == bare(Path(list_.path).stem)}
+    meant = called or (tomograms if rows_of(list_.path) in told.rows else set())
+    return [f"{tomogram}/{row}" for tomogram in meant for row in ids] if len(meant) == 1 else ids
+
+
+def _check_one_list(choice: _Choice, ids: Sequence[Sequence[str]], wanted: frozenset[str]) -> None:
     """Raise `ConfigError` where an id is a row of two lists, and so two particles; of images it is one, in both."""
     found: dict[str, str] = {}
-    for each in choice.lists:
-        for name in {*each.ids()} & wanted if each.by_rows else ():
+    for each, own in zip(choice.lists, ids, strict=True):
+        for name in {*own} & wanted if each.by_rows else ():
             if name in found:
                 raise ConfigError(
                     f"--ids {name}: is a row of {found[name]} and one of {each.path}, so two particles; choose from "

@@ -50,6 +50,9 @@ def run_select(
     the list is chosen from, and a set is written beside each file. ``say`` gets lines on what was assumed. Raises a
     `CryoregError`, one line, for any mistake, before anything is written.
     """
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder is not None:
+        raise ConfigError(f"{folder}: is a folder, and lists are chosen from; name one, and others after --merge")
     if output.suffix.lower() != paths[0].suffix.lower():
         raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")
     lists = [Listed.read(str(path)) for path in paths]

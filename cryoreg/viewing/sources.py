@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cryoreg.config import Layer, Project, absolute
 from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.columns import natural_order
+from cryoreg.datasets.particles.sniffing import lists_in
 from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.specs import StoreSpec
@@ -73,6 +74,8 @@ class Particles(NamedTuple):
     ids: Sequence[str]
     classes: Sequence[str]
     confidences: Sequence[float | None]
+    rows: Sequence[tuple[str, int]] = ()
+    """The list and the row there of each, where they are of lists."""
 
 
 def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda line: None) -> list[Shown]:
@@ -80,10 +83,11 @@ def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda 
 
     Raises a `CryoregError`, one line, where places or tomograms are not known.
     """
+    run = source.is_dir() and not lists_in(source)
     store = bool(not source.is_dir() and StoreSpec.fits(source))
-    if told.class_column is not None and (store or source.is_dir()):
+    if told.class_column is not None and (store or run):
         raise ConfigError(f"--class-column {told.class_column}: goes with a list, and {source} is none")
-    if source.is_dir():
+    if run:
         particles = _of_run(source, told, say)
     elif told.data is not None:
         raise ConfigError(f"--data {told.data}: goes with a run, and {source} is none")
@@ -103,11 +107,11 @@ def _of_list(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
         which[each.rows] = number
     tomograms = [each.tomogram for each in placed]
     if listed.can_be_kept(path):
-        return Particles(tomograms, which, places, *_said(Listed.read(str(path)), told.class_column))
+        return Particles(tomograms, which, places, *_said(Listed.read(str(path)), told.class_column), list_.rows)
     names, labels = class_labels(path, list_.columns, told.class_column or list_.label)
-    ids = [f"{stem(tomograms[number].path)}/{row}" for row, number in enumerate(which)]
+    ids = [f"{stem(tomograms[number].path)}/{row}" for number, (_, row) in zip(which, list_.rows, strict=True)]
     classes = ["" if label is None else names[label] for label in labels]
-    return Particles(tomograms, which, places, ids, classes, [None] * len(ids))
+    return Particles(tomograms, which, places, ids, classes, [None] * len(ids), list_.rows)
 
 
 def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str], list[float | None]]:
@@ -118,22 +122,37 @@ def _said(table: Listed, class_column: str | None) -> tuple[list[str], list[str]
 
 
 def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles | None:
-    """Return the particles of a table that names rows of a list, as `predict` and `cluster` write; None of others."""
+    """Return the particles of a table that names rows of lists, as `predict` and `cluster` write; None of others."""
     if path.suffix.lower() not in listed.TEXTS or not listed.can_be_kept(path):
         return None
     table = Listed.read(str(path))
     if not set(_ORIGIN) <= set(table.table) or {"x", "y", "z"} <= set(table.table):
         return None
-    files = table.table["file"].dropna().unique()
-    if len(files) != 1 or table.table["row"].isna().any():
-        raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
-    rows = table.figures(["row"], "rows").astype(int)
-    _check_list(path, files[0], table.rows_told().rows)
-    whole = _of_list(Path(files[0]), told._replace(class_column=None), say)
-    if rows.min() < 0 or rows.max() >= len(whole.places):
-        raise DataError(f"{path}: names row {rows.max()} of {files[0]}, which has {len(whole.places)}; predict it anew")
-    _check_tomograms(path, files[0], table.ids(), [whole.ids[row] for row in rows])
+    files = [*map(Path, table.table["file"].dropna())]
+    if len(files) < len(table.table) or table.table["row"].isna().any():
+        raise DataError(f"{path}: does not say of every particle which row of which list it is; predict it anew")
+    source = _source(path, list(dict.fromkeys(files)))
+    for file in dict.fromkeys(files):
+        _check_list(path, str(file), table.rows_told().rows)
+    whole = _of_list(source, told._replace(class_column=None), say)
+    place = {(Path(file), row): index for index, (file, row) in enumerate(whole.rows)}
+    named = [*zip(files, table.figures(["row"], "rows").astype(int).tolist(), strict=True)]
+    strange = next((one for one in named if one not in place), None)
+    if strange is not None:
+        raise DataError(f"{path}: names row {strange[1]} of {strange[0]}, which has no such row; predict it anew")
+    rows = np.array([place[one] for one in named])
+    _check_tomograms(path, str(source), table.ids(), [whole.ids[row] for row in rows])
     return Particles(whole.tomograms, whole.which[rows], whole.places[rows], *_said(table, told.class_column))
+
+
+def _source(path: Path, files: Sequence[Path]) -> Path:
+    """Return the list whose rows a table names, or the folder of its lists."""
+    if len(files) == 1:
+        return files[0]
+    folder = files[0].parent
+    if folder.is_dir() and {*files} <= {*lists_in(folder)}:
+        return folder
+    raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
 
 
 def _check_list(path: Path, list_: str, rows: Collection[str]) -> None:

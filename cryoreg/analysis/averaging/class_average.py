@@ -25,7 +25,7 @@ from cryoreg.datasets.origins import inputs_of, origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.particles.sniffing import kind_of_list
-from cryoreg.datasets.rows_of_lists import RowsTold, changed, check_rows, goes_by_rows
+from cryoreg.datasets.rows_of_lists import LABELS, RowsTold, changed, check_rows, goes_by_rows
 from cryoreg.datasets.tomograms.names import stem
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_atomically
@@ -107,7 +107,7 @@ def _told(dataset: Subtomograms, told: Path) -> list[set[str | None]]:
         return [said.names[origin.row or 0] for origin in origins]
     by_id = dict(zip(said.ids, said.names, strict=True))
     if goes_by_rows(dataset):
-        check_rows(dataset, Path(said.path), sorted({*by_id} - {*dataset.ids}), said.rows_told)
+        check_rows(dataset, said.path, by_id, said.rows_told, LABELS)
     return [by_id.get(name, set()) for name in dataset.ids]
 
 

@@ -150,8 +150,8 @@ def _check_corner(particles: ParticleList, placed: Placed, unit_size: float | No
     if len(bad):
         refuse(
             particles.path,
-            f"says other places by {relion.CENTRED[0]} than by {relion.COORDINATES[0]}, the first in row "
-            f"{placed.rows[bad[0]]}; take out those that are old",
+            f"says other places by {relion.CENTRED[0]} than by {relion.COORDINATES[0]}, the first in "
+            f"{particles.row(placed.rows[bad[0]])}; take out those that are old",
         )
 
 

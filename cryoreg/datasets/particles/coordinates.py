@@ -168,8 +168,8 @@ def check_inside(
     at = ", ".join(f"{value:.4g}" for value in places[row])
     refuse(
         particles.path,
-        f"has {len(outside)} of {len(particles)} particles outside their tomograms, the first in row {row} at voxel "
-        f"({at}) of {tomogram.path} ({times(tomogram.shape[::-1])}, x y z); "
+        f"has {len(outside)} of {len(particles)} particles outside their tomograms, the first in {particles.row(row)} "
+        f"at voxel ({at}) of {tomogram.path} ({times(tomogram.shape[::-1])}, x y z); "
         + (
             _better_order(particles, places, shapes)
             or _better_unit(particles, placed, len(outside))

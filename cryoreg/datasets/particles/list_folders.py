@@ -21,7 +21,7 @@ _MERGE = "merge them first (cryoreg select --merge), or give them folders of the
 
 
 def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
-    """Return the particles of some lists, in their order, as those of one, whose rows are counted through.
+    """Return the particles of some lists, in their order, as those of one; each is still a row of its own.
 
     A list that names no tomogram is of the one that it is called as. Raises `DataError` where two lists are of one
     tomogram, or do not tell the same things.
@@ -44,6 +44,7 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
         first.frame,
         first.from_corner,
         _all(folder, lists, "the size of their volume", lambda each: each.image_sizes),
+        listed_in=[place for each in lists for place in each.rows],
         notes=[*dict.fromkeys(chain.from_iterable(each.notes for each in lists)), *_on_empty(folder)],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +54,8 @@ class ParticleList:
     """In words, where two of them give one number different names."""
     named_by: Sequence[str] = ()
     """How such files are called: "*.doc"."""
+    listed_in: Sequence[tuple[str, int]] | None = None
+    """The list that each is in, and its row there, where this is a folder of lists."""
     carried: Carried = SILENT
     """What else the list says of the tomograms."""
     notes: Sequence[str] = ()
@@ -69,6 +72,16 @@ class ParticleList:
     def flat(self) -> str | None:
         """The column that says 2D stacks, in whose words WarpTools and RELION mean different voxels; None of others."""
         return relion.flat_column(self.path, self.columns) if self.unit == "voxel" else None
+
+    @cached_property
+    def rows(self) -> Sequence[tuple[str, int]]:
+        """The list and the row, counted from 0, of each."""
+        return self.listed_in or [(self.path, row) for row in range(len(self))]
+
+    def row(self, index: int) -> str:
+        """Return the place of a particle in words: "row 17", or "row 17 of TS_02.csv" in a folder of lists."""
+        file, row = self.rows[index]
+        return f"row {row}" + ("" if file == self.path else f" of {os.path.basename(file)}")
 
     def __len__(self) -> int:
         return len(self.coordinates)

@@ -36,7 +36,7 @@ _FEW = 0.05
 class ParticleBoxes(Subtomograms):
     """A `SubtomogramDataset` of particles and their tomograms; a box's voxel edge // 2 lies on the particle.
 
-    Voxels are read when a sample is asked for. An id is the tomogram's name and the row of the list, counted from 0:
+    Voxels are read when a sample is asked for. An id is the tomogram's name and the row of its list, counted from 0:
     ``TS_01/17``; groups are the tomograms. No file stays open.
     """
 
@@ -54,7 +54,7 @@ class ParticleBoxes(Subtomograms):
         Raises `DataError`, one line, where a particle lies outside of its tomogram, a box is larger than it in x or y
         (tomograms may be thin along z), or voxel sizes differ.
         """
-        self.path = particles.path
+        self.path, self._rows = particles.path, particles.rows
         self.positions = self.places = locate(particles, placed, coordinate_size)
         """(N, 3): x, y, z in voxels of the tomogram, the first voxel being 0."""
         classes, labels = class_labels(particles.path, particles.columns, label or particles.label)
@@ -77,7 +77,8 @@ class ParticleBoxes(Subtomograms):
         self.box: Box = (box, box, box)
         names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self.which]
-        self.ids: Sequence[str] = [f"{group}/{row}" for row, group in enumerate(self.groups)]
+        rows = zip(self.groups, self._rows, strict=True)
+        self.ids: Sequence[str] = [f"{group}/{row}" for group, (_, row) in rows]
         self._same = same_places(self.which, self.places)
         coinciding = [note_on(self._same, self.labels)] if self._same else []
         self.notes: Sequence[str] = [*together(notes_on(self.tomograms)), *self._reaching_out(), *coinciding]
@@ -103,10 +104,10 @@ class ParticleBoxes(Subtomograms):
         ]
 
     def origin(self, index: int) -> Origin:
-        """Return the row of particle ``index`` in the list, the voxel size of its tomogram, and its place there."""
+        """Return the list and row of particle ``index``, the voxel size of its tomogram, and its place there."""
         voxel_size = self.tomograms[self.which[index]].voxel_size
         place = None if voxel_size is None else self._from_middle[index]
-        return Origin(self.path, index, voxel_size, self._tilt_ranges[index], place)
+        return Origin(*self._rows[index], voxel_size, self._tilt_ranges[index], place)
 
     @cached_property
     def _from_middle(self) -> list[tuple[float, float, float]]:
@@ -124,10 +125,12 @@ class ParticleBoxes(Subtomograms):
         try:
             volume, _ = cut(tomogram, self.places[index, ::-1], self.box, self._steps[number])
         except DataError as error:
-            raise DataError(f"{error} (row {index} of {self.path})") from None
+            file, row = self._rows[index]
+            raise DataError(f"{error} (row {row} of {file})") from None
         if volume.min() == volume.max():
+            file, row = self._rows[index]
             raise DataError(
-                f"{self.path}: the box of row {index} in {tomogram.path} is constant (every voxel is "
+                f"{file}: the box of row {row} in {tomogram.path} is constant (every voxel is "
                 f"{volume.flat[0]:g}), as in the padding of a tomogram; remove the row"
             )
         return Sample(torch.from_numpy(volume)[None], self.labels[index], self.ids[index], self.groups[index])
