@@ -263,8 +263,15 @@ def test_a_table_of_some_lists_after_another_was_added(without_second: Path) -> 
 
 def test_lists_with_columns_of_their_own_are_not_made_one_without_them(project: Path) -> None:
     write_all(project / "lists", star)
-    with pytest.raises(DataError, match=r"not all of one list .*merge their lists first \(cryoreg select --merge\)"):
+    with pytest.raises(DataError, match=r"not all of one list .*merge these first \(cryoreg select\)"):
         prepare_star(project / "classes.star", opened(project), ["a"])
+    assert cli("select", project / "lists", "--output", project / "all.star").exit_code == 0
+    where = {"tomograms": project / "tomograms"}
+    assert centres(project / "all.star", **where) == centres(project / "lists", **where)
+    ids = ("--ids", "TS_02/0,TS_03/2", "--output", project / "two.star")
+    assert cli("select", project / "lists", *ids).exit_code == 0
+    assert centres(project / "two.star", **where) == [(2, tuple(PLACES[2][0])), (3, tuple(PLACES[3][2]))]
+    assert prepare_star(project / "classes.star", TomogramParticles(project / "all.star", box=4, **where), ["a"])
 
 
 def test_rows_are_named_with_their_list(project: Path) -> None:
@@ -292,4 +299,4 @@ def test_ids_choose_from_the_list_that_is_called_as_their_tomogram(project: Path
     elsewhere = first.rename(project / "picks.coords")
     assert chosen(elsewhere, one) == [PLACES[1][1]]
     assert "has none of the 1 --ids" in chosen(elsewhere, "TS_01/1")
-    assert "lists: is a folder, and lists are chosen from" in chosen(project / "lists", labels)
+    assert "TS_02.coords: names no tomogram, and merged with others" in chosen(project / "lists", labels)

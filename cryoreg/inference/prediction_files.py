@@ -96,8 +96,8 @@ def _source(output: Path, wanted: str, origins: Sequence[Origin]) -> str:
     files, lists = list(dict.fromkeys(origin.file for origin in origins)), _listed(origins)
     if len(files) > 1 or not lists:
         raise DataError(
-            f"{output}: the data are not all of one list ({_named(files)}); merge their lists first (cryoreg select "
-            "--merge), or write CSV"
+            f"{output}: the data are not all of one list ({_named(files)}); merge these first (cryoreg select), or "
+            "write CSV"
         )
     suffix = Path(lists[0]).suffix.lower()
     if suffix != wanted:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cryoreg.datasets.io import relion
+from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.sniffing import lists_in
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
@@ -43,16 +45,14 @@ def run_select(
     overwrite: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> Selected:
-    """Write the particles of a list that rules keep; of several lists, as one that begins as the first does.
+    """Write the particles of a list that rules keep; of several lists, or a folder's, as one that begins as the first.
 
     Whatever the list holds stays as it is, character by character, but for the rows that are left out and the columns
     that masks add. With ``split`` each class or tomogram gets a file of its own, OUTPUT_NAME. Of an optimisation set,
     the list is chosen from, and a set is written beside each file. ``say`` gets lines on what was assumed. Raises a
     `CryoregError`, one line, for any mistake, before anything is written.
     """
-    folder = next((path for path in paths if path.is_dir()), None)
-    if folder is not None:
-        raise ConfigError(f"{folder}: is a folder, and lists are chosen from; name one, and others after --merge")
+    paths = [each for path in paths for each in (_lists_of(path) if path.is_dir() else [path])]
     if output.suffix.lower() != paths[0].suffix.lower():
         raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")
     lists = [Listed.read(str(path)) for path in paths]
@@ -83,6 +83,17 @@ def _rows(lists: Sequence[Listed], kept: np.ndarray) -> list[bool]:
     """Return which rows of several lists stay, where particles do."""
     parts = np.split(kept, np.cumsum([len(each) for each in lists])[:-1])
     return [bool(flag) for each, part in zip(lists, parts, strict=True) for flag in each.of_rows(part)]
+
+
+def _lists_of(folder: Path) -> list[Path]:
+    """Return the lists of a folder of such; raise `DataError` where it is none, or where merged they lose tomograms."""
+    lists = lists_in(folder)
+    if not lists:
+        raise DataError(f"{folder}: is no folder of particle lists of one kind, and nothing else; give a list itself")
+    nameless = next((path for path in lists if None in read_particle_list(path).tomograms), None)
+    if nameless is not None:
+        raise DataError(f"{nameless}: names no tomogram, and merged with others would be of theirs; give it itself")
+    return lists
 
 
 def _check_tomograms(lists: Sequence[Listed]) -> None:
