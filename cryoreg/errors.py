@@ -29,6 +29,10 @@ class DataError(CryoregError):
     """Input data is missing, damaged or inconsistent."""
 
 
+class EmptyListError(DataError):
+    """A particle list has no particles."""
+
+
 class MixedError(DataError):
     """Files of one data set differ in their boxes or voxel sizes."""
 

@@ -28,6 +28,14 @@ def files_below(folder: Path) -> Iterator[Path]:
     return (Path(entry.path) for entry in (*entries, *below) if not entry.is_dir())
 
 
+def entries_of(folder: Path) -> list[Path]:
+    """Return what a folder holds, files, folders and links to nothing, sorted, without hidden ones."""
+    try:
+        return [folder / entry.name for entry in _entries(folder)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+
+
 def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +145,37 @@ def test_lists_of_tomograms_without_particles_are_told(project: Path) -> None:
     (project / "lists" / "TS_04.coords").touch()
     particles = read_particle_list(project / "lists")
     assert len(particles) == 6
-    assert particles.notes == [f"{project / 'lists'}: 1 of its lists are empty (the first: TS_04.coords)"]
+    assert particles.notes == [f"{project / 'lists'}: 1 of its files list no particles (the first: TS_04.coords)"]
+
+
+@pytest.mark.parametrize(("write", "name", "text"), [(table, "TS_04.csv", "x,y,z\n"), (eman2, "b_info.json", "{}")])
+def test_lists_that_hold_no_particles_are_left_out(write: Write, name: str, text: str, project: Path) -> None:
+    write_all(project / "lists", write)
+    (project / "lists" / name).write_text(text)
+    particles = read_particle_list(project / "lists")
+    assert len(particles) == 6
+    assert particles.notes[-1].endswith(f"1 of its files list no particles (the first: {name})")
+
+
+def test_paths_of_tomograms_start_from_the_lists(project: Path) -> None:
+    """And not from the folder above, where another project's tomograms may be."""
+    for number, places in PLACES.items():
+        name, (x, y, z) = f"../tomograms/TS_0{number}.mrc", places[0]
+        (project / "lists" / f"{number}.csv").write_text(f"tomogram,x,y,z\n{name},{x},{y},{z}\n")
+    other = project.parent / "tomograms"
+    write_coded(other / "TS_01.mrc", 7, shape=SHAPE)
+    try:
+        assert [number for number, _ in centres(project / "lists")] == [1, 2, 3]
+    finally:
+        shutil.rmtree(other)
+
+
+def test_classes_that_are_one_in_each_list(project: Path) -> None:
+    for number, places in PLACES.items():
+        rows = "".join(f"{x},{y},{z},{'a' if number == 1 else 'b'}\n" for x, y, z in places)
+        (project / "lists" / f"TS_0{number}.csv").write_text(f"x,y,z,class\n{rows}")
+    dataset = opened(project)
+    assert [dataset.classes[label] for label in dataset.labels if label is not None] == [*"aabbbb"]
 
 
 def test_folders_that_are_refused(project: Path) -> None:
@@ -156,12 +187,26 @@ def test_folders_that_are_refused(project: Path) -> None:
         assert "\n" not in str(caught.value)
 
     coords(lists / "TS_01", np.array(PLACES[1], float))
-    refused("is no folder of particle lists of one kind")  # a single list is given itself
+    refused(r"is no folder of particle lists of one kind, and nothing else \(it holds 1 of them\)")  # give it itself
     (lists / "TS_01.coords").rename(lists / "TS_01.rec.coords")
     coords(lists / "TS_01", np.array(PLACES[2], float))
     refused("holds TS_01.coords and TS_01.rec.coords, both of the tomogram 'TS_01'")
     boxes(lists / "TS_02", np.array(PLACES[2], float))
-    refused("is no folder of particle lists of one kind")
+    refused(r"\(TS_01\.coords and TS_02\.cbox are not of one kind\)")
+    (lists / "TS_02.cbox").unlink()
+    (lists / "TS_01.rec.coords").rename(lists / "TS_02.coords")
+    assert len(read_particle_list(lists)) == 3
+    for name in ("TS_03.zarr", "tomograms.txt"):
+        (lists / name).mkdir()
+        refused(rf"\(it holds {name}\)")
+        (lists / name).rmdir()
+    (lists / "TS_03.coords").symlink_to(lists / "gone")
+    refused(r"\(it holds TS_03\.coords\)")
+    (lists / "TS_03.coords").unlink()
+    (lists / "TS_03.coords").symlink_to(lists / "TS_02.coords")
+    refused(r"holds TS_03\.coords, which is TS_02\.coords, too, as a link")
+    (lists / "TS_03.coords").unlink()
+    boxes(lists / "TS_02", np.array(PLACES[2], float))
     with pytest.raises(DataError, match="give a folder of nothing but lists of one kind"):
         choose(lists)
 
@@ -173,7 +218,7 @@ def test_lists_of_two_meanings_are_refused(project: Path) -> None:
     with pytest.raises(DataError, match=r"TS_01\.csv and TS_02\.csv, whose coordinates are of two units or frames"):
         read_particle_list(lists)
     (lists / "TS_02.csv").write_text("x,y,z,voxel_size\n20,12,10,5.0\n")
-    with pytest.raises(DataError, match=r"TS_02\.csv, which tells a voxel size, and TS_01\.csv, which does not"):
+    with pytest.raises(DataError, match=r"TS_01\.csv and TS_02\.csv, of which one alone has the column voxel_size"):
         read_particle_list(lists)
 
 
@@ -300,3 +345,17 @@ def test_ids_choose_from_the_list_that_is_called_as_their_tomogram(project: Path
     assert chosen(elsewhere, one) == [PLACES[1][1]]
     assert "has none of the 1 --ids" in chosen(elsewhere, "TS_01/1")
     assert "TS_02.coords: names no tomogram, and merged with others" in chosen(project / "lists", labels)
+
+
+def test_what_says_more_of_the_tomograms_is_not_passed_over(project: Path) -> None:
+    """A tomograms.star among the lists would tell of other units than those that are taken without it."""
+    write_all(project / "lists", star)
+    sizes = {"rlnTomoName": [f"TS_0{number}" for number in PLACES], "rlnTomoTiltSeriesPixelSize": [5.0] * 3}
+    write_star(project / "lists" / "tomograms.star", sizes)
+    with pytest.raises(DataError, match=r"\(tomograms\.star lists no places\)"):
+        read_particle_list(project / "lists")
+    (project / "lists" / "tomograms.star").unlink()
+    places = np.array(PLACES[2], float)
+    write_star(project / "lists" / "TS_02.star", {"rlnTomoName": "TS_02", **coordinates(places)})
+    with pytest.raises(DataError, match=r"TS_01\.star and TS_02\.star, of which one alone has the column rln"):
+        read_particle_list(project / "lists")

@@ -256,11 +256,13 @@ def particle_list(path: Path) -> str | None:
 
 
 def _refuse_list_inside(folder: Path) -> None:
+    from cryoreg.datasets.particles.sniffing import why_no_lists
+
     found = next((file for file in files_below(folder) if ending(file.name) in (*_LISTS, ".star", ".json")), None)
     if found is not None:
         raise DataError(
             f"{folder}: no reader fits a folder with the particle list {found.name}; say {found}, or give a folder of "
-            "nothing but lists of one kind, one for each tomogram"
+            f"nothing but lists of one kind, one for each tomogram ({why_no_lists(folder)})"
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
-from cryoreg.datasets.io.volume_files import guarded, refuse
+from cryoreg.datasets.io.volume_files import guarded, refuse, refuse_empty
 from cryoreg.datasets.label_lists import FILE, LIST_ROWS
 from cryoreg.datasets.particles.carried import in_folders
 from cryoreg.datasets.particles.dynamo import read_table
@@ -126,7 +126,7 @@ class Listed:
     def _text(cls, path: str) -> Listed:
         table = read_text_table(path)
         if table.empty:
-            refuse(path, "lists no particles; check how it was written")
+            refuse_empty(path)
         return cls(path, ParticleText.delimited(path), table, tomogram_names(table, tomogram_column(table)))
 
     def __len__(self) -> int:

@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.particles.lists import read_particle_list
-from cryoreg.datasets.particles.sniffing import lists_in
+from cryoreg.datasets.particles.lists import lists_of_folder
 from cryoreg.datasets.tilt_stacks.files import find_files
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import write_text
@@ -87,13 +86,11 @@ def _rows(lists: Sequence[Listed], kept: np.ndarray) -> list[bool]:
 
 def _lists_of(folder: Path) -> list[Path]:
     """Return the lists of a folder of such; raise `DataError` where it is none, or where merged they lose tomograms."""
-    lists = lists_in(folder)
-    if not lists:
-        raise DataError(f"{folder}: is no folder of particle lists of one kind, and nothing else; give a list itself")
-    nameless = next((path for path in lists if None in read_particle_list(path).tomograms), None)
+    lists = lists_of_folder(folder)
+    nameless = next((each.path for each in lists if None in each.tomograms), None)
     if nameless is not None:
         raise DataError(f"{nameless}: names no tomogram, and merged with others would be of theirs; give it itself")
-    return lists
+    return [Path(each.path) for each in lists]
 
 
 def _check_tomograms(lists: Sequence[Listed]) -> None:

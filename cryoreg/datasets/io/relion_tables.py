@@ -15,7 +15,7 @@ import pandas as pd
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.columns import check_spelling
 from cryoreg.datasets.io.star_blocks import items_of, read_lines, scan, table_of
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty
 
 _SAME = 1e-3
 """Relative difference of two statements of one number that mean the same."""
@@ -36,7 +36,7 @@ def read_particles(path: str | Path) -> pd.DataFrame:
         refuse(path, f"has no column {places} (it has: {listed or 'no columns'}); give the list of particles")
     filled = {name: table for name, table in tables.items() if not table.empty}
     if not filled:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     _check_alike(path, filled)
     table = pd.concat(filled.values(), ignore_index=True)
     others = {name: block for name, block in blocks.items() if name not in tables}

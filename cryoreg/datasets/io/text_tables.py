@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty
 from cryoreg.files import text_of_cell
 
 Row = tuple[int, list[str]]
@@ -89,7 +89,7 @@ def read_values(path: str, what: str) -> pd.DataFrame:
     """
     rows = list(blank_separated(read_text_lines(path, what)))
     if not rows:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     width = len(rows[0][1])
     for line, values in rows:
         if len(values) != width:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from cryoreg.errors import CryoregError, DataError
+from cryoreg.errors import CryoregError, DataError, EmptyListError
 from cryoreg.files import require_file
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ def refuse(where: str | Path, reason: str) -> NoReturn:
     if len(message) > _LONGEST:
         message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
     raise DataError(f"{''.join(map(_printable, str(where)))}: {message}") from None
+
+
+def refuse_empty(path: str | Path) -> NoReturn:
+    """Raise the `EmptyListError` that says that a list has no particles."""
+    raise EmptyListError(f"{''.join(map(_printable, str(path)))}: lists no particles; check how it was written")
 
 
 def _printable(sign: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
 
@@ -54,7 +54,7 @@ def _parsed(path: str, text: str) -> Any:
 
 def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name: str | None) -> ParticleList:
     if not points:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     places = np.array([_location(path, row, point) for row, point in enumerate(points)])
     table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(tomogram=run, object=name)
     for key in ("instance_id", "score"):

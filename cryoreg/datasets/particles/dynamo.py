@@ -12,7 +12,7 @@ import pandas as pd
 from cryoreg.datasets.io.class_columns import note_on_zero
 from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.text_tables import blank_separated
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse, refuse_empty
 from cryoreg.datasets.particles.carried import SILENT, Carried
 from cryoreg.datasets.particles.numbered_tomograms import name_tomograms, whole_numbers
 from cryoreg.datasets.particles.particle_list import ParticleList
@@ -54,7 +54,7 @@ def read_table(path: str) -> ParticleList:
 def _read_numbers(path: str) -> pd.DataFrame:
     rows = list(blank_separated(read_text_lines(path, "a Dynamo table")))
     if not rows:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     width = len(rows[0][1])
     if width < max(_NAMES):
         refuse(path, f"has {width} columns where a Dynamo table has at least {max(_NAMES)}; export it again")

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.columns import varied
-from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 SIZE = "apix_unbin"
 _ENDING = "_info"
+_LABELS = ("class",)
 
 
 def read_content(path: str) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def read_boxes(path: str, unit_told: bool = False) -> ParticleList:
     content = read_content(path)
     boxes = content["boxes_3d"]
     if not boxes:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     places = np.array([_place(path, row, box) for row, box in enumerate(boxes)])
     sizes = None if unit_told else np.full(len(boxes), _size(path, content))
     table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(
@@ -51,8 +52,9 @@ def read_boxes(path: str, unit_told: bool = False) -> ParticleList:
         "middle",
         [_tomogram(path)] * len(boxes),
         table,
-        varied(table, ("class",)),
+        varied(table, _LABELS),
         sizes,
+        class_columns=_LABELS,
     )
 
 

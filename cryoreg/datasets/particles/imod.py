@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from cryoreg.datasets.io.columns import varied
 from cryoreg.datasets.io.imod import read_model
 from cryoreg.datasets.io.text_tables import read_values, with_numbers
 from cryoreg.datasets.io.volume_files import refuse
@@ -19,6 +20,7 @@ from cryoreg.datasets.particles.particle_list import ParticleList
 FRAME = "as IMOD counts them: x and y from the corner of the first voxel, z from the middle of the first slice"
 FIRST_VOXEL = np.array([0.5, 0.5, 0.0])
 """Where the middle of the first voxel is."""
+_LABELS = ("object",)
 _COLUMNS = {3: ("x", "y", "z"), 4: ("contour", "x", "y", "z"), 5: ("object", "contour", "x", "y", "z")}
 """What model2point writes, without numbers, with those of contours (-contour) and of objects too (-object)."""
 
@@ -46,15 +48,15 @@ def read_points(path: str, unit_told: bool = False) -> ParticleList:
 
 
 def _particles(path: str, table: pd.DataFrame, size: float | None) -> ParticleList:
-    varied = "object" in table and table["object"].nunique() > 1
     return ParticleList(
         path,
         table[["x", "y", "z"]].to_numpy(np.float64) - FIRST_VOXEL,
         "voxel",
         [None] * len(table),
         table,
-        "object" if varied else None,
+        varied(table, _LABELS),
         None if size is None else np.full(len(table), size),
         frame=FRAME,
         from_corner=True,
+        class_columns=_LABELS,
     )

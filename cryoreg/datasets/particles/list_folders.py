@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryoreg.datasets.io.columns import varied
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.carried import SILENT
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.matching import bare
-from cryoreg.folders import files_below
+from cryoreg.folders import entries_of
 
 _MERGE = "merge them first (cryoreg select --merge), or give them folders of their own"
 
@@ -28,16 +29,15 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
     """
     tomograms = [[name or Path(each.path).stem for name in each.tomograms] for each in lists]
     _check(folder, lists, tomograms)
-    first = lists[0]
-    labels = [each.label for each in lists if each.label and all(each.label in other.columns for other in lists)]
+    first, columns = lists[0], pd.concat([each.columns for each in lists], ignore_index=True)
     ranges = [each.tilt_ranges or [None] * len(each) for each in lists]
     return ParticleList(
         folder,
         np.concatenate([each.coordinates for each in lists]),
         first.unit,
         list(chain.from_iterable(tomograms)),
-        pd.concat([each.columns for each in lists], ignore_index=True),
-        next(iter(labels), None),
+        columns,
+        varied(columns, first.class_columns),
         _all(folder, lists, "a voxel size", lambda each: each.unit_sizes),
         _all(folder, lists, "shifts", lambda each: each.shifts),
         list(chain.from_iterable(ranges)) if any(each.tilt_ranges for each in lists) else None,
@@ -45,21 +45,28 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
         first.from_corner,
         _all(folder, lists, "the size of their volume", lambda each: each.image_sizes),
         listed_in=[place for each in lists for place in each.rows],
-        notes=[*dict.fromkeys(chain.from_iterable(each.notes for each in lists)), *_on_empty(folder)],
+        notes=[*dict.fromkeys(chain.from_iterable(each.notes for each in lists)), *_on_empty(folder, lists)],
     )
 
 
-def _on_empty(folder: str) -> list[str]:
+def _on_empty(folder: str, lists: Sequence[ParticleList]) -> list[str]:
     """Return a note on lists that were left out."""
-    empty = [file.name for file in files_below(Path(folder)) if not file.stat().st_size]
-    return [f"{folder}: {len(empty)} of its lists are empty (the first: {empty[0]})"] if empty else []
+    there = {each.path for each in lists}
+    empty = [file.name for file in entries_of(Path(folder)) if os.fspath(file) not in there]
+    return [f"{folder}: {len(empty)} of its files list no particles (the first: {empty[0]})"] if empty else []
 
 
 def _check(folder: str, lists: Sequence[ParticleList], tomograms: Sequence[Sequence[str]]) -> None:
-    """Raise `DataError` where lists are of one tomogram, or mean their places in two ways."""
-    owners = dict[str, str]()
+    """Raise `DataError` where lists are of one tomogram, mean their places in two ways, or tell different things."""
+    owners, files, first = dict[str, str](), dict[str, str](), lists[0]
     for each, names in zip(lists, tomograms, strict=True):
         here = os.path.basename(each.path)
+        if files.setdefault(os.path.realpath(each.path), here) != here:
+            refuse(folder, f"holds {here}, which is {files[os.path.realpath(each.path)]}, too, as a link; remove it")
+        different = sorted({*map(str, each.columns)} ^ {*map(str, first.columns)})
+        if different:
+            named = os.path.basename(first.path)
+            refuse(folder, f"holds {named} and {here}, of which one alone has the column {different[0]}; {_MERGE}")
         if each.numbers is not None or each.carried != SILENT:
             refuse(folder, f"holds {here}, which tells more of its tomograms than their names; give it itself")
         for name in dict.fromkeys(map(bare, names)):

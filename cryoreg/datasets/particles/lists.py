@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from cryoreg.datasets.io.volume_files import guarded, refuse
+from cryoreg.datasets.io.volume_files import guarded, refuse, refuse_empty
 from cryoreg.datasets.particles.copick import read_json, read_ndjson
 from cryoreg.datasets.particles.cryocat import read_cryocat
 from cryoreg.datasets.particles.cryolo import read_cbox, read_coords
@@ -24,9 +25,10 @@ from cryoreg.datasets.particles.motive_lists import read_em
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.particles.peet import read_peet
 from cryoreg.datasets.particles.pytom import read_pytom
-from cryoreg.datasets.particles.sniffing import SUFFIXES, Kind, kind_of_list, lists_in
+from cryoreg.datasets.particles.sniffing import SUFFIXES, Kind, kind_of_list, lists_in, why_no_lists
 from cryoreg.datasets.particles.star_lists import read_star_list
 from cryoreg.datasets.particles.text_lists import read_csv
+from cryoreg.errors import EmptyListError
 from cryoreg.folders import ending
 
 
@@ -37,10 +39,7 @@ def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleLis
     Raises `DataError`, one line, where coordinates are missing or no numbers, or nothing is listed.
     """
     if os.path.isdir(path):
-        lists = lists_in(path)
-        if not lists:
-            refuse(path, "is no folder of particle lists of one kind, and nothing else; give a list itself")
-        return joined(os.fspath(path), [read_particle_list(each, unit_told) for each in lists])
+        return joined(os.path.abspath(path), lists_of_folder(path, unit_told))
     readers: dict[Kind, Callable[[str], ParticleList]] = {
         "star": partial(read_star_list, unit_told=unit_told),
         "dynamo": read_table,
@@ -66,6 +65,17 @@ def read_particle_list(path: str | Path, unit_told: bool = False) -> ParticleLis
         particles = readers[kind](name)
     _check_named(particles)
     return particles
+
+
+def lists_of_folder(folder: str | Path, unit_told: bool = False) -> list[ParticleList]:
+    """Read the lists of a folder of such (`lists_in`), but for empty ones; raise `DataError` where it is none."""
+    paths, found = lists_in(os.path.abspath(folder)), list[ParticleList]()
+    if not paths:
+        refuse(folder, f"is no folder of particle lists of one kind, and nothing else ({why_no_lists(folder)})")
+    for path in paths:
+        with suppress(EmptyListError):
+            found.append(read_particle_list(path, unit_told))
+    return found or refuse_empty(folder)
 
 
 def _check_named(particles: ParticleList) -> None:

@@ -54,6 +54,8 @@ class ParticleList:
     """In words, where two of them give one number different names."""
     named_by: Sequence[str] = ()
     """How such files are called: "*.doc"."""
+    class_columns: Sequence[str] = ()
+    """Those that may hold the class, the best first."""
     listed_in: Sequence[tuple[str, int]] | None = None
     """The list that each is in, and its row there, where this is a folder of lists."""
     carried: Carried = SILENT

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cryoreg.datasets.io.columns import varied
 from cryoreg.datasets.io.imod import read_model
 from cryoreg.datasets.io.text_files import read_text_lines
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse, refuse_empty
 from cryoreg.datasets.particles.imod import FIRST_VOXEL, FRAME
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.errors import DataError
@@ -83,7 +83,7 @@ def _table(path: str) -> pd.DataFrame:
             refuse(path, f"line {number} has {len(cells)} values for the {COLUMNS} columns of PEET; mend it")
         rows.append(cells)
     if not rows:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     table = pd.DataFrame(rows, columns=[_NAMES.get(number, f"column{number}") for number in range(1, COLUMNS + 1)])
     numbers = table.apply(pd.to_numeric, errors="coerce")
     bad = np.argwhere(~np.isfinite(numbers[[*_NAMES.values()]].to_numpy(np.float64)))

@@ -14,17 +14,18 @@ import numpy as np
 import pandas as pd
 
 from cryoreg.datasets.io.columns import varied
-from cryoreg.datasets.io.volume_files import one_line, refuse, text_of
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 _FRAME = "with shifts added"
+_LABELS = ("class",)
 
 
 def read_pytom(path: str) -> ParticleList:
     """Read a list; raise `DataError`, with the first row, where a position or a shift is no number."""
     particles = list(_root(path).iter("Particle"))
     if not particles:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     picked = [each.find("PickPosition") for each in particles]
     places = np.array([_numbers(path, row, each, "PickPosition", None) for row, each in enumerate(particles)])
     shifts = np.array([_numbers(path, row, each, "Shift", 0.0) for row, each in enumerate(particles)])
@@ -41,9 +42,10 @@ def read_pytom(path: str) -> ParticleList:
         "voxel",
         tomograms,
         table,
-        varied(table, ("class",)),
+        varied(table, _LABELS),
         tilt_ranges=[_tilts(path, row, each) for row, each in enumerate(particles)],
         frame=_FRAME,
+        class_columns=_LABELS,
     )
 
 

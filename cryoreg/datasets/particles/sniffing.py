@@ -11,7 +11,7 @@ from typing import Literal
 from cryoreg.datasets.io import relion
 from cryoreg.datasets.io.star_blocks import first_values
 from cryoreg.datasets.io.volume_files import one_line, refuse
-from cryoreg.folders import ending, files_below
+from cryoreg.folders import ending, entries_of
 
 Kind = Literal[
     "star",
@@ -61,6 +61,9 @@ SUFFIXES: dict[str, Kind] = {
 EMCLARITY_COLUMNS = 26
 EM_HEADER, EM_ROWS = 512, 20
 CRYOCAT_COLUMNS = {"subtomo_id", "tomo_id", "object_id", "subtomo_mean", "x", "y", "z", "shift_x", "shift_y", "shift_z"}
+_INFO = ".json"
+"""Of EMAN2's files on tomograms, which may have no boxes."""
+_FEWEST = 2
 _CRYOSPARC = ".cs"
 _BEGINNING = 65536
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan", re.IGNORECASE)
@@ -94,17 +97,35 @@ def lists_in(folder: str | Path) -> list[Path]:
 
     They are two or more, of one kind; those that are empty, as of tomograms without particles, are left out.
     """
-    files = [*files_below(Path(folder))]
-    if any(ending(file.name) not in SUFFIXES or file.parent != Path(folder) for file in files):
-        return []
-    files = [file for file in files if file.stat().st_size]
-    kinds = {file: kind for file in files if (kind := kind_of_list(file))}
-    if "star" in kinds.values():
-        columns = {file: set(first_values(file)) for file in kinds}
-        if any(relion.IMAGE in each for each in columns.values()):
-            return []
-        kinds = {file: kind for file, kind in kinds.items() if relion.lists_places(columns[file])}
-    return list(kinds) if len(kinds) > 1 and len(set(kinds.values())) == 1 else []
+    lists, _ = _lists_or_reason(Path(folder))
+    return lists
+
+
+def why_no_lists(folder: str | Path) -> str:
+    """Return what keeps a folder from being one of particle lists, in words."""
+    _, reason = _lists_or_reason(Path(folder))
+    return reason
+
+
+def _lists_or_reason(folder: Path) -> tuple[list[Path], str]:
+    files = [file for file in entries_of(folder) if file.is_dir() or not file.exists() or file.stat().st_size]
+    strange = next((file for file in files if not file.is_file() or ending(file.name) not in SUFFIXES), None)
+    if strange is not None:
+        return [], f"it holds {strange.name}"
+    kinds = {file: kind_of_list(file) for file in files}
+    kinds = {file: kind for file, kind in kinds.items() if kind or ending(file.name) != _INFO}
+    if len({*kinds.values()}) > 1:
+        one, other = (
+            next(file.name for file in kinds if kinds[file] == kind) for kind in [*dict.fromkeys(kinds.values())][:2]
+        )
+        return [], f"{one} and {other} are not of one kind"
+    for file in kinds if "star" in kinds.values() else ():
+        columns = set(first_values(file))
+        if relion.IMAGE in columns or not relion.lists_places(columns):
+            return [], f"{file.name} lists {'images' if relion.IMAGE in columns else 'no places'}"
+    if len(kinds) < _FEWEST or None in kinds.values():
+        return [], f"it holds {len(kinds)} of them" if None not in kinds.values() else "its files are no lists"
+    return [*kinds], ""
 
 
 def words_of(kind: Kind, path: Path) -> str:

@@ -15,6 +15,8 @@ from cryoreg.datasets.particles.motive_lists import is_motive_list, motive_list
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.matching import bare
 
+_LABELS = (relion.CLASS_NAME, relion.CLASS_NUMBER, "class", "label")
+
 
 def read_star_list(path: str, unit_told: bool = False) -> ParticleList:
     """Read a STAR file of RELION 3, 3.1, 4 or 5, Warp, M or STOPGAP; `cryoreg.datasets.io.relion` knows their words."""
@@ -28,7 +30,7 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
     """Return the particles of a table with RELION's columns; ``tomograms`` is the one that names their tomograms."""
     check_one_tomogram(path, table, tomograms, relion.TOMOGRAMS)
     coordinates, centred = relion.coordinates(path, table)
-    label = varied(table, (relion.CLASS_NAME, relion.CLASS_NUMBER, "class", "label"))
+    label = varied(table, _LABELS)
     known = of_star(path, table)
     return ParticleList(
         path,
@@ -40,6 +42,7 @@ def relion_list(path: str, table: pd.DataFrame, tomograms: str | None, unit_told
         None if unit_told else relion.coordinate_sizes(path, table, centred),
         relion.shifts(path, table),
         tilts_of_star(path, table),
+        class_columns=_LABELS,
         carried=known,
         notes=[
             *note_on_two(path, table, label, relion.CLASS_NAME, relion.CLASS_NUMBER),

@@ -21,7 +21,7 @@ from cryoreg.datasets.io.columns import (
     varied,
 )
 from cryoreg.datasets.io.text_tables import read_text_table
-from cryoreg.datasets.io.volume_files import refuse
+from cryoreg.datasets.io.volume_files import refuse, refuse_empty
 from cryoreg.datasets.particles.carried import of_text, tilts_of
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 from cryoreg.datasets.particles.star_lists import check_one_tomogram, relion_list
@@ -71,7 +71,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
     """
     table = read_text_table(path)
     if table.empty:
-        refuse(path, "lists no particles; check how it was written")
+        refuse_empty(path)
     words = {column: relion.WORDS[column] for column in table if column in relion.WORDS}
     if relion.lists_places(words.values()):
         table = table.rename(columns=words)
@@ -94,6 +94,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
         None if unit_told or size else _unit_sizes(path, table),
         shifts,
         tilts_of(path, table, ("tilt_min", "tilt_max")),
+        class_columns=_LABELS,
         carried=of_text(table),
         notes=[
             *_not_read(path, table),

@@ -122,6 +122,8 @@ class _Search:
         self._folder = place if place.is_dir() else place.parent
         self._index = read_index(place) if is_index(place) else None
         self._place = place if self._index is not None else self._folder
+        self._start = Path(list_path) if not tomograms and os.path.isdir(list_path) else self._folder
+        """From where paths in the list start: a folder of lists is that of its lists."""
 
     def files_of(self, names: Sequence[str | None]) -> dict[str | None, str]:
         """Return the file of each name."""
@@ -142,7 +144,7 @@ class _Search:
             return self._located(self._index.get(int(name))) if name and name.isdecimal() else None
         if name is None or not os.path.dirname(name):
             return None
-        path = os.path.join(self._folder, name) if self._told else find_above(name, self._folder)
+        path = os.path.join(self._folder, name) if self._told else find_above(name, self._start)
         inside = path is not None and (not self._told or _below(path, self._folder))
         return path if path and inside and os.path.exists(path) and is_tomogram(path) else None
 
