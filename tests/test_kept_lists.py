@@ -137,5 +137,5 @@ def test_a_list_that_lost_rows_is_refused(tmp_path: Path) -> None:
     path = peet(tmp_path)
     dataset = opened(path)
     path.write_text("\n".join(path.read_text().splitlines()[:3]))
-    with pytest.raises(DataError, match="has fewer rows than when it was read"):
+    with pytest.raises(DataError, match="lists other particles than when these were cut out"):
         prepare_writer(tmp_path / "o.csv", "list", dataset, CLASSES)

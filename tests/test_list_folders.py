@@ -359,3 +359,70 @@ def test_what_says_more_of_the_tomograms_is_not_passed_over(project: Path) -> No
     write_star(project / "lists" / "TS_02.star", {"rlnTomoName": "TS_02", **coordinates(places)})
     with pytest.raises(DataError, match=r"TS_01\.star and TS_02\.star, of which one alone has the column rln"):
         read_particle_list(project / "lists")
+
+
+def test_labels_do_not_go_over_to_a_list_that_took_anothers_name(project: Path) -> None:
+    write_all(project / "lists", coords)
+    labels, table = project / "labels.csv", project / "predictions.csv"
+    data = opened(project)
+    Session(data, labels, "").label([Row(row, "a", "") for row in range(6)], "one by one")
+    table.write_text(csv_text(places_kept(data) | {"prediction": [*"abbaba"], "label": [*"abbaba"]}))
+    first, second = (project / "lists" / f"TS_0{number}.coords" for number in (1, 2))
+    first.rename(project / "kept")
+    second.rename(first)
+    (project / "kept").rename(second)
+    uses = {
+        "page": lambda: Session(opened(project), labels, ""),
+        "labels": lambda: with_labels(opened(project), labels),
+        "table": lambda: with_labels(opened(project), table),
+        "average": lambda: members(opened(project), "a", table),
+        "open": lambda: open_source(table, Told(project / "tomograms")),
+    }
+    for use in uses.values():
+        with pytest.raises(DataError, match=r"TS_01\.coords(, so that its ids are| as (they were|it was))"):
+            use()
+    second.unlink()  # TS_01's particles, which are none of TS_02's
+    write_all(project / "lists", coords)
+    for use in uses.values():
+        use()
+
+
+def test_labels_of_lists_that_are_alike(project: Path) -> None:
+    write_all(project / "lists", coords)
+    coords(project / "lists" / "TS_02", np.array(PLACES[1], float))
+    labels = project / "labels.csv"
+    Session(opened(project), labels, "").label([Row(row, "a", "") for row in range(7)], "one by one")
+    assert len(said(with_labels(opened(project), labels))) == 7
+    coords(project / "lists" / "TS_02", np.array(PLACES[1], float)[::-1])
+    with pytest.raises(DataError, match=r"rows of .*TS_02\.coords as they were"):
+        with_labels(opened(project), labels)
+
+
+def test_the_last_version_of_a_list_that_was_labelled_counts(project: Path) -> None:
+    write_all(project / "lists", coords)
+    labels, path = project / "labels.csv", project / "lists" / "TS_02.coords"
+    kept = path.read_bytes()
+    session = Session(opened(project), labels, "")
+    session.label([Row(2, "a", "")], "one by one")
+    session.label([Row(2, "", "a")], "undo")
+    coords(path, np.array([PLACES[2][0], [17, 12, 10]], float)[::-1])
+    Session(opened(project), labels, "").label([Row(2, "b", "")], "one by one")
+    assert said(with_labels(opened(project), labels)) == {"TS_02/0": "b"}
+    path.write_bytes(kept)
+    with pytest.raises(DataError, match=r"rows of .*TS_02\.coords as they were"):
+        with_labels(opened(project), labels)
+
+
+@pytest.mark.parametrize("lists", ["a folder", "one list"])
+def test_what_is_written_is_of_the_rows_that_were_read(lists: str, project: Path) -> None:
+    """Hours may lie between, in which somebody picks anew."""
+    write_all(project / "lists", coords)
+    path = project / "lists" / "TS_03.coords"
+    data = opened(project) if lists == "a folder" else TomogramParticles(path, project / "tomograms", box=4)
+    coords(path, np.array(PLACES[3], float)[::-1])
+    table, labels = project / "predictions.csv", project / "labels.csv"
+    table.write_text(csv_text(places_kept(data) | {"label": [*"abbaba"][-len(data) :]}))
+    Session(data, labels, "").label([Row(len(data) - 1, "a", "")], "one by one")
+    for said_so in (table, labels):
+        with pytest.raises(DataError, match=r"rows of .*TS_03\.coords as they were"):
+            with_labels(opened(project), said_so)

@@ -29,7 +29,7 @@ def rows_told_by(said: Sequence[str]) -> RowsTold:
     from cryoreg.datasets.rows_of_lists import RowsTold
 
     told = [rows_told(Path(text)) for text in said if Path(text).is_file() and _is_table(text)]
-    return RowsTold(*(frozenset().union(*each) for each in zip(*told, strict=True))) if told else RowsTold()
+    return RowsTold.of((file, rows) for each in told for file, known in each.lists.items() for rows in (*known, None))
 
 
 def _ids(text: str) -> list[str]:

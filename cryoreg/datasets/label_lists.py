@@ -168,10 +168,26 @@ def rows_told(path: Path) -> RowsTold:
     """Return the lists by whose rows a table's ids go, as far as it says so."""
     table = read_text_table(os.fspath(path)) if path.suffix.lower() in _TABLES else {}
     if FILE in table:
-        return RowsTold(*({name for name in texts(table, key) if name} for key in (FILE, LIST_ROWS) if key in table))
+        return rows_in(table, FILE, LIST_ROWS if LIST_ROWS in table else None)
     if not {"source", WHEN, "class"} <= {*table}:
         return RowsTold()
-    return RowsTold(*({*map(str, table["class"][table["source"] == source])} for source in (ROWS_OF, ROWS)))
+    lists = dict[str, str]()
+    for name, source in zip(texts(table, "class"), texts(table, "source"), strict=True):
+        note_rows(lists, name or "", source or "")
+    return RowsTold.of(lists.items())
+
+
+def rows_in(table: pd.DataFrame, files: str, rows: str | None) -> RowsTold:
+    """Return what the columns of a table say of the lists that its rows are of."""
+    return RowsTold.of(zip(texts(table, files), texts(table, rows), strict=True))
+
+
+def note_rows(lists: dict[str, str], name: str, source: str) -> None:
+    """Take in a row, of no id, of a table to which labels are added: the last list counts, with its last digest."""
+    if source == ROWS_OF:
+        lists[name] = lists.pop(name, "")
+    elif source == ROWS and lists:
+        lists[next(reversed(lists))] = name
 
 
 def _star(path: Path) -> pd.DataFrame:

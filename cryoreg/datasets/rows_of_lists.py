@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.origins import known_origins
 from cryoreg.datasets.particles.lists import read_particle_list
+from cryoreg.datasets.particles.particle_list import digest_of
 from cryoreg.datasets.particles.sniffing import kind_of_list
 from cryoreg.errors import DataError
 
@@ -25,9 +25,22 @@ CHOICE = "choose from that list"
 class RowsTold(NamedTuple):
     """By the rows of which lists ids go, as far as somebody says so."""
 
-    lists: Collection[str] = ()
-    rows: Collection[str] = ()
-    """The `rows_of` these at that time."""
+    lists: Mapping[str, Collection[str]] = {}
+    """List -> its `rows_of` at that time; none where nobody says."""
+
+    @classmethod
+    def of(cls, said: Iterable[tuple[str | None, str | None]]) -> RowsTold:
+        """Take lists and their `rows_of`, as the rows of a table say both."""
+        lists = dict[str, set[str]]()
+        for file, rows in dict.fromkeys(said):
+            if file:
+                lists.setdefault(file, set()).update([rows] if rows else [])
+        return cls(lists)
+
+    def rows(self, path: str) -> set[str]:
+        """Return what is told of the rows of a list: by its path, else of whichever list, which may have moved."""
+        same = {file for file in self.lists if os.path.realpath(file) == os.path.realpath(path)}
+        return {digest for file in same or self.lists for digest in self.lists[file]}
 
 
 def rows_of(path: str | Path) -> str | None:
@@ -41,16 +54,10 @@ def rows_of(path: str | Path) -> str | None:
             return None
         table = relion_tables.read_particles(path) if kind == "star" else None
         if table is not None and relion.IMAGE in table and not relion.lists_places(table):
-            return _digest(texts(table, relion.IMAGE))
-        particles = read_particle_list(path)
+            return digest_of(texts(table, relion.IMAGE))
+        return read_particle_list(path).digest
     except DataError:
         return None
-    return _digest(particles.tomograms, particles.coordinates.tobytes())
-
-
-def _digest(names: Sequence[str | None], places: bytes = b"") -> str:
-    text = "\n".join(name or "" for name in names)
-    return f"rows:{hashlib.sha256(text.encode(errors='surrogateescape') + places).hexdigest()[:24]}"
 
 
 def changed(dataset: Subtomograms, path: str) -> bool:
@@ -58,9 +65,10 @@ def changed(dataset: Subtomograms, path: str) -> bool:
     return path in dataset.lists and rows_of(path) not in (dataset.lists[path], None)
 
 
-def rows_of_each(files: Iterable[str]) -> dict[str, str]:
-    """Return the `rows_of` the lists among files."""
-    return {file: digest for file in dict.fromkeys(files) if (digest := rows_of(file))}
+def rows_of_each(dataset: Subtomograms, files: Iterable[str | None]) -> dict[str, str]:
+    """Return the `rows_of` the lists among files: those by which a data set knows them, else those of now."""
+    others = [file for file in dict.fromkeys(files) if file and file not in dataset.lists]
+    return {**dataset.lists, **{file: digest for file in others if (digest := rows_of(file))}}
 
 
 def goes_by_rows(dataset: Subtomograms) -> bool:
@@ -110,8 +118,9 @@ def check_rows_of(
     stray = next((name for name in unknown if "/" in name and name.rpartition("/")[0] in tomograms), None)
     if stray is not None:
         refuse(path, f"names '{stray}', which is no row of {own}, so that its ids are of another list: {advice}")
-    now = (then or rows_of(own)) if told.rows else None
-    if now in told.rows:
+    known = told.rows(own)
+    now = (then or rows_of(own)) if known else None
+    if now in known:
         return
     if now and any(os.path.realpath(file) == os.path.realpath(own) for file in told.lists):
         refuse(

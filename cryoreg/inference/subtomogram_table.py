@@ -58,8 +58,7 @@ def places_kept(dataset: Subtomograms, samples: Sequence[int] | None = None) -> 
     A list may be written anew by then, under the name that it has.
     """
     found = places(dataset, samples)
-    files = dict.fromkeys(file for file in found["file"] if file and file not in dataset.lists)
-    digests = {**rows_of_each(files), **dataset.lists}
+    digests = rows_of_each(dataset, found["file"])
     if not digests.keys() & {*found["file"]}:
         return found
     return {**found, LIST_ROWS: [digests.get(file) for file in found["file"]]}

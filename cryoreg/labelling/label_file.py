@@ -13,7 +13,7 @@ from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from cryoreg.datasets.label_lists import NAMED, NOT_NAMED, ROWS, ROWS_OF
+from cryoreg.datasets.label_lists import NAMED, NOT_NAMED, ROWS, ROWS_OF, note_rows
 from cryoreg.errors import DataError, OutputError
 from cryoreg.files import cell, sync_folder, text_of_cell
 
@@ -66,10 +66,8 @@ class LabelFile:
         """Those that somebody typed, and that stay where nothing has them."""
         self.replaced: dict[str, str] = {}
         """Names that were taken out, and what was typed instead; empty for nothing."""
-        self.lists: set[str] = set()
-        """The lists by whose rows ids go."""
-        self.rows_of_lists: set[str] = set()
-        """Digests of these rows when labels were given."""
+        self.lists: dict[str, str] = {}
+        """The lists by whose rows ids go, and a digest of these when the last labels of each were given."""
         self._left = ("", "")
         self._read = 0
         if path.exists():
@@ -126,10 +124,8 @@ class LabelFile:
         """
         with self._locked() as file:
             self._catch_up(file)
-            new = [("", list_, ROWS_OF)] if list_ not in self.lists else []
-            new += [("", rows, ROWS)] if rows and rows not in self.rows_of_lists else []
-            if new:
-                self._add(file, new)
+            if list_ not in self.lists or (rows and rows != self.lists[list_]):
+                self._add(file, [("", list_, ROWS_OF), *([("", rows, ROWS)] if rows else [])])
 
     def _add(self, file: BinaryIO, rows: Iterable[tuple[str, str, str]]) -> None:
         """Add rows of id, class and source, and take them in when they are on disk."""
@@ -199,11 +195,8 @@ class LabelFile:
 
     def _declare(self, name: str, when: str, source: str) -> None:
         """Take in that there is a class, or is none any more; what comes at one time takes the other's place."""
-        if source == ROWS_OF:
-            self.lists.add(name)
-        elif source == ROWS:
-            self.rows_of_lists.add(name)
-        elif source == NOT_NAMED:
+        note_rows(self.lists, name, source)
+        if source == NOT_NAMED:
             self.named.discard(name)
             self.replaced[name], self._left = "", (when, name)
         elif source == NAMED and name:

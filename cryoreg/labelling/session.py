@@ -63,7 +63,7 @@ class Session:
         self._lists: dict[str | None, tuple[str, str | None]] = {}
         """Tomogram -> the list by whose rows its ids go, and what these are: `rows_of`."""
         if goes_by_rows(dataset):
-            check_rows(dataset, path, self.file.labels, RowsTold(self.file.lists, self.file.rows_of_lists), LABELS)
+            check_rows(dataset, path, self.file.labels, RowsTold.of(self.file.lists.items()), LABELS)
             for own, tomograms in lists_of(dataset).items():
                 self._lists |= dict.fromkeys(tomograms, (os.path.abspath(own), dataset.lists.get(own) or rows_of(own)))
         self.first_classes = list(classes)

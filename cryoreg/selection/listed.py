@@ -16,7 +16,7 @@ from cryoreg.datasets.io import relion, relion_tables
 from cryoreg.datasets.io.columns import first_of, numbers, texts, tomogram_names
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import guarded, refuse, refuse_empty
-from cryoreg.datasets.label_lists import FILE, LIST_ROWS
+from cryoreg.datasets.label_lists import FILE, LIST_ROWS, rows_in
 from cryoreg.datasets.particles.carried import in_folders
 from cryoreg.datasets.particles.dynamo import read_table
 from cryoreg.datasets.particles.lists import read_particle_list
@@ -187,8 +187,8 @@ class Listed:
         """Return by the rows of which lists `ids` go: of those that a table names, else of the list itself."""
         files, rows = (self.column((name,)) for name in (FILE, LIST_ROWS))
         if files is None:
-            return RowsTold({self.path})
-        return RowsTold(*({name for name in texts(self.table, key) if name} for key in (files, rows) if key))
+            return RowsTold({self.path: ()})
+        return rows_in(self.table, files, rows)
 
     @property
     def by_rows(self) -> bool:

@@ -188,7 +188,7 @@ def _ids_as_said(list_: Listed, wanted: frozenset[str], told: RowsTold) -> list[
         return ids
     tomograms = {name.rpartition("/")[0] for name in wanted if "/" in name}
     called = {name for name in tomograms if bare(name) == bare(Path(list_.path).stem)}
-    meant = called or (tomograms if rows_of(list_.path) in told.rows else set())
+    meant = called or (tomograms if rows_of(list_.path) in told.rows(list_.path) else set())
     return [f"{tomogram}/{row}" for tomogram in meant for row in ids] if len(meant) == 1 else ids
 
 

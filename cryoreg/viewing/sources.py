@@ -133,7 +133,7 @@ def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles
         raise DataError(f"{path}: does not say of every particle which row of which list it is; predict it anew")
     source = _source(path, list(dict.fromkeys(files)))
     for file in dict.fromkeys(files):
-        _check_list(path, str(file), table.rows_told().rows)
+        _check_list(path, str(file), table.rows_told().rows(str(file)))
     whole = _of_list(source, told._replace(class_column=None), say)
     place = {(Path(file), row): index for index, (file, row) in enumerate(whole.rows)}
     named = [*zip(files, table.figures(["row"], "rows").astype(int).tolist(), strict=True)]

@@ -138,7 +138,7 @@ def _said_by_particles(particles: ParticleList) -> _Said:
         refuse(particles.path, "says no classes of its particles, or one alone; name a list that does")
     names: list[set[str | None]] = [{None if label is None else classes[label]} for label in labels]
     ids = [f"{stem(name)}/{row}" if name else str(row) for row, name in enumerate(particles.tomograms)]
-    return _Said(particles.path, ids, names, RowsTold({particles.path}), by_rows=True)
+    return _Said(particles.path, ids, names, RowsTold({particles.path: ()}), by_rows=True)
 
 
 def _names_and_numbers(listed: Listed) -> list[set[str | None]]:

@@ -101,7 +101,7 @@ def layout_of(dataset: Subtomograms, settings: Mapping[str, Any], extra: bool = 
         origins=origins or None,
         columns={name: (column.dtype.str, column.shape[1:]) for name, column in dataset.columns.items()},
         settings=settings,
-        lists={**rows_of_each(origin.file for origin in origins), **dataset.lists},
+        lists=rows_of_each(dataset, (origin.file for origin in origins)),
         clean=extra and dataset.clean is not None,
         weighted=extra and dataset.weighted,
     )

@@ -44,7 +44,7 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
         first.frame,
         first.from_corner,
         _all(folder, lists, "the size of their volume", lambda each: each.image_sizes),
-        listed_in=[place for each in lists for place in each.rows],
+        parts=lists,
         notes=[*dict.fromkeys(chain.from_iterable(each.notes for each in lists)), *_on_empty(folder, lists)],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from cryoreg.datasets.particles.carried import SILENT, Carried
 Unit = Literal["voxel", "angstrom", "centred", "middle"]
 """Voxels; Å from the middle of voxel 0; Å from the centre of the tomogram (RELION 5); or voxels before binning from
 the voxel at edge // 2 of the tomogram (EMAN2)."""
+
+
+def digest_of(names: Sequence[str | None], places: bytes = b"") -> str:
+    """Return a digest of the rows of a list: of tomograms and places, or of the names of images."""
+    text = "\n".join(name or "" for name in names)
+    return f"rows:{hashlib.sha256(text.encode(errors='surrogateescape') + places).hexdigest()[:24]}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ class ParticleList:
     """How such files are called: "*.doc"."""
     class_columns: Sequence[str] = ()
     """Those that may hold the class, the best first."""
-    listed_in: Sequence[tuple[str, int]] | None = None
-    """The list that each is in, and its row there, where this is a folder of lists."""
+    parts: Sequence[ParticleList] = ()
+    """The lists of a folder, in their order, where this is all of them."""
     carried: Carried = SILENT
     """What else the list says of the tomograms."""
     notes: Sequence[str] = ()
@@ -78,7 +85,12 @@ class ParticleList:
     @cached_property
     def rows(self) -> Sequence[tuple[str, int]]:
         """The list and the row, counted from 0, of each."""
-        return self.listed_in or [(self.path, row) for row in range(len(self))]
+        return [(each.path, row) for each in self.parts or [self] for row in range(len(each))]
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of tomograms and places, in their order."""
+        return digest_of(self.tomograms, self.coordinates.tobytes())
 
     def row(self, index: int) -> str:
         """Return the place of a particle in words: "row 17", or "row 17 of TS_02.csv" in a folder of lists."""

@@ -23,6 +23,7 @@ from cryoreg.datasets.particles.contradictions import check_statements, contradi
 from cryoreg.datasets.particles.coordinates import Placed, check_inside, in_voxels, tilt_size_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.particles.particle_list import ParticleList
+from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.tomograms.files import Tomogram, against_headers, cut, header_sizes, notes_on, open_tomogram
 from cryoreg.datasets.tomograms.index_files import is_index
 from cryoreg.datasets.tomograms.matching import bare
@@ -164,6 +165,9 @@ class TomogramParticles(ParticleBoxes):
         place = None if tomograms is None else Path(tomograms)
         placed = place_particles(particles, place, voxel_size, coordinate_size)
         super().__init__(particles, placed, box, rescale_to, coordinate_size, label)
+        lists = particles.parts or [particles]
+        told = {each.path: rows_of(each.path) if coordinate_size else each.digest for each in lists}
+        self.lists = {path: digest for path, digest in told.items() if digest}
         self.notes = [*self.notes, *assumptions(particles, placed, self.places, coordinate_size)]
         self.notes = [*self.notes, *_on_tables(particles, place)]
         self._take_over(particles.carried, place is None or particles.carried.files is None)
