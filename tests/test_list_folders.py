@@ -22,6 +22,7 @@ from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.datasets.table_sources import data_of_table
 from cryoreg.errors import DataError
 from cryoreg.inference.prediction_files import new_star_text, prepare_star
 from cryoreg.inference.subtomogram_table import csv_text, places_kept
@@ -62,6 +63,14 @@ def eman2(path: Path, places: np.ndarray) -> None:
     path.with_name(f"{path.name}_info.json").write_text(json.dumps(content))
 
 
+def write_predictions(dataset: Subtomograms, path: Path) -> None:
+    count = len(dataset)
+    certain = np.eye(2)[[0] * count]
+    said_so = (np.zeros(count, int), np.ones(count), np.zeros(count, bool), 0.5, None)
+    whose = ((*origins_of(dataset),), (*dataset.groups,), {})
+    path.write_text(new_star_text(Predictions((*dataset.ids,), ("a", "b"), certain, *said_so, *whose)))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     for number in PLACES:
@@ -100,25 +109,8 @@ def test_places_go_back_to_relion(shape: tuple[int, int, int], project: Path) ->
     for number in PLACES:
         write_coded(project / "tomograms" / f"TS_0{number}.mrc", number, shape=shape)
     write_all(project / "lists", coords)
-    dataset = TomogramSpec(root=project / "lists", tomograms=project / "tomograms", box=4).build()
-    count = len(dataset)
-    certain = np.eye(2)[[0] * count]
-    classes, sure, none = np.zeros(count, int), np.ones(count), np.zeros(count, bool)
-    predictions = Predictions(
-        (*dataset.ids,),
-        ("a", "b"),
-        certain,
-        classes,
-        sure,
-        none,
-        0.5,
-        None,
-        (*origins_of(dataset),),
-        (*dataset.groups,),
-        {},
-    )
     path = project / "classes.star"
-    path.write_text(new_star_text(predictions))
+    write_predictions(opened(project), path)
     assert centres(path, tomograms=project / "tomograms") == centres(project / "lists", tomograms=project / "tomograms")
 
 
@@ -426,3 +418,37 @@ def test_what_is_written_is_of_the_rows_that_were_read(lists: str, project: Path
     for said_so in (table, labels):
         with pytest.raises(DataError, match=r"rows of .*TS_03\.coords as they were"):
             with_labels(opened(project), said_so)
+
+
+def test_a_table_of_several_lists_is_a_source(project: Path) -> None:
+    write_all(project / "lists", coords)
+    table = project / "clusters.csv"
+    table.write_text(csv_text(places_kept(opened(project)) | {"cluster": [1, 2, 1, 2, 1, 2]}))
+    assert data_of_table(table, "") == (project / "lists", table)
+
+
+def test_a_folder_that_is_neither_lists_nor_a_run_is_told(project: Path) -> None:
+    coords(project / "lists" / "TS_01", np.array(PLACES[1], float))
+    with pytest.raises(DataError, match=r"lists: is neither a run nor a folder of particle lists \(it holds 1 of them"):
+        open_source(project / "lists", Told(project / "tomograms"))
+
+
+def test_places_by_a_voxel_size_that_was_told_need_it_again(project: Path) -> None:
+    """They are Å from the middle of the tomogram, by whose header they would be others."""
+    write_all(project / "lists", coords)
+    where = {"tomograms": project / "tomograms", "voxel_size": 5.0}
+    path = project / "classes.star"
+    write_predictions(TomogramParticles(project / "lists", box=4, **where), path)
+    assert centres(path, **where) == centres(project / "lists", tomograms=project / "tomograms")
+    with pytest.raises(
+        DataError, match=r"told with voxels of 5 Å, and .*TS_01\.mrc has 10; say --set dataset.voxel_size=5"
+    ):
+        centres(path, tomograms=project / "tomograms")
+
+
+def test_ids_are_those_of_the_list_itself(project: Path) -> None:
+    """Where it names no tomogram, and is called as that but for words."""
+    for number, places in PLACES.items():
+        coords(project / "lists" / f"rec_TS_0{number}", np.array(places, float))
+    alone = TomogramParticles(project / "lists" / "rec_TS_03.coords", project / "tomograms", box=4)
+    assert [name for name in opened(project).ids if name.startswith("TS_03")] == [*alone.ids]

@@ -10,6 +10,7 @@ from cryoreg.datasets.io.columns import texts
 from cryoreg.datasets.io.text_tables import read_text_table
 from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.label_lists import ID, with_labels
+from cryoreg.datasets.particles.sniffing import folder_of
 
 TABLES = (".csv", ".tsv")
 GROUPED = ("cluster", "prediction")
@@ -19,16 +20,17 @@ GROUPED = ("cluster", "prediction")
 def data_of_table(source: Path, advice: str) -> tuple[Path, Path | None]:
     """Return the data of a source, and the table that says groups of them: of such a table, both; else None.
 
-    Its data are the file that it names, or the folder of all of them. A list with coordinates of its own is no such
-    table. Raises `DataError`, with ``advice``, where its file is none, several, or not there.
+    Its data are the file that it names, or the folder of all of them, be they volumes or lists. A list with coordinates
+    of its own is no such table. Raises `DataError`, with ``advice``, where its file is none, several, or not there.
     """
     table = read_text_table(os.fspath(source)) if source.is_file() and source.suffix.lower() in TABLES else None
     if table is None or not {ID, "file"} <= {*table} or not {*GROUPED} & {*table} or {*"xyz"} <= {*table}:
         return source, None
     files = sorted({name for name in texts(table, "file") if name})
     folders = {_folder(one, file) for one, file in zip(texts(table, ID), texts(table, "file"), strict=True)}
-    if len(files) > 1 and len(folders) == 1 and (folder := folders.pop()):
-        files = [folder]
+    volumes = folders.pop() if len(folders) == 1 else None
+    if len(files) > 1 and (folder := volumes or folder_of([*map(Path, files)])):
+        files = [os.fspath(folder)]
     if len(files) != 1 or not Path(files[0]).exists():
         what = f"'{files[0]}', which is not there" if len(files) == 1 else f"{len(files)} files"
         refuse(source, f"names {what} as its data; say {advice}")

@@ -31,8 +31,8 @@ COLUMNS = (relion.CLASS_NUMBER, relion.CLASS_NAME, "cryoregConfidence", "cryoreg
 """What a STAR file gets."""
 DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
 """What it gets, too, where a run knows what it was trained on."""
-SOURCE, SOURCE_ROW = "cryoregFile", "cryoregRow"
-"""Where a STAR file says a volume is that it cannot name as an image, counted from 0."""
+SOURCE_ROW = "cryoregRow"
+"""Where, in its file, a STAR file says a volume is that it cannot name as an image, counted from 0."""
 REMARK = "# cryoreg: "
 """How lines at its beginning begin that say how the data differ from those of training."""
 MOTIVE_CLASS = "class"
@@ -212,7 +212,7 @@ def _named_or_placed(origins: Sequence[Origin]) -> dict[str, Sequence[Any]]:
     if all(Path(origin.file).suffix.lower() in _MRC for origin in origins):
         return {relion.IMAGE: [image_name(origin) for origin in origins]}
     rows = ["" if origin.row is None else str(origin.row) for origin in origins]
-    return {SOURCE: [os.path.abspath(origin.file) for origin in origins], SOURCE_ROW: rows, **_places(origins)}
+    return {relion.SOURCE: [os.path.abspath(origin.file) for origin in origins], SOURCE_ROW: rows, **_places(origins)}
 
 
 def _places(origins: Sequence[Origin]) -> dict[str, list[str]]:

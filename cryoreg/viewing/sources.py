@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryoreg.config import Layer, Project, absolute
 from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.columns import natural_order
-from cryoreg.datasets.particles.sniffing import lists_in
+from cryoreg.datasets.particles.sniffing import folder_of, lists_in, why_no_lists
 from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.specs import StoreSpec
@@ -22,6 +22,7 @@ from cryoreg.datasets.tomograms.telling_apart import tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.predict import classify
 from cryoreg.inference.trained import Trained
+from cryoreg.labelling.opening import is_run
 from cryoreg.labelling.whereabouts import whereabouts_of
 from cryoreg.seams import Shown
 from cryoreg.selection import listed
@@ -87,6 +88,8 @@ def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda 
     store = bool(not source.is_dir() and StoreSpec.fits(source))
     if told.class_column is not None and (store or run):
         raise ConfigError(f"--class-column {told.class_column}: goes with a list, and {source} is none")
+    if run and not is_run(source):
+        raise DataError(f"{source}: is neither a run nor a folder of particle lists ({why_no_lists(source)})")
     if run:
         particles = _of_run(source, told, say)
     elif told.data is not None:
@@ -149,10 +152,10 @@ def _source(path: Path, files: Sequence[Path]) -> Path:
     """Return the list whose rows a table names, or the folder of its lists."""
     if len(files) == 1:
         return files[0]
-    folder = files[0].parent
-    if folder.is_dir() and {*files} <= {*lists_in(folder)}:
-        return folder
-    raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
+    folder = folder_of(files)
+    if folder is None:
+        raise DataError(f"{path}: names rows of {len(files)} lists; open a list of its own for each")
+    return folder
 
 
 def _check_list(path: Path, list_: str, rows: Collection[str]) -> None:

@@ -88,6 +88,11 @@ class ParticleList:
         return [(each.path, row) for each in self.parts or [self] for row in range(len(each))]
 
     @cached_property
+    def named(self) -> Sequence[str | None]:
+        """The tomogram of each as its own list names it; None where that is only called so."""
+        return [name for each in self.parts for name in each.tomograms] or self.tomograms
+
+    @cached_property
     def digest(self) -> str:
         """A digest of tomograms and places, in their order."""
         return digest_of(self.tomograms, self.coordinates.tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +100,13 @@ def lists_in(folder: str | Path) -> list[Path]:
     """
     lists, _ = _lists_or_reason(Path(folder))
     return lists
+
+
+def folder_of(lists: Collection[Path]) -> Path | None:
+    """Return the folder of lists that some lists are in; None where they are in no one such."""
+    folders = {path.parent for path in lists}
+    folder = folders.pop() if len(folders) == 1 else None
+    return folder if folder and folder.is_dir() and {*lists} <= {*lists_in(folder)} else None
 
 
 def why_no_lists(folder: str | Path) -> str:

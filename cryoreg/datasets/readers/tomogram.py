@@ -76,7 +76,7 @@ class ParticleBoxes(Subtomograms):
         for tomogram, step in zip(self.tomograms, self._steps, strict=True):
             _check_width(tomogram, box, step)
         self.box: Box = (box, box, box)
-        names = [_group(particles.tomograms[each.rows[0]], each.tomogram) for each in placed]
+        names = [_group(particles.named[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self.which]
         rows = zip(self.groups, self._rows, strict=True)
         self.ids: Sequence[str] = [f"{group}/{row}" for group, (_, row) in rows]
