@@ -30,7 +30,7 @@ class DataError(CryoregError):
 
 
 class EmptyListError(DataError):
-    """A particle list has no particles."""
+    """A list has none of what it should have."""
 
 
 class MixedError(DataError):

@@ -22,6 +22,7 @@ from cryoreg.datasets.list_specs import TomogramSpec
 from cryoreg.datasets.origins import origins_of
 from cryoreg.datasets.particles.lists import read_particle_list
 from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.table_sources import data_of_table
 from cryoreg.errors import DataError
 from cryoreg.inference.prediction_files import new_star_text, prepare_star
@@ -32,6 +33,8 @@ from cryoreg.viewing.sources import Told, open_source
 
 PLACES = {1: [[20, 11, 12], [21, 9, 10]], 2: [[18, 12, 9]], 3: [[22, 13, 14], [19, 10, 11], [17, 12, 13]]}
 """x, y, z of the particles of each tomogram."""
+CBOX = "data_cryolo\n\nloop_\n_CoordinateX #1\n_CoordinateY #2\n_CoordinateZ #3\n_Width #4\n_Height #5\n"
+"""Without a box."""
 Write = Callable[[Path, np.ndarray], object]
 
 
@@ -140,7 +143,10 @@ def test_lists_of_tomograms_without_particles_are_told(project: Path) -> None:
     assert particles.notes == [f"{project / 'lists'}: 1 of its files list no particles (the first: TS_04.coords)"]
 
 
-@pytest.mark.parametrize(("write", "name", "text"), [(table, "TS_04.csv", "x,y,z\n"), (eman2, "b_info.json", "{}")])
+@pytest.mark.parametrize(
+    ("write", "name", "text"),
+    [(table, "TS_04.csv", "x,y,z\n"), (eman2, "b_info.json", "{}"), (boxes, "TS_04.cbox", CBOX)],
+)
 def test_lists_that_hold_no_particles_are_left_out(write: Write, name: str, text: str, project: Path) -> None:
     write_all(project / "lists", write)
     (project / "lists" / name).write_text(text)
@@ -210,7 +216,14 @@ def test_lists_of_two_meanings_are_refused(project: Path) -> None:
     with pytest.raises(DataError, match=r"TS_01\.csv and TS_02\.csv, whose coordinates are of two units or frames"):
         read_particle_list(lists)
     (lists / "TS_02.csv").write_text("x,y,z,voxel_size\n20,12,10,5.0\n")
-    with pytest.raises(DataError, match=r"TS_01\.csv and TS_02\.csv, of which one alone has the column voxel_size"):
+    with pytest.raises(DataError, match=r"TS_02\.csv, which tells a voxel size, and TS_01\.csv, which does not"):
+        read_particle_list(lists)
+    (lists / "TS_01.csv").write_text("x,y,z,comment,class\n20,12,10,good,a\n")
+    (lists / "TS_02.csv").write_text("x,y,z\n20,12,10\n")
+    particles = read_particle_list(lists)  # the classes of some, in one class, are no more than that
+    assert (len(particles), particles.label) == (5, None)
+    (lists / "TS_02.csv").write_text("x,y,z,class_name\n20,12,10,b\n")
+    with pytest.raises(DataError, match=r"TS_01\.csv with the column class, and TS_02\.csv without; give both the"):
         read_particle_list(lists)
 
 
@@ -307,6 +320,14 @@ def test_lists_with_columns_of_their_own_are_not_made_one_without_them(project: 
     assert centres(project / "all.star", **where) == centres(project / "lists", **where)
     ids = ("--ids", "TS_02/0,TS_03/2", "--output", project / "two.star")
     assert cli("select", project / "lists", *ids).exit_code == 0
+    labels = project / "labels.csv"
+    session = Session(TomogramParticles(project / "lists", box=4, **where), labels, "")
+    session.label([Row(2, "a", ""), Row(5, "b", "")], "one by one")
+    of_labels = ("--ids", labels, "--output", project / "labelled.star")
+    assert cli("select", project / "lists", *of_labels).exit_code == 0, "though none is of TS_01"
+    assert (project / "labelled.star").read_text() == (project / "two.star").read_text()
+    into = cli("select", project / "lists", "--output", project / "lists" / "all.star")
+    assert "would be one more list of" in into.output
     assert centres(project / "two.star", **where) == [(2, tuple(PLACES[2][0])), (3, tuple(PLACES[3][2]))]
     assert prepare_star(project / "classes.star", TomogramParticles(project / "all.star", box=4, **where), ["a"])
 
@@ -349,7 +370,7 @@ def test_what_says_more_of_the_tomograms_is_not_passed_over(project: Path) -> No
     (project / "lists" / "tomograms.star").unlink()
     places = np.array(PLACES[2], float)
     write_star(project / "lists" / "TS_02.star", {"rlnTomoName": "TS_02", **coordinates(places)})
-    with pytest.raises(DataError, match=r"TS_01\.star and TS_02\.star, of which one alone has the column rln"):
+    with pytest.raises(DataError, match=r"TS_01\.star with the column rlnMicrographName, and TS_02\.star"):
         read_particle_list(project / "lists")
 
 
@@ -433,22 +454,44 @@ def test_a_folder_that_is_neither_lists_nor_a_run_is_told(project: Path) -> None
         open_source(project / "lists", Told(project / "tomograms"))
 
 
-def test_places_by_a_voxel_size_that_was_told_need_it_again(project: Path) -> None:
-    """They are Å from the middle of the tomogram, by whose header they would be others."""
-    write_all(project / "lists", coords)
-    where = {"tomograms": project / "tomograms", "voxel_size": 5.0}
-    path = project / "classes.star"
-    write_predictions(TomogramParticles(project / "lists", box=4, **where), path)
-    assert centres(path, **where) == centres(project / "lists", tomograms=project / "tomograms")
-    with pytest.raises(
-        DataError, match=r"told with voxels of 5 Å, and .*TS_01\.mrc has 10; say --set dataset.voxel_size=5"
-    ):
-        centres(path, tomograms=project / "tomograms")
-
-
 def test_ids_are_those_of_the_list_itself(project: Path) -> None:
     """Where it names no tomogram, and is called as that but for words."""
     for number, places in PLACES.items():
         coords(project / "lists" / f"rec_TS_0{number}", np.array(places, float))
     alone = TomogramParticles(project / "lists" / "rec_TS_03.coords", project / "tomograms", box=4)
     assert [name for name in opened(project).ids if name.startswith("TS_03")] == [*alone.ids]
+
+
+def test_label_files_of_before_protect_a_list_that_moved(project: Path) -> None:
+    """They do not repeat a digest that another list has, too."""
+    write_all(project / "lists", coords)
+    path, labels = project / "lists" / "TS_01.coords", project / "labels.csv"
+    digest = rows_of(path)
+    one = TomogramParticles(path, project / "tomograms", box=4)
+    said_so = [
+        ("", "/gone/TS_01.coords", "rows of"),
+        ("", digest, "rows"),
+        ("", path, "rows of"),
+        ("TS_01/0", "a", "one by one"),
+    ]
+    rows = [
+        f"{name},{what},me,2026-11-2{day}T10:00:00.000000Z,{source}" for day, (name, what, source) in enumerate(said_so)
+    ]
+    labels.write_text("\n".join(["id,class,who,when,source", *rows]) + "\n")
+    assert Session(one, labels, "").labels() == {0: "a"}
+    coords(path, np.array(PLACES[1], float)[::-1])
+    one = TomogramParticles(path, project / "tomograms", box=4)
+    for use in (lambda: Session(one, labels, ""), lambda: with_labels(one, labels)):
+        with pytest.raises(DataError, match=r"TS_01\.coords as they were when this was said"):
+            use()
+
+
+def test_classes_of_every_kind_are_those_of_all_lists(project: Path) -> None:
+    """As of copick, which has an object in each file."""
+    for number, places in PLACES.items():
+        name = "abb"[number - 1]
+        points = [{"location": dict(zip("xyz", [10.0 * value for value in place], strict=True))} for place in places]
+        content = {"pickable_object_name": name, "run_name": f"TS_0{number}", "unit": "angstrom", "points": points}
+        (project / "lists" / f"{number}.json").write_text(json.dumps(content))
+    dataset = opened(project)
+    assert [dataset.classes[label] for label in dataset.labels if label is not None] == [*"aabbbb"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.io import relion, relion_tables
@@ -22,10 +24,11 @@ CHOICE = "choose from that list"
 """What to do instead with labels, and with ids that choose."""
 
 
-class RowsTold(NamedTuple):
+@dataclass(frozen=True)
+class RowsTold:
     """By the rows of which lists ids go, as far as somebody says so."""
 
-    lists: Mapping[str, Collection[str]] = {}
+    lists: Mapping[str, Collection[str]] = field(default_factory=dict)
     """List -> its `rows_of` at that time; none where nobody says."""
 
     @classmethod
@@ -38,9 +41,27 @@ class RowsTold(NamedTuple):
         return cls(lists)
 
     def rows(self, path: str) -> set[str]:
-        """Return what is told of the rows of a list: by its path, else of whichever list, which may have moved."""
-        same = {file for file in self.lists if os.path.realpath(file) == os.path.realpath(path)}
-        return {digest for file in same or self.lists for digest in self.lists[file]}
+        """Return what is told of a list: by its path, else by its name, else of whichever, as it may have moved."""
+        own = self._by_path.get(os.path.realpath(path)) or self._by_name.get(os.path.basename(path))
+        return own or set(chain.from_iterable(self.lists.values()))
+
+    def names(self, path: str) -> bool:
+        """Tell whether a list is among them, by its path."""
+        return os.path.realpath(path) in self._by_path
+
+    @cached_property
+    def _by_path(self) -> Mapping[str, set[str]]:
+        return self._by(os.path.realpath)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, set[str]]:
+        return self._by(os.path.basename)
+
+    def _by(self, key: Callable[[str], str]) -> Mapping[str, set[str]]:
+        found = dict[str, set[str]]()
+        for file, rows in self.lists.items():
+            found.setdefault(key(file), set()).update(rows)
+        return found
 
 
 def rows_of(path: str | Path) -> str | None:
@@ -94,12 +115,14 @@ def check_rows(dataset: Subtomograms, path: str | Path, said: Iterable[str], tol
     They are where they name a row that the list of their tomogram has not, or where the rows by which they go, as far
     as that is ``told`` in ``path``, are of other places. ``advice`` says what to do instead.
     """
-    tomogram_of = {name: name.rpartition("/")[0] for name in said}
+    ids, unknown = {*dataset.ids}, dict[str, list[str]]()
+    for name in said:
+        unknown.setdefault(name.rpartition("/")[0], []).extend([] if name in ids else [name])
     for own, tomograms in lists_of(dataset).items():
-        here = [name for name, tomogram in tomogram_of.items() if tomogram in tomograms]
+        here = [unknown[name] for name in tomograms if name in unknown]
         if here:
-            unknown = sorted({*here} - {*dataset.ids})
-            check_rows_of(own, tomograms, path, unknown, told, advice, dataset.lists.get(own))
+            strange = sorted(chain.from_iterable(here))
+            check_rows_of(own, tomograms, path, strange, told, advice, dataset.lists.get(own))
 
 
 def check_rows_of(
@@ -122,7 +145,7 @@ def check_rows_of(
     now = (then or rows_of(own)) if known else None
     if now in known:
         return
-    if now and any(os.path.realpath(file) == os.path.realpath(own) for file in told.lists):
+    if now and told.names(own):
         refuse(
             path,
             f"goes by the rows of {own} as they were when this was said of them; the list, or what was cut out at it, "

@@ -31,8 +31,8 @@ COLUMNS = (relion.CLASS_NUMBER, relion.CLASS_NAME, "cryoregConfidence", "cryoreg
 """What a STAR file gets."""
 DOUBTS = ("cryoregFamiliarity", "cryoregNoneOfThese")
 """What it gets, too, where a run knows what it was trained on."""
-SOURCE_ROW = "cryoregRow"
-"""Where, in its file, a STAR file says a volume is that it cannot name as an image, counted from 0."""
+SOURCE, SOURCE_ROW = "cryoregFile", "cryoregRow"
+"""Where a STAR file says a volume is that it cannot name as an image, counted from 0."""
 REMARK = "# cryoreg: "
 """How lines at its beginning begin that say how the data differ from those of training."""
 MOTIVE_CLASS = "class"
@@ -95,10 +95,8 @@ def _source(output: Path, wanted: str, origins: Sequence[Origin]) -> str:
     """Return the list, whose name ends as ``wanted``, that all subtomograms come from."""
     files, lists = list(dict.fromkeys(origin.file for origin in origins)), _listed(origins)
     if len(files) > 1 or not lists:
-        raise DataError(
-            f"{output}: the data are not all of one list ({_named(files)}); merge these first (cryoreg select), or "
-            "write CSV"
-        )
+        merge = "merge these first (cryoreg select), or " if len(lists) > 1 else ""
+        raise DataError(f"{output}: the data are not all of one list ({_named(files)}); {merge}write CSV")
     suffix = Path(lists[0]).suffix.lower()
     if suffix != wanted:
         raise DataError(f"{output}: cannot keep the columns of {lists[0]}; write {suffix}, or CSV")
@@ -212,7 +210,7 @@ def _named_or_placed(origins: Sequence[Origin]) -> dict[str, Sequence[Any]]:
     if all(Path(origin.file).suffix.lower() in _MRC for origin in origins):
         return {relion.IMAGE: [image_name(origin) for origin in origins]}
     rows = ["" if origin.row is None else str(origin.row) for origin in origins]
-    return {relion.SOURCE: [os.path.abspath(origin.file) for origin in origins], SOURCE_ROW: rows, **_places(origins)}
+    return {SOURCE: [os.path.abspath(origin.file) for origin in origins], SOURCE_ROW: rows, **_places(origins)}
 
 
 def _places(origins: Sequence[Origin]) -> dict[str, list[str]]:

@@ -168,8 +168,8 @@ def _by_id(choice: _Choice, wanted: frozenset[str], told: RowsTold) -> Flags:
     unknown = sorted(wanted - set(names))
     _check_one_list(choice, ids, wanted)
     for each, own in zip(choice.lists, ids, strict=True):
-        if each.by_rows:
-            tomograms = {name.rpartition("/")[0] for name in own}
+        tomograms = {name.rpartition("/")[0] for name in own}
+        if each.by_rows and tomograms & {name.rpartition("/")[0] for name in wanted}:
             check_rows_of(each.path, tomograms, "--ids", unknown, told, CHOICE)
     if len(unknown) == len(wanted):
         raise ConfigError(f"{choice.paths()}: has none of the {len(wanted)} --ids (its first is '{names[0]}')")

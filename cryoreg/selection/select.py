@@ -51,6 +51,9 @@ def run_select(
     the list is chosen from, and a set is written beside each file. ``say`` gets lines on what was assumed. Raises a
     `CryoregError`, one line, for any mistake, before anything is written.
     """
+    inside = next((path for path in paths if path.is_dir() and path.resolve() == output.parent.resolve()), None)
+    if inside is not None:
+        raise ConfigError(f"{output}: would be one more list of {inside}, from which it is chosen; write it elsewhere")
     paths = [each for path in paths for each in (_lists_of(path) if path.is_dir() else [path])]
     if output.suffix.lower() != paths[0].suffix.lower():
         raise ConfigError(f"{output}: a selection of {paths[0]} is as that is; name it {paths[0].suffix}")

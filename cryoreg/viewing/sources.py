@@ -14,16 +14,17 @@ from cryoreg.datasets.io.class_columns import class_labels
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.particles.sniffing import folder_of, lists_in, why_no_lists
 from cryoreg.datasets.readers.listed_places import listed_places
+from cryoreg.datasets.readers.tomogram import group_of
 from cryoreg.datasets.rows_of_lists import rows_of
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.tomograms.files import Tomogram
-from cryoreg.datasets.tomograms.names import stem
 from cryoreg.datasets.tomograms.telling_apart import tell_apart
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.inference.predict import classify
 from cryoreg.inference.trained import Trained
 from cryoreg.labelling.opening import is_run
 from cryoreg.labelling.whereabouts import whereabouts_of
+from cryoreg.runs.weights import CLASSIFIER_FILE
 from cryoreg.seams import Shown
 from cryoreg.selection import listed
 from cryoreg.selection.listed import Listed
@@ -88,7 +89,7 @@ def open_source(source: Path, told: Told, say: Callable[[str], object] = lambda 
     store = bool(not source.is_dir() and StoreSpec.fits(source))
     if told.class_column is not None and (store or run):
         raise ConfigError(f"--class-column {told.class_column}: goes with a list, and {source} is none")
-    if run and not is_run(source):
+    if run and not is_run(source) and not (source / CLASSIFIER_FILE).is_file():
         raise DataError(f"{source}: is neither a run nor a folder of particle lists ({why_no_lists(source)})")
     if run:
         particles = _of_run(source, told, say)
@@ -112,7 +113,8 @@ def _of_list(path: Path, told: Told, say: Callable[[str], object]) -> Particles:
     if listed.can_be_kept(path):
         return Particles(tomograms, which, places, *_said(Listed.read(str(path)), told.class_column), list_.rows)
     names, labels = class_labels(path, list_.columns, told.class_column or list_.label)
-    ids = [f"{stem(tomograms[number].path)}/{row}" for number, (_, row) in zip(which, list_.rows, strict=True)]
+    named = [group_of(list_.named[each.rows[0]], each.tomogram) for each in placed]
+    ids = [f"{named[number]}/{row}" for number, (_, row) in zip(which, list_.rows, strict=True)]
     classes = ["" if label is None else names[label] for label in labels]
     return Particles(tomograms, which, places, ids, classes, [None] * len(ids), list_.rows)
 
@@ -135,8 +137,9 @@ def _of_table(path: Path, told: Told, say: Callable[[str], object]) -> Particles
     if len(files) < len(table.table) or table.table["row"].isna().any():
         raise DataError(f"{path}: does not say of every particle which row of which list it is; predict it anew")
     source = _source(path, list(dict.fromkeys(files)))
+    told_rows = table.rows_told()
     for file in dict.fromkeys(files):
-        _check_list(path, str(file), table.rows_told().rows(str(file)))
+        _check_list(path, str(file), told_rows.rows(str(file)))
     whole = _of_list(source, told._replace(class_column=None), say)
     place = {(Path(file), row): index for index, (file, row) in enumerate(whole.rows)}
     named = [*zip(files, table.figures(["row"], "rows").astype(int).tolist(), strict=True)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoreg.datasets.io.volume_files import one_line, refuse
+from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty
 
 _ID, _HEADER, _OBJECT, _CONTOUR = 8, 232, 176, 16
 _SIZE, _FLAGS, _NAME = 128, 144, 64
@@ -99,7 +99,7 @@ def _of_chunks(path: str | Path, raw: bytes, flags: int) -> Model:
         elif name == b"MINX" and len(content) >= 72:
             voxel_size, offset = _image(np.frombuffer(content, ">f4", 18).astype(np.float64).reshape(6, 3), flags)
     if not sum(len(points) for points, *_ in found):
-        refuse(path, "has no points; check the path")
+        refuse_empty(path)
     counts = [len(points) for points, *_ in found]
     points = np.concatenate([points for points, *_ in found]) + offset
     if not np.isfinite(points).all():

@@ -30,8 +30,6 @@ TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 TOMOGRAMS = (TOMOGRAM, MICROGRAPH)
 FILE = "cryoregTomogramFile"
 """The tomogram's file, in lists that cryoreg writes."""
-SOURCE = "cryoregFile"
-"""The file that holds or lists a particle which has no image, likewise."""
 CLASS_NUMBER, CLASS_NAME = "rlnClassNumber", "cryoregClassName"
 PICK_SCORE = "rlnAutopickFigureOfMerit"
 OPTICS, GROUP, OPTICS_NAME = "optics", "rlnOpticsGroup", "rlnOpticsGroupName"

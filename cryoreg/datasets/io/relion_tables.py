@@ -61,7 +61,7 @@ def read_table(path: str | Path, needed: Sequence[str], what: str) -> pd.DataFra
         refuse(path, f"has no column {' or '.join(needed)} (it has: {listed or 'no columns'}); give the list of {what}")
     filled = [name for name, table in tables.items() if not table.empty]
     if not filled:
-        refuse(path, f"lists no {what}; check how it was written")
+        refuse_empty(path, what)
     if len(filled) > 1:
         refuse(path, f"lists {what} in the blocks '{filled[0]}' and '{filled[1]}'; make them one")
     return tables[filled[0]]

@@ -47,9 +47,9 @@ def refuse(where: str | Path, reason: str) -> NoReturn:
     raise DataError(f"{''.join(map(_printable, str(where)))}: {message}") from None
 
 
-def refuse_empty(path: str | Path) -> NoReturn:
-    """Raise the `EmptyListError` that says that a list has no particles."""
-    raise EmptyListError(f"{''.join(map(_printable, str(path)))}: lists no particles; check how it was written")
+def refuse_empty(path: str | Path, what: str = "particles") -> NoReturn:
+    """Raise the `EmptyListError` that says that a list has none of what it should have."""
+    raise EmptyListError(f"{''.join(map(_printable, str(path)))}: lists no {what}; check how it was written")
 
 
 def _printable(sign: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import numbers, triples
+from cryoreg.datasets.io.columns import triples
 from cryoreg.datasets.io.volume_files import refuse, times
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.particles.coordinates import Placed, binning_of, ratio, tilt_size_of, unit_of
@@ -43,7 +43,6 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
             _check_size(particles, each, unit_size)
         if particles.unit == "centred":
             _check_corner(particles, each, unit_size)
-            _check_written_size(particles, each)
 
 
 def _check_one_unit(particles: ParticleList, placed: Sequence[Placed]) -> None:
@@ -153,20 +152,6 @@ def _check_corner(particles: ParticleList, placed: Placed, unit_size: float | No
             particles.path,
             f"says other places by {relion.CENTRED[0]} than by {relion.COORDINATES[0]}, the first in "
             f"{particles.row(placed.rows[bad[0]])}; take out those that are old",
-        )
-
-
-def _check_written_size(particles: ParticleList, placed: Placed) -> None:
-    """Raise `DataError` where cryoreg wrote places of a tomogram whose voxels had another size: as the user told."""
-    if relion.SOURCE not in particles.columns or relion.PIXEL_SIZE not in particles.columns:
-        return
-    then = numbers(particles.path, particles.columns.iloc[placed.rows], relion.PIXEL_SIZE)[0]
-    now = placed.tomogram.voxel_size
-    if now and not same_size(then, now):
-        refuse(
-            particles.path,
-            f"has places that were told with voxels of {then:g} Å, and {placed.tomogram.path} has {now:g}; say --set "
-            f"dataset.voxel_size={then:g}, as then",
         )
 
 

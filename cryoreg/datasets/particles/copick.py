@@ -59,7 +59,8 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
     table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(tomogram=run, object=name)
     for key in ("instance_id", "score"):
         table[key] = [point.get(key) for point in points]
-    return ParticleList(path, places, unit, [run] * len(points), table, "object" if name else None)
+    tomograms, label = [run] * len(points), "object" if name else None
+    return ParticleList(path, places, unit, tomograms, table, label, class_columns=(label,) if label else ())
 
 
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:

@@ -43,6 +43,7 @@ def read_table(path: str) -> ParticleList:
         unit="voxel",
         columns=table,
         label="class" if varied else None,
+        class_columns=("class",),
         tilt_ranges=_tilt_ranges(table),
         frame="from the corner of the first voxel",
         **name_tomograms(numbers, path, "*.doc", "*.vll")._asdict(),

@@ -17,6 +17,7 @@ from cryoreg.datasets.io.volume_files import refuse
 from cryoreg.datasets.particles.particle_list import ParticleList
 
 _NAMES = {1: "cc", 2: "binning", 4: "particle", 11: "x", 12: "y", 13: "z", 26: "class"}
+_LABELS = ("class",)
 _IGNORED = -9999
 """The class of particles that emClarity leaves out."""
 _FIRST = 1.0
@@ -38,8 +39,9 @@ def read_emclarity(path: str) -> ParticleList:
         "voxel",
         [_CONVMAP.sub("", Path(path).stem)] * len(table),
         table.assign(**{"class": table["class"].astype(object).where(table["class"] != _IGNORED, None)}),
-        varied(table, ("class",)),
+        varied(table, _LABELS),
         frame=f"binned by {binning[0]:g} and counted from 1, as emClarity does",
+        class_columns=_LABELS,
     )
 
 

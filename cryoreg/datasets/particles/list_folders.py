@@ -58,26 +58,43 @@ def _on_empty(folder: str, lists: Sequence[ParticleList]) -> list[str]:
 
 def _check(folder: str, lists: Sequence[ParticleList], tomograms: Sequence[Sequence[str]]) -> None:
     """Raise `DataError` where lists are of one tomogram, mean their places in two ways, or tell different things."""
-    owners, files, first = dict[str, str](), dict[str, str](), lists[0]
+    owners, files = dict[str, str](), dict[str, str]()
     for each, names in zip(lists, tomograms, strict=True):
         here = os.path.basename(each.path)
         if files.setdefault(os.path.realpath(each.path), here) != here:
             refuse(folder, f"holds {here}, which is {files[os.path.realpath(each.path)]}, too, as a link; remove it")
-        different = sorted({*map(str, each.columns)} ^ {*map(str, first.columns)})
-        if different:
-            named = os.path.basename(first.path)
-            refuse(folder, f"holds {named} and {here}, of which one alone has the column {different[0]}; {_MERGE}")
         if each.numbers is not None or each.carried != SILENT:
             refuse(folder, f"holds {here}, which tells more of its tomograms than their names; give it itself")
         for name in dict.fromkeys(map(bare, names)):
             if owners.setdefault(name, here) != here:
                 refuse(folder, f"holds {owners[name]} and {here}, both of the tomogram '{name}'; {_MERGE}")
+    _check_columns(folder, lists)
     ways = dict[object, str]()
     for each in lists:
         ways.setdefault((each.unit, each.frame, each.from_corner, each.are_fractions), each.path)
     if len(ways) > 1:
         one, other, *_ = map(os.path.basename, ways.values())
         refuse(folder, f"holds {one} and {other}, whose coordinates are of two units or frames; {_MERGE}")
+
+
+def _check_columns(folder: str, lists: Sequence[ParticleList]) -> None:
+    """Raise `DataError` where some lists have a column of RELION's that others have not, or hold classes elsewhere.
+
+    A list without classes is one of particles without labels.
+    """
+    names = [os.path.basename(each.path) for each in lists]
+    classes = [{*each.columns} & {*each.class_columns} for each in lists]
+    others = [
+        {name for name in map(str, each.columns) if name.startswith("rln")} - own
+        for each, own in zip(lists, classes, strict=True)
+    ]
+    with_classes = [(name, own) for name, own in zip(names, classes, strict=True) if own]
+    for (first, known), *rest in filter(None, (with_classes, [*zip(names, others, strict=True)])):
+        for name, columns in rest:
+            if columns != known:
+                column = min(columns ^ known)
+                one, other = (name, first) if column in columns else (first, name)
+                refuse(folder, f"holds {one} with the column {column}, and {other} without; give both the same columns")
 
 
 def _all(

@@ -18,6 +18,7 @@ from cryoreg.datasets.particles.particle_list import ParticleList
 
 FRAME = "counted from 1, as MATLAB does"
 FIRST = 1.0
+_LABELS = ("class",)
 EM_ROWS = {1: "score", 4: "subtomo_num", 5: "tomo_num", 6: "object", 8: "orig_x", 9: "orig_y", 10: "orig_z"}
 EM_ROWS |= {11: "x_shift", 12: "y_shift", 13: "z_shift", 17: "phi", 18: "psi", 19: "the", 20: "class"}
 """The rows of an EM motive list, counted from 1, in STOPGAP's words."""
@@ -38,13 +39,14 @@ def motive_list(path: str, table: pd.DataFrame) -> ParticleList:
         refuse(path, "has no column tomo_num, the number of the tomogram; export it again")
     column = pd.to_numeric(table["tomo_num"], errors="coerce").to_numpy(float)
     numbers = whole_numbers(path, column, "its tomogram", "tomo_num")
-    label = varied(table, ("class",))
+    label = varied(table, _LABELS)
     return ParticleList(
         path=path,
         coordinates=places + (0.0 if shifts is None else shifts) - FIRST,
         unit="voxel",
         columns=table,
         label=label,
+        class_columns=_LABELS,
         frame=FRAME,
         **name_tomograms(numbers, path, TOMOLIST)._asdict(),
         notes=note_on_zero(path, table, label),

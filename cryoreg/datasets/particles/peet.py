@@ -26,6 +26,7 @@ from cryoreg.errors import DataError
 COLUMNS = 20
 _NAMES = {1: "ccc", 4: "pindex", 5: "wedgewt", 11: "xoffset", 12: "yoffset", 13: "zoffset"}
 _NAMES |= {17: "phi", 18: "psi", 19: "theta", 20: "class"}
+_LABELS = ("class",)
 _IGNORED = -9999
 """The class that removeDuplicates gives."""
 _MOTIVE_LIST = re.compile(r"(?:pca_)?(?P<root>.+)_MOTL_Tom(?P<number>\d+)_Iter\d+", re.IGNORECASE)
@@ -57,10 +58,11 @@ def read_peet(path: str, unit_told: bool = False) -> ParticleList:
         "voxel",
         [source.tomogram] * len(table),
         table.assign(**{"class": table["class"].astype(object).where(table["class"] != _IGNORED, None)}),
-        varied(table, ("class",)),
+        varied(table, _LABELS),
         None if size is None else np.full(len(table), size),
         frame=f"{FRAME}, offsets added",
         from_corner=True,
+        class_columns=_LABELS,
         image_sizes=np.tile(model.size, (len(table), 1)),
     )
 

@@ -76,7 +76,7 @@ class ParticleBoxes(Subtomograms):
         for tomogram, step in zip(self.tomograms, self._steps, strict=True):
             _check_width(tomogram, box, step)
         self.box: Box = (box, box, box)
-        names = [_group(particles.named[each.rows[0]], each.tomogram) for each in placed]
+        names = [group_of(particles.named[each.rows[0]], each.tomogram) for each in placed]
         self.groups: Sequence[str | None] = [names[number] for number in self.which]
         rows = zip(self.groups, self._rows, strict=True)
         self.ids: Sequence[str] = [f"{group}/{row}" for group, (_, row) in rows]
@@ -359,7 +359,8 @@ def _check_width(tomogram: Tomogram, box: int, step: float) -> None:
         )
 
 
-def _group(name: str | None, tomogram: Tomogram) -> str:
+def group_of(name: str | None, tomogram: Tomogram) -> str:
+    """Return what a tomogram is called in ids and as a group: as its list names it, else as its file."""
     return stem(tomogram.path) if name is None or name.isdecimal() else stem(os.fspath(name))
 
 
