@@ -30,6 +30,7 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
     tomograms = [[name or Path(each.path).stem for name in each.tomograms] for each in lists]
     _check(folder, lists, tomograms)
     first, columns = lists[0], pd.concat([each.columns for each in lists], ignore_index=True)
+    class_columns = [*dict.fromkeys(chain.from_iterable(each.class_columns for each in lists))]
     ranges = [each.tilt_ranges or [None] * len(each) for each in lists]
     return ParticleList(
         folder,
@@ -37,7 +38,7 @@ def joined(folder: str, lists: Sequence[ParticleList]) -> ParticleList:
         first.unit,
         list(chain.from_iterable(tomograms)),
         columns,
-        varied(columns, first.class_columns),
+        varied(columns, class_columns),
         _all(folder, lists, "a voxel size", lambda each: each.unit_sizes),
         _all(folder, lists, "shifts", lambda each: each.shifts),
         list(chain.from_iterable(ranges)) if any(each.tilt_ranges for each in lists) else None,
