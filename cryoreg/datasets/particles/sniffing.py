@@ -116,11 +116,11 @@ def why_no_lists(folder: str | Path) -> str:
 
 
 def _lists_or_reason(folder: Path) -> tuple[list[Path], str]:
-    files = [file for file in entries_of(folder) if file.is_dir() or not file.exists() or file.stat().st_size]
-    strange = next((file for file in files if not file.is_file() or ending(file.name) not in SUFFIXES), None)
+    files = entries_of(folder)
+    strange = next((file for file in files if ending(file.name) not in SUFFIXES or not file.is_file()), None)
     if strange is not None:
         return [], f"it holds {strange.name}"
-    kinds = {file: kind_of_list(file) for file in files}
+    kinds = {file: kind_of_list(file) for file in files if file.stat().st_size}
     kinds = {file: kind for file, kind in kinds.items() if kind or ending(file.name) != _INFO}
     if len({*kinds.values()}) > 1:
         one, other = (
