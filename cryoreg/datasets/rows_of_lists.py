@@ -64,10 +64,11 @@ class RowsTold:
         return found
 
 
-def rows_of(path: str | Path) -> str | None:
+def rows_of(path: str | Path, first: int | None = None) -> str | None:
     """Return a digest of the particles of a list in their order: tomograms and places, or images where it has none.
 
-    What else a list says of them is not in it. None of a file that is no list.
+    What else a list says of them is not in it. ``first``: of so many from its beginning alone. None of a file that is
+    no list.
     """
     try:
         kind = kind_of_list(path) if os.path.isfile(path) else None
@@ -75,15 +76,44 @@ def rows_of(path: str | Path) -> str | None:
             return None
         table = relion_tables.read_particles(path) if kind == "star" else None
         if table is not None and relion.IMAGE in table and not relion.lists_places(table):
-            return digest_of(texts(table, relion.IMAGE))
-        return read_particle_list(path).digest
+            return digest_of(texts(table, relion.IMAGE)[:first])
+        particles = read_particle_list(path)
+        return particles.digest if first is None else particles.digest_of_first(first)
     except DataError:
         return None
 
 
 def changed(dataset: Subtomograms, path: str) -> bool:
     """Tell whether a list has other particles than when ``dataset`` was made of it, or in another order."""
-    return path in dataset.lists and rows_of(path) not in (dataset.lists[path], None)
+    now = rows_of(path) if path in dataset.lists else None
+    return now is not None and _hash(now) != _hash(dataset.lists[path])
+
+
+def agree(path: str, now: str, known: Collection[str]) -> bool:
+    """Tell whether the rows of a list, ``now``, are some that are ``known``, or whether either goes on with the other.
+
+    Particles that were added behind leave all others their rows. Whether they were, the list at ``path`` shows.
+    """
+    return any(_hash(now) == _hash(then) or _goes_on(path, now, then) for then in known)
+
+
+def _goes_on(path: str, *digests: str) -> bool:
+    counts = [_count(each) for each in digests]
+    if None in counts or len({*counts}) == 1:
+        return False
+    shown = [rows_of(path, count) for count in counts]
+    return shown == [*digests]
+
+
+def _hash(digest: str) -> str:
+    """Return the digest itself, as it stands alone in files of before rows were counted."""
+    return ":".join(digest.split(":")[:2])
+
+
+def _count(digest: str) -> int | None:
+    """Return of how many rows it is, where it says so."""
+    _, _, count = digest.partition(":")[2].partition(":")
+    return int(count) if count.isdecimal() else None
 
 
 def rows_of_each(dataset: Subtomograms, files: Iterable[str | None]) -> dict[str, str]:
@@ -143,7 +173,7 @@ def check_rows_of(
         refuse(path, f"names '{stray}', which is no row of {own}, so that its ids are of another list: {advice}")
     known = told.rows(own)
     now = (then or rows_of(own)) if known else None
-    if now in known:
+    if now and agree(own, now, known):
         return
     if now and told.names(own):
         refuse(
@@ -164,4 +194,6 @@ def _same_rows(one: str, other: str) -> bool | None:
     if os.path.samefile(one, other):
         return True
     first, second = rows_of(one), rows_of(other)
-    return None if None in (first, second) else first == second
+    if first is None or second is None:
+        return None
+    return agree(one, second, [first]) or agree(other, second, [first])

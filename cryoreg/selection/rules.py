@@ -16,7 +16,7 @@ from cryoreg.config import Project
 from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.readers.listed_places import ListedPlaces, listed_places, tells_of
-from cryoreg.datasets.rows_of_lists import CHOICE, RowsTold, check_rows_of, rows_of
+from cryoreg.datasets.rows_of_lists import CHOICE, RowsTold, agree, check_rows_of, rows_of
 from cryoreg.datasets.tomograms.masks import Marks, Where
 from cryoreg.datasets.tomograms.matching import bare
 from cryoreg.datasets.tomograms.telling_apart import named_so, tell_apart
@@ -188,7 +188,8 @@ def _ids_as_said(list_: Listed, wanted: frozenset[str], told: RowsTold) -> list[
         return ids
     tomograms = {name.rpartition("/")[0] for name in wanted if "/" in name}
     called = {name for name in tomograms if bare(name) == bare(Path(list_.path).stem)}
-    meant = called or (tomograms if rows_of(list_.path) in told.rows(list_.path) else set())
+    now = None if called else rows_of(list_.path)
+    meant = tomograms if now and agree(list_.path, now, told.rows(list_.path)) else called
     return [f"{tomogram}/{row}" for tomogram in meant for row in ids] if len(meant) == 1 else ids
 
 

@@ -15,7 +15,7 @@ from cryoreg.datasets.io.columns import natural_order
 from cryoreg.datasets.particles.sniffing import folder_of, lists_in, why_no_lists
 from cryoreg.datasets.readers.listed_places import listed_places
 from cryoreg.datasets.readers.tomogram import group_of
-from cryoreg.datasets.rows_of_lists import rows_of
+from cryoreg.datasets.rows_of_lists import agree, rows_of
 from cryoreg.datasets.specs import StoreSpec
 from cryoreg.datasets.tomograms.files import Tomogram
 from cryoreg.datasets.tomograms.telling_apart import tell_apart
@@ -163,7 +163,8 @@ def _source(path: Path, files: Sequence[Path]) -> Path:
 
 def _check_list(path: Path, list_: str, rows: Collection[str]) -> None:
     """Raise `DataError` where a list has other ``rows`` by now than when a table was written, if that says it."""
-    if rows and rows_of(list_) not in (*rows, None):
+    now = rows_of(list_) if rows else None
+    if now and not agree(list_, now, rows):
         raise DataError(
             f"{path}: is of {list_} as it was; that lists other particles by now, or in another order; predict it anew"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,54 @@ def test_tables_of_a_list_that_was_picked_anew(tmp_path: Path) -> None:
     assert said(with_labels(store, said_so)) == [*"aabbab"]
     path.write_bytes(kept)
     assert said(with_labels(opened(path), said_so)) == [*"aabbab"]
+
+
+@pytest.mark.parametrize("digests", ["of now", "of before rows were counted"])
+def test_labels_of_a_list_to_which_particles_were_added(digests: str, tmp_path: Path) -> None:
+    """Those that were there have their rows still; labels of rows that came later need the longer list."""
+    path, labels = listed(tmp_path / "picks.star", slice(4)), tmp_path / "labels.csv"
+    Session(opened(path), labels, "").label([Row(0, "a", ""), Row(3, "b", "")], "one by one")
+    if digests != "of now":
+        labels.write_text(re.sub(r"(rows:[0-9a-f]{24}):4\b", r"\1", labels.read_text()))
+        assert said(with_labels(opened(path), labels)) == ["a", None, None, "b"]
+    longer = opened(listed(path))
+    if digests != "of now":
+        with pytest.raises(DataError, match=r"rows of .*picks.star as they were when this was said"):
+            with_labels(longer, labels)
+        return
+    assert said(with_labels(longer, labels)) == ["a", None, None, "b", None, None]
+    assert select(path, "--ids", labels).exit_code == 0
+    Session(longer, labels, "").label([Row(1, "c", "")], "one by one")
+    shorter = opened(listed(path, slice(4)))
+    with pytest.raises(DataError, match=r"rows of .*picks.star as they were when this was said"):
+        with_labels(shorter, labels)
+    Session(opened(listed(path)), labels, "").label([Row(5, "a", "")], "one by one")
+    with pytest.raises(DataError, match=r"names 'TS_01/5', which is no row of .*picks.star"):
+        with_labels(shorter, labels)
+
+
+def test_tables_of_a_list_to_which_particles_were_added(tmp_path: Path) -> None:
+    path, table_ = listed(tmp_path / "picks.star", slice(4)), tmp_path / "predictions.csv"
+    data = opened(path)
+    convert(data, tmp_path / "p.h5")
+    table_.write_text(csv_text({**places_kept(data), "prediction": [*"aabb"], "label": [*"aabb"]}))
+    longer = opened(listed(path))
+    assert said(with_labels(longer, table_)) == [*"aabb", None, None]
+    assert members(longer, "b", table_) == [2, 3]
+    assert sum(len(shown.places) for shown in open_source(table_, Told(voxel_size=10.0))) == 4
+    labels = tmp_path / "labels.csv"
+    Session(longer, labels, "").label([Row(2, "a", "")], "one by one")
+    assert said(with_labels(Store(tmp_path / "p.h5"), labels)) == [None, None, "a", None]
+
+
+@pytest.mark.parametrize("change", [[3, 0, 1, 2, 4, 5], [0, 1, 2, 4, 3, 5], [1, 2, 3, 4, 5]])
+def test_labels_of_a_list_that_was_longer_and_has_other_rows(change: list[int], tmp_path: Path) -> None:
+    path, labels = listed(tmp_path / "picks.star", slice(4)), tmp_path / "labels.csv"
+    Session(opened(path), labels, "").label([Row(0, "a", ""), Row(3, "b", "")], "one by one")
+    longer = opened(listed(path, change))
+    for use in (lambda: Session(longer, labels, ""), lambda: with_labels(longer, labels)):
+        with pytest.raises(DataError, match=r"rows of .*picks.star as they were when this was said"):
+            use()
 
 
 def test_a_label_that_was_taken_back_chooses_nothing(tmp_path: Path) -> None:

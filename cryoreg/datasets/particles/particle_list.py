@@ -22,9 +22,9 @@ the voxel at edge // 2 of the tomogram (EMAN2)."""
 
 
 def digest_of(names: Sequence[str | None], places: bytes = b"") -> str:
-    """Return a digest of the rows of a list: of tomograms and places, or of the names of images."""
+    """Return a digest of the rows of a list, of tomograms and places or of the names of images, and their number."""
     text = "\n".join(name or "" for name in names)
-    return f"rows:{hashlib.sha256(text.encode(errors='surrogateescape') + places).hexdigest()[:24]}"
+    return f"rows:{hashlib.sha256(text.encode(errors='surrogateescape') + places).hexdigest()[:24]}:{len(names)}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,11 @@ class ParticleList:
     @cached_property
     def digest(self) -> str:
         """A digest of tomograms and places, in their order."""
-        return digest_of(self.tomograms, self.coordinates.tobytes())
+        return self.digest_of_first(len(self))
+
+    def digest_of_first(self, count: int) -> str:
+        """Return what `digest` was when the list had ``count`` rows, where others were added behind them since."""
+        return digest_of(self.tomograms[:count], self.coordinates[:count].tobytes())
 
     def row(self, index: int) -> str:
         """Return the place of a particle in words: "row 17", or "row 17 of TS_02.csv" in a folder of lists."""
