@@ -20,25 +20,23 @@ def ending(name: str) -> str:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and of those one level below it, sorted, without hidden ones."""
-    try:
-        entries = _entries(folder)
-        below = [inner for entry in entries if entry.is_dir() for inner in _entries(entry)]
-    except OSError as error:
-        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+    entries = _entries(folder)
+    below = [inner for entry in entries if entry.is_dir() for inner in _entries(entry)]
     return (Path(entry.path) for entry in (*entries, *below) if not entry.is_dir())
 
 
 def entries_of(folder: Path) -> list[Path]:
     """Return what a folder holds, files, folders and links to nothing, sorted, without hidden ones."""
-    try:
-        return [folder / entry.name for entry in _entries(folder)]
-    except OSError as error:
-        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
+    return [folder / entry.name for entry in _entries(folder)]
 
 
 def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+    """Return what a folder holds, sorted, without what is hidden; raise `DataError` where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+    except OSError as error:
+        raise DataError(f"{error.filename}: {(error.strerror or 'cannot be read').lower()}; check the path") from None
 
 
 def endings(folder: Path) -> Counter[str]:
