@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from cryoreg.datasets.io import relion
-from cryoreg.datasets.io.columns import triples
+from cryoreg.datasets.io.columns import texts, triples
 from cryoreg.datasets.io.volume_files import refuse, times
 from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.particles.coordinates import Placed, binning_of, ratio, tilt_size_of, unit_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
+from cryoreg.datasets.tomograms.matching import is_named
 from cryoreg.datasets.tomograms.names import Described
 
 _ANGSTROM = 1.0
+_MOST_NAMES = 10_000
+"""Columns with more values are none of tomograms."""
 _ROUNDED = 2.0
 """So many voxels a tomogram may differ from the size told: programs make binned sizes even."""
 
@@ -29,6 +34,7 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
     if unit_size is None and particles.unit == "voxel" and not particles.are_fractions:
         _check_one_unit(particles, placed)
         _check_levels(particles, placed)
+    _check_named(particles, placed)
     for each in placed:
         if each.tomogram.top_first and (particles.from_corner or particles.unit == "middle"):
             refuse(
@@ -43,6 +49,27 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
             _check_size(particles, each, unit_size)
         if particles.unit == "centred":
             _check_corner(particles, each, unit_size)
+
+
+def _check_named(particles: ParticleList, placed: Sequence[Placed]) -> None:
+    """Raise `DataError` where a column that is not read as the tomogram's name has that of the only one, and others."""
+    if len(placed) > 1 or any(particles.tomograms) or particles.parts:
+        return
+    file = os.path.basename(placed[0].tomogram.path)
+    for column in particles.columns.columns.difference([*particles.class_columns]):
+        if is_numeric_dtype(particles.columns[column]):
+            continue
+        names = texts(particles.columns, column)
+        distinct = [name for name in dict.fromkeys(names) if name]
+        if len(distinct) > _MOST_NAMES or not any(is_named(name, file) for name in distinct):
+            continue
+        other = next((name for name in distinct if not is_named(name, file)), None)
+        if other is not None:
+            refuse(
+                particles.path,
+                f"names tomograms in its column {column}, where it has '{other}' in {particles.row(names.index(other))}"
+                f" and the name of {file} elsewhere; call it tomogram (in STAR {relion.TOMOGRAM}), or split the list",
+            )
 
 
 def _check_one_unit(particles: ParticleList, placed: Sequence[Placed]) -> None:

@@ -41,12 +41,12 @@ _SAME_PLACE = 2.0
 """Voxels by which a place may differ that is told in two units: from a corner or a middle, from 0 or 1, rounded."""
 _TOMOGRAMS = ("tomogram", "tomo", "tomogram_name", "tomo_name", "tomo_id", "run", "run_name", "micrograph", "file")
 _TOMOGRAM = re.compile(
-    r"(tomo(gram)?|tilt_?series|ts|run|micrograph|mic|mrc|rec|reconstruction|file|path)"
+    r"(rln|ptm)?(tomo(gram)?|tilt_?series|ts|run|experiment|micrograph|mic|mrc|rec|reconstruction|file|path)"
     r"(_?(name|id|idx|number|num|no|nr|file|filename|path))?|(volume|vol|image|map|stack)_?(name|id|file|filename|path)"
 )
 """What else names the tomogram."""
 _NAME, _NUMBER = "class_name", "class"
-_LABELS = (_NAME, "predicted_class_name", _NUMBER, "label", "object", relion.CLASS_NUMBER.lower())
+_LABELS = (_NAME, "predicted_class_name", _NUMBER, "label", "object", "particle_type", relion.CLASS_NUMBER.lower())
 _SIZES = ("voxel_size", "voxel_spacing", "pixel_size", "angpix")
 _SIZE = re.compile(
     r"(?:voxel|pixel)_?(?:size|spacing)(?:_(?:angstroms?|angst?|a|å|nm)(?:/(?:voxel|vx|pixel|px))?)?|angpix|apix"

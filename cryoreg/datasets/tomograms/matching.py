@@ -123,6 +123,12 @@ def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
     return Matches(found, unclear, rivals)
 
 
+def is_named(name: str, file: str) -> bool:
+    """Tell whether a file has a name, be it without endings and what programs add; numbers name none."""
+    rank = None if name.isdecimal() or bare(name).isdecimal() else _claim(name, file)
+    return rank is not None and rank <= _REASONS.index("the name without what programs add")
+
+
 def match_masks(tomograms: Iterable[str], files: Sequence[str]) -> Matches:
     """Return which mask of ``files`` belongs to each of some tomograms, all of them names of files.
 
