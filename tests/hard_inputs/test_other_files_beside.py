@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.coded import centres, write_coded
+from support.mrc_writing import noise, write_mrc
 from support.particle_writing import write_star
 
+from cryoreg.datasets.readers.star import Star
 from cryoreg.datasets.readers.tomogram import TomogramParticles
 from cryoreg.errors import DataError
 
@@ -67,3 +69,20 @@ def test_columns_that_do_not_name_other_tomograms(tmp_path: Path) -> None:
     table = {"dataset": "TS_01", "note": ["good", "1"], "class": ["TS_01", "bad"], **PLACES}
     pd.DataFrame(table).to_csv(tmp_path / "l.csv", index=False)
     assert centres(tmp_path / "l.csv") == [ONE, (0, TWO[1])]
+
+
+# ---- volumes that were turned as they were made
+
+
+@pytest.mark.parametrize(
+    ("angles", "turned"), [((0, 0, 0), 0), ((30, 0, -30), 0), ((0, 90, 0), 3), ((0, 0, 90), 3), (None, 0)]
+)
+def test_volumes_of_relion_4_that_are_turned_say_so(
+    angles: tuple[float, float, float] | None, turned: int, tmp_path: Path
+) -> None:
+    """Pseudo-subtomograms lie as rlnTomoSubtomogramRot, ... say, and their wedges with them."""
+    files = [write_mrc(tmp_path / f"{number}_data.mrc", noise((8, 8, 8), number)).name for number in range(3)]
+    words = dict(zip(("Rot", "Tilt", "Psi"), angles or (), strict=False))
+    table = {"rlnImageName": files, **{f"rlnTomoSubtomogram{word}": angle for word, angle in words.items()}}
+    notes = [note for note in Star(write_star(tmp_path / "l.star", table)).notes if "are turned" in note]
+    assert [f"{turned} of 3 volumes" in note for note in notes] == [True] * bool(turned)

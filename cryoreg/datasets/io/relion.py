@@ -257,6 +257,16 @@ def shifts(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
     return -origins
 
 
+def turns(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return by how many degrees RELION turned each subtomogram when it was made (N,); None where it does not say."""
+    angles = triples(path, table, _SUBTOMOGRAM_ANGLES)
+    if angles is None:
+        return None
+    from scipy.spatial.transform import Rotation
+
+    return np.degrees(Rotation.from_euler("ZYZ", angles, degrees=True).magnitude())
+
+
 def _of_images(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
     """Return origins in voxels of the image as Å (N, 3), None where there are none, or nobody tells its voxel size."""
     voxels = triples(path, table, _ORIGIN_VOXELS)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from cryoreg.datasets.ids import check_unique
 from cryoreg.errors import DataError
 
-_COMPANION = re.compile(r"_(ctf|wedge|mask|half_?[12]?|even|odd|evn)(?=_|$)", re.IGNORECASE)
+_COMPANION = re.compile(r"_(ctf|wedge|weights?|mask|half_?[12]?|even|odd|evn)(?=_|$)", re.IGNORECASE)
+_BESIDE_DATA = re.compile(r"_(weights|ctf2|div|multi|data_nrm|ctf2_nrm)$", re.IGNORECASE)
+"""What RELION 4 writes beside the ``_data`` of a pseudo-subtomogram."""
 
 
 class FileKind(NamedTuple):
@@ -78,15 +80,15 @@ def _class_files(folder: str, kind: FileKind) -> list[str]:
 
 
 def without_companions(found: ClassFolders) -> tuple[ClassFolders, list[str]]:
-    """Leave out files that are named as what belongs to another: its CTF or mask, its halves; and return a note."""
+    """Leave out files that are named as what belongs to another: its CTF, weights, mask or halves; return a note."""
     known = set(found.stems)
     kept = [row for row, stem in enumerate(found.stems) if known.isdisjoint(_companions_of(stem))]
     if len(kept) == len(found.files):
         return found, []
     first = found.files[min(set(range(len(found.files))) - set(kept))]
     note = (
-        f"{len(found.files) - len(kept)} files are left out, as their names tell that they are the CTF, mask or halves "
-        f"of others (the first: {first})"
+        f"{len(found.files) - len(kept)} files are left out, as their names tell that they are the CTF, weights, mask "
+        f"or halves of others (the first: {first})"
     )
     files, stems = ([column[row] for row in kept] for column in (found.files, found.stems))
     return ClassFolders(files, stems, [found.labels[row] for row in kept], found.classes), [note]
@@ -94,7 +96,8 @@ def without_companions(found: ClassFolders) -> tuple[ClassFolders, list[str]]:
 
 def _companions_of(stem: str) -> set[str]:
     """Return the name without a word that tells what it is of something else."""
-    return {stem[: match.start()] + stem[match.end() :] for match in _COMPANION.finditer(stem)}
+    data = {f"{stem[: match.start()]}_data" for match in _BESIDE_DATA.finditer(stem)}
+    return data | {stem[: match.start()] + stem[match.end() :] for match in _COMPANION.finditer(stem)}
 
 
 def any_files(root: str | Path, kind: FileKind) -> bool:

@@ -26,6 +26,8 @@ from cryoreg.errors import DataError, MixedVoxelSizesError
 
 _UNSET = 1.0
 """Å per voxel that many programs write where they know of none."""
+_TURNED = 1.0
+"""Degrees beyond which a volume counts as turned."""
 
 
 class Star(FileDataset):
@@ -70,6 +72,7 @@ class Star(FileDataset):
         if group:
             self.groups = [stem(str(name)) for name in table[group]]
         self.positions = _positions(self.path, table)
+        self.notes = [*self.notes, *_on_turned(self.path, table)]
         if not mixed_voxel_sizes:
             self._check_one_size()
 
@@ -130,6 +133,19 @@ class Star(FileDataset):
         if slot is None:
             return read_volume(self.files[index])
         return read_slot(self.files[index], slot, self._edges[index])
+
+
+def _on_turned(path: str, table: pd.DataFrame) -> list[str]:
+    """Return a note on volumes that RELION 4 turned as it made them, so that each has its missing wedge elsewhere."""
+    degrees = relion.turns(path, table)
+    turned = [] if degrees is None else np.flatnonzero(degrees > _TURNED)
+    if not len(turned):
+        return []
+    return [
+        f"{path}: {len(turned)} of {len(table)} volumes are turned as rlnTomoSubtomogramRot, Tilt and Psi say (the "
+        f"first: row {turned[0]}), and their missing wedges with them, which are taken to lie about z all the same; "
+        "cut boxes with --dataset tomogram, or make the volumes anew without these columns"
+    ]
 
 
 def _positions(path: str, table: pd.DataFrame) -> NDArray[np.float64] | None:
