@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from support.coded import centres, write_coded
+from support.coded import centres, coded, write_coded
 from support.mrc_writing import noise, write_mrc
 from support.particle_writing import write_star
 
 from cryoreg.datasets.readers.star import Star
 from cryoreg.datasets.readers.tomogram import TomogramParticles
+from cryoreg.datasets.tomograms.files import open_tomogram
+from cryoreg.datasets.tomograms.kinds import tomograms_in
 from cryoreg.errors import DataError
 
 ONE, TWO = (0, (10, 11, 12)), (1, (14, 15, 16))
@@ -86,3 +89,71 @@ def test_volumes_of_relion_4_that_are_turned_say_so(
     table = {"rlnImageName": files, **{f"rlnTomoSubtomogram{word}": angle for word, angle in words.items()}}
     notes = [note for note in Star(write_star(tmp_path / "l.star", table)).notes if "are turned" in note]
     assert [f"{turned} of 3 volumes" in note for note in notes] == [True] * bool(turned)
+
+
+# ---- tilt series beside tomograms
+
+TILTS = np.linspace(-60, 60, 41)
+LAYOUTS = {
+    # layout: (type, NINT and NREAL, bytes of each section, where the tilt is, as what, times what)
+    "SerialEM": (b"SERI", (8, 3), 8, 0, "i2", 100),
+    "AreTomo": (b"AGAR", (0, 32), 128, 0, "f4", 1),
+    "integers before": (b"\0\0\0\0", (2, 3), 20, 8, "f4", 1),
+    "FEI": (b"FEI1", (0, 0), 768, 100, "f8", 1),
+}
+
+
+def write_series(path: Path, layout: str, tilts: np.ndarray = TILTS, order: str = "<") -> Path:
+    """Write a tilt series whose header calls it a volume, and whose extended header has its tilts."""
+    kind, numbers, length, place, dtype, times = LAYOUTS[layout]
+    values = np.round(tilts * times).astype(f"{order}{dtype}") if times > 1 else tilts.astype(f"{order}{dtype}")
+    records = np.zeros((len(tilts), length), np.uint8)
+    records[:, place : place + values.itemsize] = values.view(np.uint8).reshape(len(tilts), -1)
+    if kind == b"FEI1":
+        records[:, :4] = np.frombuffer(np.array(length, f"{order}i4").tobytes(), np.uint8)
+    raw = bytearray(write_mrc(path, coded(1, (len(tilts), 40, 50)).astype(f"{order}f4")).read_bytes())
+    raw[92:96] = np.array(records.size, f"{order}i4").tobytes()
+    raw[104:108] = kind
+    raw[128:132] = np.array(numbers, f"{order}i2").tobytes()
+    path.write_bytes(bytes(raw[:1024]) + records.tobytes() + bytes(raw[1024:]))
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_tilt_series_is_no_tomogram(layout: str, order: str, tmp_path: Path) -> None:
+    """Old programs write space group 0 and MZ = NZ for both; SerialEM, IMOD, FEI and AreTomo keep the tilts."""
+    path = write_series(tmp_path / "TS_01.mrc", layout, order=order)
+    with pytest.raises(DataError, match=r"is a tilt series, no tomogram: .* each of its 41 sections \(-60° to 60°\)"):
+        open_tomogram(path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("tilts", [np.zeros(41), np.full(41, 12.0), np.r_[TILTS[:20], np.zeros(21)], TILTS * 10])
+def test_what_volumes_have_in_the_place_of_tilts(tilts: np.ndarray, layout: str, tmp_path: Path) -> None:
+    """AreTomo writes one record for each section of a volume, too."""
+    path = write_series(tmp_path / "TS_01_Vol.mrc", layout, np.clip(tilts, -300, 300))
+    assert float(open_tomogram(path)[12:13, 11:12, 10:11][0, 0, 0]) == coded(1)[12, 11, 10]
+
+
+SERIES = {
+    "AreTomo 3": (["TS_01.mrc", "TS_01_EVN.mrc", "TS_01_ODD.mrc", "TS_01_CTF.mrc"], "TS_01_Vol.mrc"),
+    "etomo": (["TS_01.mrc", "TS_01_preali.mrc", "TS_01_ali.mrc"], "TS_01_full_rec.mrc"),
+    "etomo, older": (["TS_01.mrc", "TS_01.ali"], "TS_01.rec"),
+    "RELION 5": (["TS_01.mrc"], "rec_TS_01.mrc"),
+}
+
+
+@pytest.mark.parametrize("name", ["TS_01", "TS_01.mrc", "TS_01.tomostar"])
+@pytest.mark.parametrize("makes", SERIES)
+def test_a_tilt_series_beside_its_tomogram_is_not_taken_for_it(makes: str, name: str, tmp_path: Path) -> None:
+    """AreTomo 3 saves both into one folder: https://github.com/czimaginginstitute/AreTomo3"""
+    series, tomogram = SERIES[makes]
+    for file in series:
+        write_series(tmp_path / file, "AreTomo")
+    (tmp_path / "l.csv").write_text(f"tomogram,x,y,z\n{name},10,11,12\n")
+    with pytest.raises(DataError, match=r"is a tilt series|which may be"):
+        centres(tmp_path / "l.csv")
+    write_coded(tmp_path / tomogram)
+    assert centres(tmp_path / "l.csv") == [ONE]
+    assert tomograms_in(tmp_path) == [tomogram]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryoreg.contracts import Box
 from cryoreg.datasets.io.mrc import compressed, read_header
 from cryoreg.datasets.io.mrc_header import MrcHeader
+from cryoreg.datasets.io.mrc_tilts import tilts_of
 from cryoreg.datasets.io.ome_zarr import OmeZarr
 from cryoreg.datasets.io.signs import Reading, reading_of
 from cryoreg.datasets.io.tiff import TiffStack
@@ -92,6 +93,7 @@ class MrcTomogram(Tomogram):
         if compressed(path):
             refuse(path, "is compressed, so that boxes cannot be cut without reading all of it; unpack it (gunzip)")
         header = read_header(path)
+        _check_no_series(path, header)
         self.path, self.shape, self.origin = path, header.box, header.origin
         self.voxel_size = voxel_size or edge_length(path, header.voxel_sizes)
         self._axes, self._offset, self._stored = header.axes, header.offset, header.stored
@@ -111,6 +113,17 @@ class MrcTomogram(Tomogram):
 
     def _read(self, region: Region) -> np.ndarray:
         return self._map().transpose(self._axes)[region]
+
+
+def _check_no_series(path: str, header: MrcHeader) -> None:
+    """Raise `DataError` where a file is a tilt series, whose header calls it a volume as old programs do."""
+    tilts = tilts_of(path, header)
+    if tilts is not None:
+        refuse(
+            path,
+            f"is a tilt series, no tomogram: its extended header has a tilt for each of its {len(tilts)} sections "
+            f"({tilts.min():g}° to {tilts.max():g}°); give what was reconstructed from it",
+        )
 
 
 def _on_axes(header: MrcHeader) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cryoreg.datasets.io.mrc import is_mrc, is_stack
+from cryoreg.datasets.io.mrc import compressed, is_mrc, is_stack, read_header
+from cryoreg.datasets.io.mrc_tilts import tilts_of
 from cryoreg.datasets.io.volume_files import one_line, refuse
 from cryoreg.errors import DataError
 
@@ -36,6 +38,9 @@ _OTHERS = {
 _BEGINNING = 1024
 _EM_BYTES = {1: 1, 2: 2, 4: 4, 5: 4, 8: 8, 9: 8}
 _EM_HEADER = 512
+_OF_SERIES = re.compile(r"[_-](?:evn|odd|ctf|ali|preali)$", re.I)
+"""What AreTomo and IMOD add to the name of a tilt series where it stays one."""
+_RECONSTRUCTED = re.compile(r"^rec_", re.I)
 _READ = "no kind of tomogram that is read (MRC, OME-Zarr, TIFF)"
 
 
@@ -76,14 +81,37 @@ def tomograms_in(folder: str | Path) -> list[str]:
     """Return the sorted names of the tomograms in a folder, hidden files left out.
 
     Files named as stacks are (.st, .ali, .mrcs) count where their header says that they are volumes, and the folder has
-    no other tomogram of that name. Raises `DataError` where the folder cannot be read.
+    no other tomogram of that name. A tilt series beside what was reconstructed from it is left out, as AreTomo has
+    ``TS_01.mrc`` beside ``TS_01_Vol.mrc``. Raises `DataError` where the folder cannot be read.
     """
     with one_line(folder, "a folder of tomograms"):
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     found = [name for name in names if _named_tomogram(os.path.join(folder, name))]
     known = {os.path.splitext(name)[0] for name in found}
     stacks = [name for name in names if name.lower().endswith(STACKS) and os.path.splitext(name)[0] not in known]
-    return sorted([*found, *(name for name in stacks if _is_volume(os.path.join(folder, name)))])
+    found += [name for name in stacks if _is_volume(os.path.join(folder, name))]
+    series = {name for name in _perhaps_series(found) if _is_series(os.path.join(folder, name))}
+    return sorted(name for name in found if name not in series or series.issuperset(found))
+
+
+def _perhaps_series(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names of MRC files of which another one goes on, as what was made from a tilt series is called."""
+    begun: dict[str, set[str]] = {}
+    for name in names:
+        stem = _RECONSTRUCTED.sub("", os.path.splitext(name)[0])
+        for place in (*(mark.start() for mark in re.finditer(r"[_.-]", stem)), len(stem)):
+            begun.setdefault(stem[:place], set()).add(name)
+    for name in names:
+        series = _OF_SERIES.sub("", os.path.splitext(name)[0])
+        if name.lower().endswith((*MRC, *STACKS)) and begun.get(series, set()) - {name}:
+            yield name
+
+
+def _is_series(path: str) -> bool:
+    try:
+        return not compressed(path) and tilts_of(path, read_header(path)) is not None
+    except DataError:
+        return False
 
 
 def instead_of_tomograms(folder: str | Path) -> str:
