@@ -74,6 +74,40 @@ def test_columns_that_do_not_name_other_tomograms(tmp_path: Path) -> None:
     assert centres(tmp_path / "l.csv") == [ONE, (0, TWO[1])]
 
 
+# ---- columns that move particles
+
+ORIGINS = [f"rlnOrigin{axis}Angstrom" for axis in "XYZ"]
+
+
+@pytest.mark.parametrize("name", ["l.star", "l.csv", "words.csv"])
+def test_origins_as_relions_pages_call_them(name: str, tmp_path: Path) -> None:
+    """EMAN2 and others know rlnOriginXAngstrom; RELION reads rlnOriginXAngst alone."""
+    write_coded(tmp_path / "TS_01.mrc")
+    places = {axis if name == "l.csv" else f"rlnCoordinate{axis}": values for axis, values in PLACES.items()}
+    for origin in (0, 20):
+        table = pd.DataFrame({**places, **dict.fromkeys(ORIGINS, origin)})
+        if name == "l.star":
+            write_star(tmp_path / name, {**table})
+        else:
+            table.to_csv(tmp_path / name, index=False)
+        if origin:
+            with pytest.raises(DataError, match="which RELION calls rlnOriginXAngst"):
+                centres(tmp_path / name)
+        else:
+            assert centres(tmp_path / name) == [ONE, (0, TWO[1])]
+
+
+@pytest.mark.parametrize("column", ["shift{}", "{}shift", "t{}", "trans_{}", "{}origin", "refined_{}", "{}_new"])
+def test_columns_that_may_move_particles_are_told(column: str, tmp_path: Path) -> None:
+    write_coded(tmp_path / "TS_01.mrc")
+    names = [column.format(axis) for axis in "xyz"]
+    for value in (0, 2):
+        table = {**PLACES, **dict.fromkeys(names, value)}
+        pd.DataFrame(table).to_csv(tmp_path / "l.csv", index=False)
+        notes = TomogramParticles(tmp_path / "l.csv", box=4).notes
+        assert sum(", ".join(names) in note for note in notes) == bool(value)
+
+
 # ---- volumes that were turned as they were made
 
 

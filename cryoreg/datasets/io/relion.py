@@ -5,6 +5,7 @@ A new dialect is a word here. Tables come from `relion_tables`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -97,6 +98,8 @@ TEXTS = (
 """Columns that stay text, also where every value looks like a number."""
 WAYS = (*PARTICLES, *COORDINATE_SIZES, *IMAGE_SIZES[:1], *_ORIGINS, *_ORIGIN_VOXELS, *_SUBTOMOGRAM_ANGLES, GROUP)
 """Columns by which places are known, and their units: one block without them cannot be read as others with them."""
+_MISSPELT = re.compile(r"rlnOrigin([XYZ])_?A\w*", re.IGNORECASE)
+"""Origins in Å as other programs, and RELION's own pages, call them."""
 _SAME_ORIGIN = 0.02
 """By how much of a voxel, or of themselves, origins in voxels and in Å may differ."""
 WORDS = {word.lower(): word for word in (*WAYS, *CENTRED, *COORDINATES, *TOMOGRAMS, CLASS_NUMBER, _MAGNIFICATION)}
@@ -140,12 +143,22 @@ def check_places(path: str | Path, columns: Container[str]) -> None:
         )
 
 
+def check_origins(path: str, table: pd.DataFrame) -> None:
+    """Raise `DataError` where origins other than 0 are in columns that are called nearly as RELION's."""
+    for column in table:
+        found = _MISSPELT.fullmatch(str(column))
+        if found and column not in ORIGINS and pd.to_numeric(table[column], errors="coerce").fillna(0).any():
+            word = f"rlnOrigin{found[1].upper()}Angst"
+            refuse(path, f"has origins in {column}, which RELION calls {word}; rename it, or remove it if it is old")
+
+
 def coordinates(path: str, table: pd.DataFrame) -> tuple[NDArray[np.float64], bool]:
     """Return the particles' x, y, z (N, 3), and whether they are Å from the centre rather than voxels.
 
     The particle is at coordinate - origin, as everywhere in RELION; origins in Å are `shifts`.
     """
     check_places(path, table)
+    check_origins(path, table)
     centred = triples(path, table, CENTRED)
     origins = _origins_in_voxels(path, table, centred is not None)
     if centred is not None:

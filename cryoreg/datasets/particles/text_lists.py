@@ -34,7 +34,11 @@ _SHIFTS = ("shift_{}", "{}_shift")
 _SHIFTS_IN_ANGSTROM = tuple(pattern.format(name) for name in _SHIFTS for pattern in _ANGSTROM)
 _ARRAYS = ("axis-{}", "centroid-{}")
 """Axes of an array: points of napari, regions of scikit-image."""
-_PERHAPS_SHIFTS = ("d{}", "offset_{}", "{}_offset", "origin_{}", "{}_origin", "translation_{}", "delta_{}")
+_PERHAPS_SHIFTS = (
+    *("d{}", "t{}", "offset_{}", "{}_offset", "origin_{}", "{}_origin", "translation_{}", "trans_{}", "delta_{}"),
+    *("shift{}", "{}shift", "offset{}", "{}offset", "origin{}", "{}origin", "translation{}", "trans{}"),
+)
+_PERHAPS_PLACES = ("refined_{}", "{}_refined", "new_{}", "{}_new", "aligned_{}", "{}_aligned")
 _EDGES = (["width", "height", "depth"], ["w", "h", "d"], ["size_x", "size_y", "size_z"])
 """Of a box, of which x, y and z may be a corner."""
 _SAME_PLACE = 2.0
@@ -106,6 +110,7 @@ def read_csv(path: str, unit_told: bool = False) -> ParticleList:
 
 def _check_words(path: str, table: pd.DataFrame, words: Mapping[str, str], unit_told: bool) -> None:
     """Raise `DataError` where words of RELION say where x, y and z are, which are none of its words."""
+    relion.check_origins(path, table.drop(columns=[*words]))
     sizes = () if unit_told else relion.COORDINATE_SIZES
     for column, word in words.items():
         if word in sizes or (word in relion.ORIGINS and numbers(path, table, column).any()):
@@ -128,7 +133,9 @@ def _not_read(path: str, table: pd.DataFrame) -> list[str]:
     """Return a line on each three columns that may move particles, and do not."""
     shifts = "are not added to the coordinates; if they are to be, name them shift_x, shift_y, shift_z"
     edges = "are of boxes of which coordinates are taken as the middle; if they are a corner, add half of these"
-    told = [(names, shifts) for names in map(_named, _PERHAPS_SHIFTS)] + [(names, edges) for names in _EDGES]
+    places = "are not read, but x, y, z; if they are where particles were moved to, name them so"
+    told = [(names, shifts) for names in map(_named, _PERHAPS_SHIFTS)]
+    told += [(names, places) for names in map(_named, _PERHAPS_PLACES)] + [(names, edges) for names in _EDGES]
     return [f"{path}: its {', '.join(names)} {what}" for names, what in told if _any_number(table, names)]
 
 
