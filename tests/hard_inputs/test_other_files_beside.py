@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ PLACES = {"X": [10, 14], "Y": [11, 15], "Z": [12, 16]}
 # ---- columns that name the tomogram
 
 
-@pytest.mark.parametrize("column", ["experiment", "Experiment ID", "rlnTomoName", "rlnMicrographName"])
+@pytest.mark.parametrize("column", ["experiment", "Tomogram Index", "rlnTomoName", "rlnMicrographName"])
 def test_the_tomogram_of_tables_of_others(column: str, tmp_path: Path) -> None:
     """The CZII challenge calls it ``experiment``; starfile and pandas carry RELION's words into CSV."""
     write_coded(tmp_path / "TS_5_4.mrc")
@@ -72,6 +73,22 @@ def test_columns_that_do_not_name_other_tomograms(tmp_path: Path) -> None:
     table = {"dataset": "TS_01", "note": ["good", "1"], "class": ["TS_01", "bad"], **PLACES}
     pd.DataFrame(table).to_csv(tmp_path / "l.csv", index=False)
     assert centres(tmp_path / "l.csv") == [ONE, (0, TWO[1])]
+
+
+@pytest.mark.parametrize("key", ["run_name", "tomogram"])
+@pytest.mark.parametrize("name", ["l.ndjson", "l.json"])
+def test_points_that_name_their_tomograms(name: str, key: str, tmp_path: Path) -> None:
+    """The portal's points do not; those of several tomograms that somebody put together do."""
+    one = write_coded(tmp_path / "TS_01.mrc")
+    points = [
+        {"location": {"x": x, "y": x + 1, "z": x + 2}, key: tomogram} for x, tomogram in ((10, "TS_01"), (14, "TS_02"))
+    ]
+    text = json.dumps(points) if name == "l.json" else "\n".join(map(json.dumps, points))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="2 tomograms"):
+        centres(tmp_path / name, tomograms=one)
+    write_coded(tmp_path / "TS_02.mrc", 1)
+    assert centres(tmp_path / name) == [ONE, TWO]
 
 
 # ---- columns that move particles

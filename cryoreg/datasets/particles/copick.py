@@ -14,6 +14,8 @@ from cryoreg.datasets.io.text_files import read_text_lines
 from cryoreg.datasets.io.volume_files import one_line, refuse, refuse_empty, text_of
 from cryoreg.datasets.particles.particle_list import ParticleList, Unit
 
+_TOMOGRAMS = ("run_name", "tomogram", "tomogram_name", "tomo_name")
+
 
 def read_ndjson(path: str) -> ParticleList:
     """Read the portal's points: in each line an object with a ``location``, x y z in voxels of the tomogram."""
@@ -56,11 +58,17 @@ def _points(path: str, points: Sequence[Any], unit: Unit, run: str | None, name:
     if not points:
         refuse_empty(path)
     places = np.array([_location(path, row, point) for row, point in enumerate(points)])
-    table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(tomogram=run, object=name)
+    tomograms, label = [_tomogram(path, point, run) for point in points], "object" if name else None
+    table = pd.DataFrame(places, columns=["x", "y", "z"]).assign(tomogram=tomograms, object=name)
     for key in ("instance_id", "score"):
         table[key] = [point.get(key) for point in points]
-    tomograms, label = [run] * len(points), "object" if name else None
     return ParticleList(path, places, unit, tomograms, table, label, class_columns=(label,) if label else ())
+
+
+def _tomogram(path: str, point: Any, run: str | None) -> str | None:
+    """Return the tomogram that a point itself names, as points of several that were put together do; else the run."""
+    name = next((point[key] for key in _TOMOGRAMS if point.get(key) is not None), None)
+    return run if name is None else text_of(path, "the tomogram of a point", str(name))
 
 
 def _location(path: str, row: int, point: Any) -> tuple[float, float, float]:

@@ -46,7 +46,7 @@ _SAME_PLACE = 2.0
 _TOMOGRAMS = ("tomogram", "tomo", "tomogram_name", "tomo_name", "tomo_id", "run", "run_name", "micrograph", "file")
 _TOMOGRAM = re.compile(
     r"(rln|ptm)?(tomo(gram)?|tilt_?series|ts|run|experiment|micrograph|mic|mrc|rec|reconstruction|file|path)"
-    r"(_?(name|id|idx|number|num|no|nr|file|filename|path))?|(volume|vol|image|map|stack)_?(name|id|file|filename|path)"
+    r"(_?(name|id|idx|index|number|num|no|nr|#|file|filename|path))?|(volume|vol|image|map|stack)_?(name|id|file|filename|path)"
 )
 """What else names the tomogram."""
 _NAME, _NUMBER = "class_name", "class"

@@ -138,7 +138,7 @@ class Star(FileDataset):
 def _on_turned(path: str, table: pd.DataFrame) -> list[str]:
     """Return a note on volumes that RELION 4 turned as it made them, so that each has its missing wedge elsewhere."""
     degrees = relion.turns(path, table)
-    turned = [] if degrees is None else np.flatnonzero(degrees > _TURNED)
+    turned = np.flatnonzero([] if degrees is None else degrees > _TURNED)
     if not len(turned):
         return []
     return [
