@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -58,6 +58,16 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, 1, D, H, W) to features (B, num_features), float32 or the autocast dtype."""
+
+
+@contextmanager
+def as_single_views(module: nn.Module) -> Iterator[None]:
+    """Let no encoder within a module average over turned copies meanwhile, nor a teacher's, which is evaluated."""
+    with ExitStack() as stack:
+        for part in module.modules():
+            if isinstance(part, Encoder):
+                stack.enter_context(part.averaging(turns=1))
+        yield
 
 
 class StepOutput(NamedTuple):

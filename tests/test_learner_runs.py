@@ -92,6 +92,16 @@ def test_labels_that_are_not_shown_are_not_used(tuned, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["full", "partial", "mean_teacher", "fixmatch", "s4l", "simclr_v2"])
+def test_steps_see_single_views_whatever_features_are_averaged_over(name, tuned):
+    """Also a teacher, which is evaluated; answers are means afterwards."""
+    learner = {"name": name, **SMALL.get(name, {})}
+    one, four = (tuned(f"turns {turns}", learner, encoder=RUN["encoder"] | {"turns": turns}) for turns in (1, 4))
+    assert not differing(tensors(one), tensors(four))
+    assert open_network(four).learner.encoder.turns == 4
+
+
+@pytest.mark.slow
 def test_what_needs_no_step_takes_none_and_answers(tuned):
     run = tuned("run", "linear_probe", augmentation="none")
     assert not (run / "steps.csv").exists()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from cryoreg.config import AnyConfig, changed_packages
-from cryoreg.contracts import StepOutput
+from cryoreg.contracts import StepOutput, as_single_views
 from cryoreg.datasets.fingerprint import fingerprint, require_same
 from cryoreg.errors import CheckpointError, NonFiniteError, message_of
 from cryoreg.randomness import mix64
@@ -206,7 +206,7 @@ class Engine:
         for number, batch in enumerate(batches, start=1):
             waits = self.fabric.world_size > 1 and number < len(batches)
             with self.fabric.no_backward_sync(self.model, enabled=waits):
-                with batches_of_one():
+                with batches_of_one(), as_single_views(self.model):
                     output = self.plan.step(self.model, batch)
                 self.fabric.backward(output.loss / len(batches))
             losses.append(output.loss.detach().float())
