@@ -116,6 +116,11 @@ class Predictions(NamedTuple):
 
 
 def class_numbers(classes: Sequence[str]) -> list[int]:
-    """Return the number of each class: its name where all names are different positive numbers, else from 1 on."""
-    numbers = [int(name) if name.isdecimal() else 0 for name in classes]
-    return numbers if all(numbers) and len(set(numbers)) == len(numbers) else list(range(1, len(classes) + 1))
+    """Return the number of each class: its name where all names are different whole numbers, else from 1 on.
+
+    A class 0 gets the number after all others, as 0 stands for not classified.
+    """
+    numbers = [int(name) for name in classes if name.isdecimal()]
+    if len(set(numbers)) < len(classes):
+        return list(range(1, len(classes) + 1))
+    return [number or max(numbers) + 1 for number in numbers]

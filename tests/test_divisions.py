@@ -63,6 +63,14 @@ def test_whole_tomograms_may_be_asked_for():
         division(in_tomograms(2, 20), by="tomogram")
 
 
+@pytest.mark.parametrize("scheme", ["parts", "cv"])
+@pytest.mark.parametrize(("groups", "unnamed"), [([None] * 40, 40), ([None, *["t1", "t2", "t3"] * 13], 1)])
+def test_whole_tomograms_that_nobody_names_are_an_error(groups, unnamed, scheme):
+    """By particles the accuracy would be of another kind than the one that was asked for."""
+    with pytest.raises(DataError, match=rf"split.by is tomogram, but {unnamed} of 40 subtomograms name none"):
+        division(Listed([0, 1] * 20, groups), by="tomogram", scheme=scheme)
+
+
 def test_particles_may_be_asked_for_where_tomograms_are_many():
     found = division(in_tomograms(6, 10), by="particle")
     assert found.by == "particle"

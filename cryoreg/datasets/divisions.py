@@ -55,6 +55,7 @@ def divide(dataset: Subtomograms, settings: SplitSettings) -> Division:
         return _fold(dataset, settings)
     if settings.fold is not None or settings.folds is not None:
         raise ConfigError("split.folds and split.fold are for cross-validation; say --split cv")
+    _check_tomograms(dataset, settings)
     needed = sum(share > 0 for share in settings.fractions)
     ways = _ways(dataset, settings, needed)
     for way in ways:
@@ -85,6 +86,7 @@ def folds_of(dataset: Subtomograms, settings: SplitSettings) -> Folds:
     labelled = labelled_of(dataset)
     if not len(labelled):
         raise DataError("the data set has no labels to cross-validate with")
+    _check_tomograms(dataset, settings)
     wanted = settings.folds or FOLDS
     for way in ("tomogram", "position", "particle") if settings.by == "auto" else (settings.by,):
         if way == "position" and settings.by == "auto" and dataset.positions is None:
@@ -176,6 +178,15 @@ def _ways(dataset: Subtomograms, settings: SplitSettings, needed: int) -> Sequen
     if not _tomograms(dataset) or len(whole) >= needed:
         return ("tomogram",)
     return ("particle",) if dataset.positions is None else ("position", "particle")
+
+
+def _check_tomograms(dataset: Subtomograms, settings: SplitSettings) -> None:
+    """Raise `DataError` where parts are to be whole tomograms, and subtomograms name none."""
+    unnamed = sum(group is None for group in dataset.groups) if settings.by == "tomogram" else 0
+    if unnamed:
+        raise DataError(
+            f"split.by is tomogram, but {unnamed} of {len(dataset)} subtomograms name none; say --set split.by=particle"
+        )
 
 
 def _tomograms(dataset: Subtomograms) -> int:
