@@ -111,9 +111,65 @@ def test_too_few_tell_nothing():
     assert not differences(reference(), Seen(np.zeros((0, 3)), np.zeros(0, int), []))
 
 
-def test_a_class_that_validation_never_had_is_compared_with_all():
-    known = learn_reference(NAMES, seen(100, shares=[1, 0, 0, 0]), seen(100, shares=[1, 0, 0, 0]), CLASSES)
-    np.testing.assert_allclose(known.means[3], known.counts @ known.means / known.counts.sum(), rtol=0.2)
+def test_of_a_class_that_validation_never_had_shares_alone_are_compared():
+    """Of what its values usually are nothing is known; those of the other classes tell as before."""
+    three = [1 / 3, 1 / 3, 1 / 3, 0]
+    known = learn_reference(NAMES, seen(120, shares=three), seen(120, 1, shares=three), CLASSES)
+    strange = seen(60, 2, shares=three)
+    strange.predictions[:20] = 3
+    strange.values[:20] += 50
+    assert [(each.name, each.label) for each in differences(known, strange)] == [(CLASS_SHARES, 3)]
+    strange.values[20:, 0] += 2
+    assert {each.name for each in differences(known, strange)} == {CLASS_SHARES, "a"}
+
+
+def of_classes(rng: np.random.Generator, middles: np.ndarray, counts, shift: float = 0.0) -> Seen:
+    """So many subtomograms of each class, one standard deviation about its middle, the first property moved."""
+    labels = np.repeat(np.arange(len(middles)), counts)
+    values = middles[labels] + rng.normal(size=(len(labels), middles.shape[1]))
+    values[:, 0] += shift
+    return Seen(values, labels, [None] * len(labels))
+
+
+def called(apart: float, validation, new, shift: float = 0.0, calls: int = 100) -> list[set[str]]:
+    """What is told, but for shares, in calls on classes whose middles are ``apart`` standard deviations."""
+    rng, told = np.random.default_rng(0), []
+    validation = np.array(validation)
+    for _ in range(calls):
+        middles = apart * rng.normal(size=(len(validation), 9))
+        draws = (of_classes(rng, middles, counts) for counts in (validation, 3 * validation))
+        known = learn_reference([str(k) for k in range(9)], *draws, len(validation))
+        told.append({each.name for each in differences(known, of_classes(rng, middles, new, shift))} - {CLASS_SHARES})
+    return told
+
+
+ONE = [0, 0, 30, 0, 0]
+
+
+@pytest.mark.parametrize("apart", [0, 3, 10])
+@pytest.mark.parametrize(
+    ("validation", "new"),
+    [
+        ([6] * 5, [6] * 5),
+        ([6] * 5, ONE),
+        ([12] * 5, ONE),
+        ([10, 10, 1, 10, 10], ONE),
+        ([10, 10, 1, 10, 10], [8, 8, 1, 8, 8]),
+        ([2] * 15, [2] * 15),
+        ([1] * 10 + [4] * 8, [0] * 9 + [30] + [0] * 8),
+    ],
+)
+def test_other_shares_raise_few_alarms_however_far_classes_are_apart(apart, validation, new):
+    """Means of a few must not be drawn to those of other classes: of one class 86 of 100 calls warned, 10 sd apart."""
+    alarms = sum(map(bool, called(apart, validation, new)))
+    assert alarms <= 100 * FALSE_ALARMS + 3 * math.sqrt(100 * FALSE_ALARMS * (1 - FALSE_ALARMS))
+
+
+@pytest.mark.parametrize("apart", [0, 10])
+@pytest.mark.parametrize("new", [[20] * 5, [0, 0, 100, 0, 0]])
+def test_a_shift_is_found_whatever_the_shares(apart, new):
+    told = called(apart, [30] * 5, new, shift=1.5, calls=40)
+    assert sum("0" in each for each in told) >= 38
 
 
 # What volumes look like

@@ -22,7 +22,7 @@ from cryoreg.doubt.familiar import NONE_BELOW, Familiar
 from cryoreg.doubt.familiar_file import FILE, VERSION, load_familiar
 from cryoreg.doubt.strangeness import SCORES
 from cryoreg.errors import CheckpointError, ConfigError
-from cryoreg.inference.doubts import AUTO
+from cryoreg.inference.doubts import AUTO, Doubter
 from cryoreg.inference.embedding import embedding_of, samples_of
 from cryoreg.inference.prediction_files import DOUBTS, REMARK
 from cryoreg.inference.trained import Trained
@@ -146,6 +146,13 @@ def test_answers_by_other_turns_are_not_compared(run, project):
 
 def test_the_runs_own_data_do_not_drift(run):
     assert predict(run).doubts.warnings == ()
+
+
+def test_validation_with_hardly_two_of_a_class_is_said_to_tell_no_drift(run, classifier):
+    familiar = load_familiar(classifier)
+    few = familiar._replace(reference=familiar.reference._replace(values=familiar.reference.values[:19]))
+    (line,) = Doubter(few, familiar.chosen).notes()
+    assert "of 24 validation subtomograms 19 were not alone in their class: too few to tell whether these data" in line
 
 
 def report_lines(run: Path, root: Path, part: str = "all") -> list[str]:

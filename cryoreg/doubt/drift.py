@@ -3,7 +3,8 @@
 A property's values are taken about the mean of their predicted class, so that other shares of the classes are no
 difference, and turned into normal scores: Φ⁻¹ of the share of validation subtomograms below. Where nothing differs, the
 mean of n scores is 0, with the variance v (Σᵢ nᵢ² / n² + Σᵢ Nᵢ² / N²) + 1 / n + Σ_c (n_c / n)² / N_c, for tomograms of
-nᵢ subtomograms here and Nᵢ in validation, and classes of n_c and N_c; v is the variance between tomograms.
+nᵢ subtomograms here and Nᵢ in validation, and classes of n_c and N_c; v is the variance between tomograms. The last
+term is of the class means, which may be of few; to draw them to the mean of all would move scores where shares differ.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ _USUAL_VARIANCE = 0.15**2
 """Of tomograms, where they are not known."""
 _USUAL_FREEDOM = 4.0
 """Degrees of freedom that the usual variance is worth beside tomograms that are known."""
-_FEW_OF_A_CLASS = 2.0
-"""So many subtomograms of a class weigh as much as all others, for its mean."""
 
 Floats = NDArray[np.float64]
 Classes = NDArray[np.int64]
@@ -53,9 +52,9 @@ class Reference(NamedTuple):
     names: tuple[str, ...]
     """Of the properties."""
     values: Floats
-    """(N, properties), about the mean of the predicted class, each column in order."""
+    """(N or fewer, properties), about the mean of the predicted class, each column in order; without classes of one."""
     means: Floats
-    """(classes, properties): mean of each predicted class."""
+    """(classes, properties): mean of each predicted class; of all for those that nothing was predicted as."""
     counts: NDArray[np.int64]
     """(classes,): how many were predicted."""
     between: Floats
@@ -87,15 +86,16 @@ class Difference(NamedTuple):
 def learn_reference(names: Sequence[str], validation: Seen, training: Seen, classes: int) -> Reference:
     """Return what drift is measured from; tomograms of training tell, too, how much these vary."""
     means = _class_means(validation, classes)
-    values = np.sort(validation.values - means[validation.predictions], axis=0)
+    counts = np.bincount(validation.predictions, minlength=classes)
+    residuals = _residuals(validation, means)[counts[validation.predictions] > 1]
     parts = [(part, known) for part in (validation, training) if (known := _tomograms(part.groups))]
     between, freedom = _between(parts, classes) if parts else (np.full(len(names), _USUAL_VARIANCE), np.inf)
     sizes = np.array([len(rows) for rows in _tomograms(validation.groups).values()])
     return Reference(
         names=tuple(names),
-        values=values,
+        values=np.sort(residuals, axis=0),
         means=means,
-        counts=np.bincount(validation.predictions, minlength=classes),
+        counts=counts,
         between=between,
         freedom=freedom,
         concentration=float((sizes**2).sum() / max(1, sizes.sum()) ** 2),
@@ -106,8 +106,9 @@ def learn_reference(names: Sequence[str], validation: Seen, training: Seen, clas
 def differences(reference: Reference, seen: Seen) -> list[Difference]:
     """Return in what subtomograms differ from validation, all together first, then tomogram by tomogram.
 
-    Tomograms of fewer than `LEAST_OF_A_TOMOGRAM` are looked at with all others only. Where validation has fewer than
-    `LEAST_REFERENCE`, nothing can be told, and nothing is returned.
+    Tomograms of fewer than `LEAST_OF_A_TOMOGRAM` are looked at with all others only. Of a class that validation never
+    had, shares alone are compared. Where fewer than `LEAST_REFERENCE` of validation tell what is usual (`values`),
+    nothing can be told, and nothing is returned.
     """
     if len(reference.values) < LEAST_REFERENCE or not len(seen.values):
         return []
@@ -140,6 +141,9 @@ def _shifts(
 ) -> list[Difference]:
     from scipy.stats import t
 
+    rows = rows[reference.counts[seen.predictions[rows]] > 0]
+    if not len(rows):
+        return []
     count = len(rows)
     shares = np.bincount(seen.predictions[rows], minlength=len(reference.counts)) / count
     of_means = (shares**2 / np.maximum(1, reference.counts)).sum()
@@ -171,20 +175,24 @@ def _other_shares(
 
 
 def _class_means(seen: Seen, classes: int) -> Floats:
-    """Return the mean of each predicted class, drawn to that of all where it has few."""
-    overall = seen.values.mean(0)
-    means = np.tile(overall, (classes, 1))
+    """Return the mean of each predicted class; that of all where there is none of it."""
+    means = np.tile(seen.values.mean(0), (classes, 1))
     for label in np.unique(seen.predictions):
-        own = seen.values[seen.predictions == label]
-        means[label] += len(own) / (len(own) + _FEW_OF_A_CLASS) * (own.mean(0) - overall)
+        means[label] = seen.values[seen.predictions == label].mean(0)
     return means
+
+
+def _residuals(seen: Seen, means: Floats) -> Floats:
+    """Return values about the mean of their class, which they are part of: as wide as about one that they are not."""
+    count = np.bincount(seen.predictions, minlength=len(means))[seen.predictions]
+    return (seen.values - means[seen.predictions]) * np.sqrt(count / np.maximum(1, count - 1))[:, None]
 
 
 def _between(parts: Sequence[tuple[Seen, dict[str, Classes]]], classes: int) -> tuple[Floats, float]:
     """Return the variance of scores between tomograms, and its degrees of freedom; the usual one is counted in."""
     squares, freedom = np.zeros(parts[0][0].values.shape[1]), 0
     for seen, tomograms in parts:
-        residuals = seen.values - _class_means(seen, classes)[seen.predictions]
+        residuals = _residuals(seen, _class_means(seen, classes))
         scores = normal_scores(np.sort(residuals, axis=0), residuals)
         large = [rows for rows in tomograms.values() if len(rows) >= LEAST_OF_A_TOMOGRAM]
         if len(large) > 1:

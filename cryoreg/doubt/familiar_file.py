@@ -29,7 +29,7 @@ _AXES: dict[str, str] = {
     "predictions": "n",
     "centre": "F",
     "components": "Fr",
-    "reference.values": "nk",
+    "reference.values": "vk",
     "reference.means": "ck",
     "reference.counts": "c",
     "reference.between": "k",

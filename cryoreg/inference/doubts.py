@@ -58,6 +58,12 @@ class Doubter(NamedTuple):
         known = len(self.familiar.predictions)
         apart = self.familiar.by_folds_of_their_own and self.score not in (OFF, *COMPARABLE)
         lines = [_APART.format(score=self.score)] if apart else []
+        comparable = len(self.familiar.reference.values)
+        if self.tells and comparable < LEAST_REFERENCE:
+            lines.append(
+                f"note: of {known} validation subtomograms {comparable} were not alone in their class: too few to tell "
+                f"whether these data are like those; {LEAST_REFERENCE} are needed"
+            )
         if self.tells:
             return lines
         return [
