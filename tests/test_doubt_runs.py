@@ -17,13 +17,14 @@ from support.synthetic import write_classes
 
 import cryoreg
 from cryoreg.analysis.report.doubt import by_chance, doubts_of
+from cryoreg.analysis.report.measured import measured_of
 from cryoreg.config import Layer
 from cryoreg.doubt.familiar import NONE_BELOW, Familiar
 from cryoreg.doubt.familiar_file import FILE, VERSION, load_familiar
 from cryoreg.doubt.strangeness import SCORES
 from cryoreg.errors import CheckpointError, ConfigError
 from cryoreg.inference.doubts import AUTO, Doubter
-from cryoreg.inference.embedding import embedding_of, samples_of
+from cryoreg.inference.embedding import embedding_of, parts_of, samples_of
 from cryoreg.inference.prediction_files import DOUBTS, REMARK
 from cryoreg.inference.trained import Trained
 from cryoreg.runs.weights import load_weights, write_weights
@@ -153,6 +154,46 @@ def test_validation_with_hardly_two_of_a_class_is_said_to_tell_no_drift(run, cla
     few = familiar._replace(reference=familiar.reference._replace(values=familiar.reference.values[:19]))
     (line,) = Doubter(few, familiar.chosen).notes()
     assert "of 24 validation subtomograms 19 were not alone in their class: too few to tell whether these data" in line
+
+
+@pytest.fixture(scope="module")
+def own_ids(run, tmp_path_factory) -> Path:
+    """The run's own data set with its sign turned: the same ids, labels and box, in another place."""
+    root = tmp_path_factory.mktemp("inverted") / "data"
+    shutil.copytree(run.parent / "data", root)
+    for path in root.rglob("*.mrc"):
+        write_mrc(path, -mrcfile.read(path))
+    return root
+
+
+def test_other_volumes_under_the_same_ids_are_other_data(run, own_ids, capsys):
+    warnings = predict(run, own_ids).doubts.warnings
+    assert warnings[0].startswith("these data differ from what was trained on: ")
+    said = "differs: ids and labels are those of the training data, the volumes are not"
+    assert capsys.readouterr().err.count(said) == 1
+    assert report_lines(run, own_ids)[0] == warnings[0]
+    trained = Trained.classifier(run, [Layer("test", {"dataset": {"root": str(own_ids)}})])
+    assert (parts_of(trained), measured_of(trained).learnt_from) == (None, False)
+
+
+def test_the_runs_own_data_are_known_elsewhere_rounded_and_scaled(run, tmp_path, capsys):
+    shutil.copytree(run.parent / "data", root := tmp_path / "data")
+    for path in root.rglob("*.mrc"):
+        write_mrc(path, (100 * mrcfile.read(path)).round(1) + 7)
+    assert predict(run, root).doubts.warnings == ()
+    assert "differs" not in capsys.readouterr().err
+    assert parts_of(Trained.classifier(run, [Layer("test", {"dataset": {"root": str(root)}})])) is not None
+
+
+def test_other_volumes_are_still_evaluated_and_said_to_be_others(run, own_ids, capsys):
+    cryoreg.evaluate(run, dataset={"root": str(own_ids)}, **FAST)
+    assert "the volumes are not: another reconstruction" in capsys.readouterr().err
+
+
+def test_runs_of_an_older_cryoreg_go_by_ids(run, own_ids, tmp_path):
+    shutil.copytree(run, old := tmp_path / "run")
+    rewrite(old / "classifier.safetensors", card=lambda card: {k: v for k, v in card.items() if k != "glimpse"})
+    assert parts_of(Trained.classifier(old, [Layer("test", {"dataset": {"root": str(own_ids)}})])) is not None
 
 
 def report_lines(run: Path, root: Path, part: str = "all") -> list[str]:

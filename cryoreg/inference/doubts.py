@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.doubt.answers import Answers
 from cryoreg.doubt.drift import LEAST_REFERENCE, Difference, differences
 from cryoreg.doubt.familiar import NONE_BELOW, Familiar
@@ -39,8 +38,7 @@ class Doubter(NamedTuple):
 
     def doubts(self, trained: Trained, answers: Answers, groups: Sequence[str | None]) -> Doubts:
         """Return what tells against predictions for the subtomograms of these answers."""
-        own = fingerprint(trained.dataset) == trained.card["data"]
-        found = [] if own else self.differences(answers, groups)
+        found = [] if trained.own else self.differences(answers, groups)
         warnings = describe(found, trained.card["classes"])
         return Doubts(kinds(found, groups), tuple(warnings), None if self.score == OFF else self.strangers(answers))
 

@@ -19,7 +19,6 @@ from cryoreg.config.layers import Chosen
 from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import Start
 from cryoreg.datasets.divisions import divide
-from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import SplitPart
 from cryoreg.doubt.answers import Answers
 from cryoreg.errors import ConfigError, DataError
@@ -174,7 +173,7 @@ def run_embedding(
 
 def parts_of(trained: Trained) -> NDArray[np.object_] | None:
     """Return the part (N,) of each subtomogram: "train", "val" or "test"; None where the run did not split this set."""
-    if fingerprint(trained.dataset) != trained.card["data"]:
+    if not trained.own:
         return None
     try:
         parts = divide(trained.dataset, trained.config.split).parts

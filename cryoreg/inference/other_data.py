@@ -11,6 +11,7 @@ from cryoreg.config.sniffing import choose
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.adaptation import TOLD, load_adapted, with_notes
 from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.datasets.glimpse import looks_as
 from cryoreg.errors import DataError
 from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import Network
@@ -67,7 +68,18 @@ def _are_own(spec: DatasetSpec, card: Card) -> bool:
         opened = load_adapted(spec, InputSettings.model_validate(card["config"].get("input", {})))
     except DataError:
         return False
-    return fingerprint(opened) == card["data"]
+    return has_ids_of(opened, card) and has_volumes_of(opened, card)
+
+
+def has_ids_of(dataset: Subtomograms, card: Card) -> bool:
+    """Tell whether ids, labels, tomograms and box are those of the data that a network was trained on."""
+    return fingerprint(dataset) == card["data"]
+
+
+def has_volumes_of(dataset: Subtomograms, card: Card) -> bool:
+    """Tell whether a data set with these ids has these volumes, too; runs of an older cryoreg cannot tell: True."""
+    recorded = card.get("glimpse")
+    return recorded is None or looks_as(dataset, recorded)
 
 
 def _are_of_run(config: AnyConfig, recorded: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.datasets.origins import inputs_of
 from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
-from cryoreg.inference.other_data import fit_to_data, load_for
+from cryoreg.inference.other_data import fit_to_data, has_ids_of, has_volumes_of, load_for
 from cryoreg.randomness import build_seeded
 from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
 from cryoreg.runs.weights import input_of, labels_of
@@ -28,6 +29,9 @@ from cryoreg.training.device import one_device, to_device
 from cryoreg.training.loading import VolumeLoader, in_order, residency
 from cryoreg.training.passes import run_over
 
+_OTHER_VOLUMES = (
+    "ids and labels are those of the training data, the volumes are not: another reconstruction, filter or contrast"
+)
 _RECORDED = ("encoder", "dataset", "split", "packages")
 
 
@@ -114,9 +118,15 @@ class Trained:
         """Return the files that the data set and the network are read from."""
         return {str(self.path), *inputs_of(self.dataset, self.config.spec("dataset"))}
 
+    @cached_property
+    def own(self) -> bool:
+        """Whether the data are those of the run: the same ids, labels, tomograms and box, and the same volumes."""
+        return has_ids_of(self.dataset, self.card) and has_volumes_of(self.dataset, self.card)
+
     def differences(self) -> list[str]:
         """Return a line for each way in which the data set, as it is served, is not what the network was trained on."""
-        return differences(self.dataset, self.card)
+        others = [] if self.own or not has_ids_of(self.dataset, self.card) else [_OTHER_VOLUMES]
+        return [*differences(self.dataset, self.card), *others]
 
     def remarks(self) -> list[str]:
         """Return what a user should read before the work begins: `differences`, and the notes of the data set."""

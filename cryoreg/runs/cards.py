@@ -43,6 +43,7 @@ class _Calibration(_Table):
 class _Card(_Table):
     config: _Recorded
     data: str
+    glimpse: str | None = Field(default=None, pattern="^([0-9a-f]{4})*$")
     num_features: int
     normalisation: str
     box: tuple[Edge, Edge, Edge]

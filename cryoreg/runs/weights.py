@@ -17,6 +17,7 @@ from cryoreg.config import AnyConfig
 from cryoreg.config.starts import SCRATCH, Start, place_of
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.fingerprint import fingerprint
+from cryoreg.datasets.glimpse import glimpse
 from cryoreg.datasets.normalisation import NORMALISATION
 from cryoreg.errors import CheckpointError
 from cryoreg.files import require_file, write_atomically, write_text
@@ -44,6 +45,7 @@ def make_card(config: AnyConfig, dataset: Subtomograms, num_features: int, **mor
         **provenance_of(dataset),
         "config": _without_initial_weights(config),
         "data": fingerprint(dataset),
+        "glimpse": glimpse(dataset),
         "num_features": num_features,
         **more,
     }

@@ -96,7 +96,7 @@ def measured_of(trained: Trained, part: Part | None = None) -> Measured:
 
 def _held_out(trained: Trained, part: Part | None) -> HeldOut | None:
     """Return what the folds of a cross-validation say of what they were not shown; None where there are none."""
-    if part is not None or not (trained.classifies and cross_validates(trained.config)):
+    if part is not None or not (trained.classifies and cross_validates(trained.config) and trained.own):
         return None
     try:
         return held_out(trained.config, trained.path.parent, trained.dataset)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from cryoreg.analysis.report.verdict import WIDE
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
-from cryoreg.datasets.fingerprint import fingerprint
 from cryoreg.datasets.splits import Split
 from cryoreg.inference.evaluate import Evaluation
 from cryoreg.inference.trained import Trained
@@ -28,7 +27,7 @@ def of_figures(evaluation: Evaluation | None, part: str) -> list[str]:
 def of_data(trained: Trained, parts: NDArray[np.object_] | None, own: bool, limit: int, alone: bool) -> list[str]:
     """Return what makes figures look better than they are; ``own``: the data are those of the run."""
     if parts is None:
-        changed = own and fingerprint(trained.dataset) != trained.card["data"]
+        changed = own and not trained.own
         why = "its data or their labels have changed since the run" if changed else "the run did not split these data"
         return [] if alone else [f"{why}, so nobody can tell what the network has seen of them"]
     return [
