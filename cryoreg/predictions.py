@@ -58,6 +58,8 @@ class Predictions(NamedTuple):
     """Id -> why the subtomogram could not be read; these are none of the N."""
     doubts: Doubts | None = None
     """What tells against them; None where the run does not know."""
+    fitted_elsewhere: str = ""
+    """Where the temperature was fitted with other turned copies, which: confidences are then not calibrated."""
 
     def columns(self) -> dict[str, Any]:
         """Return a table: places, prediction, class number, confidence, unsure, doubts, and all probabilities."""

@@ -145,6 +145,36 @@ def test_answers_by_other_turns_are_not_compared(run, project):
     assert "familiarity" not in pd.read_csv(project / "turned.csv")
 
 
+TURNED = ("--set", "learner.turns=4")
+
+
+def test_confidences_by_other_turns_are_not_called_calibrated(run, project, tmp_path):
+    words = ("predict", run, "--data", project / "same.star", "--output", tmp_path / "out.csv", "--overwrite")
+    assert "; calibrated, T = " in command(*words)
+    printed = command(*words, *TURNED)
+    assert "note: learner.turns is 4, and was 1 when the run was validated: its temperature was fitted there" in printed
+    assert "; not calibrated)" in printed
+    found = CliRunner().invoke(command_line, [*map(str, words), *TURNED, "--json", *CPU])
+    assert json.loads(found.stdout)["calibrated"] is False
+
+
+def test_the_threshold_of_other_turns_is_refused_in_one_line(run, project, tmp_path):
+    words = ("predict", run, "--data", project / "same.star", "--output", tmp_path / "out.csv", "--unsure", "auto")
+    refused = CliRunner().invoke(command_line, [*map(str, words), *TURNED, *CPU])
+    assert refused.exit_code == 1
+    said = "--unsure auto: learner.turns is 4, and was 1 when the run was validated; give a number"
+    assert said in refused.output + str(refused.exception)
+
+
+def test_an_evaluation_records_its_turns(run, tmp_path):
+    shutil.copytree(run, own := tmp_path / "run")
+    for words, turns in (((), 1), (TURNED, 4)):
+        printed = command("evaluate", own, *words)
+        figures = json.loads((own / "evaluation_test.json").read_text())
+        assert figures["turns"] == {"encoder": 1, "learner": turns}
+        assert ("its temperature was fitted there" in printed) == (turns == 4)
+
+
 def test_the_runs_own_data_do_not_drift(run):
     assert predict(run).doubts.warnings == ()
 

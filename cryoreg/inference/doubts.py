@@ -15,7 +15,6 @@ from cryoreg.doubt.words import describe, family
 from cryoreg.errors import ConfigError
 from cryoreg.inference.trained import Trained
 from cryoreg.predictions import Doubts, Strangers
-from cryoreg.runs.networks import recorded_spec
 
 AUTO, OFF = "auto", "off"
 _APART = (
@@ -88,19 +87,9 @@ def doubter_of(trained: Trained, wanted: str = AUTO) -> Doubter | str:
     """
     if wanted not in (AUTO, OFF, *SCORES):
         raise ConfigError(f"--none-of-these {wanted}: should be {AUTO}, {OFF} or one of {', '.join(SCORES)}")
-    familiar = _other_turns(trained) or load_familiar(trained.path)
+    familiar = trained.other_turns or load_familiar(trained.path)
     if not isinstance(familiar, str):
         return Doubter(familiar, familiar.chosen if wanted == AUTO else wanted)
     if wanted in SCORES:
         raise ConfigError(f"--none-of-these {wanted}: {familiar}")
     return f"note: nothing tells what is none of the classes, or other data than those of training: {familiar}"
-
-
-def _other_turns(trained: Trained) -> str:
-    """Say where a network is asked with other turned copies than validation was: all answers are then others."""
-    config, card = trained.config, trained.card
-    asked = {"encoder": config.spec("encoder").turns, "learner": config.spec("learner").turns}
-    for kind, validated in (("encoder", recorded_spec("encoder", card)), ("learner", recorded_spec("learner", card))):
-        if asked[kind] != validated.turns:
-            return f"{kind}.turns is {asked[kind]}, and was {validated.turns} when the run was validated"
-    return ""

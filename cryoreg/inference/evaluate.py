@@ -57,6 +57,8 @@ class Evaluation(NamedTuple):
     """Id, file, row and tomogram of each, where known."""
     folds: np.ndarray | None = None
     """int64 (N,), from 1: in a cross-validation, the fold whose model was not shown the subtomogram, and judges it."""
+    turns: Mapping[str, int] | None = None
+    """Over how many turned copies features (encoder) and answers (learner) are means; None: not known."""
 
     @property
     def accuracy(self) -> float:
@@ -120,6 +122,7 @@ class Evaluation(NamedTuple):
             "accuracy_standard_error": self.accuracy_error or None,
             "macro_f1": self.macro_f1,
             "temperature": self.temperature,
+            "turns": None if self.turns is None else dict(self.turns),
             "expected_calibration_error": self.calibration_error,
             "per_class_accuracy": dict(zip(self.classes, np.nan_to_num(self.recall).tolist(), strict=True)),
             "confusion": self.confusion.tolist(),
@@ -276,4 +279,5 @@ def _judged(
         temperature=temperature,
         uncalibrated=probabilities(logits, None).max(1),
         places=places_kept(dataset, samples),
+        turns=trained.turns,
     )

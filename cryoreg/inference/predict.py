@@ -23,7 +23,6 @@ from cryoreg.inference.trained import Trained
 from cryoreg.inference.writers import notes_on_files, prepare_writer
 from cryoreg.outputs import check_files
 from cryoreg.predictions import Predictions
-from cryoreg.runs.cards import Card
 from cryoreg.runs.networks import open_network
 from cryoreg.telling import tell
 from cryoreg.training.calibration import probabilities, temperature_of
@@ -75,7 +74,7 @@ def run_prediction(
     """Do what `predict` does, with layers over the run's config; ``say`` gets `remarks` and warnings."""
     network = open_network(run, "classifier")
     trained = Trained.with_data(network, layers, labels=False)
-    threshold, doubter = threshold_of(trained.card, unsure), doubter_of(trained, none_of_these)
+    threshold, doubter = threshold_of(trained, unsure), doubter_of(trained, none_of_these)
     if output is not None:
         check_files([output, *new_sets(output, trained.dataset)], overwrite, trained.inputs())
     write = None if output is None else prepare_writer(output, form, trained.dataset, trained.card["classes"])
@@ -92,13 +91,15 @@ def run_prediction(
     return predictions
 
 
-def threshold_of(card: Card, unsure: Threshold) -> float:
+def threshold_of(trained: Trained, unsure: Threshold) -> float:
     """Return the confidence below which predictions are unsure; raise `ConfigError` where ``auto`` is not known."""
     if unsure != "auto":
         if not isinstance(unsure, (int, float)) or not 0 <= unsure <= 1:
             raise ConfigError(f"--unsure {unsure}: should be a confidence between 0 and 1, or auto")
         return float(unsure)
-    found = (card.get("calibration") or {}).get("unsure_threshold")
+    if trained.other_turns:
+        raise ConfigError(f"--unsure auto: {trained.other_turns}; give a number")
+    found = (trained.card.get("calibration") or {}).get("unsure_threshold")
     if found is None:
         raise ConfigError(
             "--unsure auto: the run's validation split has no confidence above which 95 % (of 20 or more) were right; "
@@ -140,6 +141,7 @@ def classify(
         unsure=confidences < threshold,
         threshold=threshold,
         temperature=temperature,
+        fitted_elsewhere=trained.other_turns,
         origins=tuple(origins[index] for index in kept),
         groups=groups,
         left_out=left_out,

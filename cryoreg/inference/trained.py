@@ -23,7 +23,7 @@ from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, has_ids_of, has_volumes_of, load_for
 from cryoreg.randomness import build_seeded
-from cryoreg.runs.networks import Network, Wanted, answer, open_network, require_same_encoder
+from cryoreg.runs.networks import Network, Wanted, answer, open_network, recorded_spec, require_same_encoder
 from cryoreg.runs.weights import input_of, labels_of
 from cryoreg.training.device import one_device, to_device
 from cryoreg.training.loading import VolumeLoader, in_order, residency
@@ -123,6 +123,22 @@ class Trained:
         """Whether the data are those of the run: the same ids, labels, tomograms and box, and the same volumes."""
         return has_ids_of(self.dataset, self.card) and has_volumes_of(self.dataset, self.card)
 
+    @property
+    def turns(self) -> dict[str, int]:
+        """Over how many turned copies the encoder's features and the learner's answers are means."""
+        return {"encoder": self.config.spec("encoder").turns, "learner": self.config.spec("learner").turns}
+
+    @property
+    def other_turns(self) -> str:
+        """Where a classifier is asked with other turned copies than validation was, which; all answers are others."""
+        if not self.classifies:
+            return ""
+        encoder, learner = recorded_spec("encoder", self.card), recorded_spec("learner", self.card)
+        for kind, validated in (("encoder", encoder.turns), ("learner", learner.turns)):
+            if self.turns[kind] != validated:
+                return f"{kind}.turns is {self.turns[kind]}, and was {validated} when the run was validated"
+        return ""
+
     def differences(self) -> list[str]:
         """Return a line for each way in which the data set, as it is served, is not what the network was trained on."""
         others = [] if self.own or not has_ids_of(self.dataset, self.card) else [_OTHER_VOLUMES]
@@ -134,6 +150,8 @@ class Trained:
         if self.card["normalisation"] != NORMALISATION:
             told = self.card["normalisation"]
             lines.append(f"differs: trained with {told}, now each volume gets a {NORMALISATION}")
+        if self.other_turns and self.card.get("calibration"):
+            lines.append(f"note: {self.other_turns}: its temperature was fitted there, so that confidences may be off")
         return [*lines, *(f"note: {line}" for line in self.dataset.notes)]
 
     def features(self, samples: Sequence[int] | None = None) -> NDArray[np.float32]:
