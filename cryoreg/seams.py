@@ -204,7 +204,8 @@ def _no_subclass(found: object, base: type[ABC]) -> str:
         return f"is not a subclass of {base.__name__}"
     if inspect.isabstract(found):
         return f"does not implement {', '.join(sorted(found.__abstractmethods__))}"
-    return ""
+    unsaid = [name for name in inspect.get_annotations(base) if getattr(found, name, None) is None]
+    return f"has no {' and no '.join(unsaid)}" if unsaid else ""
 
 
 def _no_function(found: object, arguments: tuple[str, ...]) -> str:

@@ -273,6 +273,15 @@ class PlainViewer(Viewer):
 '''
 
 
+def test_a_viewer_that_cannot_be_made_hides_no_other(project, fake_plugin: Callable[..., Path]):
+    module = VIEWER + "\n    def __init__(self):\n        raise RuntimeError('no licence')\n"
+    fake_plugin("bad", "[cryoreg.viewers]\nbad = bad_specs:PlainViewer\n", module=module)
+    install(project, "3dmod", "point2model")
+    assert run(project / "classes.star").exit_code == 0
+    missing = run(project / "classes.star", "--viewer", "bad")
+    assert "viewer 'bad' of bad 1.0 fails with RuntimeError: no licence; update or uninstall bad" in missing.output
+
+
 def test_a_package_brings_a_viewer(project, fake_plugin: Callable[..., Path]):
     fake_plugin("plain", "[cryoreg.viewers]\nplain = plain_specs:PlainViewer\n", module=VIEWER)
     called = install(project, "plain")  # the second of its names

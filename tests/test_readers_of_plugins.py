@@ -90,6 +90,18 @@ class RudeSpec(BlobSpec):
     def fits(cls, path):
         """Raise."""
         raise KeyError("oh")
+
+
+class QuittingSpec(BlobSpec):
+    """Ends Python, and is asked as a plain function.
+
+    For tests.
+    """
+
+    @staticmethod
+    def fits(path):
+        """Quit."""
+        raise SystemExit(0)
 '''
 FAST = ["--device", "cpu", "--precision", "fp32", "--epochs", "1", "--batch-size", "4"]
 
@@ -166,7 +178,7 @@ def test_two_readers_that_fit_are_both_named(blob: Path, tmp_path: Path) -> None
         assert choose(blob, "cryoreg-blob:greedy").name == "greedy"
 
 
-@pytest.mark.parametrize("broken", [{"rude": "RudeSpec"}, {"absent": "AbsentSpec"}])
+@pytest.mark.parametrize("broken", [{"rude": "RudeSpec"}, {"quits": "QuittingSpec"}, {"absent": "AbsentSpec"}])
 def test_a_broken_plugin_hides_no_other_reader(broken: dict[str, str], blob: Path, tmp_path: Path) -> None:
     (tmp_path / "a.unknown").touch()
     with install(tmp_path / "installed", **broken):

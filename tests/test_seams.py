@@ -38,6 +38,11 @@ class HalfWriter(Writer):
     pass
 
 
+class NamelessWriter(Writer):
+    def prepare(self, output, dataset, classes):
+        pass
+
+
 def nothing():
     pass
 
@@ -53,6 +58,7 @@ BASED, FUNCTIONS = ("logger", "writer"), ("optimizer", "schedule", "picker")
         *((seam, "one_specs:Tiny", "one_specs:Tiny is not a subclass of ") for seam in BASED),
         *((seam, "one_specs:SPEC_TYPES", "one_specs:SPEC_TYPES is not a subclass of ") for seam in BASED),
         *((seam, f"one_specs:Half{seam.capitalize()}", "HalfX does not implement ") for seam in BASED),
+        ("writer", "one_specs:NamelessWriter", "one_specs:NamelessWriter has no suffix"),
         *((seam, "one_specs:Tiny", "one_specs:Tiny is not a function") for seam in FUNCTIONS),
         *((seam, "one_specs:nothing", "one_specs:nothing does not take (") for seam in FUNCTIONS),
         *((seam, "one_specs:Tiny", "one_specs:Tiny is not the Path of a file that is there") for seam in FILES),
@@ -303,9 +309,27 @@ def test_a_writer_is_found_by_the_file_s_ending_or_by_its_name(writers: None, tm
 def test_the_ending_of_a_built_in_means_the_built_in(writers: None) -> None:
     from cryoreg.inference.writers import suffixes
 
-    assert {suffix: [each.name for each in owners] for suffix, owners in suffixes().items()} == {
+    assert {suffix: [each.name for each in owners] for suffix, owners in suffixes().owners.items()} == {
         ".bin": ["bytes"], ".csv": ["csv"], ".star": ["star"], ".tbl": ["dynamo"],
     }  # fmt: skip
+
+
+def test_a_writer_that_cannot_be_loaded_hides_no_other(
+    writers: None, fake_plugin: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cryoreg.analysis import cluster_files
+    from cryoreg.inference.writers import prepare_writer
+
+    fake_plugin("boom", "[cryoreg.writers]\nboomw = boom_specs:X\n", module="raise SystemExit(0)")
+    prepare_writer(tmp_path / "out.csv", None, None)
+    prepare_writer(tmp_path / "out.bin", None, None, ("x", "y", "z"))
+    cluster_files._writer(tmp_path / "out.bin", None)
+    with pytest.raises(ConfigError, match=r"no format to write; .* \(boom:boomw cannot be asked: `cryoreg doctor`\)"):
+        prepare_writer(tmp_path / "out.xml", None, None)
+    with pytest.raises(ConfigError, match=r"clusters are written as .* \(boom:boomw cannot be asked"):
+        cluster_files._writer(tmp_path / "out.xml", None)
+    with pytest.raises(BrokenComponentError, match=r"writer 'boomw' of boom 1\.0 cannot be loaded: SystemExit"):
+        prepare_writer(tmp_path / "out.csv", "boomw", None)
 
 
 def test_what_a_writer_refuses_is_refused_before_the_network_answers(writers: None, tmp_path: Path) -> None:

@@ -129,9 +129,10 @@ def _writer(output: Path, dataset: Subtomograms) -> Callable[[Clustering], bytes
     suffix = output.suffix.lower()
     if suffix in _TABLES:
         return lambda clustering: _encoded(table(dataset, clustering), suffix)
-    known = dict.fromkeys((*_TABLES, *suffixes()))
+    owners, unasked = suffixes()
+    known = dict.fromkeys((*_TABLES, *owners))
     if suffix not in known:
-        raise ConfigError(f"{output}: clusters are written as {', '.join(known)}, by the file's name")
+        raise ConfigError(f"{output}: clusters are written as {', '.join(known)}, by the file's name{unasked}")
     write = prepare_writer(output, None, dataset)
     return lambda clustering: write(_as_classes(dataset, clustering))
 

@@ -88,7 +88,7 @@ def _ask_all(path: Path) -> _Answers:
             why = fits(path)
         except DataError as error:
             answers.hints.append(error)
-        except Exception as error:  # whatever the code of a plugin raises must not hide the other readers
+        except (Exception, SystemExit) as error:  # whatever the code of a plugin raises must not hide the other readers
             answers.broken.append(f"{component.qualified}, which raises {type(error).__name__}: {message_of(error)}")
         else:
             answers.matches.extend([Match(component.reference, why, component.qualified)] if why else [])
@@ -105,8 +105,9 @@ def _readers(broken: list[str]) -> Iterator[tuple[Component, Callable[[Path], st
         except BrokenComponentError:
             broken.append(component.qualified)
             continue
-        if fits.__func__ not in seen:
-            seen.add(fits.__func__)
+        asked = getattr(fits, "__func__", fits)
+        if asked not in seen:
+            seen.add(asked)
             yield component, fits
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryoreg import registry
-from cryoreg.errors import AmbiguousComponentError, ConfigError, UnknownComponentError
+from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, ConfigError, UnknownComponentError
 from cryoreg.seams import Writer
 
 if TYPE_CHECKING:
@@ -96,14 +96,29 @@ def notes_on_files(output: Path, name: str | None, dataset: Subtomograms) -> lis
     return notes_on_kept(output, dataset)
 
 
-def suffixes() -> dict[str, list[registry.Component]]:
-    """Return each ending with the writers that have it; where cryoreg's own has it, with the first of these alone."""
-    found: dict[str, list[registry.Component]] = {}
+class Suffixes(NamedTuple):
+    """What the endings of files mean."""
+
+    owners: dict[str, list[registry.Component]]
+    """Each ending with the writers that have it; where cryoreg's own has it, with the first of these alone."""
+    unasked: str
+    """The end of a line that finds an ending in none: which writers cannot be loaded; empty where all can."""
+
+
+def suffixes() -> Suffixes:
+    """Return the endings that files of predictions may have; a writer that cannot be loaded hides no other."""
+    owners: dict[str, list[registry.Component]] = {}
+    broken = []
     for component in sorted(registry.components("writers"), key=lambda each: not each.builtin):
-        owners = found.setdefault(component.part().suffix, [])
-        if not any(owner.builtin for owner in owners):
-            owners.append(component)
-    return dict(sorted(found.items()))
+        try:
+            known = owners.setdefault(component.part().suffix, [])
+        except BrokenComponentError:
+            broken.append(component.qualified)
+            continue
+        if not any(owner.builtin for owner in known):
+            known.append(component)
+    unasked = f" ({', '.join(broken)} cannot be asked: `cryoreg doctor`)" if broken else ""
+    return Suffixes(dict(sorted(owners.items())), unasked)
 
 
 def _chosen(output: Path, name: str | None) -> type[Writer]:
@@ -119,11 +134,11 @@ def _by_name(name: str) -> type[Writer]:
 
 
 def _by_suffix(output: Path) -> type[Writer]:
-    known = suffixes()
+    known, unasked = suffixes()
     owners = known.get(output.suffix.lower(), [])
     if not owners:
         best_first = ", ".join(sorted(known, key=lambda suffix: suffix != StarWriter.suffix))
-        raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use {best_first} or --format")
+        raise ConfigError(f"{output}: '{output.suffix}' is no format to write; use {best_first} or --format{unasked}")
     if len(owners) > 1:
         names = " or ".join(owner.reference for owner in owners)
         raise AmbiguousComponentError(f"{output}: several packages write '{output.suffix}'; say --format {names}")

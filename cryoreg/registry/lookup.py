@@ -12,7 +12,13 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cryoreg.errors import AmbiguousComponentError, BrokenComponentError, UnknownComponentError, message_of
+from cryoreg.errors import (
+    AmbiguousComponentError,
+    BrokenComponentError,
+    CryoregError,
+    UnknownComponentError,
+    message_of,
+)
 from cryoreg.kinds import GROUP_OF, GROUP_OF_SEAM, KINDS, Kind, Seam
 from cryoreg.registry import discovery
 
@@ -128,6 +134,22 @@ class Component(NamedTuple):
             f"{singular(self.group)} '{self.name}' of {self.dist} {self.version} {what}; "
             + (advice or f"{'reinstall' if self.builtin else 'update or uninstall'} {self.dist}")
         )
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Turn what a package's code raises at its work into `BrokenComponentError`.
+
+        A `CryoregError` is meant for the user, and what the system refuses is nobody's fault: they stay as they are, as
+        does all that cryoreg's own components raise.
+        """
+        try:
+            yield
+        except (CryoregError, OSError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if self.builtin:
+                raise
+            raise self.faulty(f"fails with {type(error).__name__}: {message_of(error)}") from error
 
     def _require_this_cryoreg(self) -> None:
         from cryoreg.registry import plugin_api  # costs nothing where there is no plugin

@@ -87,7 +87,9 @@ def _known() -> Iterator[tuple[str, Viewer]]:
 
 
 def _viewer(component: registry.Component) -> Viewer:
-    viewer: Viewer = component.part()()
+    make = component.part()
+    with component.running():
+        viewer: Viewer = make()
     return viewer
 
 
