@@ -189,7 +189,10 @@ class Learner(nn.Module, ABC):
         """Update what is not trained by gradients, such as a teacher. ``step`` counts from 0."""
 
     def figures(self) -> dict[str, float]:
-        """Return columns for metrics.csv on the epoch that ends, of the same names in each; NaN leaves one empty."""
+        """Return columns for metrics.csv on the epoch that ends, of the same names in each; NaN leaves one empty.
+
+        None is called as the run's own are: epoch, step, loss, val_accuracy, ...
+        """
         return {}
 
     @abstractmethod

@@ -22,6 +22,7 @@ from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.duplicates import across_splits
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import SplitPart
+from cryoreg.doubt.answers import require_finite
 from cryoreg.errors import ConfigError, DataError
 from cryoreg.files import readable, write_text
 from cryoreg.inference.subtomogram_table import Columns, csv_text, places_kept
@@ -265,6 +266,7 @@ def cross_validated(trained: Trained) -> Evaluation:
 def _judged(
     trained: Trained, part: str, samples: Sequence[int], logits: np.ndarray, parts: Iterable[np.ndarray]
 ) -> Evaluation:
+    require_finite(logits, trained.config.choices["learner"].component)
     dataset, temperature = trained.dataset, temperature_of(trained.card)
     ids = tuple(dataset.ids[i] for i in samples)
     copies = set(chain.from_iterable(across_splits(dataset, parts)))

@@ -166,7 +166,8 @@ class Trained:
         """Return the learner's answers to subtomograms by index, and what these look like, from one pass."""
         learner = self.network.learner
         assert learner is not None, "a classifier was opened"
-        return Answers.split(self._run(lambda x: answer_in_full(learner, x), samples), len(self.card["classes"]))
+        component, classes = self.config.choices["learner"].component, len(self.card["classes"])
+        return Answers.split(self._run(lambda x: answer_in_full(learner, x, classes, component), samples), classes)
 
     def _run(self, function: Callable[[Tensor], Tensor], samples: Sequence[int] | None) -> NDArray[np.float32]:
         settings = self.config.training

@@ -15,6 +15,7 @@ from cryoreg.config.settings import FinetuneSettings
 from cryoreg.config.starts import SCRATCH, Start, place_of
 from cryoreg.contracts import Answer, Encoder, Learner
 from cryoreg.errors import CheckpointError
+from cryoreg.registry import Component
 from cryoreg.runs.cards import Card
 from cryoreg.runs.checkpoint import load_checkpoint
 from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
@@ -29,6 +30,7 @@ from cryoreg.runs.weights import (
     save_weights,
     weights_file,
 )
+from cryoreg.specs import LearnerSpec
 
 Wanted = Literal["encoder", "classifier", "either"]
 """What of a run to open; "either": the classifier where there is one."""
@@ -122,16 +124,31 @@ def build_encoder(card: Card) -> Encoder:
 
 def build_learner(card: Card, encoder: Encoder) -> Learner:
     """Return a learner around an encoder, with fresh weights of its own, as a card describes it."""
-    learner: Learner = recorded_spec("learner", card).build(encoder, len(card["classes"]))
-    return learner
+    component, spec = _recorded("learner", card)
+    return learner_of(component, spec, encoder, len(card["classes"]))
+
+
+def learner_of(component: Component, spec: LearnerSpec, encoder: Encoder, classes: int) -> Learner:
+    """Return the learner that a spec builds; raise `BrokenComponentError` where it is none, or has no encoder."""
+    with component.running():
+        made: object = spec.build(encoder, classes)
+    if not isinstance(made, Learner):
+        raise component.faulty(f"builds no cryoreg.contracts.Learner, but a {type(made).__name__}")
+    if not isinstance(getattr(made, "encoder", None), Encoder):
+        raise component.faulty("builds a learner whose `encoder` is no cryoreg.contracts.Encoder")
+    return made
 
 
 def recorded_spec(kind: Literal["encoder", "dataset", "learner"], card: Card) -> Any:
     """Return the spec of a component as a card records it; one that earlier releases did not have is the default."""
+    return _recorded(kind, card).spec
+
+
+def _recorded(kind: Literal["encoder", "dataset", "learner"], card: Card) -> Choice[Any]:
     config = card["config"]
     recorded = config.get(kind) or {"name": TASKS["finetune"].components[kind]}
     parameters = {key: value for key, value in recorded.items() if key != "name"}
-    return build_spec(kind, recorded["name"], parameters, config.get("packages", {}).get(kind)).spec
+    return build_spec(kind, recorded["name"], parameters, config.get("packages", {}).get(kind))
 
 
 def first_encoder(config: AnyConfig, resumes: bool = False) -> Encoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.divisions import divide, folds_of
 from cryoreg.datasets.fingerprint import require_same
 from cryoreg.datasets.splits import label_fraction
-from cryoreg.doubt.answers import Answers, answer_in_full
+from cryoreg.doubt.answers import Answers, answer_in_full, require_finite
 from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.familiar import Shown
 from cryoreg.doubt.out_of_fold import Fold
@@ -120,6 +121,7 @@ def _answers_of_fold(config: Config, run_dir: Path, dataset: Subtomograms) -> Fo
     """Return what the model of a fold answers to what it was shown, to the fold, and to volumes without a particle."""
     settings, number = config.training, config.split.fold
     assert number is not None
+    component = config.choices["learner"].component
     learner = _learner_of(answering_config(config), run_dir, number, dataset)
     train = divide(dataset, config.split).parts.train
     shown = label_fraction(dataset, train, settings.labels, settings.seed, per_class=settings.labels_per_class)
@@ -127,8 +129,11 @@ def _answers_of_fold(config: Config, run_dir: Path, dataset: Subtomograms) -> Fo
     generator = torch.Generator().manual_seed(settings.seed)
 
     def answers(samples: NDArray[np.int64], change: Callable[[Tensor], Tensor] = lambda x: x) -> Answers:
-        columns = _asked(learner, dataset, samples, settings, lambda x: answer_in_full(learner, change(x)))
-        return Answers.split(columns, len(dataset.classes))
+        classes = len(dataset.classes)
+        answer = partial(answer_in_full, learner, classes=classes, component=component)
+        said = Answers.split(_asked(learner, dataset, samples, settings, lambda x: answer(change(x))), classes)
+        require_finite(said.logits, component)
+        return said
 
     def answered(samples: NDArray[np.int64]) -> Shown:
         rows = samples.tolist()

@@ -28,11 +28,14 @@ from cryoreg.seams import LoggedRun
 from cryoreg.training.device import describe, to_device
 from cryoreg.training.lightning import Fabric
 from cryoreg.training.loading import Batch, BatchSource
-from cryoreg.training.monitor import FeatureFigures, Monitor
+from cryoreg.training.monitor import MONITORED, FeatureFigures, Monitor
 from cryoreg.training.optimization import Schedule, create_optimizer, trains
 from cryoreg.training.progress import ProgressLine
 from cryoreg.training.signals import Interrupted, StopFlag
 from cryoreg.training.small_batches import batches_of_one
+
+COLUMNS = ("epoch", "step", "loss", *MONITORED, "subtomograms_per_s")
+"""Of metrics.csv, those that every run has."""
 
 
 class TrainingPlan(ABC):

@@ -21,7 +21,7 @@ from cryoreg.contracts import Learner, StepOutput, Subtomograms
 from cryoreg.datasets.adaptation import load_adapted
 from cryoreg.datasets.divisions import divide
 from cryoreg.datasets.splits import label_fraction, require_classes
-from cryoreg.doubt.answers import Answers, answer_in_full
+from cryoreg.doubt.answers import Answers, answer_in_full, require_finite, well_formed
 from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.familiar import Familiar, Shown
 from cryoreg.doubt.familiar_file import save_familiar
@@ -30,11 +30,13 @@ from cryoreg.errors import DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.proportions import Proportion
 from cryoreg.randomness import build_seeded
+from cryoreg.registry import Component
 from cryoreg.runs.checkpoint import State, load_checkpoint
 from cryoreg.runs.networks import (
     answering_config,
     first_encoder,
     fitted_to_start,
+    learner_of,
     left_by,
     save_encoder,
     save_learner,
@@ -47,7 +49,7 @@ from cryoreg.training.averaging import Averaged
 from cryoreg.training.calibration import calibrate
 from cryoreg.training.cross_validation import CrossValidated, cross_validate, cross_validates
 from cryoreg.training.device import make_fabric, to_device
-from cryoreg.training.engine import Engine, TrainingPlan
+from cryoreg.training.engine import COLUMNS, Engine, TrainingPlan
 from cryoreg.training.launch import run_in_processes
 from cryoreg.training.lessons import LessonLoader, Lessons, material_of, others_order
 from cryoreg.training.lightning import Fabric
@@ -110,7 +112,8 @@ class FinetuningPlan(TrainingPlan):
         config.check_data(dataset)
         spec = config.spec("learner").for_data(dataset)
         self.module = self.learner = build_seeded(
-            config.training.seed, lambda: spec.build(first_encoder(config, resumes), len(dataset.classes))
+            config.training.seed,
+            lambda: learner_of(self._blamed, spec, first_encoder(config, resumes), len(dataset.classes)),
         )
         self.taken_up = "" if resumes else self.learner.take_up(partial(left_by, config.training.pretrained))
         self.answering_config = answering_config(config)
@@ -176,7 +179,10 @@ class FinetuningPlan(TrainingPlan):
 
     def step(self, model: nn.Module, batch: Batch) -> StepOutput:
         """Return the learner's loss on what it is shown."""
-        return model(self.lessons.draw(batch))
+        output = model(self.lessons.draw(batch))
+        if not isinstance(output, StepOutput) or output.loss.ndim or not output.loss.requires_grad:
+            raise self._blamed.faulty("returns no StepOutput whose loss is one number with a gradient")
+        return output
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Let the learner update what is not trained by gradients, and the average of the weights follow."""
@@ -195,7 +201,18 @@ class FinetuningPlan(TrainingPlan):
             self.best |= {"epoch": epoch, **scores}
             if self.fabric.is_global_zero:
                 folder.save_best({**self.recorded, "module": self.answering.state_dict(), "epoch": epoch, **scores})
-        return {**scores, **self.learner.figures()}
+        return {**scores, **self._figures()}
+
+    def _figures(self) -> dict[str, float]:
+        figures = self.learner.figures()
+        if taken := sorted(figures.keys() & {*COLUMNS, *self.best}):
+            raise self._blamed.faulty(f"has figures that are called as the run's own: {', '.join(taken)}")
+        return figures
+
+    @property
+    def _blamed(self) -> Component:
+        """The learner's component, whose package is at fault where the learner is."""
+        return self.config.choices["learner"].component
 
     @property
     def validates(self) -> bool:
@@ -215,15 +232,23 @@ class FinetuningPlan(TrainingPlan):
         and each copy would cost as much again.
         """
         learner = self.answering.eval()
+        classes = len(self.val_loader.dataset.classes)
         with learner.encoder.averaging(turns=1):
-            logits = run_over(self.val_loader, self.fabric, lambda x: learner.classify(x).logits)
+            logits = run_over(
+                self.val_loader,
+                self.fabric,
+                lambda x: well_formed(learner.classify(x), len(x), classes, self._blamed).logits,
+            )
+        require_finite(logits, self._blamed)
         return logits, self.val_loader.labels()
 
     def answers(self, loader: VolumeLoader, change: Callable[[Tensor], Tensor] = lambda x: x) -> Answers:
         """Return all that is answered to what a loader serves, ``change``d."""
-        learner = self.answering.eval()
-        columns = run_over(loader, self.fabric, lambda x: answer_in_full(learner, change(x)))
-        return Answers.split(columns.numpy(), len(loader.dataset.classes))
+        learner, classes = self.answering.eval(), len(loader.dataset.classes)
+        columns = run_over(loader, self.fabric, lambda x: answer_in_full(learner, change(x), classes, self._blamed))
+        answers = Answers.split(columns.numpy(), classes)
+        require_finite(answers.logits, self._blamed)
+        return answers
 
     def shown(self, loader: VolumeLoader) -> Shown:
         """Return what is answered to what a loader serves, with labels and tomograms."""

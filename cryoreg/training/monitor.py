@@ -58,6 +58,10 @@ class MonitorState(TypedDict):
     steps: int
 
 
+MONITORED = ("feature_std", "rankme", "alignment", "uniformity", "collapsed")
+"""The columns of metrics.csv that tell of the features."""
+
+
 class Monitor:
     """Keeps the latest features, and the sums over an epoch of what they tell."""
 
@@ -82,13 +86,8 @@ class Monitor:
         self.sums, self.steps = [0.0] * len(self.sums), 0
         rank = rankme(self.latest)
         self.alarm = self._alarm(loss, rank, collapsed_loss)
-        return {
-            "feature_std": std,
-            "rankme": rank,
-            "alignment": alignment,
-            "uniformity": uniformity,
-            "collapsed": int(bool(self.alarm)),
-        }
+        figures = std, rank, alignment, uniformity, int(bool(self.alarm))
+        return dict(zip(MONITORED, figures, strict=True))
 
     def _alarm(self, loss: float, rank: float, collapsed_loss: float | None) -> str:
         """Return why the encoder seems to have collapsed, or not to learn yet; an empty string where it does."""
