@@ -43,12 +43,21 @@ def wrong(tomogram, radius, contrast):
     """A height too few."""
     proposal = voxels(tomogram, radius, contrast)
     return proposal._replace(peaks=proposal.peaks._replace(heights=proposal.peaks.heights[1:]))
+
+
+def silent(tomogram, radius, contrast):
+    """Returns nothing."""
+
+
+def raising(tomogram, radius, contrast):
+    """Raises."""
+    raise KeyError("oh")
 '''
 
 
 @pytest.fixture(autouse=True)
 def picker(fake_plugin: Install) -> None:
-    lines = "".join(f"{name} = mine_specs:{name}\n" for name in ("voxels", "none", "wrong"))
+    lines = "".join(f"{name} = mine_specs:{name}\n" for name in ("voxels", "none", "wrong", "silent", "raising"))
     fake_plugin("mine", f"[cryoreg.pickers]\n{lines}", module=MODULE)
 
 
@@ -104,6 +113,8 @@ def test_between_voxels_only_where_asked_for(tomogram: Path) -> None:
     [
         ("none", "one.mrc: picker 'none' proposes nothing away from the faces"),
         ("wrong", "picker 'wrong' of mine 1.0 returns places, offsets and finite heights that do not belong together"),
+        ("silent", "picker 'silent' of mine 1.0 returns no Proposal, but a NoneType; update or uninstall mine"),
+        ("raising", "picker 'raising' of mine 1.0 fails with KeyError: 'oh'; update or uninstall mine"),
         ("dgo", "unknown picker 'dgo'; did you mean 'dog'"),
     ],
 )

@@ -122,6 +122,13 @@ class Lost(Notes):
         raise OSError("no server")
 
 
+class Quits(Notes):
+    """Ends Python."""
+
+    def steps(self, rows):
+        raise SystemExit(0)
+
+
 class Full(Notes):
     """Says that the disk is full."""
 
@@ -132,7 +139,7 @@ class Full(Notes):
 
 @pytest.fixture
 def loggers(fake_plugin: Install) -> None:
-    names = {"notes": "Notes", "unreachable": "Unreachable", "lost": "Lost", "full": "Full"}
+    names = {"notes": "Notes", "unreachable": "Unreachable", "lost": "Lost", "quits": "Quits", "full": "Full"}
     lines = "".join(f"{name} = my_loggers_specs:{target}\n" for name, target in names.items())
     fake_plugin("my-loggers", f"[cryoreg.loggers]\n{lines}", module=LOGGERS)
 
@@ -170,13 +177,16 @@ def test_without_a_logger_nothing_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_logger_that_fails_is_said_once_and_the_others_go_on(loggers: None, tmp_path: Path) -> None:
-    log, said = log_of(tmp_path, ("lost", "csv"))
+@pytest.mark.parametrize(("name", "why"), [("lost", "OSError: no server"), ("quits", "SystemExit: 0")])
+def test_a_logger_that_fails_is_said_once_and_the_others_go_on(
+    loggers: None, tmp_path: Path, name: str, why: str
+) -> None:
+    log, said = log_of(tmp_path, (name, "csv"))
     with log:
         for step in range(3):
             log.step({**STEP, "step": step})
             log.flush()
-    assert said == ["Warning: logger 'lost' failed (OSError: no server); the run goes on without it"]
+    assert said == [f"Warning: logger '{name}' failed ({why}); the run goes on without it"]
     assert len(CsvLog(tmp_path / "steps.csv").read()) == 3
     assert notes(tmp_path) == [["open", 0, 1]]
 
@@ -273,6 +283,33 @@ class Lines(Writer):
 
     def prepare(self, output, dataset, classes):
         return lambda predictions: "".join(f"{name}\\n" for name in predictions.ids)
+
+
+class Number(Lines):
+    """Writes a number."""
+
+    suffix = ".num"
+
+    def prepare(self, output, dataset, classes):
+        return len
+
+
+class Keyless(Lines):
+    """Fails as it prepares."""
+
+    suffix = ".key"
+
+    def prepare(self, output, dataset, classes):
+        return {}["oh"]
+
+
+class Exits(Lines):
+    """Fails as it writes."""
+
+    suffix = ".exit"
+
+    def prepare(self, output, dataset, classes):
+        return lambda predictions: exit(0)
 '''
 
 
@@ -330,6 +367,22 @@ def test_a_writer_that_cannot_be_loaded_hides_no_other(
         cluster_files._writer(tmp_path / "out.xml", None)
     with pytest.raises(BrokenComponentError, match=r"writer 'boomw' of boom 1\.0 cannot be loaded: SystemExit"):
         prepare_writer(tmp_path / "out.csv", "boomw", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("number", "writes neither str nor bytes, but a int"),
+        ("keyless", "fails with KeyError: 'oh'"),
+        ("exits", "fails with SystemExit: 0"),
+    ],
+)
+def test_a_writer_that_fails_is_named(fake_plugin: Install, tmp_path: Path, name: str, message: str) -> None:
+    from cryoreg.inference.writers import prepare_writer
+
+    fake_plugin("bad", f"[cryoreg.writers]\n{name} = bad_specs:{name.capitalize()}\n", module=WRITERS)
+    with pytest.raises(BrokenComponentError, match=rf"writer '{name}' of bad 1\.0 {message}; update or uninstall bad"):
+        prepare_writer(tmp_path / "out.txt", name, None)(predictions())
 
 
 def test_what_a_writer_refuses_is_refused_before_the_network_answers(writers: None, tmp_path: Path) -> None:

@@ -78,10 +78,13 @@ def prepare_writer(
     """Return what turns predictions for ``dataset`` into the content of ``output``, having made sure that it can.
 
     The format is that of the writer ``name``, or else of the file's ending. Raises `ConfigError` where no writer
-    or several have that ending, and what `Writer.prepare` raises.
+    or several have that ending, what `Writer.prepare` raises, and `BrokenComponentError` where a package's code fails.
     """
-    write = _chosen(output, name)().prepare(output, dataset, classes)
-    return lambda predictions: _as_bytes(write(predictions))
+    component = _chosen(output, name)
+    part: type[Writer] = component.part()
+    with component.running():
+        write = part().prepare(output, dataset, classes)
+    return lambda predictions: _as_bytes(component, write, predictions)
 
 
 def notes_on_files(output: Path, name: str | None, dataset: Subtomograms) -> list[str]:
@@ -89,7 +92,7 @@ def notes_on_files(output: Path, name: str | None, dataset: Subtomograms) -> lis
 
     Of a writer that keeps the list that the data come from. Raises `DataError` where a name would lead to another file.
     """
-    if not issubclass(_chosen(output, name), (StarWriter, DynamoWriter, ListWriter)):
+    if not issubclass(_chosen(output, name).part(), (StarWriter, DynamoWriter, ListWriter)):
         return []
     from cryoreg.inference.moved_names import notes_on_kept
 
@@ -121,19 +124,18 @@ def suffixes() -> Suffixes:
     return Suffixes(dict(sorted(owners.items())), unasked)
 
 
-def _chosen(output: Path, name: str | None) -> type[Writer]:
+def _chosen(output: Path, name: str | None) -> registry.Component:
     return _by_suffix(output) if name is None else _by_name(name)
 
 
-def _by_name(name: str) -> type[Writer]:
+def _by_name(name: str) -> registry.Component:
     try:
-        part: type[Writer] = registry.find_part("writer", name)
+        return registry.find("writers", name)
     except UnknownComponentError as error:
         raise ConfigError(f"--format: no format has that name: {error}") from error
-    return part
 
 
-def _by_suffix(output: Path) -> type[Writer]:
+def _by_suffix(output: Path) -> registry.Component:
     known, unasked = suffixes()
     owners = known.get(output.suffix.lower(), [])
     if not owners:
@@ -142,9 +144,12 @@ def _by_suffix(output: Path) -> type[Writer]:
     if len(owners) > 1:
         names = " or ".join(owner.reference for owner in owners)
         raise AmbiguousComponentError(f"{output}: several packages write '{output.suffix}'; say --format {names}")
-    part: type[Writer] = owners[0].part()
-    return part
+    return owners[0]
 
 
-def _as_bytes(content: str | bytes) -> bytes:
+def _as_bytes(component: registry.Component, write: Write, predictions: Predictions) -> bytes:
+    with component.running():
+        content: object = write(predictions)
+    if not isinstance(content, (str, bytes)):
+        raise component.faulty(f"writes neither str nor bytes, but a {type(content).__name__}")
     return content.encode(errors="surrogateescape") if isinstance(content, str) else content

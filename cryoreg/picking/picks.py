@@ -82,7 +82,7 @@ def pick(tomogram: Tomogram, settings: PickSettings, masks: Sequence[Mask] = ())
     """Find the particles of one size in a tomogram, where its masks allow them.
 
     Raises `DataError` where the radius does not fit it, where it is constant or holds NaN, and where the template does
-    not fit; `UnknownComponentError` for an unknown picker.
+    not fit; `UnknownComponentError` for an unknown picker, `BrokenComponentError` for one of a package that fails.
     """
     voxel_size, radius = _radius(tomogram, settings)
     peaks, verdict = _proposed(tomogram, radius, settings)
@@ -115,9 +115,13 @@ def _allowed(candidates: _Candidates, masks: Sequence[Mask], slack: float = 0.0)
 
 def _proposed(tomogram: Tomogram, radius: float, settings: PickSettings) -> Proposal:
     component = registry.find("pickers", settings.picker)
-    proposal: Proposal = component.part()(tomogram, radius, settings.contrast)
-    voxels, offsets, heights = proposal.peaks
-    peaks = Peaks(np.asarray(voxels, np.int32), np.asarray(offsets, np.float32), np.asarray(heights, np.float32))
+    find = component.part()
+    with component.running():
+        proposal: object = find(tomogram, radius, settings.contrast)
+        if not isinstance(proposal, Proposal):
+            raise component.faulty(f"returns no Proposal, but a {type(proposal).__name__}")
+        voxels, offsets, heights = proposal.peaks
+        peaks = Peaks(np.asarray(voxels, np.int32), np.asarray(offsets, np.float32), np.asarray(heights, np.float32))
     if not (peaks.voxels.shape == peaks.offsets.shape == (len(peaks.heights), 3) and np.isfinite(peaks.heights).all()):
         raise component.faulty("returns places, offsets and finite heights that do not belong together")
     return proposal._replace(peaks=peaks)

@@ -66,7 +66,7 @@ class RunLog:
                 action(logger)
             except CryoregError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del self._loggers[name]
                 reason = f"{type(error).__name__}: {message_of(error)}"
                 self._say(f"Warning: logger '{name}' failed ({reason}); the run goes on without it")
@@ -83,7 +83,7 @@ def _opened(name: str, run: LoggedRun) -> Logger:
     try:
         logger: Logger = component.part()(run)
         return logger
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if component.builtin or isinstance(error, CryoregError):
             raise
         raise ConfigError(
