@@ -27,6 +27,8 @@ from cryoreg.testing.elsewhere import on_two_ranks
 from cryoreg.testing.learner_checks import STEPS, _train_on_rank, learner_of, train
 from cryoreg.testing.states import differing
 from cryoreg.training.finetune import FinetuningPlan
+from cryoreg.training.lessons import LessonLoader, others_order
+from cryoreg.training.loading import BatchOrder, VolumeLoader
 from cryoreg.turns import rotation_group
 from cryoreg_cli.main import cryoreg as command
 
@@ -99,6 +101,31 @@ def test_steps_see_single_views_whatever_features_are_averaged_over(name, tuned)
     one, four = (tuned(f"turns {turns}", learner, encoder=RUN["encoder"] | {"turns": turns}) for turns in (1, 4))
     assert not differing(tensors(one), tensors(four))
     assert open_network(four).learner.encoder.turns == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "norm"), [("s4l", "none"), ("fixmatch", "batch")])
+def test_a_single_one_without_a_label_is_left_out_and_that_is_said(tuned, monkeypatch, capsys, name, norm):
+    monkeypatch.setattr("cryoreg.training.finetune.label_fraction", lambda *given, **named: np.arange(TRAIN - 1))
+    tuned("run", {"name": name, **SMALL.get(name, {})}, encoder={"name": "rb3d", "width": 2, "norm": norm})
+    said = "note: without a label is 1, too few for a batch, which needs 2: the labelled ones alone are learnt from"
+    assert said in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("count", "world_size", "fewest", "size"), [(1, 1, 2, None), (3, 2, 2, None), (5, 4, 2, None), (5, 2, 2, 4)]
+)
+def test_others_make_batches_or_are_none(count, world_size, fewest, size):
+    like = BatchOrder(torch.arange(8), 2 * world_size, 0, world_size=world_size, fewest=fewest)
+    order = others_order(np.arange(count), like, 3)
+    assert (order and order.batch_size) == size
+
+
+def test_others_that_make_no_batch_are_refused_rather_than_waited_for():
+    order = BatchOrder(torch.arange(4), 4, 0, fewest=2)
+    labelled, others = (VolumeLoader(Noise(), each, torch.device("cpu")) for each in (order, order._replace(fewest=5)))
+    with pytest.raises(ValueError, match="4 others make no batch"):
+        LessonLoader(labelled, others)
 
 
 @pytest.mark.slow

@@ -49,8 +49,9 @@ def test_every_batch_is_shared_out_among_the_processes():
 
 @pytest.mark.parametrize("count", range(1, 20))
 def test_all_processes_take_the_same_number_of_steps(count):
-    for drop_last, world_size in itertools.product((True, False), (1, 2, 4)):
-        orders = [order_of(count, drop_last=drop_last, rank=r, world_size=world_size) for r in range(world_size)]
+    for drop_last, world_size, fewest in itertools.product((True, False), (1, 2, 4), (1, 2, 3)):
+        order = order_of(count, drop_last=drop_last, world_size=world_size, fewest=fewest)
+        orders = [order._replace(rank=rank) for rank in range(world_size)]
         assert {len(order.batches(0)) for order in orders} == {orders[0].steps()}
         assert len({tuple(len(b) for b in order.batches(0)) for order in orders}) == 1
 

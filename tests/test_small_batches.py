@@ -14,7 +14,7 @@ from cryoreg.methods.specs import MoCoSpec, SimCLRSpec
 from cryoreg.registry import components
 from cryoreg.testing.samples import batch_of, method_of
 from cryoreg.training.loading import BatchOrder
-from cryoreg.training.small_batches import batches_of_one, fewest_at_the_end, require_batch
+from cryoreg.training.small_batches import batches_of_one, fewest_at_the_end, require_batch, require_step
 
 DEMO = ["--dataset", "demo", "--set", "dataset.per_class=4", "--epochs", "1", "--device", "cpu"]
 SMALL = ["--encoder", "rb3d", "--set", "encoder.width=4"]
@@ -61,6 +61,21 @@ def test_a_last_batch_of_one_is_left_out(count: int, world_size: int, sizes: lis
     order = BatchOrder(torch.arange(count), 4, 0, drop_last=False, world_size=world_size, fewest=2)
     assert [len(batch) for batch in order.batches(0)] == sizes
     assert order.steps() == len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "world_size", "words"),
+    [
+        (9, 1, 1, "from training.batch_size 1: a batch needs 2 or more; take --batch-size 2 or more"),
+        (3, 8, 2, "from 3 labelled subtomograms: a batch needs 4 or more; show more labels, or take fewer devices"),
+    ],
+)
+def test_an_epoch_without_a_batch_is_refused(count: int, batch_size: int, world_size: int, words: str) -> None:
+    order = BatchOrder(torch.arange(count), batch_size, 0, drop_last=False, world_size=world_size, fewest=2)
+    assert order.batches(0) == []
+    with pytest.raises(ConfigError, match=words):
+        require_step(order)
+    require_step(order._replace(fewest=1))
 
 
 def test_batchnorm_needs_two_at_the_end() -> None:

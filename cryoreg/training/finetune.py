@@ -57,7 +57,7 @@ from cryoreg.training.loading import Batch, BatchOrder, VolumeLoader, in_order, 
 from cryoreg.training.optimization import trains
 from cryoreg.training.passes import run_over
 from cryoreg.training.progress import show, show_notes, show_start
-from cryoreg.training.small_batches import fewest_at_the_end, require_batch
+from cryoreg.training.small_batches import fewest_at_the_end, require_batch, require_step
 from cryoreg.training.views import wants_weights
 
 _AVERAGED = "averaged"
@@ -153,12 +153,16 @@ class FinetuningPlan(TrainingPlan):
             world_size=fabric.world_size,
             fewest=max(fewest, fewest_at_the_end(self.module)),
         )
+        if trains(self.module):
+            require_step(order)
         rest = np.setdiff1d(parts.train, labelled) if plan.unlabelled else np.array([], np.int64)
         hidden = others_order(rest, order, plan.ratio)
-        shown, others = serve(order), None if hidden is None else serve(hidden)
+        shown = serve(order)
+        others = serve(hidden or in_order(torch.from_numpy(rest))) if len(rest) else None
         self.labelled_loader = shown
         self.val_loader = serve(in_order(torch.from_numpy(parts.val)))
-        self.loader = LessonLoader(shown, others)
+        self.left_out = _too_few(rest, order) if others and not hidden and trains(self.module) else ""
+        self.loader = LessonLoader(shown, others if hidden else None)
         self.lessons = Lessons(plan, config, dataset)
         self.material = material_of(shown, self.val_loader, others)
         self.validated_epochs = validated_epochs(settings, len(labelled), len(parts.val))
@@ -329,7 +333,7 @@ def _finetune(
     plan = FinetuningPlan(config, dataset, fabric, resume, found)
     if speaks:
         show([f"warning: {plan.division.warning}"] if plan.division.warning else [], fabric)
-        show([f"note: {plan.taken_up}"] if plan.taken_up else [], fabric)
+        show([f"note: {note}" for note in (plan.taken_up, plan.left_out) if note], fabric)
     with RunFolder.open(run_dir, config, resume, fabric.global_rank, fabric.barrier, folds) as (folder, resumed):
         engine = Engine(plan, config, folder, fabric, resumed)
         if plan.best["epoch"] >= 0:
@@ -357,6 +361,13 @@ def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return accuracy and mean cross-entropy of logits (N, classes) on labels (N,)."""
     accuracy = (logits.argmax(1) == labels).double().mean().item()
     return {"val_accuracy": accuracy, "val_loss": nn.functional.cross_entropy(logits.double(), labels).item()}
+
+
+def _too_few(others: np.ndarray, order: BatchOrder) -> str:
+    return (
+        f"without a label {'is' if len(others) == 1 else 'are'} {len(others)}, too few for a batch, which needs "
+        f"{order.world_size * order.fewest}: the labelled ones alone are learnt from"
+    )
 
 
 def _write_best(plan: FinetuningPlan, folder: RunFolder) -> None:

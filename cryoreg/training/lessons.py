@@ -23,6 +23,9 @@ class LessonLoader:
     """
 
     def __init__(self, labelled: VolumeLoader, others: VolumeLoader | None) -> None:
+        """Raise `ValueError` where the others have no batch: they would never come."""
+        if others is not None and not len(others):
+            raise ValueError(f"{len(others.order.samples)} others make no batch; give None for them")
         self._labelled, self._others = labelled, others
         self.dataset, self.order = labelled.dataset, labelled.order
 
@@ -46,12 +49,15 @@ class LessonLoader:
 
 
 def others_order(samples: np.ndarray, like: BatchOrder, ratio: int) -> BatchOrder | None:
-    """Return the order of those whose labels are not shown, ``ratio`` times the batches of ``like``; None without any.
+    """Return the order of those whose labels are not shown, ``ratio`` times the batches of ``like``.
 
-    Where there are fewer than that, a batch holds as many as the processes can share.
+    Where there are fewer than that, a batch holds as many as the processes can share; None where that is less than
+    each of them needs.
     """
     size = min(ratio * like.batch_size, len(samples)) // like.world_size * like.world_size
-    return like._replace(samples=torch.from_numpy(samples), batch_size=size, drop_last=True) if size else None
+    if size < like.world_size * like.fewest:
+        return None
+    return like._replace(samples=torch.from_numpy(samples), batch_size=size, drop_last=True)
 
 
 class Lessons:

@@ -62,18 +62,21 @@ class BatchOrder(NamedTuple):
     rank: int = 0
     world_size: int = 1
     fewest: int = 1
-    """Samples that each process needs in a batch; a last one with fewer is left out."""
+    """Samples that each process needs in a batch; one with fewer is left out."""
 
     def steps(self) -> int:
         """Return the number of batches in an epoch."""
         whole, rest = divmod(len(self.samples), self.batch_size)
-        return whole + (rest >= self.world_size * self.fewest and not self.drop_last)
+        return whole * self._suffices(self.batch_size) + (self._suffices(rest) and not self.drop_last)
 
     def batches(self, epoch: int, start: int = 0) -> list[Tensor]:
         """Return this process's share of each batch, from the one after the first ``start`` samples on."""
         samples = self._order(epoch)[start:]
         batches = [b for b in samples.split(self.batch_size) if len(b) == self.batch_size or not self.drop_last]
-        return [self._share(batch) for batch in batches if len(batch) >= self.world_size * self.fewest]
+        return [self._share(batch) for batch in batches if self._suffices(len(batch))]
+
+    def _suffices(self, size: int) -> bool:
+        return size >= self.world_size * self.fewest
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cryoreg.errors import ConfigError
+from cryoreg.training.loading import BatchOrder
 
 _OF_ONE = "more than 1 value per channel"
 """How torch's BatchNorm says it."""
@@ -32,6 +33,17 @@ def require_batch(batch_size: int, processes: int, module: nn.Module, min_batch:
             f"training.batch_size {batch_size}{shared} is too small: subtomograms of a batch are compared, "
             f"and nothing is learnt from fewer than {min_batch}; take --batch-size {min_batch * processes} or more"
         )
+
+
+def require_step(order: BatchOrder) -> None:
+    """Raise `ConfigError` where an epoch has no batch to learn from."""
+    if order.steps():
+        return
+    needed = order.world_size * order.fewest
+    found, advice = f"{len(order.samples)} labelled subtomograms", "show more labels, or take fewer devices"
+    if order.batch_size < needed:
+        found, advice = f"training.batch_size {order.batch_size}", f"take --batch-size {needed} or more"
+    raise ConfigError(f"nothing is learnt from {found}: a batch needs {needed} or more; {advice}")
 
 
 @contextmanager
