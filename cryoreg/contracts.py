@@ -188,6 +188,14 @@ class Learner(nn.Module, ABC):
     def after_step(self, step: int, total_steps: int) -> None:
         """Update what is not trained by gradients, such as a teacher. ``step`` counts from 0."""
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether what answers has learnt by the end of this epoch; one in which it has not is never kept.
+
+        By the end of the last epoch it must have. It follows from the ``state_dict``, as a resume asks again.
+        """
+        return True
+
     def figures(self) -> dict[str, float]:
         """Return columns for metrics.csv on the epoch that ends, of the same names in each; NaN leaves one empty.
 

@@ -197,6 +197,19 @@ def test_a_run_begins_with_the_head_and_the_weights_of_its_start(pretrained, tmp
 
 
 @pytest.mark.slow
+def test_no_epoch_is_kept_before_the_student_has_learnt(pretrained, tmp_path, monkeypatch):
+    """Though the first ones validate best."""
+    accuracy = iter([0.9, 0.8, 0.2, 0.3])
+    given = "cryoreg.training.finetune.validation_scores"
+    monkeypatch.setattr(given, lambda *rest: {"val_accuracy": next(accuracy, 0.3), "val_loss": 1.0})
+    run = tuned(tmp_path / "run", pretrained).run_dir
+    assert load_checkpoint(run / "checkpoints" / "best.ckpt")["epoch"] == 3
+    shown = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    column = shown[0].index("val_accuracy")
+    assert [float(row[column]) for row in shown[1:]] == [0.9, 0.8, 0.2, 0.3]
+
+
+@pytest.mark.slow
 def test_another_student_is_what_is_kept_and_answers(pretrained, tmp_path):
     student = {"student": "rb3d", "student_settings": {"width": 2}}
     run = tuned(tmp_path / "run", pretrained, student).run_dir

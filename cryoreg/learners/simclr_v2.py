@@ -106,6 +106,11 @@ class SimCLRv2(LinearLearner):
             loss = loss + (1 - self.weight) * F.cross_entropy(logits[:known].float(), lesson.labels)
         return StepOutput(loss, features[:known].detach())
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the student, which answers, has had a turn."""
+        return bool(self.distils)
+
     def figures(self) -> dict[str, float]:
         """Return whether it was the student's turn."""
         return {"distils": float(self.distils)}

@@ -248,6 +248,12 @@ def _require_gradients(learner: Learner) -> None:
     require(not idle, f"no gradient reaches {', '.join(idle)}; use it in the loss, or say requires_grad_(False)")
 
 
+def check_it_may_be_kept_after_the_last_epoch(spec: LearnerSpec) -> None:
+    """After a run's last epoch `may_be_kept` is true: else no epoch would be."""
+    told = trained(spec).may_be_kept
+    require(told, "may_be_kept is false after the last epoch; say True once what answers has begun to learn")
+
+
 def check_same_seed_same_run(spec: LearnerSpec) -> None:
     """All randomness, that of the first weights included, follows torch's global generator."""
     apart = differing(trained(spec).state_dict(), trained(spec).state_dict())

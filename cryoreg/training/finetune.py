@@ -224,9 +224,14 @@ class FinetuningPlan(TrainingPlan):
         return len(self.val_loader.order.samples) > 0
 
     def _is_best(self, epoch: int, scores: dict[str, float]) -> bool:
-        """Tell whether an epoch validates best so far; without validation, the one that folds found, or the last."""
+        """Tell whether an epoch validates best so far, of those that the learner lets be kept.
+
+        Without validation, it is the one that folds found, or the last.
+        """
         if not scores:
             return epoch == (self.config.training.epochs - 1 if self.found is None else self.found.epoch)
+        if not self.learner.may_be_kept:
+            return False
         return (scores["val_accuracy"], -scores["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
 
     def validate(self) -> tuple[Tensor, Tensor]:

@@ -92,6 +92,12 @@ class PupilWithSpare(Pupil):
         self.spare = nn.Parameter(torch.ones(1))
 
 
+class PupilNeverReady(Pupil):
+    @property
+    def may_be_kept(self) -> bool:
+        return False
+
+
 class PupilOfChance(Pupil):
     def __init__(self, encoder: Encoder, classes: int, smoothing: float) -> None:
         super().__init__(encoder, classes, smoothing)

@@ -215,6 +215,7 @@ PARTS: dict[type[Spec], dict[str, str]] = {
         "check_it_tells_taught_classes_apart": "PupilThatSwaps",
         "check_validation_labels_are_not_learnt_from": "PupilThatCheats",
         "check_no_parameter_is_idle": "PupilWithSpare",
+        "check_it_may_be_kept_after_the_last_epoch": "PupilNeverReady",
         "check_same_seed_same_run": "PupilOfChance",
         "check_resumed_run_equals_an_uninterrupted_one": "PupilThatForgets",
         "check_saved_state_answers": "PupilThatSavesTooLittle",
