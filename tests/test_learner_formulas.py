@@ -94,6 +94,14 @@ def test_partial_rates_fall_from_the_head_and_the_first_layers_stay():
     assert torch.equal(learner.encoder.get_submodule(first).running_mean, before[f"encoder.{first}.running_mean"])
 
 
+def test_partial_of_low_rank_learns_at_the_rate_of_its_layer():
+    learner = learner_of(PartialSpec(decay=0.5, rank=2))
+    rates = learner.learning_rates()
+    found = [{rates[f"{part}.{number}"] for part in ("rows", "columns")} for number in range(len(learner.adapted))]
+    assert found == [{0.5 ** (len(found) - number)} for number in range(len(found))]
+    assert {n for n, p in learner.named_parameters() if p.requires_grad} - rates.keys() == {"head.weight", "head.bias"}
+
+
 def test_partial_of_low_rank_changes_matrices_by_that_rank_and_answers_as_it_learnt():
     learner = learner_of(PartialSpec(rank=2))
     before = {name: weight.detach().clone() for name, weight in learner.encoder.named_parameters()}

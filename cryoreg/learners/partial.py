@@ -57,14 +57,17 @@ class PartialFineTuning(FullFineTuning):
         return self
 
     def learning_rates(self) -> dict[str, float]:
-        """Return d^k for the layers of the encoder, k steps before the head."""
+        """Return d^k for the layers of the encoder, k steps before the head, and for what their matrices learn."""
         names = {parameter: f"encoder.{name}" for name, parameter in self.encoder.named_parameters()}
         layers = layers_of(self.encoder)
-        return {
+        rates = {
             names[parameter]: self.decay ** (len(layers) - number)
             for number, layer in enumerate(layers)
             for parameter in _own(layer)
         }
+        for number, name in enumerate(self.adapted):
+            rates |= dict.fromkeys((f"rows.{number}", f"columns.{number}"), rates[f"encoder.{name}"])
+        return rates
 
     def classify(self, x: Tensor) -> Answer:
         """Map (B, 1, D, H, W) to logits (B, classes) and features (B, num_features)."""
