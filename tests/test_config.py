@@ -181,3 +181,10 @@ def test_a_resumed_run_may_move_but_not_change():
     check_same_run(resolve("pretrain", [here]).to_dict(), resolve("pretrain", [there]))
     with pytest.raises(ConfigError, match=r"method\.temperature is 0\.3, but the run to resume has 0\.2"):
         check_same_run(recorded, resolve("pretrain", [layer(method={"temperature": 0.3})]))
+
+
+def test_another_component_is_said_before_its_parameters():
+    recorded = resolve("finetune", [Layer("test", {"learner": {"name": "linear_probe"}})]).to_dict()
+    config = resolve("finetune", [Layer("run", recorded), Layer("test", {"learner": {"name": "full"}})])
+    with pytest.raises(ConfigError, match=r"^learner.name is 'full', but the run to resume has 'linear_probe'"):
+        check_same_run(recorded, config)

@@ -387,7 +387,8 @@ def check_same_run(recorded: Mapping[str, object], config: AnyConfig, purpose: s
     """
     now, before = _flat(config.to_dict()), _flat(recorded)
     said = {key for key, source in config.sources.items() if source != "default"}
-    for key in sorted((now.keys() & said) | before.keys()):
+    keys = sorted((now.keys() & said) | before.keys(), key=lambda key: (not key.endswith(".name"), key))
+    for key in keys:  # another component first: its parameters differ anyway
         if key not in RUNTIME_KEYS and not key.startswith(PROVENANCE_SECTION) and now.get(key) != before.get(key):
             raise ConfigError(
                 f"{key} is {now.get(key)!r}, but the run to {purpose} has {before.get(key)!r}; "
