@@ -18,6 +18,7 @@ from cryoreg.contracts import Sample, Subtomograms
 from cryoreg.datasets.divisions import Division
 from cryoreg.datasets.normalisation import normalise
 from cryoreg.datasets.splits import Split
+from cryoreg.errors import ConfigError
 from cryoreg.inference.evaluate import run_evaluation
 from cryoreg.inference.trained import Trained
 from cryoreg.learners.specs import FixMatchSpec, FullSpec, MeanTeacherSpec, PartialSpec
@@ -108,8 +109,8 @@ def test_steps_see_single_views_whatever_features_are_averaged_over(name, tuned)
 def test_a_single_one_without_a_label_is_left_out_and_that_is_said(tuned, monkeypatch, capsys, name, norm):
     monkeypatch.setattr("cryoreg.training.finetune.label_fraction", lambda *given, **named: np.arange(TRAIN - 1))
     tuned("run", {"name": name, **SMALL.get(name, {})}, encoder={"name": "rb3d", "width": 2, "norm": norm})
-    said = "note: without a label is 1, too few for a batch, which needs 2: the labelled ones alone are learnt from"
-    assert said in capsys.readouterr().err.splitlines()
+    said = "note: 1 subtomogram without a label: too few for a batch, which needs 2: the labelled ones"
+    assert f"{said} alone are learnt from" in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,12 @@ def test_others_that_make_no_batch_are_refused_rather_than_waited_for():
     labelled, others = (VolumeLoader(Noise(), each, torch.device("cpu")) for each in (order, order._replace(fewest=5)))
     with pytest.raises(ValueError, match="4 others make no batch"):
         LessonLoader(labelled, others)
+
+
+def test_one_epoch_is_too_few_for_two_phases_and_that_is_said_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"simclr_v2 learns in two phases.*take --epochs 2 or more"):
+        cryoreg.finetune(tmp_path / "run", learner="simclr_v2", **RUN | {"epochs": 1})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

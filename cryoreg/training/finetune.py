@@ -26,7 +26,7 @@ from cryoreg.doubt.decoys import scrambled
 from cryoreg.doubt.familiar import Familiar, Shown
 from cryoreg.doubt.familiar_file import save_familiar
 from cryoreg.doubt.out_of_fold import learn_from_folds
-from cryoreg.errors import DataError
+from cryoreg.errors import ConfigError, DataError
 from cryoreg.plans import LessonPlan
 from cryoreg.proportions import Proportion
 from cryoreg.randomness import build_seeded
@@ -311,11 +311,19 @@ def run_finetuning(config: RunConfig[FinetuneSettings], run_dir: Path, resume: b
     """
     RunFolder(run_dir).require(resume)
     require_loggers(config.training.loggers)
+    _require_phases(config)
     config = config if resume else fitted_to_start(config)
     if not cross_validates(config):
         return _train(config, run_dir, resume)
     found = cross_validate(config, run_dir, _train)
     return _train(config, run_dir, RunFolder(run_dir).last.exists(), found)
+
+
+def _require_phases(config: RunConfig[FinetuneSettings]) -> None:
+    """Raise `ConfigError`, before the run has a folder, where there is no epoch for each part of the learner."""
+    name, epochs = config.choices["learner"].component.name, config.training.epochs
+    if config.spec("learner").in_phases and epochs < 2:
+        raise ConfigError(f"{name} learns in two phases, of an epoch each at least: take --epochs 2 or more")
 
 
 def _train(
@@ -370,7 +378,7 @@ def validation_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 def _too_few(others: np.ndarray, order: BatchOrder) -> str:
     return (
-        f"without a label {'is' if len(others) == 1 else 'are'} {len(others)}, too few for a batch, which needs "
+        f"{len(others)} subtomogram{'s' if len(others) > 1 else ''} without a label: too few for a batch, which needs "
         f"{order.world_size * order.fewest}: the labelled ones alone are learnt from"
     )
 
