@@ -57,9 +57,12 @@ def test_evaluate_gives_the_figures_of_then(old):
 def test_predict_says_what_it_said_then():
     told = rows(OLD / "finetune" / "predictions.csv")
     now = cryoreg.predict(OLD / "finetune", device="cpu", workers=0)
-    assert [now.classes[each] for each in now.predictions] == [row["class"] for row in told]
+    said = [now.classes[each] for each in now.predictions]
+    # Two classes of the same chance, to its four digits, may change places on another processor.
+    assert [row[name] for name, row in zip(said, told, strict=True)] == [row[row["class"]] for row in told]
     chances = [[float(row[name]) for name in now.classes] for row in told]
-    np.testing.assert_allclose(now.probabilities, chances, atol=1e-4)
+    # Four digits, and volumes that are simulated anew: from one processor to another 1e-4 was seen.
+    np.testing.assert_allclose(now.probabilities, chances, atol=2.5e-4)
 
 
 def test_the_encoders_open():

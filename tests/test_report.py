@@ -143,7 +143,7 @@ def test_copies_across_splits_are_told(tuned, source, tmp_path):
         shutil.copy(root / name / "000.mrc", root / name / "002.mrc")
         shutil.copy(root / name / "000.mrc", root / name / "003.mrc")
     trained = Trained.open(tuned, [Layer("--data", {"dataset": {"root": root}})])
-    parts = parts_of(trained)
+    parts = parts_of(Trained.open(tuned, []))
     (found,) = copies_across(trained, parts, limit=60)
     assert "in more than one split, voxel by voxel" in found
     assert "were not looked for" in copies_across(trained, parts, limit=59)[0]
