@@ -98,7 +98,7 @@ class SimCLRv2(LinearLearner):
             taught: StepOutput = self.teacher(lesson)
             return taught
         known, shown = len(lesson.labels), torch.cat([lesson.views[0], *lesson.unlabelled[:1]])
-        with torch.no_grad(), self.teacher.encoder.averaging(turns=1):
+        with torch.no_grad():
             wanted = self.teacher.classify(shown).logits
         logits, features = self.classify(shown)
         loss = self.weight * distillation(logits, wanted, self.temperature)
