@@ -107,6 +107,11 @@ class Predictions(NamedTuple):
         figures = notebook.table(("class", "subtomograms", "mean confidence", "unsure"), rows)
         return notebook.shown("Predictions", facts, warnings, figures)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are calibrated by a temperature that was fitted to answers like these."""
+        return self.temperature is not None and not self.fitted_elsewhere
+
     def summary(self) -> list[tuple[int, str, int, float, int]]:
         """Return class number, class, count, mean confidence (NaN where there are none) and unsure, for each class."""
         rows = []

@@ -97,7 +97,7 @@ def _plain(predictions: Predictions) -> dict[str, object]:
         "unsure": int(predictions.unsure.sum()),
         "threshold": predictions.threshold,
         "temperature": predictions.temperature,
-        "calibrated": predictions.temperature is not None and not predictions.fitted_elsewhere,
+        "calibrated": predictions.calibrated,
         "classes": [row if row["subtomograms"] else row | {"mean_confidence": None} for row in rows],
         "none_of_these": strangers and {"score": strangers.score, "subtomograms": strange},
         "drift": list(doubts.warnings) if doubts else [],
@@ -114,8 +114,7 @@ def _print(predictions: Predictions) -> None:
     for number, name, count, confidence, unsure in predictions.summary():
         table.add_row(str(number), name, str(count), f"{confidence:.2f}" if count else "-", str(unsure))
     terminal.console().print(table)
-    fitted = predictions.temperature is not None and not predictions.fitted_elsewhere
-    state = f"calibrated, T = {predictions.temperature:.3g}" if fitted else "not calibrated"
+    state = f"calibrated, T = {predictions.temperature:.3g}" if predictions.calibrated else "not calibrated"
     click.echo(
         f"{len(predictions.ids)} subtomograms, {int(predictions.unsure.sum())} unsure "
         f"(confidence below {predictions.threshold:.3g}; {state})"
