@@ -10,7 +10,8 @@ Starts: `random` weights; `vicreg` and `moco`, pretrained on the set's own train
 `frozen`, logistic regression (scikit-learn, C = 0.1 by default) on features standardised by the labelled ones;
 `fine-tuned`, AdamW at 1e-3 with `cryoet` views, the best epoch by the whole validation split, as in docs/results.md. A
 seed draws the labelled subset (nested), and random weights, order and views; the division of the data stays. --views 8
-averages features, or class probabilities, over eight turned views.
+averages features, or class probabilities, over eight turned views. --learners are other classifiers of frozen
+features, as label_propagation, which also sees those of the pool whose labels are not drawn.
 
 Each row is printed and added to --out (CSV) when done; a row that is there is not run again. --table prints means ±
 standard deviations with t-tests against random weights of all that the file holds, and runs nothing.
@@ -28,6 +29,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -49,6 +51,7 @@ from few_labels_networks import (
     probabilities,
     random_encoder,
 )
+from frozen_learners import UNLABELLED, FrozenLearner
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -144,7 +147,7 @@ def _row(line: dict[str, str]) -> Row:
 def shown(key: Key, label: str) -> str:
     start = f"{key.start} ({label})" if label else key.start
     views = f", {key.views} views" if key.views > 1 else ""
-    return f"{key.data:<17} {start:<30} {key.way + views:<20} {key.labels:>4} a class  seed {key.seed}"
+    return f"{key.data:<17} {start:<30} {key.way + views:<36} {key.labels:>4} a class  seed {key.seed}"
 
 
 class Trial:
@@ -176,10 +179,12 @@ class Trial:
         parts = self.parts(0)
         return np.sort(np.concatenate([*(getattr(parts, part) for part in self.target.learns_from), parts.test]))
 
+    def pool(self, seed: int) -> NDArray[np.int64]:
+        """Return what a classifier of frozen features may see, with or without a label."""
+        return np.concatenate([getattr(self.parts(seed), part) for part in self.target.learns_from])
+
     def labelled(self, labels: int, seed: int) -> NDArray[np.int64]:
-        parts = self.parts(seed)
-        pool = np.concatenate([getattr(parts, part) for part in self.target.learns_from])
-        return label_fraction(self.dataset, pool, 1.0, seed, per_class=labels)
+        return label_fraction(self.dataset, self.pool(seed), 1.0, seed, per_class=labels)
 
     def truth(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.array([self.dataset.labels[index] for index in samples.tolist()])
@@ -228,26 +233,37 @@ class Trial:
         return {**shared, "device": self.options.device}
 
 
-def classifier(options: argparse.Namespace) -> Pipeline:
-    """Return logistic regression: on standardised features, or on features of length 1."""
-    if options.unit_length:
-        return make_pipeline(Normalizer(), LogisticRegression(C=REGULARISATION_OF_UNIT_LENGTH, max_iter=2000))
-    return make_pipeline(StandardScaler(), LogisticRegression(C=options.C, max_iter=2000))
+def classifier(trial: Trial, key: Key, found: Features) -> Pipeline | FrozenLearner:
+    """Return what learnt from labelled features: the learner that the way names, or logistic regression.
+
+    That is on standardised features, or on features of length 1. A learner sees the rest of the pool as well.
+    """
+    options = trial.options
+    chosen = trial.labelled(key.labels, key.seed)
+    name = key.way.removeprefix(f"{FROZEN}, ")
+    if name in options.learners:
+        pool = trial.pool(key.seed)
+        labels = np.where(np.isin(pool, chosen), trial.truth(pool), UNLABELLED)
+        return FrozenLearner(name).fit(found[trial.volumes.of(pool)], labels)
+    model = (
+        make_pipeline(Normalizer(), LogisticRegression(C=REGULARISATION_OF_UNIT_LENGTH, max_iter=2000))
+        if options.unit_length
+        else make_pipeline(StandardScaler(), LogisticRegression(C=options.C, max_iter=2000))
+    )
+    return model.fit(found[trial.volumes.of(chosen)], trial.truth(chosen))
 
 
 def frozen_rows(trial: Trial, start: str, seed: int, wanted: list[Key]) -> Iterator[tuple[Key, Features, float]]:
-    """Yield predictions (tested,) by logistic regression on frozen features."""
+    """Yield predictions (tested,) by a classifier of frozen features."""
     begun = time.monotonic()
     found = trial.features(start, seed, wanted[0].views)
     test = trial.volumes.of(trial.parts(seed).test)
     for key in wanted:
         try:
-            chosen = trial.labelled(key.labels, seed)
+            model = classifier(trial, key, found)
         except DataError as error:
             print(f"{shown(key, '')}  left out: {error}", flush=True)
             continue
-        model = classifier(trial.options)
-        model.fit(found[trial.volumes.of(chosen)], trial.truth(chosen))
         yield key, model.predict(found[test]), time.monotonic() - begun
         begun = time.monotonic()
 
@@ -271,13 +287,18 @@ def finetuned_rows(trial: Trial, start: str, seed: int, wanted: list[Key]) -> It
 
 def keys(trial: Trial, start: str, way: str, seed: int, options: argparse.Namespace) -> Iterator[Key]:
     digest = trial.weights.digest if trial.weights and start.startswith(WEIGHTS) else ""
-    if way == FROZEN and options.unit_length:
-        way = f"{FROZEN}, unit length"
-    elif way == FROZEN and options.C != REGULARISATION:
-        way = f"{FROZEN}, C = {options.C:g}"
-    for labels in options.labels:
+    for each, labels in product(frozen_ways(options) if way == FROZEN else [way], options.labels):
         for views in options.views if start != DESCRIPTORS else [1]:
-            yield Key(trial.name, trial.described, start, digest, way, views, labels, seed)
+            yield Key(trial.name, trial.described, start, digest, each, views, labels, seed)
+
+
+def frozen_ways(options: argparse.Namespace) -> list[str]:
+    """Return what the classifiers of frozen features are called."""
+    if options.learners:
+        return [f"{FROZEN}, {name}" for name in options.learners]
+    if options.unit_length:
+        return [f"{FROZEN}, unit length"]
+    return [FROZEN if options.C == REGULARISATION else f"{FROZEN}, C = {options.C:g}"]
 
 
 def run(trial: Trial, options: argparse.Namespace, starts: list[str], ways: list[str], ledger: Ledger) -> None:
@@ -353,6 +374,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--views", type=int, nargs="+", default=[1], choices=get_args(Turns), help="turned views")
     parser.add_argument("--unit-length", action="store_true", help="frozen: features of length 1, C = 30")
+    parser.add_argument("--learners", nargs="+", default=[], metavar="NAME", help="frozen: those that train no encoder")
     parser.add_argument("--C", type=float, default=REGULARISATION, help="of logistic regression")
     parser.add_argument("--data", type=Path, default=target_sets.DATA, help="folder with the maps")
     parser.add_argument("--per-class", type=int, default=500, help="subtomograms of each class to simulate")

@@ -15,7 +15,7 @@ from cryoreg.kinds import Kind, Seam
 from cryoreg.specs import EncoderSpec
 
 if TYPE_CHECKING:
-    from cryoreg.contracts import Augmentation, Encoder, Method, Subtomograms
+    from cryoreg.contracts import Augmentation, Encoder, Learner, Method, Subtomograms
     from cryoreg.datasets.inspection import Inspection
 
 
@@ -65,9 +65,24 @@ def _own_weights(encoder: str | None) -> str:
 @checked()
 def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
     """Return a self-supervised method around ``encoder``."""
-    if not hasattr(encoder, "num_features"):
-        raise CallError(f"create_method() needs an encoder, as cryoreg.create_encoder returns it, not {brief(encoder)}")
+    _require_encoder("create_method", encoder)
     return build_spec("method", name, parameters).spec.build(encoder)
+
+
+@checked()
+def create_learner(name: str, encoder: Encoder, classes: int, **parameters: object) -> Learner:
+    """Return a learner of so many classes around ``encoder``, with fresh weights of its own.
+
+    ``begin_epoch``, a step's ``forward`` and ``answer`` are what `finetune` calls; those that only fit to features, as
+    linear_probe, have learnt after ``begin_epoch(0, 1, material)``.
+    """
+    from cryoreg.runs.networks import learner_of
+
+    _require_encoder("create_learner", encoder)
+    if classes < 2:
+        raise CallError(f"create_learner() needs two classes or more, not {classes}")
+    component, spec = build_spec("learner", name, parameters)
+    return learner_of(component, spec, encoder, classes)
 
 
 @checked()
@@ -116,6 +131,11 @@ def inspect(
         return inspection.inspect_path(absolute(Path(data)), reader, parameters, everything)
     _require_dataset("inspect", data)
     return inspection.inspect(data, everything)
+
+
+def _require_encoder(function: str, found: object) -> None:
+    if not hasattr(found, "num_features"):
+        raise CallError(f"{function}() needs an encoder, as cryoreg.create_encoder returns it, not {brief(found)}")
 
 
 def _require_dataset(function: str, found: object) -> None:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+import cryoreg
+from cryoreg.contracts import Material
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="benchmarks/ is not part of this source")
@@ -100,6 +104,28 @@ def test_a_second_call_runs_nothing(tmp_path, monkeypatch, capsys):
     few_labels.main()
     assert few_labels.read_rows(tmp_path / "rows.csv") == first
     assert "seed 0  " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "prototypes", "label_propagation"])
+def test_a_learner_taught_by_features_answers_as_one_around_their_network(name):
+    from few_labels_networks import features
+    from frozen_learners import UNLABELLED, FrozenLearner
+
+    torch.manual_seed(0)
+    encoder = cryoreg.create_encoder("rb3d", width=4, norm="batch", turns=4)
+    labels = torch.arange(40) % 3
+    x = torch.randn(40, 1, 12, 12, 12) + 2 * torch.randn(3, 1, 12, 12, 12)[labels]
+    shown, rest, asked = slice(12), slice(12, 30), slice(30, None)
+
+    learner = cryoreg.create_learner(name, encoder, 3)
+    learner.begin_epoch(0, 1, Material([(x[shown], labels[shown])], [], [x[rest]]))
+    with torch.no_grad():
+        expected = learner.eval().answer(x[asked]).logits.argmax(1).numpy()
+
+    found = features(encoder, x, 1, "cpu")
+    known = np.where(np.arange(40) < 12, labels.numpy(), UNLABELLED)
+    np.testing.assert_array_equal(FrozenLearner(name).fit(found[:30], known[:30]).predict(found[asked]), expected)
+    assert len(set(expected)) == 3
 
 
 def test_labelled_samples_are_not_tested(tmp_path):
