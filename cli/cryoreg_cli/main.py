@@ -99,7 +99,7 @@ def _explained(error: Exception) -> CryoregError | None:
         return CryoregError(f"the system refuses: {error}")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         return CryoregError("out of memory; lower --batch-size, take a smaller network, or set training.resident=false")
-    return None
+    return registry.blamed(error)
 
 
 def _shown(error: CryoregError) -> Exception:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from cryoreg import registry
 from cryoreg.benchmark.jobs import JOB, RESULT, lock_of
 from cryoreg.errors import CryoregError
 from cryoreg.files import write_text
@@ -60,3 +61,7 @@ if __name__ == "__main__":
         do_job(Path(sys.argv[1]))
     except CryoregError as error:
         sys.exit(f"Error: {error}")
+    except Exception as error:
+        if blamed := registry.blamed(error):
+            sys.exit(f"Error: {blamed}")
+        raise

@@ -1,5 +1,6 @@
 """Names to components: `discovery` finds entry points, `lookup` chooses; nothing is imported before its use."""
 
+from cryoreg.registry.blame import blamed
 from cryoreg.registry.lookup import (
     ALLOW_LIST_VARIABLE,
     GROUPS,
@@ -27,6 +28,7 @@ __all__ = [
     "HOME",
     "Component",
     "allowed_plugins",
+    "blamed",
     "components",
     "find",
     "find_part",

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch.multiprocessing
 from torch.multiprocessing.spawn import start_processes
 
+from cryoreg import registry
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.errors import ConfigError, CryoregError, ProcessLostError
@@ -206,6 +207,7 @@ def _work(
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    except Exception:
-        messages.put((rank, "fault", traceback.format_exc()))
+    except Exception as error:
+        blamed = registry.blamed(error)
+        messages.put((rank, "error", blamed) if blamed else (rank, "fault", traceback.format_exc()))
         raise SystemExit(1) from None

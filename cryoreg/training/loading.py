@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cryoreg import registry
 from cryoreg.child_processes import safe_path
 from cryoreg.config.settings import TrainingSettings
 from cryoreg.contracts import Box, Subtomograms
@@ -299,6 +300,10 @@ class _Reader(Dataset[list[Tensor] | CryoregError]):
             return _read(self.dataset, index, self.weighted)
         except CryoregError as error:
             return error
+        except Exception as error:
+            if blamed := registry.blamed(error):
+                return blamed
+            raise
 
 
 def _collate(samples: Sequence[list[Tensor] | CryoregError]) -> list[Tensor] | CryoregError:
