@@ -35,7 +35,7 @@ def create_encoder(
             raise CheckpointError("create_encoder needs a name, pretrained=NAME or PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
     from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
-    from cryoreg.runs.networks import open_network, require_same_encoder
+    from cryoreg.runs.networks import open_network, require_same
     from cryoreg.runs.weights import weights_file
 
     path = weights_file(_own_weights(name) if pretrained is True else pretrained)
@@ -44,7 +44,7 @@ def create_encoder(
         load_lab_weights(encoder, path)
         return encoder
     network = open_network(path, "encoder")
-    require_same_encoder(network.card, parameters if name is None else {"name": name, **parameters}, network.path)
+    require_same("encoder", network.card, parameters if name is None else {"name": name, **parameters}, network.path)
     if "turns" in parameters:
         recorded = network.card["config"]["encoder"] | parameters
         network.encoder.turns = build_spec("encoder", recorded.pop("name"), recorded).spec.turns

@@ -116,9 +116,7 @@ def pretrain(fake_plugin: Callable[..., Path], tmp_path: Path) -> Callable[..., 
         ("dataset", "ZeroDivisionError: read twice (in __getitem__, "),
     ],
 )
-def test_a_component_that_raises_is_named_with_the_place(
-    pretrain: Callable[..., str], kind: str, message: str
-) -> None:
+def test_a_component_that_raises_is_named_with_the_place(pretrain: Callable[..., str], kind: str, message: str) -> None:
     error = pretrain(**{kind: "bad"}).splitlines()[-1]
     assert error.startswith(f"Error: bad 1.0 fails with {message}")
     assert "bad_specs.py line " in error
@@ -144,7 +142,6 @@ def test_so_it_is_in_processes_of_ours(pretrain: Callable[..., str], options: di
 
 
 def test_a_fault_of_our_own_is_not_blamed_on_a_package_that_calls_us(fake_plugin: Callable[..., Path]) -> None:
-    import cryoreg.turns
 
     module = "import cryoreg.turns\n\n\ndef ask(groups, lr, momentum):\n    cryoreg.turns.rotation_group(5)\n"
     fake_plugin("caller", "[cryoreg.optimizers]\nask = caller_specs:ask\n", module=module)

@@ -158,6 +158,17 @@ def test_confidences_by_other_turns_are_not_called_calibrated(run, project, tmp_
     assert json.loads(found.stdout)["calibrated"] is False
 
 
+def test_another_learner_than_the_run_s_is_refused_in_one_line(run, project, tmp_path):
+    for setting, said in (
+        ("unit_length=true", "unit_length = False, not True"),
+        ("name=prototypes", "name = 'full', not 'prototypes'"),
+    ):
+        words = ("predict", run, "--data", project / "same.star", "--output", tmp_path / "out.csv")
+        refused = CliRunner().invoke(command_line, [*map(str, words), "--set", f"learner.{setting}", *CPU])
+        assert refused.exit_code == 1
+        assert f"holds a learner with {said}" in refused.output
+
+
 def test_the_threshold_of_other_turns_is_refused_in_one_line(run, project, tmp_path):
     words = ("predict", run, "--data", project / "same.star", "--output", tmp_path / "out.csv", "--unsure", "auto")
     refused = CliRunner().invoke(command_line, [*map(str, words), *TURNED, *CPU])

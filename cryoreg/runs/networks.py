@@ -145,10 +145,14 @@ def recorded_spec(kind: Literal["encoder", "dataset", "learner"], card: Card) ->
 
 
 def _recorded(kind: Literal["encoder", "dataset", "learner"], card: Card) -> Choice[Any]:
-    config = card["config"]
-    recorded = config.get(kind) or {"name": TASKS["finetune"].components[kind]}
+    recorded = _description(kind, card)
     parameters = {key: value for key, value in recorded.items() if key != "name"}
-    return build_spec(kind, recorded["name"], parameters, config.get("packages", {}).get(kind))
+    return build_spec(kind, recorded["name"], parameters, card["config"].get("packages", {}).get(kind))
+
+
+def _description(kind: Literal["encoder", "dataset", "learner"], card: Card) -> Mapping[str, Any]:
+    """Return name and parameters of a component, as a card has them; where it has none, the default."""
+    return card["config"].get(kind) or {"name": TASKS["finetune"].components[kind]}
 
 
 def first_encoder(config: AnyConfig, resumes: bool = False) -> Encoder:
@@ -196,22 +200,25 @@ def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: St
         load_lab_weights(encoder, path)
         return
     weights = load_trained(path)
-    require_same_encoder(weights.card, described, path)
+    require_same("encoder", weights.card, described, path)
     load_into(encoder, weights.tensors, path)
 
 
-def require_same_encoder(card: Card, described: Mapping[str, object], path: Path) -> None:
-    """Raise `CheckpointError` where a card's encoder is not the one that is ``described`` by name and parameters."""
-    for key, (recorded, wanted) in disagreements(card, described).items():
-        raise CheckpointError(f"{path} holds an encoder with {key} = {recorded!r}, not {wanted!r}")
+def require_same(kind: Literal["encoder", "learner"], card: Card, described: Mapping[str, object], path: Path) -> None:
+    """Raise `CheckpointError` where a card's component is not the one that is ``described`` by name and parameters."""
+    for key, (recorded, wanted) in disagreements(kind, card, described).items():
+        article = "an" if kind == "encoder" else "a"
+        raise CheckpointError(f"{path} holds {article} {kind} with {key} = {recorded!r}, not {wanted!r}")
 
 
-def disagreements(card: Card, described: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Return in what a card's encoder is not the one that is ``described``: key -> the card's value and the other.
+def disagreements(
+    kind: Literal["encoder", "learner"], card: Card, described: Mapping[str, object]
+) -> dict[str, tuple[object, object]]:
+    """Return in what a card's component is not the one that is ``described``: key -> the card's value and the other.
 
     `turns` may differ: they say how a network is asked, not what it is.
     """
-    recorded = recorded_spec("encoder", card).model_dump(mode="json") | card["config"]["encoder"]
+    recorded = recorded_spec(kind, card).model_dump(mode="json") | dict(_description(kind, card))
     differing = {key: value for key, value in described.items() if key != "turns" and recorded.get(key) != value}
     return {key: (recorded.get(key), value) for key, value in differing.items()}
 

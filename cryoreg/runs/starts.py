@@ -120,7 +120,7 @@ def _own_weights(task: str, layers: Sequence[Layer]) -> Registered | None:
         return None
     card = weights.card
     chosen = resolve(task, [Layer(f"weights {name}", {"encoder": card["config"]["encoder"]}), *layers])
-    return None if disagreements(card, chosen.to_dict()["encoder"]) else weights
+    return None if disagreements("encoder", card, chosen.to_dict()["encoder"]) else weights
 
 
 def _of_the_encoder(layers: Sequence[Layer]) -> list[Layer]:
