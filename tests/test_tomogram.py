@@ -75,6 +75,21 @@ def test_coordinates_before_binning(binning: int, tmp_path: Path) -> None:
     check_centres(open_list(csv_of(tmp_path, XYZ * binning), coordinate_size=10 / binning))
 
 
+@pytest.mark.parametrize("size", [0, 10, "nan"])
+def test_a_dynamo_table_may_tell_the_voxel_size_of_the_tomogram(size: float | str, tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "t1.mrc")
+    check_centres(open_list(lists.dynamo(tmp_path, column36=float(size))))
+
+
+def test_a_dynamo_table_of_other_voxels_says_which_are_meant_or_is_refused(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "t1.mrc")
+    path = lists.dynamo(tmp_path, column36=5)
+    said = r"list\.tbl: tells of 5 Å per pixel in row 0, and .*t1\.mrc has 10 Å: say .*coordinate_size=5 if .* or 10 if"
+    with pytest.raises(DataError, match=said):
+        open_list(path)
+    check_centres(open_list(path, coordinate_size=10))
+
+
 def test_a_wrong_folder_is_refused_even_where_a_table_knows_the_tomograms(tmp_path: Path) -> None:
     write_tomogram(tmp_path / "TS_01.mrc")
     path = lists.csv(tmp_path)

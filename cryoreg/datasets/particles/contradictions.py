@@ -43,6 +43,7 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
                 f"{particles.path} is a list of theirs; convert it to MRC (tif2mrc)",
             )
         if unit_size is None:
+            _check_told_size(particles, each)
             _check_tilt_size(particles, each)
             _check_image_size(particles, each)
         if particles.unit == "centred" or (unit_size is None and relion.TOMOGRAM in particles.columns):
@@ -120,6 +121,25 @@ def _check_image_size(particles: ParticleList, placed: Placed) -> None:
             else ""
         ),
     )
+
+
+def _check_told_size(particles: ParticleList, placed: Placed) -> None:
+    """Raise `DataError` where a list tells of other voxels than those of the tomogram, which its places seem to count.
+
+    A header's 1 Å says nothing: programs write it that know of no size.
+    """
+    size = placed.tomogram.voxel_size
+    if particles.told_sizes is None or size is None or size == _ANGSTROM:
+        return
+    for row in placed.rows.tolist():
+        told = float(particles.told_sizes[row])
+        if np.isfinite(told) and not same_size(told, size):
+            refuse(
+                particles.path,
+                f"tells of {told:g} Å per pixel in {particles.row(row)}, and {placed.tomogram.path} has {size:g} Å: "
+                f"say --set dataset.coordinate_size={told:g} if its places count those, or {size:g} if they were "
+                "scaled since",
+            )
 
 
 def _check_tilt_size(particles: ParticleList, placed: Placed) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryoreg.datasets.io.class_columns import note_on_zero
 from cryoreg.datasets.io.text_files import read_text_lines
@@ -26,6 +27,8 @@ _Y_TILT = 1
 _AXES = {_Y_TILT: "y", 2: "x"}
 """About which axis a single tilt series is, by its type; the beam lies along z."""
 _BEAM_ALONG_Y = (6, 7)
+_SIZE = "column36"
+"""Å per pixel (apix), 0 where not known; tables of 35 columns lack it."""
 
 
 def read_table(path: str) -> ParticleList:
@@ -46,6 +49,7 @@ def read_table(path: str) -> ParticleList:
         class_columns=("class",),
         tilt_ranges=_tilt_ranges(table),
         frame="from the corner of the first voxel",
+        told_sizes=_told_sizes(table),
         **name_tomograms(numbers, path, "*.doc", "*.vll")._asdict(),
         carried=_axes(table),
         notes=[*note_on_zero(path, table, "class" if varied else None), *_on_beam(path, table)],
@@ -84,6 +88,13 @@ def _tilt_ranges(table: pd.DataFrame) -> list[tuple[float, float] | None]:
         (float(low), float(high)) if kind == _Y_TILT and low < high else None
         for kind, low, high in zip(table["ftype"], table["ymintilt"], table["ymaxtilt"], strict=True)
     ]
+
+
+def _told_sizes(table: pd.DataFrame) -> NDArray[np.float64] | None:
+    if _SIZE not in table:
+        return None
+    sizes = pd.to_numeric(table[_SIZE], errors="coerce").to_numpy(float)
+    return np.where(sizes > 0, sizes, np.nan)
 
 
 def _axes(table: pd.DataFrame) -> Carried:

@@ -53,6 +53,8 @@ class ParticleList:
     """Whether another unit leaves the first voxel's corner in its place, as IMOD's binning does, and not its middle."""
     image_sizes: NDArray[np.float64] | None = None
     """(N, 3): x, y, z of the volume in which each was picked, in units of the coordinates; it may have been larger."""
+    told_sizes: NDArray[np.float64] | None = None
+    """(N,): Å per pixel that the list tells beside its places, which may be scaled since; NaN: it does not."""
     numbers: Sequence[int | None] | None = None
     """The number of each one's tomogram, where the list has numbers rather than names."""
     tables: Sequence[str] = ()
