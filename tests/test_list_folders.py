@@ -252,3 +252,23 @@ def test_classes_of_every_kind_are_those_of_all_lists(project: Path) -> None:
         (project / "lists" / f"{number}.json").write_text(json.dumps(content))
     dataset = opened(project)
     assert [dataset.classes[label] for label in dataset.labels if label is not None] == [*"aabbbb"]
+
+
+@pytest.mark.parametrize("names", [["TS_01", "TS_02"], ["TS_02", "TS_02"]])
+def test_a_list_that_names_others_in_a_column_that_is_not_read_is_not_of_the_one_it_is_called_as(
+    names: list[str], tmp_path: Path
+) -> None:
+    write_all(make_project(tmp_path) / "lists", table)
+    rows = [f"{name},{x},{y},{z}" for name, (x, y, z) in zip(names, PLACES[1], strict=True)]
+    (tmp_path / "lists" / "TS_01.csv").write_text("\n".join(["prefix,x,y,z", *rows]))
+    with pytest.raises(
+        DataError, match=r"TS_01\.csv: names tomograms in its column prefix, where it has 'TS_02' in row"
+    ):
+        opened(tmp_path)
+
+
+def test_a_column_that_names_its_own_tomogram_or_none_is_let_be(tmp_path: Path) -> None:
+    write_all(make_project(tmp_path) / "lists", table)
+    rows = [f"{name},{x},{y},{z}" for name, (x, y, z) in zip(["TS_01", ""], PLACES[1], strict=True)]
+    (tmp_path / "lists" / "TS_01.csv").write_text("\n".join(["prefix,x,y,z", *rows]))
+    assert len(opened(tmp_path)) == sum(map(len, PLACES.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,23 +53,33 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
 
 
 def _check_named(particles: ParticleList, placed: Sequence[Placed]) -> None:
-    """Raise `DataError` where a column that is not read as the tomogram's name has that of the only one, and others."""
-    if len(placed) > 1 or any(particles.tomograms) or particles.parts:
-        return
-    file = os.path.basename(placed[0].tomogram.path)
+    """Raise `DataError` where a list without names has those of its tomogram, and others, in a column that is not read.
+
+    So has a list of a folder where they are of any of the tomograms: it is called as one, and should be of that alone.
+    """
+    files = {row: os.path.basename(each.tomogram.path) for each in placed for row in each.rows.tolist()}
+    begin = 0
+    for each in particles.parts or [particles]:
+        if begin in files and not any(each.tomograms):
+            known = set(files.values()) if particles.parts else {files[begin]}
+            _check_column_names(each, files[begin], known)
+        begin += len(each)
+
+
+def _check_column_names(particles: ParticleList, file: str, known: Collection[str]) -> None:
     for column in particles.columns.columns.difference([*particles.class_columns]):
         if is_numeric_dtype(particles.columns[column]):
             continue
         names = texts(particles.columns, column)
         distinct = [name for name in dict.fromkeys(names) if name]
-        if len(distinct) > _MOST_NAMES or not any(is_named(name, file) for name in distinct):
+        if len(distinct) > _MOST_NAMES or not any(is_named(name, each) for name in distinct for each in known):
             continue
         other = next((name for name in distinct if not is_named(name, file)), None)
         if other is not None:
             refuse(
                 particles.path,
                 f"names tomograms in its column {column}, where it has '{other}' in {particles.row(names.index(other))}"
-                f" and the name of {file} elsewhere; call it tomogram (in STAR {relion.TOMOGRAM}), or split the list",
+                f", and is taken to be of {file}; call it tomogram (in STAR {relion.TOMOGRAM}), or split the list",
             )
 
 
