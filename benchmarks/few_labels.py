@@ -394,6 +394,10 @@ def main() -> None:
         sys.exit("say --work FOLDER: where data sets and runs are to lie")
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", message="The number of unique classes")  # one label of each is meant
+    for name in options.learners:
+        FrozenLearner.require(name)
+    if options.learners and options.unit_length:
+        sys.exit("--learners and --unit-length: say one; learners see features as they do in a run")
     weights = Weights.read(options.weights) if options.weights else None
     data, starts, ways = chosen(options)
     ledger = Ledger(options.out)

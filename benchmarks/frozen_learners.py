@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ class FrozenLearner:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    @staticmethod
+    def require(name: str) -> None:
+        """Stop where there is no such learner, or it trains by steps."""
+        learner = cryoreg.create_learner(name, Handed(2), classes=2)
+        if any(parameter.requires_grad for parameter in learner.parameters()):
+            sys.exit(f"--learners {name}: it is trained by steps, which features alone do not allow")
 
     @torch.no_grad()
     def fit(self, features: NDArray[np.floating], labels: NDArray[np.int64]) -> FrozenLearner:

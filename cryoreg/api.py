@@ -35,7 +35,7 @@ def create_encoder(
             raise CheckpointError("create_encoder needs a name, pretrained=NAME or PATH, or both")
         return build_spec("encoder", name, parameters).spec.build()
     from cryoreg.runs.lab_checkpoint import is_lab_checkpoint, load_lab_weights
-    from cryoreg.runs.networks import open_network, require_same
+    from cryoreg.runs.networks import open_network, require_same_component
     from cryoreg.runs.weights import weights_file
 
     path = weights_file(_own_weights(name) if pretrained is True else pretrained)
@@ -44,7 +44,9 @@ def create_encoder(
         load_lab_weights(encoder, path)
         return encoder
     network = open_network(path, "encoder")
-    require_same("encoder", network.card, parameters if name is None else {"name": name, **parameters}, network.path)
+    require_same_component(
+        "encoder", network.card, parameters if name is None else {"name": name, **parameters}, network.path
+    )
     if "turns" in parameters:
         recorded = network.card["config"]["encoder"] | parameters
         network.encoder.turns = build_spec("encoder", recorded.pop("name"), recorded).spec.turns
@@ -79,8 +81,8 @@ def create_learner(name: str, encoder: Encoder, classes: int, **parameters: obje
     from cryoreg.runs.networks import learner_of
 
     _require_encoder("create_learner", encoder)
-    if classes < 2:
-        raise CallError(f"create_learner() needs two classes or more, not {classes}")
+    if not isinstance(classes, int) or classes < 2:
+        raise CallError(f"create_learner() needs a number of classes, 2 or more, not {brief(classes)}")
     component, spec = build_spec("learner", name, parameters)
     return learner_of(component, spec, encoder, classes)
 
@@ -134,7 +136,9 @@ def inspect(
 
 
 def _require_encoder(function: str, found: object) -> None:
-    if not hasattr(found, "num_features"):
+    from cryoreg.contracts import Encoder
+
+    if not isinstance(found, Encoder):
         raise CallError(f"{function}() needs an encoder, as cryoreg.create_encoder returns it, not {brief(found)}")
 
 

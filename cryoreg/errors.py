@@ -1,5 +1,9 @@
 """The errors that a user can cause. Each carries one line: what is wrong, where, and what to do."""
 
+from __future__ import annotations
+
+import re
+
 
 class CryoregError(Exception):
     """A mistake that the user can mend. The command line prints its message and exits 1, without a traceback."""
@@ -64,6 +68,17 @@ class NonFiniteError(CryoregError):
 
 class ProcessLostError(CryoregError):
     """One of a run's processes was killed, which ends the others."""
+
+
+_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
+"""How torch says it, on a GPU and on CPUs."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was what lacked."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+    )
 
 
 def message_of(error: BaseException) -> str:

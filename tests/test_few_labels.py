@@ -128,6 +128,22 @@ def test_a_learner_taught_by_features_answers_as_one_around_their_network(name):
     assert len(set(expected)) == 3
 
 
+def test_a_learner_that_is_trained_by_steps_is_refused():
+    from frozen_learners import FrozenLearner
+
+    with pytest.raises(SystemExit, match="--learners mean_teacher: it is trained by steps"):
+        FrozenLearner.require("mean_teacher")
+    FrozenLearner.require("label_propagation")
+
+
+def test_each_learner_is_a_way_of_its_own():
+    import few_labels
+
+    options = {"unit_length": False, "C": 0.1, "learners": ["prototypes", "label_propagation"]}
+    assert few_labels.frozen_ways(Namespace(**options)) == ["frozen, prototypes", "frozen, label_propagation"]
+    assert few_labels.frozen_ways(Namespace(**options | {"learners": []})) == ["frozen"]
+
+
 def test_labelled_samples_are_not_tested(tmp_path):
     import few_labels
 

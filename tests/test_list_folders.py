@@ -254,21 +254,37 @@ def test_classes_of_every_kind_are_those_of_all_lists(project: Path) -> None:
     assert [dataset.classes[label] for label in dataset.labels if label is not None] == [*"aabbbb"]
 
 
-@pytest.mark.parametrize("names", [["TS_01", "TS_02"], ["TS_02", "TS_02"]])
-def test_a_list_that_names_others_in_a_column_that_is_not_read_is_not_of_the_one_it_is_called_as(
-    names: list[str], tmp_path: Path
+def add_column(folder: Path, values: dict[str, list[str]]) -> None:
+    """Write the lists with a column more, of what ``values`` has for each list, else empty."""
+    for number, places in PLACES.items():
+        texts = values.get(f"TS_0{number}", [""] * len(places))
+        rows = [f"{text},{x},{y},{z}" for text, (x, y, z) in zip(texts, places, strict=True)]
+        (folder / f"TS_0{number}.csv").write_text("\n".join(["prefix,x,y,z", *rows]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"TS_01": ["TS_01", "TS_02"]}, {"TS_01": ["TS_02", "TS_02"], "TS_02": ["TS_01"]}, {"TS_01": ["", "rec_TS_03.mrc"],
+     "TS_02": ["other"]}],
+)  # fmt: skip
+def test_a_list_called_as_one_tomogram_that_names_another_in_a_column_that_is_not_read(
+    values: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    write_all(make_project(tmp_path) / "lists", table)
-    rows = [f"{name},{x},{y},{z}" for name, (x, y, z) in zip(names, PLACES[1], strict=True)]
-    (tmp_path / "lists" / "TS_01.csv").write_text("\n".join(["prefix,x,y,z", *rows]))
-    with pytest.raises(
-        DataError, match=r"TS_01\.csv: names tomograms in its column prefix, where it has 'TS_02' in row"
-    ):
+    add_column(make_project(tmp_path) / "lists", values)
+    with pytest.raises(DataError, match=r"in the column prefix of row \d of TS_01\.csv, .* taken to be of TS_01\.mrc"):
         opened(tmp_path)
 
 
-def test_a_column_that_names_its_own_tomogram_or_none_is_let_be(tmp_path: Path) -> None:
-    write_all(make_project(tmp_path) / "lists", table)
-    rows = [f"{name},{x},{y},{z}" for name, (x, y, z) in zip(["TS_01", ""], PLACES[1], strict=True)]
-    (tmp_path / "lists" / "TS_01.csv").write_text("\n".join(["prefix,x,y,z", *rows]))
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"TS_01": ["TS_01", "manual"], "TS_02": ["template"]},
+        {f"TS_0{number}": ["TS_02"] * len(places) for number, places in PLACES.items()},
+        {f"TS_0{number}": [f"rec_TS_0{number}.mrc"] * len(places) for number, places in PLACES.items()},
+    ],
+)
+def test_a_column_that_names_its_own_tomogram_no_tomogram_or_one_in_all_lists(
+    values: dict[str, list[str]], tmp_path: Path
+) -> None:
+    add_column(make_project(tmp_path) / "lists", values)
     assert len(opened(tmp_path)) == sum(map(len, PLACES.values()))

@@ -155,10 +155,11 @@ RESULT = PretrainResult(Path("runs/pre"), Path("runs/pre/encoder.safetensors"), 
         (lambda: cryoreg.inspect(3), r"needs a data set, as cryoreg.open_dataset returns it, not 3"),
         (lambda: cryoreg.create_dataset_like("x", "demo"), r"needs a data set"),
         (lambda: cryoreg.create_method("moco", "rb3d"), r"needs an encoder, as cryoreg.create_encoder returns it"),
-        (lambda: cryoreg.create_learner("full", "rb3d", 2), r"create_learner\(\) needs an encoder"),
+        (lambda: cryoreg.create_learner("full", torch.nn.BatchNorm3d(3), 2), r"create_learner\(\) needs an encoder"),
+        (lambda: cryoreg.create_learner("full", cryoreg.create_encoder("rb3d"), "3"), r"classes should be int"),
         (
             lambda: cryoreg.create_learner("full", cryoreg.create_encoder("rb3d"), 1),
-            r"needs two classes or more, not 1",
+            r"needs a number of classes, 2 or more, not 1",
         ),
     ],
 )

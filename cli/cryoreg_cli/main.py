@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import re
 import signal
 import sys
 
@@ -13,13 +12,11 @@ import click
 
 from cryoreg import __version__, registry
 from cryoreg.child_processes import SAFE_PATH
-from cryoreg.errors import BrokenComponentError, CryoregError
+from cryoreg.errors import BrokenComponentError, CryoregError, is_out_of_memory
 from cryoreg_cli.commands import completion
 from cryoreg_cli.steps import in_steps
 from cryoreg_cli.terminal import PlainStream, one_plain_line
 
-_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
-"""How torch says it, on a GPU and on CPUs."""
 _WHOLE = 1000
 """Letters: what a command does is said in one sentence, and not cut."""
 
@@ -91,13 +88,15 @@ def _explained(error: Exception) -> CryoregError | None:
     """Return what to tell the user; None for a fault in the program, and for what click says itself."""
     if isinstance(error, CryoregError):
         return error
+    if isinstance(error, (click.ClickException, click.Abort, click.exceptions.Exit)):
+        return None
     if (
         isinstance(error, UnicodeDecodeError) and registry.problems()
     ):  # torch, timm and Lightning read all metadata, too
         return _unreadable_metadata()
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return CryoregError(f"the system refuses: {error}")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+    if is_out_of_memory(error):
         return CryoregError("out of memory; lower --batch-size, take a smaller network, or set training.resident=false")
     return registry.blamed(error)
 

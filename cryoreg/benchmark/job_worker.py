@@ -7,6 +7,7 @@ import json
 import platform
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from cryoreg import registry
@@ -63,5 +64,6 @@ if __name__ == "__main__":
         sys.exit(f"Error: {error}")
     except Exception as error:
         if blamed := registry.blamed(error):
+            traceback.print_exc()
             sys.exit(f"Error: {blamed}")
         raise

@@ -23,7 +23,7 @@ from cryoreg.doubt.answers import Answers, answer_in_full
 from cryoreg.errors import ConfigError
 from cryoreg.inference.other_data import fit_to_data, has_ids_of, has_volumes_of, load_for
 from cryoreg.randomness import build_seeded
-from cryoreg.runs.networks import Network, Wanted, answer, open_network, recorded_spec, require_same
+from cryoreg.runs.networks import Network, Wanted, answer, open_network, recorded_spec, require_same_component
 from cryoreg.runs.weights import input_of, labels_of
 from cryoreg.training.device import one_device, to_device
 from cryoreg.training.loading import VolumeLoader, in_order, residency
@@ -77,9 +77,9 @@ class Trained:
             recorded |= {"learner": network.card["config"].get("learner", {})}
         first = Layer(str(network.path), {**recorded, "input": {**input_of(network.card), **labels_of(network.card)}})
         config = resolve("finetune", [first, *fit_to_data(network.card, layers, labels)])
-        require_same("encoder", network.card, config.to_dict()["encoder"], network.path)
+        require_same_component("encoder", network.card, config.to_dict()["encoder"], network.path)
         if network.learner is not None:
-            require_same("learner", network.card, config.to_dict()["learner"], network.path)
+            require_same_component("learner", network.card, config.to_dict()["learner"], network.path)
         dataset = load_for(network, config)
         config.spec("encoder").check_box(dataset.box)
         return cls(network, config, dataset)

@@ -200,11 +200,13 @@ def load_pretrained(encoder: Encoder, described: Mapping[str, object], start: St
         load_lab_weights(encoder, path)
         return
     weights = load_trained(path)
-    require_same("encoder", weights.card, described, path)
+    require_same_component("encoder", weights.card, described, path)
     load_into(encoder, weights.tensors, path)
 
 
-def require_same(kind: Literal["encoder", "learner"], card: Card, described: Mapping[str, object], path: Path) -> None:
+def require_same_component(
+    kind: Literal["encoder", "learner"], card: Card, described: Mapping[str, object], path: Path
+) -> None:
     """Raise `CheckpointError` where a card's component is not the one that is ``described`` by name and parameters."""
     for key, (recorded, wanted) in disagreements(kind, card, described).items():
         article = "an" if kind == "encoder" else "a"

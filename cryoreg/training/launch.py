@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from queue import Empty
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.multiprocessing
 from torch.multiprocessing.spawn import start_processes
@@ -187,7 +187,11 @@ class _Group:
             )
         if errors:
             return errors[0]
-        return RuntimeError(f"the process of rank {rank} failed:\n{messages.get(rank, ('', 'without a word'))[1]}")
+        faults = [content for kind, content in messages.values() if kind == "fault"]
+        kind, content = messages.get(rank, ("fault", "without a word"))
+        if kind == "blamed" and not faults:
+            return cast(BaseException, content)
+        return RuntimeError(f"the process of rank {rank} failed:\n{content if kind == 'fault' else faults[0]}")
 
 
 def _work(
@@ -208,6 +212,6 @@ def _work(
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
-        blamed = registry.blamed(error)
-        messages.put((rank, "error", blamed) if blamed else (rank, "fault", traceback.format_exc()))
+        blamed = registry.blamed(error, carried=True)
+        messages.put((rank, "blamed", blamed) if blamed else (rank, "fault", traceback.format_exc()))
         raise SystemExit(1) from None

@@ -301,7 +301,7 @@ class _Reader(Dataset[list[Tensor] | CryoregError]):
         except CryoregError as error:
             return error
         except Exception as error:
-            if blamed := registry.blamed(error):
+            if blamed := registry.blamed(error, carried=True):
                 return blamed
             raise
 

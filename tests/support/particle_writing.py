@@ -82,7 +82,7 @@ def warp(folder: Path) -> Path:
 
 def dynamo(folder: Path, **columns) -> Path:
     """Coordinates from the corner of the first voxel; a fraction of each in the shifts."""
-    table = np.zeros((len(XYZ), max(35, *(int(name.removeprefix("column")) for name in columns), 0)))
+    table = np.zeros((len(XYZ), max([35, *(int(name.removeprefix("column")) for name in columns)])))
     table[:, 0] = np.arange(1, len(XYZ) + 1)
     table[:, 3:6] = [0.25, -0.5, 1.0]
     table[:, 12] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from cryoreg.datasets.io.voxel_sizes import same_size
 from cryoreg.datasets.particles.coordinates import Placed, binning_of, ratio, tilt_size_of, unit_of
 from cryoreg.datasets.particles.particle_list import ParticleList
 from cryoreg.datasets.tomograms.files import Tomogram
-from cryoreg.datasets.tomograms.matching import is_named
+from cryoreg.datasets.tomograms.matching import named_files
 from cryoreg.datasets.tomograms.names import Described
 
 _ANGSTROM = 1.0
@@ -35,6 +35,7 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
         _check_one_unit(particles, placed)
         _check_levels(particles, placed)
     _check_named(particles, placed)
+    _check_called(particles, placed)
     for each in placed:
         if each.tomogram.top_first and (particles.from_corner or particles.unit == "middle"):
             refuse(
@@ -53,34 +54,49 @@ def check_statements(particles: ParticleList, placed: Sequence[Placed], unit_siz
 
 
 def _check_named(particles: ParticleList, placed: Sequence[Placed]) -> None:
-    """Raise `DataError` where a list without names has those of its tomogram, and others, in a column that is not read.
-
-    So has a list of a folder where they are of any of the tomograms: it is called as one, and should be of that alone.
-    """
-    files = {row: os.path.basename(each.tomogram.path) for each in placed for row in each.rows.tolist()}
-    begin = 0
-    for each in particles.parts or [particles]:
-        if begin in files and not any(each.tomograms):
-            known = set(files.values()) if particles.parts else {files[begin]}
-            _check_column_names(each, files[begin], known)
-        begin += len(each)
-
-
-def _check_column_names(particles: ParticleList, file: str, known: Collection[str]) -> None:
-    for column in particles.columns.columns.difference([*particles.class_columns]):
-        if is_numeric_dtype(particles.columns[column]):
-            continue
-        names = texts(particles.columns, column)
-        distinct = [name for name in dict.fromkeys(names) if name]
-        if len(distinct) > _MOST_NAMES or not any(is_named(name, each) for name in distinct for each in known):
-            continue
-        other = next((name for name in distinct if not is_named(name, file)), None)
-        if other is not None:
+    """Raise `DataError` where a column that is not read as the tomogram's name has that of the only one, and others."""
+    if len(placed) > 1 or any(particles.tomograms) or particles.parts:
+        return
+    file = os.path.basename(placed[0].tomogram.path)
+    for column, names, distinct in _unread_texts(particles):
+        own = named_files(distinct, [file])
+        other = next((name for name in distinct if name not in own), None)
+        if own and other is not None:
             refuse(
                 particles.path,
                 f"names tomograms in its column {column}, where it has '{other}' in {particles.row(names.index(other))}"
-                f", and is taken to be of {file}; call it tomogram (in STAR {relion.TOMOGRAM}), or split the list",
+                f" and the name of {file} elsewhere; call it tomogram (in STAR {relion.TOMOGRAM}), or split the list",
             )
+
+
+def _check_called(particles: ParticleList, placed: Sequence[Placed]) -> None:
+    """Raise `DataError` where a list of a folder is called as one tomogram, and has the name of another in a column.
+
+    What is the same in all lists names none.
+    """
+    if not particles.parts:
+        return
+    files = {row: os.path.basename(each.tomogram.path) for each in placed for row in each.rows.tolist()}
+    known = sorted(set(files.values()))
+    for column, names, distinct in _unread_texts(particles):
+        meant = named_files(distinct, known) if len(distinct) > 1 else {}
+        for row, name in enumerate(names):
+            if name in meant and particles.named[row] is None and row in files and files[row] not in meant[name]:
+                refuse(
+                    particles.path,
+                    f"has '{name}' in the column {column} of {particles.row(row)}, and that list is taken to be of "
+                    f"{files[row]}, as which it is called; call the column tomogram, or leave it away",
+                )
+
+
+def _unread_texts(particles: ParticleList) -> Iterator[tuple[str, list[str | None], list[str]]]:
+    """Yield columns of texts without classes: name, each row's text, and all that differ, few enough for tomograms."""
+    for column in particles.columns.columns.difference([*particles.class_columns]):
+        if not is_numeric_dtype(particles.columns[column]):
+            names = texts(particles.columns, column)
+            distinct = [name for name in dict.fromkeys(names) if name]
+            if len(distinct) <= _MOST_NAMES:
+                yield column, names, distinct
 
 
 def _check_one_unit(particles: ParticleList, placed: Sequence[Placed]) -> None:
@@ -136,14 +152,14 @@ def _check_image_size(particles: ParticleList, placed: Placed) -> None:
 def _check_told_size(particles: ParticleList, placed: Placed) -> None:
     """Raise `DataError` where a list tells of other voxels than those of the tomogram, which its places seem to count.
 
-    A header's 1 Å says nothing: programs write it that know of no size.
+    1 Å says nothing: programs write it that know of no size.
     """
     size = placed.tomogram.voxel_size
     if particles.told_sizes is None or size is None or size == _ANGSTROM:
         return
     for row in placed.rows.tolist():
         told = float(particles.told_sizes[row])
-        if np.isfinite(told) and not same_size(told, size):
+        if np.isfinite(told) and told != _ANGSTROM and not same_size(told, size):
             refuse(
                 particles.path,
                 f"tells of {told:g} Å per pixel in {particles.row(row)}, and {placed.tomogram.path} has {size:g} Å: "

@@ -123,8 +123,26 @@ def match_names(names: Iterable[str], files: Sequence[str]) -> Matches:
     return Matches(found, unclear, rivals)
 
 
-def is_named(name: str, file: str) -> bool:
-    """Tell whether a file has a name, be it without endings and what programs add; numbers name none."""
+def named_files(names: Iterable[str], files: Iterable[str]) -> dict[str, set[str]]:
+    """Return the files that have each name, be it without endings and what programs add; numbers name none.
+
+    Names that no file has are left out.
+    """
+    by_key: dict[str, set[str]] = {}
+    for file in files:
+        stem = bare(file)
+        for key in (stem, _without_words(stem), _core(stem)):
+            by_key.setdefault(key, set()).add(file)
+    found = {}
+    for name in names:
+        word = bare(name)
+        near = set[str]().union(*(by_key.get(key, ()) for key in (word, _without_words(word))))
+        if own := {file for file in near if _is_named(name, file)}:
+            found[name] = own
+    return found
+
+
+def _is_named(name: str, file: str) -> bool:
     rank = None if name.isdecimal() or bare(name).isdecimal() else _claim(name, file)
     return rank is not None and rank <= _REASONS.index("the name without what programs add")
 
