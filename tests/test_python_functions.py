@@ -156,7 +156,7 @@ RESULT = PretrainResult(Path("runs/pre"), Path("runs/pre/encoder.safetensors"), 
         (lambda: cryoreg.create_dataset_like("x", "demo"), r"needs a data set"),
         (lambda: cryoreg.create_method("moco", "rb3d"), r"needs an encoder, as cryoreg.create_encoder returns it"),
         (lambda: cryoreg.create_learner("full", torch.nn.BatchNorm3d(3), 2), r"create_learner\(\) needs an encoder"),
-        (lambda: cryoreg.create_learner("full", cryoreg.create_encoder("rb3d"), "3"), r"classes should be int"),
+        (lambda: cryoreg.create_learner("full", cryoreg.create_encoder("rb3d"), "3"), r"2 or more, not '3'"),
         (
             lambda: cryoreg.create_learner("full", cryoreg.create_encoder("rb3d"), 1),
             r"needs a number of classes, 2 or more, not 1",
