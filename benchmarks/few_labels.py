@@ -20,18 +20,16 @@ standard deviations with t-tests against random weights of all that the file hol
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 import target_sets
@@ -51,6 +49,7 @@ from few_labels_networks import (
     probabilities,
     random_encoder,
 )
+from few_labels_rows import WEIGHTS, Key, Ledger, Row, machine, read_rows, shown, table
 from frozen_learners import UNLABELLED, FrozenLearner
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -61,13 +60,12 @@ from target_sets import TARGETS
 from threadpoolctl import threadpool_limits
 
 import cryoreg
-from cryoreg.benchmark.tables import Score, summarise, to_markdown
 from cryoreg.contracts import Subtomograms
 from cryoreg.datasets.splits import Split, label_fraction, split
 from cryoreg.errors import DataError
 from cryoreg.turns import Turns
 
-RANDOM, WEIGHTS, DESCRIPTORS = "random", "weights", "descriptors"
+RANDOM, DESCRIPTORS = "random", "descriptors"
 FROZEN, FINETUNED = "frozen", "fine-tuned"
 STARTS = (DESCRIPTORS, RANDOM, WEIGHTS, *RECIPES, *(f"{WEIGHTS}+{recipe}" for recipe in RECIPES))
 WAYS = (FROZEN, FINETUNED)
@@ -78,76 +76,6 @@ REGULARISATION = 0.1
 REGULARISATION_OF_UNIT_LENGTH = 30.0
 """Of 10, 30, 100 and 300 the best mean accuracy on the selection set, at 5 and 75 labels of each class."""
 Features = NDArray[np.floating]
-
-
-class Key(NamedTuple):
-    """What a row is of."""
-
-    data: str
-    encoder: str
-    """Name, what is not its default, and the voxel size that it was shown."""
-    start: str
-    weights: str
-    """Digest of the weights that it began with; empty: none."""
-    way: str
-    views: Turns
-    labels: int
-    """Of each class."""
-    seed: int
-
-
-class Row(NamedTuple):
-    """A line of the file."""
-
-    key: Key
-    label: str
-    """Of the weights."""
-    accuracy: float
-    macro_f1: float
-    tested: int
-    seconds: float
-    machine: str
-    command: str
-
-
-COLUMNS = (*Key._fields, *Row._fields[1:])
-
-
-class Ledger:
-    """The rows that are done, in a CSV file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.done = {row.key for row in read_rows(path)}
-
-    def add(self, row: Row) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([COLUMNS] * is_new + [(*row.key, *row[1:])])
-        self.done.add(row.key)
-        print(f"{shown(row.key, row.label)}  {row.accuracy:.3f}  ({row.seconds:.0f} s)", flush=True)
-
-
-def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [_row(line) for line in csv.DictReader(file)]
-
-
-def _row(line: dict[str, str]) -> Row:
-    numbers = {name: int(line[name]) for name in ("views", "labels", "seed")}
-    key = Key(**{name: line[name] for name in Key._fields} | numbers)  # type: ignore[arg-type]
-    scores = (float(line["accuracy"]), float(line["macro_f1"]), int(line["tested"]), float(line["seconds"]))
-    return Row(key, line["label"], *scores, line["machine"], line["command"])
-
-
-def shown(key: Key, label: str) -> str:
-    start = f"{key.start} ({label})" if label else key.start
-    views = f", {key.views} views" if key.views > 1 else ""
-    return f"{key.data:<17} {start:<30} {key.way + views:<36} {key.labels:>4} a class  seed {key.seed}"
 
 
 class Trial:
@@ -324,32 +252,6 @@ def row_of(trial: Trial, key: Key, predicted: Features, seconds: float) -> Row:
     return Row(key, label, *rounded, machine(trial.options.device), command_line())
 
 
-def machine(device: str) -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.machine()
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        name = torch.cuda.get_device_name()
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, cryoreg {cryoreg.__version__}"
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Return means ± standard deviations, with Welch's test against random weights, as Markdown."""
-    scores = [
-        Score(
-            row.key.data,
-            row.key.encoder,
-            row.key.way + (f", {row.key.views} views" if row.key.views > 1 else ""),
-            row.key.start.replace(WEIGHTS, f"{row.label} {row.key.weights[:4]}") if row.key.weights else row.key.start,
-            f"{row.key.labels} a class",
-            row.key.seed,
-            {"accuracy": row.accuracy},
-        )
-        for row in sorted(rows, key=lambda row: row.key.labels)
-    ]
-    return to_markdown(summarise(scores))
-
-
 def chosen(options: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
     """Return data sets, starts and ways that --only leaves."""
     known = {*TARGETS, *ROLES, *STARTS, *WAYS}
@@ -396,8 +298,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="The number of unique classes")  # one label of each is meant
     for name in options.learners:
         FrozenLearner.require(name)
-    if options.learners and options.unit_length:
-        sys.exit("--learners and --unit-length: say one; learners see features as they do in a run")
+    if options.learners and (options.unit_length or options.C != REGULARISATION):
+        sys.exit("--learners go with neither --unit-length nor --C: they see features as they do in a run")
     weights = Weights.read(options.weights) if options.weights else None
     data, starts, ways = chosen(options)
     ledger = Ledger(options.out)
