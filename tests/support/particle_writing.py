@@ -309,3 +309,12 @@ FORMATS = {
     f.__name__: f
     for f in (copick, stopgap, em_motive_list, cryocat, imod, imod_points, peet, emclarity, pytom, eman2, cbox, coords)
 }
+
+
+def csv_of(folder: Path, rows, columns=("x", "y", "z"), name: str = "list.csv") -> Path:
+    pd.DataFrame(rows, columns=list(columns)).to_csv(folder / name, index=False)
+    return folder / name
+
+
+def star_of(folder: Path, **columns) -> Path:
+    return write_star(folder / "p.star", {"rlnTomoName": "TS_01", **coordinates(XYZ)} | columns)

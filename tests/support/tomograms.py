@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from cryoreg.datasets.list_specs import TomogramSpec
 from support.mrc_writing import noise, write_mrc
 
 SHAPE = (40, 44, 48)
@@ -61,3 +62,8 @@ def brightest(volume) -> tuple[float, tuple[int, ...]]:
     """Return the largest voxel of a sample's volume (1, D, H, W) and its place."""
     voxels = np.asarray(volume)[0]
     return float(voxels.max()), tuple(int(i) for i in np.unravel_index(voxels.argmax(), voxels.shape))
+
+
+def open_list(path: Path, box: int = 8, **settings):
+    """Open the boxes around the particles of a list."""
+    return TomogramSpec(root=path, box=box, **settings).build()
