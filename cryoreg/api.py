@@ -67,7 +67,8 @@ def _own_weights(encoder: str | None) -> str:
 @checked()
 def create_method(name: str, encoder: Encoder, **parameters: object) -> Method:
     """Return a self-supervised method around ``encoder``."""
-    _require_encoder("create_method", encoder)
+    if not hasattr(encoder, "num_features"):
+        raise _no_encoder("create_method", encoder)
     return build_spec("method", name, parameters).spec.build(encoder)
 
 
@@ -78,9 +79,13 @@ def create_learner(name: str, encoder: Encoder, classes: int, **parameters: obje
     ``begin_epoch``, a step's ``forward`` and ``answer`` are what `finetune` calls; those that only fit to features, as
     linear_probe, have learnt after ``begin_epoch(0, 1, material)``.
     """
+    from cryoreg.contracts import Encoder
     from cryoreg.runs.networks import learner_of
 
-    _require_encoder("create_learner", encoder)
+    if not isinstance(encoder, Encoder):
+        raise CallError(
+            f"create_learner() needs an encoder, as cryoreg.create_encoder returns it, not {brief(encoder)}"
+        )
     if not isinstance(classes, int) or classes < 2:
         raise CallError(f"create_learner() needs a number of classes, 2 or more, not {brief(classes)}")
     component, spec = build_spec("learner", name, parameters)
@@ -135,11 +140,8 @@ def inspect(
     return inspection.inspect(data, everything)
 
 
-def _require_encoder(function: str, found: object) -> None:
-    from cryoreg.contracts import Encoder
-
-    if not isinstance(found, Encoder):
-        raise CallError(f"{function}() needs an encoder, as cryoreg.create_encoder returns it, not {brief(found)}")
+def _no_encoder(function: str, found: object) -> CallError:
+    return CallError(f"{function}() needs an encoder, as cryoreg.create_encoder returns it, not {brief(found)}")
 
 
 def _require_dataset(function: str, found: object) -> None:
