@@ -72,20 +72,11 @@ def optimizer(groups, lr, momentum):
 def schedule(progress: float) -> float:
     return 1 / 0
 '''
-ENTRIES = """
-[cryoreg.encoders]
-bad = bad_specs:EncoderSpec
-[cryoreg.methods]
-bad = bad_specs:MethodSpec
-[cryoreg.augmentations]
-bad = bad_specs:AugmentationSpec
-[cryoreg.datasets]
-bad = bad_specs:DatasetSpec
-[cryoreg.optimizers]
-bad = bad_specs:optimizer
-[cryoreg.schedules]
-bad = bad_specs:schedule
-"""
+TARGETS = {
+    **{f"{kind}s": f"{kind.title()}Spec" for kind in ("encoder", "method", "augmentation", "dataset")},
+    **{f"{seam}s": seam for seam in ("optimizer", "schedule")},
+}
+ENTRIES = "".join(f"[cryoreg.{group}]\nbad = bad_specs:{target}\n" for group, target in TARGETS.items())
 
 
 @pytest.fixture
